@@ -1,0 +1,48 @@
+# Every target sets up what it needs; `make` lists them.
+PYTHON_ENV := .venv/bin
+# Threads of two torch processes on few cores would only spin.
+QUIET := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+PYTEST := $(PYTHON_ENV)/python -m pytest
+WITH_VIEWER := $(QUIET) sh scripts/viewer_libs.sh
+WORKERS ?= 2
+MINUTES ?= 240
+OUT ?= build/nano
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check test-slow test-gpu bench train clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
+		| while read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+env:  ## make .venv with all that development needs
+	@sh scripts/setup.sh dev
+
+demo:  ## track two objects through a sample clip with the embedded model
+	@sh scripts/setup.sh run
+	@$(PYTHON_ENV)/python scripts/demo.py $(ARGS)
+
+test: env  ## run all tests but slow, soak and gpu ones
+	@$(WITH_VIEWER) $(PYTEST) -n $(WORKERS) $(ARGS)
+
+test-slow: env  ## run the slow and soak tests
+	@$(WITH_VIEWER) $(PYTEST) -m "(slow or soak) and not gpu" --timeout 3600 $(ARGS)
+
+test-gpu: env  ## run the gpu tests; fails where there is no CUDA device
+	@SAM2TRACK_REQUIRE_GPU=1 $(PYTEST) -m gpu $(ARGS)
+
+check: env  ## lint, formatting and types
+	$(PYTHON_ENV)/ruff check .
+	$(PYTHON_ENV)/ruff format --check .
+	$(PYTHON_ENV)/mypy
+
+bench: env  ## measure speed and memory beside the official predictor
+	@$(PYTHON_ENV)/python -m benchmarks $(ARGS)
+
+train: env  ## train the embedded model: MINUTES=240 OUT=build/nano
+	@$(PYTHON_ENV)/python -m sam2track.training --out $(OUT) --minutes $(MINUTES) $(ARGS)
+
+clean:  ## remove what was built; .venv stays
+	rm -rf build dist demo_output .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
