@@ -1,0 +1,282 @@
+"""From a name, a file or a module to a model that is ready to run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sam2track.errors import DeviceError, ModelError, UsageError
+from sam2track.models.architecture import ARCHITECTURES, Architecture, build
+from sam2track.models.zoo import ZOO, find_weights, resolve, weights_on_disk
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+__all__ = ["Model", "choose_auto", "load_model"]
+
+_log = logging.getLogger(__name__)
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Model:
+    """SAM 2 modules, where they run and how precisely.
+
+    Attributes
+    ----------
+    module : SAM2Base
+        The modules; never changed by this package.
+    name : str
+        Name in the zoo, file name, or class of a module that was handed in.
+    device : torch.device
+        Where it runs.
+    precision : {"fp32", "bf16", "fp16"}
+        Of matrix products and convolutions (autocast); state and logits stay float32.
+    image_size : int
+        Side of the square that frames are resized to, in pixels.
+    """
+
+    def __init__(self, module: SAM2Base, *, name: str, precision: str) -> None:
+        self.module = module
+        self.name = name
+        self.device: torch.device = next(module.parameters()).device
+        self.precision = precision
+        self.image_size: int = module.image_size
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which the modules run at the model's precision."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
+
+    @property
+    def fill_hole_area(self) -> float:
+        """Largest hole that is filled, in pixels of the decoder's grid.
+
+        The module's setting is meant for a grid of 256; it scales with the grid's area.
+        """
+        area = float(getattr(self.module, "fill_hole_area", 0))
+        return area * (self.image_size / 1024) ** 2
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.name!r}, device={str(self.device)!r}, "
+            f"precision={self.precision!r}, image_size={self.image_size})"
+        )
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device {device!r}; allowed are auto, cpu, cuda, cuda:N, mps") from error
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise DeviceError(
+                "cuda was asked for but torch finds no CUDA device; use --device cpu or auto, "
+                "or install a driver that fits this torch"
+            )
+        if chosen.index is not None and chosen.index >= count:
+            raise DeviceError(f"{device} was asked for but there are {count} CUDA devices")
+    elif chosen.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("mps was asked for but is not available; use --device cpu or auto")
+    elif chosen.type != "cpu":
+        raise UsageError(f"device {device!r}; allowed are auto, cpu, cuda, cuda:N, mps")
+    return chosen
+
+
+def _pick_precision(precision: str, device: torch.device, image_size: int) -> str:
+    if precision not in ("auto", *_DTYPES):
+        raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(_DTYPES)}")
+    if precision == "fp16" and device.type == "cpu":
+        raise DeviceError("fp16 was asked for on a CPU, which is slow at it; use fp32 or bf16")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    if device.type == "cpu" and image_size >= 512:
+        # Casting costs more than it saves on small grids, and without bf16 units always.
+        return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return "fp32"
+
+
+def _check_image_size(image_size: int | None) -> None:
+    if image_size is not None and (image_size < 64 or image_size % 64 or image_size > 4096):
+        raise UsageError(
+            f"image size {image_size}; allowed are multiples of 64 between 64 and 4096"
+        )
+
+
+def choose_auto(device: str = "auto") -> str:
+    """Name the best SAM 2.1 on this disk that the device carries well, else ``nano``."""
+    sizes = ["tiny", "small"] if _pick_device(device).type == "cpu" else []
+    sizes = sizes or ["large", "base-plus", "small", "tiny"]
+    for size in sizes:
+        if weights_on_disk(ZOO[f"sam2.1-{size}"]) is not None:
+            return f"sam2.1-{size}"
+    return "nano"
+
+
+def load_model(
+    model: str | os.PathLike[str] | SAM2Base | Model = "auto",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    image_size: int | None = None,
+) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    model : str, path, SAM2Base or Model
+        A name (``nano``, ``sam2.1-large`` and the usual other spellings, ``auto``), a
+        checkpoint, or modules already built, which are used as they are.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. What is asked for is used or
+        refused, never replaced.
+    precision : str
+        ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    image_size : int, optional
+        Side of the square that frames are resized to, a multiple of 64; less is faster and
+        not exact.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownModelError, WeightsNotFoundError, ModelError, DeviceError, UsageError
+    """
+    if isinstance(model, Model):
+        return model
+    _check_image_size(image_size)
+    if isinstance(model, torch.nn.Module):
+        return _from_module(model, device, precision, image_size)
+    chosen = _pick_device(device)
+    name = str(model)
+    if name == "auto":
+        name = choose_auto(device)
+        _log.info("model auto: %s", name)
+    if isinstance(model, os.PathLike) or Path(name).suffix in {".pt", ".pth", ".safetensors"}:
+        path = Path(name)
+        if not path.is_file():
+            raise ModelError(f"no checkpoint at {path}; give an existing file or a model's name")
+        state = _read_state(path)
+        architecture, label = _recognise(state, path), path.name
+    else:
+        entry = resolve(name)
+        state = _read_state(find_weights(entry))
+        architecture, label = ARCHITECTURES[entry.name], entry.name
+    module = build(architecture, image_size=image_size)
+    _fit(module, state, label)
+    module.requires_grad_(False).to(chosen)
+    return Model(
+        module,
+        name=label,
+        precision=_pick_precision(precision, chosen, module.image_size),
+    )
+
+
+def _from_module(
+    module: SAM2Base, device: str, precision: str, image_size: int | None
+) -> Model:
+    missing = [
+        part
+        for part in ("image_encoder", "memory_attention", "memory_encoder", "sam_mask_decoder")
+        if not hasattr(module, part)
+    ]
+    if missing:
+        raise ModelError(f"{type(module).__name__} is no SAM2Base: it has no {missing[0]}")
+    if image_size not in (None, module.image_size):
+        raise UsageError(
+            f"image size {image_size} was asked for, but the module handed in takes "
+            f"{module.image_size} and is never changed; build it with that size"
+        )
+    here = next(module.parameters()).device
+    if device != "auto":
+        wanted = _pick_device(device)
+        if wanted.type != here.type or wanted.index not in (None, here.index):
+            raise DeviceError(
+                f"{device} was asked for, but the module handed in lies on {here} and is never "
+                f"moved; move it or leave the device out"
+            )
+    if module.training:
+        warnings.warn(
+            "the module handed in is in training mode; call eval() on it", stacklevel=3
+        )
+    chosen = _pick_precision(precision, here, module.image_size)
+    return Model(module, name=type(module).__name__, precision=chosen)
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict; code in a checkpoint is never run."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            state = content.get("model", content) if isinstance(content, Mapping) else None
+    except Exception as error:  # the readers raise many kinds for a file that is not one
+        first = str(error).strip().splitlines()
+        raise ModelError(
+            f"{path} cannot be read as weights ({first[0] if first else type(error).__name__}); "
+            f"give a SAM 2 checkpoint (.pt or .safetensors)"
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
+        raise ModelError(f"{path} holds no state dict of tensors; give a SAM 2 checkpoint")
+    # Embedded weights are stored in half precision.
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+    }
+
+
+def _recognise(state: Mapping[str, torch.Tensor], path: Path) -> Architecture:
+    """Tell the architecture from the tensors, not from the file's name."""
+    stem = state.get("image_encoder.trunk.patch_embed.proj.weight")
+    if stem is None:
+        raise ModelError(f"{path} is no SAM 2 checkpoint: it has no image_encoder.trunk")
+    blocks = len({key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.bl")})
+    newer = "no_obj_embed_spatial" in state
+    for architecture in ARCHITECTURES.values():
+        if (
+            architecture.embed_dim == stem.shape[0]
+            and sum(architecture.stages) == blocks
+            and (architecture.generation != "2.0") == newer
+        ):
+            return architecture
+    raise ModelError(f"{path} is a SAM 2 of no known size ({stem.shape[0]} channels, {blocks} blocks)")
+
+
+def _fit(module: SAM2Base, state: Mapping[str, torch.Tensor], label: str) -> None:
+    own = module.state_dict()
+    for key, value in own.items():
+        if key not in state:
+            raise ModelError(f"{label} does not fit: it lacks the tensor {key}")
+        if state[key].shape != value.shape:
+            raise ModelError(
+                f"{label} does not fit: {key} has shape {tuple(state[key].shape)}, "
+                f"expected {tuple(value.shape)}"
+            )
+    extra = sorted(set(state) - set(own))
+    if extra:
+        raise ModelError(f"{label} does not fit: unknown tensor {extra[0]}")
+    module.load_state_dict(state)

@@ -1,0 +1,331 @@
+"""One training pass over a batch of clips: prompts, tracking, corrections, losses.
+
+The order of things is that of ``SAM2Base.track_step`` and of SAM 2's training (Ravi et al.,
+"SAM 2: Segment Anything in Images and Videos", 2024, appendix D); what differs is that all
+four mask tokens are trained on every frame and that features of one thing are drawn together
+across frames by a contrastive loss, which teaches a small trunk to tell textures apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sam2track.training.batches import Batch
+from sam2track.training.textures import Rng
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+__all__ = ["Losses", "unroll"]
+
+_ABSENT = -1024.0
+
+
+@dataclass
+class Losses:
+    """Sum to minimise, and the mean IoU of each frame for the log."""
+
+    total: torch.Tensor
+    ious: list[float]
+
+
+@dataclass
+class _Decoded:
+    masks: torch.Tensor  # (B, 4, h, w) logits of all mask tokens
+    ious: torch.Tensor  # (B, 4) predicted
+    score: torch.Tensor  # (B, 1) object score logits
+    chosen: torch.Tensor  # (B, 1, h, w) logits of the mask that is used
+    pointer: torch.Tensor  # (B, C)
+
+
+def _points(
+    rng: Rng, masks: torch.Tensor, labels: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One point inside each mask, (B, 1, 2) and (B, 1); away from the edge where possible."""
+    noise = torch.from_numpy(rng.random(masks.shape, np.float32)).to(masks.device)
+    inner = -F.max_pool2d(-masks[:, None].float(), 5, 1, 2)[:, 0]
+    at = (noise * masks + 2 * noise * inner).flatten(1).argmax(dim=1)
+    width = masks.shape[-1]
+    points = torch.stack([at % width, at // width], dim=1)[:, None].float()
+    if labels is None:
+        labels = torch.ones(len(masks), 1, dtype=torch.int32, device=masks.device)
+    return points, labels
+
+
+def _boxes(rng: Rng, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes around the masks, shaken a little, as two labelled corners."""
+    size = masks.shape[-1]
+    columns, rows = masks.any(dim=1), masks.any(dim=2)
+    steps = torch.arange(size, device=masks.device)
+    x0 = torch.where(columns, steps, size).amin(dim=1)
+    y0 = torch.where(rows, steps, size).amin(dim=1)
+    x1 = torch.where(columns, steps, -1).amax(dim=1) + 1
+    y1 = torch.where(rows, steps, -1).amax(dim=1) + 1
+    corners = torch.stack([x0, y0, x1, y1], dim=1).float()
+    extent = (corners[:, 2:] - corners[:, :2]).repeat(1, 2)
+    shake = torch.from_numpy(rng.normal(0, 0.04, corners.shape).astype(np.float32))
+    corners = (corners + shake.to(corners) * extent).clamp(0, size)
+    labels = torch.tensor([[2, 3]], dtype=torch.int32, device=masks.device)
+    return corners.view(-1, 2, 2), labels.expand(len(masks), -1)
+
+
+def _correction(
+    rng: Rng, truth: torch.Tensor, logits: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A click where the mask is wrong: on what was missed, or on what is too much."""
+    guess = F.interpolate(logits, truth.shape[-2:], mode="bilinear")[:, 0] > 0
+    missed, extra = truth & ~guess, guess & ~truth
+    add = missed.flatten(1).sum(1) >= extra.flatten(1).sum(1)
+    where = torch.where(add[:, None, None], missed, extra)
+    # Where nothing is wrong, a click on the object itself (or on the ground) says so.
+    right = ~where.flatten(1).any(1)
+    where = torch.where(right[:, None, None], truth, where)
+    gone = ~where.flatten(1).any(1)
+    where = torch.where(gone[:, None, None], ~truth, where)
+    labels = ((add | right) & ~gone).int()[:, None]
+    return _points(rng, where, labels)
+
+
+class _Pass:
+    """The unrolling of one batch."""
+
+    def __init__(self, module: SAM2Base, batch: Batch, rng: Rng) -> None:
+        self.module = module
+        self.batch = batch
+        self.rng = rng
+        clips, frames = batch.images.shape[:2]
+        out = module.forward_image(batch.images.flatten(0, 1))
+        levels = module.num_feature_levels
+        self.maps = [
+            level.unflatten(0, (clips, frames)) for level in out["backbone_fpn"][-levels:]
+        ]
+        position = out["vision_pos_enc"][-1][:1]
+        self.position = position.flatten(2).permute(2, 0, 1).expand(-1, len(batch.clip), -1)
+        self.memories: dict[str, dict[int, dict[str, Any]]] = {
+            "cond_frame_outputs": {},
+            "non_cond_frame_outputs": {},
+        }
+        small = self.maps[0].shape[-1]
+        soft = batch.masks.float().flatten(0, 1)[:, None]
+        self.soft = F.interpolate(soft, (small, small), mode="area").view(
+            *batch.masks.shape[:2], small, small
+        )
+        self.loss = torch.zeros((), device=batch.images.device)
+        self.ious: list[float] = []
+
+    def features(self, frame: int) -> list[torch.Tensor]:
+        return [level[:, frame][self.batch.clip] for level in self.maps]
+
+    def decode(
+        self,
+        features: list[torch.Tensor],
+        conditioned: torch.Tensor,
+        points: tuple[torch.Tensor, torch.Tensor] | None,
+        dense: torch.Tensor | None,
+        *,
+        candidates: bool,
+    ) -> _Decoded:
+        """As ``SAM2Base._forward_sam_heads``, but with the masks of all four tokens."""
+        module = self.module
+        count = len(conditioned)
+        if points is None:
+            device = conditioned.device
+            points = (
+                torch.zeros(count, 1, 2, device=device),
+                -torch.ones(count, 1, dtype=torch.int32, device=device),
+            )
+        sparse, dense_embedding = module.sam_prompt_encoder(points, None, dense)
+        masks, ious, tokens, score = module.sam_mask_decoder.predict_masks(
+            image_embeddings=conditioned,
+            image_pe=module.sam_prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense_embedding,
+            repeat_image=False,
+            high_res_features=features[:-1],
+        )
+        masks, ious, score = masks.float(), ious.float(), score.float()
+        rows = torch.arange(count, device=masks.device)
+        best = 1 + ious[:, 1:].argmax(dim=1) if candidates else torch.zeros_like(rows)
+        seen = (score > 0).float()
+        chosen = torch.where(seen[:, None, None] > 0, masks[rows, best][:, None], _ABSENT)
+        pointer = seen * module.obj_ptr_proj(tokens[rows, best])
+        pointer = pointer + (1 - seen) * module.no_obj_ptr
+        return _Decoded(masks, ious, score, chosen, pointer)
+
+    def judge(self, frame: int, decoded: _Decoded, weight: float = 1.0) -> None:
+        """Add a frame's losses: masks, predicted IoU, object score."""
+        truth = self.soft[:, frame]
+        present = truth.flatten(1).amax(dim=1) > 0.5
+        target = truth[:, None].expand_as(decoded.masks)
+        cross = F.binary_cross_entropy_with_logits(decoded.masks, target, reduction="none")
+        # Pixels of the object weigh more, so that small ones count.
+        cross = (cross * (1 + 4 * target)).mean(dim=(2, 3))
+        probability = decoded.masks.sigmoid()
+        overlap = (probability * target).sum(dim=(2, 3))
+        total = probability.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
+        dice = 1 - (2 * overlap + 1) / (total + 1)
+        each = 4 * cross + dice  # (B, 4)
+        with torch.no_grad():
+            guess, real = decoded.masks > 0, target > 0.5
+            both = (guess & real).sum(dim=(2, 3)).float()
+            iou = both / (guess | real).sum(dim=(2, 3)).clamp(min=1)
+            best = each[:, 1:].argmin(dim=1, keepdim=True)
+        mask_loss = each[:, 0] + each[:, 1:].gather(1, best)[:, 0] + 0.05 * each[:, 1:].sum(1)
+        number = present.sum().clamp(min=1)
+        iou_loss = (decoded.ious - iou).abs().mean(dim=1)
+        self.loss = self.loss + weight * ((mask_loss + iou_loss) * present).sum() / number
+        score_loss = F.binary_cross_entropy_with_logits(
+            decoded.score[:, 0], present.float(), reduction="mean"
+        )
+        self.loss = self.loss + weight * 0.5 * score_loss
+        shown = (decoded.chosen[:, 0] > 0) & present[:, None, None]
+        real = truth > 0.5
+        got = (shown & real).flatten(1).sum(1) / (shown | real).flatten(1).sum(1).clamp(min=1)
+        self.ious.append(float((got * present).sum() / number))
+
+    def remember(self, frame: int, features: list[torch.Tensor], decoded: _Decoded, key: str) -> None:
+        """Encode what was found into a memory."""
+        module = self.module
+        size = module.image_size
+        grid = tuple(features[-1].shape[-2:])
+        memory, position = module._encode_new_memory(
+            current_vision_feats=[features[-1].flatten(2).permute(2, 0, 1)],
+            feat_sizes=[grid],
+            pred_masks_high_res=F.interpolate(decoded.chosen, (size, size), mode="bilinear"),
+            object_score_logits=decoded.score,
+            is_mask_from_pts=key == "cond_frame_outputs",
+        )
+        self.memories[key][self.batch.frame_numbers[frame]] = {
+            "maskmem_features": memory,
+            "maskmem_pos_enc": position,
+            "obj_ptr": decoded.pointer,
+        }
+
+    def condition(self, frame: int, features: list[torch.Tensor]) -> torch.Tensor:
+        """The frame's features with what is remembered, (B, C, h, w)."""
+        module = self.module
+        if not self.memories["cond_frame_outputs"]:
+            return features[-1] + module.no_mem_embed.permute(1, 2, 0)[..., None]
+        fused: torch.Tensor = module._prepare_memory_conditioned_features(
+            frame_idx=self.batch.frame_numbers[frame],
+            is_init_cond_frame=False,
+            current_vision_feats=[features[-1].flatten(2).permute(2, 0, 1)],
+            current_vision_pos_embeds=[self.position],
+            feat_sizes=[tuple(features[-1].shape[-2:])],
+            output_dict=self.memories,
+            num_frames=16,
+        )
+        return fused
+
+    def prompted(self, frame: int, kind: str, corrections: int) -> None:
+        """A frame with a prompt, and clicks that mend what came of it."""
+        module, rng = self.module, self.rng
+        features = self.features(frame)
+        truth = self.batch.masks[:, frame]
+        conditioned = self.condition(frame, features)
+        if kind == "mask":
+            given = truth[:, None].float()
+            logits = F.interpolate(
+                given * 20 - 10, self.soft.shape[-2:], mode="bilinear", antialias=True
+            )
+            decoded = self.decode(
+                features, features[-1], None, module.mask_downsample(given), candidates=False
+            )
+            # The pointer comes from the decoder; mask and score are the given ones.
+            self.judge(frame, decoded, weight=0.3)
+            decoded.chosen = logits
+            decoded.score = torch.full_like(decoded.score, 10.0)
+            self.remember(frame, features, decoded, "cond_frame_outputs")
+            return
+        points = _boxes(rng, truth) if kind == "box" else _points(rng, truth)
+        decoded = self.decode(features, conditioned, points, None, candidates=kind == "point")
+        self.judge(frame, decoded)
+        for _ in range(corrections):
+            more = _correction(rng, truth, decoded.chosen.detach())
+            points = tuple(torch.cat(pair, dim=1) for pair in zip(points, more, strict=True))
+            before = decoded.chosen.detach().clamp(-32, 32)
+            decoded = self.decode(features, conditioned, points, before, candidates=False)
+            self.judge(frame, decoded)
+        self.remember(frame, features, decoded, "cond_frame_outputs")
+
+    def tracked(self, frame: int, *, correct: bool) -> None:
+        """A frame that memory alone finds, and perhaps a click that mends it."""
+        features = self.features(frame)
+        conditioned = self.condition(frame, features)
+        decoded = self.decode(
+            features,
+            conditioned,
+            None,
+            None,
+            candidates=self.module.multimask_output_for_tracking,
+        )
+        self.judge(frame, decoded)
+        if not correct:
+            self.remember(frame, features, decoded, "non_cond_frame_outputs")
+            return
+        points = _correction(self.rng, self.batch.masks[:, frame], decoded.chosen.detach())
+        before = decoded.chosen.detach().clamp(-32, 32)
+        decoded = self.decode(features, conditioned, points, before, candidates=True)
+        self.judge(frame, decoded)
+        self.remember(frame, features, decoded, "cond_frame_outputs")
+
+    def contrast(self, samples: int = 96, temperature: float = 0.1) -> torch.Tensor:
+        """Features at stride 16 of the same thing should agree across frames (InfoNCE)."""
+        top = self.maps[-1]
+        clips, _, channels, high, wide = top.shape
+        stride = self.batch.labels.shape[-1] // wide
+        centre = stride // 2
+        labels = self.batch.labels[:, :, centre::stride, centre::stride].flatten(1)
+        vectors = top.permute(0, 1, 3, 4, 2).reshape(clips, -1, channels).float()
+        loss, used = vectors.new_zeros(()), 0
+        for numbers, vector in zip(labels, vectors, strict=True):
+            # As much of things as of the ground, which is most of any picture.
+            weight = torch.where(numbers > 0, 1.0, 0.25)
+            noise = torch.from_numpy(self.rng.random(len(weight), np.float32)).to(weight.device)
+            at = (weight * noise).topk(min(samples, len(weight))).indices
+            number, unit = numbers[at], F.normalize(vector[at], dim=1)
+            alike = (number[:, None] == number[None]).fill_diagonal_(False)
+            some = alike.any(1) & ~alike.all(1) & (number > 0)
+            if not bool(some.any()):
+                continue
+            cosine = (unit @ unit.T / temperature).fill_diagonal_(-1e4)
+            right = torch.where(alike, cosine, -1e4).logsumexp(1)
+            loss = loss + (cosine.logsumexp(1) - right)[some].mean()
+            used += 1
+        return loss / max(used, 1)
+
+
+def unroll(module: SAM2Base, batch: Batch, rng: Rng, *, contrast: float = 0.2) -> Losses:
+    """Run prompts and tracking over a batch and return its losses.
+
+    Parameters
+    ----------
+    module : SAM2Base
+        In training mode.
+    batch : Batch
+        Clips; the first frame is prompted.
+    rng : numpy.random.Generator
+        Chooses prompts and clicks.
+    contrast : float
+        Weight of the contrastive loss.
+    """
+    run = _Pass(module, batch, rng)
+    frames = batch.images.shape[1]
+    if frames == 1:
+        kind = str(rng.choice(["box", "point"]))
+        run.prompted(0, kind, corrections=int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2])))
+    else:
+        kind = str(rng.choice(["mask", "box", "point"], p=[0.45, 0.35, 0.2]))
+        run.prompted(0, kind, corrections=int(rng.random() < 0.15))
+        clicked = int(rng.integers(1, frames)) if rng.random() < 0.2 else -1
+        for frame in range(1, frames):
+            run.tracked(frame, correct=frame == clicked)
+    total = run.loss / max(len(run.ious), 1)
+    if contrast:
+        total = total + contrast * run.contrast()
+    return Losses(total, run.ious)
