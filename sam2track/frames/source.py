@@ -1,0 +1,66 @@
+"""What the engine asks of anything that pictures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Frame", "FrameSource"]
+
+Frame = npt.NDArray[np.uint8]
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """A sequence of RGB pictures of one size.
+
+    Attributes
+    ----------
+    name : str
+        Where the pictures come from, for messages and the project.
+    height, width : int
+        Size in pixels of the upright frame.
+    times : (T,) float64 array
+        Presentation time of each frame in seconds; the first is 0, and they rise.
+    warnings : list of str
+        What was odd about the source and how it was dealt with, one line each.
+    """
+
+    name: str
+    height: int
+    width: int
+    times: npt.NDArray[np.float64]
+    warnings: list[str]
+
+    def __len__(self) -> int:
+        """Number of frames, in order of presentation."""
+        ...
+
+    def read(self, frame: int) -> Frame:
+        """Return one frame, (H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        SourceError
+            Where the frame does not exist or cannot be read.
+        """
+        ...
+
+    def frames(self, start: int, stop: int, *, backward: bool = False) -> Iterator[Frame]:
+        """Yield the frames of [start, stop) in order, or from ``stop - 1`` down to ``start``.
+
+        Each is read once, without seeking where the order allows, and what is held in memory
+        does not grow with the range.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a short text that changes when the source's content does."""
+        ...
+
+    def close(self) -> None:
+        """Release files."""
+        ...

@@ -1,0 +1,109 @@
+"""From pictures to features: one resize, one normalisation, one pass through the trunk."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from sam2track.models.loading import Model
+
+__all__ = ["Encoder", "Features"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+class Features(NamedTuple):
+    """What is known of one frame, at three resolutions.
+
+    Attributes
+    ----------
+    fine, middle : (1, C, 4h, 4w) and (1, C', 2h, 2w) tensors, or None
+        Inputs of the mask decoder's upscaling, where the model uses them.
+    top : (1, C, h, w) tensor
+        Features at stride 16.
+    """
+
+    fine: torch.Tensor | None
+    middle: torch.Tensor | None
+    top: torch.Tensor
+
+    def high_res(self, count: int) -> list[torch.Tensor] | None:
+        """Fine and middle features for ``count`` objects, as views."""
+        if self.fine is None or self.middle is None:
+            return None
+        return [self.fine.expand(count, -1, -1, -1), self.middle.expand(count, -1, -1, -1)]
+
+
+class Encoder:
+    """The image encoder of a model.
+
+    The one resize of this package: RGB uint8 to the model's square by bilinear
+    interpolation with antialiasing, rounded to uint8 (``torch.nn.functional.interpolate``,
+    on the CPU whatever the device, so that the same video gives the same pixels
+    everywhere). Aspect ratio is not kept, as in SAM 2. Then (x / 255 - mean) / std in
+    float32 with ImageNet's figures.
+
+    Parameters
+    ----------
+    model : Model
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.encoded = 0  # frames encoded so far
+        device = model.device
+        self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
+
+    def prepare(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Resize and normalise a (H, W, 3) frame into (1, 3, S, S) float32."""
+        size = self.model.image_size
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+        if pixels.shape[-2:] != (size, size):
+            pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+        image = pixels.to(self.model.device).float() / 255
+        return (image - self._mean) / self._std
+
+    @torch.inference_mode()
+    def encode(self, frame: npt.NDArray[np.uint8]) -> Features:
+        """Features of a (H, W, 3) uint8 RGB frame.
+
+        Follows ``ImageEncoder.forward``, ``FpnNeck.forward`` and ``SAM2Base.forward_image``,
+        without the position encodings that those make anew for every frame.
+        """
+        module = self.model.module
+        self.encoded += 1
+        with self.model.autocast():
+            levels = self._pyramid(self.prepare(frame))
+            if not module.use_high_res_features_in_sam:
+                return Features(None, None, levels[-1])
+            decoder = module.sam_mask_decoder
+            fine, middle, top = levels[-3:]
+            return Features(decoder.conv_s0(fine), decoder.conv_s1(middle), top)
+
+    def _pyramid(self, image: torch.Tensor) -> list[torch.Tensor]:
+        encoder = self.model.module.image_encoder
+        neck, trunk_levels = encoder.neck, encoder.trunk(image)
+        last = len(neck.convs) - 1
+        levels: list[torch.Tensor] = []
+        above: torch.Tensor | None = None
+        for index in range(last, -1, -1):
+            lateral = neck.convs[last - index](trunk_levels[index])
+            if above is not None and index in neck.fpn_top_down_levels:
+                up = F.interpolate(
+                    above.float(),
+                    scale_factor=2.0,
+                    mode=neck.fpn_interp_model,
+                    align_corners=None if neck.fpn_interp_model == "nearest" else False,
+                )
+                lateral = lateral + up
+                if neck.fuse_type == "avg":
+                    lateral = lateral / 2
+            above = lateral
+            levels.insert(0, lateral)
+        return levels[: -encoder.scalp] if encoder.scalp > 0 else levels

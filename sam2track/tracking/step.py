@@ -1,0 +1,355 @@
+"""One frame for a batch of objects: memory attention, mask decoder, memory encoder.
+
+Pure functions over a model's modules; the state is in the arguments. B is the number of
+objects, (h, w) the grid at stride 16, (4h, 4w) the decoder's grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sam2track.masks import fill_holes
+from sam2track.models.loading import Model
+from sam2track.tracking.encoder import Features
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+__all__ = [
+    "Constants",
+    "Decoded",
+    "Reading",
+    "attend",
+    "decode",
+    "filled",
+    "given_mask",
+    "remember",
+    "without_memory",
+]
+
+_ABSENT = -1024.0  # sam2_base.NO_OBJ_SCORE
+
+
+@dataclass
+class Decoded:
+    """What the mask decoder found.
+
+    Attributes
+    ----------
+    logits : (B, 1, 4h, 4w) float32 tensor
+        Before hole filling; -1024 everywhere where the object is judged absent.
+    pointers : (B, C) tensor
+    scores : (B, 1) tensor
+        Object score logits.
+    ious : (B,) float32 tensor
+        Predicted IoU of the mask that was chosen.
+    """
+
+    logits: torch.Tensor
+    pointers: torch.Tensor
+    scores: torch.Tensor
+    ious: torch.Tensor
+
+
+@dataclass
+class Reading:
+    """The memories that one object looks at, all of a batch in equal numbers.
+
+    Attributes
+    ----------
+    spatial : list of (int, (h * w, M) bfloat16 tensor)
+        (t_pos, memory).
+    pointers : list of (int, (C,) tensor)
+        (distance in frames, pointer).
+    """
+
+    spatial: list[tuple[int, torch.Tensor]]
+    pointers: list[tuple[int, torch.Tensor]]
+
+
+class Constants:
+    """What does not change from frame to frame, made once for a model."""
+
+    def __init__(self, model: Model) -> None:
+        module, device = model.module, model.device
+        grid = model.image_size // module.backbone_stride
+        with torch.inference_mode():
+            top = torch.zeros(1, module.hidden_dim, grid, grid, device=device)
+            position = module.image_encoder.neck.position_encoding(top)
+            self.position = position.flatten(2).permute(2, 0, 1)  # (h * w, 1, C)
+            small = torch.zeros(1, module.mem_dim, grid, grid, device=device)
+            memory = module.memory_encoder.position_encoding(small)
+            self.memory_position = memory.flatten(2).permute(2, 0, 1)  # (h * w, 1, M)
+            self.prompt_grid = module.sam_prompt_encoder.get_dense_pe()
+
+
+@torch.inference_mode()
+def attend(
+    model: Model,
+    constants: Constants,
+    features: Features,
+    readings: Sequence[Reading],
+    max_pointers: int,
+) -> torch.Tensor:
+    """Features of a frame in the light of each object's memories, (B, C, h, w).
+
+    Follows ``SAM2Base._prepare_memory_conditioned_features``.
+
+    Parameters
+    ----------
+    readings : sequence of Reading
+        One for each object, with equal numbers of memories and of pointers.
+    max_pointers : int
+        Normaliser of the pointers' times, plus one.
+    """
+    module = model.module
+    count = len(readings)
+    _, channels, height, width = features.top.shape
+    tokens: list[torch.Tensor] = []
+    positions: list[torch.Tensor] = []
+    for slot in zip(*(reading.spatial for reading in readings), strict=True):
+        memory = torch.stack([spatial for _, spatial in slot], dim=1)
+        tokens.append(memory if model.precision != "fp32" else memory.float())
+        times = module.maskmem_tpos_enc[[module.num_maskmem - t_pos - 1 for t_pos, _ in slot]]
+        positions.append(constants.memory_position + times.view(1, count, -1))
+    pointer_tokens = 0
+    if readings[0].pointers:
+        pointers = torch.stack(
+            [torch.stack([pointer for _, pointer in reading.pointers]) for reading in readings], 1
+        )
+        distances = torch.tensor(
+            [[distance for distance, _ in reading.pointers] for reading in readings],
+            device=model.device,
+        ).T
+        with model.autocast():
+            codes = _pointer_codes(module, distances, max_pointers, channels)
+        splits = channels // module.mem_dim
+        if splits > 1:
+            pointers = pointers.unflatten(2, (splits, module.mem_dim))
+            pointers = pointers.permute(0, 2, 1, 3).flatten(0, 1)
+            codes = codes.repeat_interleave(splits, dim=0)
+        tokens.append(pointers)
+        positions.append(codes)
+        pointer_tokens = len(pointers)
+    top = features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1)
+    with model.autocast():
+        fused: torch.Tensor = module.memory_attention(
+            curr=top,
+            curr_pos=constants.position.expand(-1, count, -1),
+            memory=torch.cat(tokens),
+            memory_pos=torch.cat(positions),
+            num_obj_ptr_tokens=pointer_tokens,
+        )
+    return fused.permute(1, 2, 0).view(count, channels, height, width)
+
+
+def _pointer_codes(
+    module: SAM2Base, distances: torch.Tensor, max_pointers: int, channels: int
+) -> torch.Tensor:
+    """Time codes of pointers, (P, B, M), from their distances, (P, B)."""
+    if not module.add_tpos_enc_to_obj_ptrs:
+        return torch.zeros(*distances.shape, module.mem_dim, device=distances.device)
+    dim = channels if module.proj_tpos_enc_in_obj_ptrs else module.mem_dim
+    half = dim // 2
+    # sam2_utils.get_1d_sine_pe
+    scale = torch.arange(half, dtype=torch.float32, device=distances.device)
+    scale = 10000 ** (2 * (scale // 2) / half)
+    angle = (distances / (max_pointers - 1))[..., None] / scale
+    codes: torch.Tensor = module.obj_ptr_tpos_proj(torch.cat([angle.sin(), angle.cos()], dim=-1))
+    return codes
+
+
+@torch.inference_mode()
+def without_memory(
+    model: Model, constants: Constants, features: Features
+) -> torch.Tensor:
+    """Features of a frame for an object that remembers nothing, (1, C, h, w)."""
+    module = model.module
+    if module.directly_add_no_mem_embed:
+        return features.top + module.no_mem_embed.permute(1, 2, 0)[..., None]
+    channels, height, width = features.top.shape[1:]
+    top = features.top.flatten(2).permute(2, 0, 1)
+    with model.autocast():
+        fused: torch.Tensor = module.memory_attention(
+            curr=top,
+            curr_pos=constants.position,
+            memory=module.no_mem_embed.expand(1, 1, module.mem_dim),
+            memory_pos=module.no_mem_pos_enc.expand(1, 1, module.mem_dim),
+        )
+    return fused.permute(1, 2, 0).view(1, channels, height, width)
+
+
+@torch.inference_mode()
+def decode(
+    model: Model,
+    constants: Constants,
+    features: Features,
+    conditioned: torch.Tensor,
+    *,
+    points: tuple[torch.Tensor, torch.Tensor] | None = None,
+    dense: torch.Tensor | None = None,
+    candidates: bool,
+) -> Decoded:
+    """Masks of B objects from a frame's features.
+
+    Follows ``SAM2Base._forward_sam_heads``; of three candidate masks only the best is kept.
+
+    Parameters
+    ----------
+    conditioned : (B, C, h, w) tensor
+    points : ((B, P, 2) float32, (B, P) int32) tensors, optional
+        Clicks in pixels of the model's square, and their labels: 1 object, 0 background,
+        2 and 3 corners of a box.
+    dense : (B, 1, 4h, 4w) tensor, optional
+        Logits of an earlier mask.
+    candidates : bool
+        Decode three candidates and take the one with the best predicted IoU.
+    """
+    module = model.module
+    count = len(conditioned)
+    if points is None:
+        points = (
+            torch.zeros(count, 1, 2, device=model.device),
+            -torch.ones(count, 1, dtype=torch.int32, device=model.device),
+        )
+    with model.autocast():
+        sparse, dense_embedding = module.sam_prompt_encoder(points=points, boxes=None, masks=dense)
+        masks, ious, tokens, scores = module.sam_mask_decoder(
+            image_embeddings=conditioned,
+            image_pe=constants.prompt_grid,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense_embedding,
+            multimask_output=candidates,
+            repeat_image=False,
+            high_res_features=features.high_res(count),
+        )
+        if candidates:
+            rows = torch.arange(count, device=model.device)
+            best = ious.argmax(dim=-1)
+            masks, ious = masks[rows, best][:, None], ious[rows, best]
+            token = tokens[rows, best] if tokens.shape[1] > 1 else tokens[:, 0]
+        else:
+            ious, token = ious[:, 0], tokens[:, 0]
+        pointers = module.obj_ptr_proj(token)
+        if module.pred_obj_scores:
+            masks = torch.where((scores > 0)[:, None, None], masks, _ABSENT)
+            pointers = _with_absence(module, pointers, scores)
+    return Decoded(masks.float(), pointers, scores, ious.float())
+
+
+def _with_absence(
+    module: SAM2Base, pointers: torch.Tensor, scores: torch.Tensor
+) -> torch.Tensor:
+    present = scores.sigmoid() if module.soft_no_obj_ptr else (scores > 0).float()
+    if module.fixed_no_obj_ptr:
+        pointers = present * pointers
+    return pointers + (1 - present) * module.no_obj_ptr
+
+
+@torch.inference_mode()
+def given_mask(
+    model: Model, constants: Constants, features: Features, mask: torch.Tensor
+) -> Decoded:
+    """Take a given mask as the decoder's output.
+
+    Follows ``SAM2Base._use_mask_as_output``: the pointer comes from the decoder, the mask
+    and the score from what was given.
+
+    Parameters
+    ----------
+    mask : (1, 1, S, S) float32 tensor of zeros and ones
+        On the model's square.
+    """
+    module = model.module
+    size = mask.shape[-1] // 4
+    with model.autocast():
+        logits = F.interpolate(
+            mask * 20 - 10, (size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+        if module.use_obj_ptrs_in_encoder:
+            dense = module.mask_downsample(mask)
+            found = decode(
+                model, constants, features, features.top, dense=dense, candidates=False
+            )
+            pointers = found.pointers
+        else:
+            pointers = torch.zeros(1, module.hidden_dim, device=model.device)
+        present = mask.flatten(1).any(dim=1, keepdim=True).float()
+        if module.pred_obj_scores:
+            if module.fixed_no_obj_ptr:
+                pointers = present * pointers
+            pointers = pointers + (1 - present) * module.no_obj_ptr
+    ious = torch.ones(1, device=model.device)
+    return Decoded(logits.float(), pointers, 20 * present - 10, ious)
+
+
+@torch.inference_mode()
+def filled(model: Model, logits: torch.Tensor) -> torch.Tensor:
+    """Logits with small holes filled, as the model's settings say."""
+    area = int(model.fill_hole_area)
+    if area < 1:
+        return logits
+    flat = logits.flatten(0, 1).cpu().numpy()
+    done = fill_holes(flat, max_area=area)
+    return logits if done is flat else torch.from_numpy(np.asarray(done)).view_as(logits).to(logits)
+
+
+@torch.inference_mode()
+def remember(
+    model: Model,
+    features: Features,
+    logits: torch.Tensor,
+    scores: torch.Tensor,
+    *,
+    prompted: bool,
+) -> torch.Tensor:
+    """Encode masks into memories, (B, h * w, M) bfloat16.
+
+    Follows ``SAM2Base._encode_new_memory``, for objects that know nothing of one another.
+
+    Parameters
+    ----------
+    logits : (B, 1, 4h, 4w) float32 tensor
+        Of tracked frames before, of prompted ones after hole filling, as official.
+    scores : (B, 1) tensor
+        Object score logits.
+    prompted : bool
+        Whether a person said what the mask is.
+    """
+    module = model.module
+    size = model.image_size
+    with model.autocast():
+        # torch's CPU kernel for three channels ends in other digits than that for one; official
+        # enlarges all candidates of tracked frames, and rounding to bfloat16 would make the
+        # difference larger.
+        same = module.multimask_output_for_tracking and not prompted
+        large = F.interpolate(
+            logits.expand(-1, 3 if same else 1, -1, -1),
+            (size, size),
+            mode="bilinear",
+            align_corners=False,
+        )[:, :1]
+        if prompted and module.binarize_mask_from_pts_for_mem_enc:
+            mask = (large > 0).float()
+        else:
+            mask = torch.sigmoid(large)
+        if module.sigmoid_scale_for_mem_enc != 1.0:
+            mask = mask * module.sigmoid_scale_for_mem_enc
+        if module.sigmoid_bias_for_mem_enc != 0.0:
+            mask = mask + module.sigmoid_bias_for_mem_enc
+        # Through (h * w, B, C) as official: the strides decide which convolution is taken,
+        # and its last digits would come back larger through the rounding to bfloat16.
+        channels, height, width = features.top.shape[1:]
+        tokens = features.top.flatten(2).permute(2, 0, 1).expand(-1, len(logits), -1)
+        top = tokens.permute(1, 2, 0).view(len(logits), channels, height, width)
+        memory = module.memory_encoder(top, mask, skip_mask_sigmoid=True)["vision_features"]
+        if module.no_obj_embed_spatial is not None:
+            absent = (scores <= 0).float()[..., None, None]
+            memory = memory + absent * module.no_obj_embed_spatial[..., None, None]
+    return memory.to(torch.bfloat16).flatten(2).permute(0, 2, 1).contiguous()

@@ -1,0 +1,90 @@
+"""The same masks as the official predictor, frame by frame."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam2track import Tracker
+from sam2track.prompts import Prompt
+from tests.parity.oracle import clip, official_run, predictor
+from tests.parity.scenarios import Scenario, every, pairwise
+
+ONE, MANY = 1e-4, 3e-4  # bounds of |difference| for one object and in a batch
+
+
+def our_run(
+    module: object,
+    frames: np.ndarray,
+    prompts: dict[int, dict[int, Prompt]],
+    *,
+    backward: bool = False,
+) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, float]]:
+    tracker = Tracker(module, frames)
+    for object_id, by_frame in prompts.items():
+        for frame, prompt in by_frame.items():
+            tracker.add(object_id, frame, prompt)
+    found = {}
+    for result in tracker.propagate(direction="backward" if backward else "forward"):
+        for index, object_id in enumerate(result.object_ids):
+            record = tracker.history.get(object_id, result.frame)
+            found[object_id, result.frame] = (
+                result.logits[index],
+                record.pointer,
+                float(result.object_scores[index]),
+            )
+    return found
+
+
+def differences(ours: dict, theirs: dict) -> tuple[float, float, float, int]:
+    """Largest differences of logits, pointers and scores, and how many were not compared."""
+    worst = [0.0, 0.0, 0.0]
+    close = 0
+    assert ours.keys() == theirs.keys()
+    for key, seen in theirs.items():
+        if seen.close:
+            close += 1
+            continue
+        logits, pointer, score = ours[key]
+        worst[0] = max(worst[0], float(np.abs(logits - seen.logits).max()))
+        worst[1] = max(worst[1], float(np.abs(pointer - seen.pointer).max()))
+        worst[2] = max(worst[2], abs(score - seen.score))
+    return worst[0], worst[1], worst[2], close
+
+
+def compare(scenario: Scenario) -> tuple[float, float, float, int]:
+    module = predictor(scenario.model, scenario.postprocessing)
+    frames, prompts = clip(scenario.length), scenario.prompts()
+    theirs = official_run(module, frames, prompts, backward=scenario.backward)
+    foreground = np.mean([(seen.logits > 0).mean() for seen in theirs.values()])
+    assert 0.02 < foreground < 0.98, "the random module gives trivial masks"
+    ours = our_run(module, frames, prompts, backward=scenario.backward)
+    found = differences(ours, theirs)
+    table = os.environ.get("SAM2TRACK_PARITY_TABLE")
+    if table:
+        with Path(table).open("a", encoding="utf-8") as out:
+            out.write(json.dumps([str(scenario), len(theirs), *found]) + "\n")
+    return found
+
+
+def check(scenario: Scenario) -> None:
+    logits, pointers, scores, close = compare(scenario)
+    bound = ONE if scenario.objects == 1 else MANY
+    assert max(logits, pointers, scores) <= bound
+    frames = scenario.length * scenario.objects
+    assert close <= 0.05 * frames, "too many frames on the edge of a decision"
+
+
+@pytest.mark.parametrize("scenario", pairwise(), ids=str)
+def test_masks_equal_the_official_ones(scenario: Scenario) -> None:
+    check(scenario)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", every(), ids=str)
+def test_masks_equal_the_official_ones_in_all_combinations(scenario: Scenario) -> None:
+    check(scenario)

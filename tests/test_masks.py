@@ -1,0 +1,260 @@
+"""Masks: what is coded comes back, what is damaged says so, and the fast ways equal the plain."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from sam2track import masks
+from sam2track.errors import ProjectError, UsageError
+
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=40)
+MASKS = hnp.arrays(np.bool_, SHAPES)
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def header(height: int, width: int, *, packing: int = 0, version: int = 1) -> bytes:
+    return struct.pack("<BBII", version, packing, height, width)
+
+
+@quick
+@given(MASKS)
+def test_code_round_trip(mask):
+    back = masks.decode(masks.encode(mask))
+    assert back.dtype == np.bool_
+    assert back.shape == mask.shape
+    assert np.array_equal(back, mask)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.001, 0.5, 0.999, 1.0])
+def test_code_round_trip_of_many_chunks(density, monkeypatch):
+    monkeypatch.setattr(masks, "_CHUNK", 64)
+    mask = np.random.default_rng(0).random((311, 523)) < density
+    assert np.array_equal(masks.decode(masks.encode(mask)), mask)
+
+
+def test_code_of_long_runs_and_odd_inputs():
+    mask = np.zeros((3000, 3000), dtype=np.bool_)
+    mask[-1, -1] = True
+    code = masks.encode(mask)
+    assert len(code) < 20
+    assert np.array_equal(masks.decode(memoryview(code)), mask)
+    assert masks.encode(mask.astype(np.int32) * 7) == code
+    assert masks.encode(np.asfortranarray(mask)) == code
+    with pytest.raises(UsageError, match="two axes"):
+        masks.encode(np.zeros((2, 3, 4), dtype=np.bool_))
+    with pytest.raises(UsageError, match="too large"):
+        masks.encode(np.broadcast_to(np.zeros(1, dtype=np.bool_), (2**15, 2**14)))
+
+
+@settings(max_examples=600, deadline=None)
+@given(MASKS, st.data())
+def test_mutated_codes_decode_or_raise_project_error(mask, data):
+    code = bytearray(masks.encode(mask))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(code)))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert"]))
+        if kind == "cut":
+            del code[at:]
+        elif kind == "insert":
+            code[at:at] = data.draw(st.binary(min_size=1, max_size=6))
+        elif at < len(code):
+            code[at] = data.draw(st.integers(0, 255))
+    try:
+        back = masks.decode(bytes(code))
+    except ProjectError as error:
+        assert "\n" not in str(error)
+    else:
+        assert back.dtype == np.bool_
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.integers(0, 9), st.integers(0, 9), st.binary(max_size=40), st.booleans())
+def test_any_body_decodes_or_raises_project_error(height, width, body, deflate):
+    data = header(height, width, packing=int(deflate)) + (zlib.compress(body) if deflate else body)
+    try:
+        back = masks.decode(data)
+    except ProjectError:
+        return
+    assert np.array_equal(masks.decode(masks.encode(back)), back)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=40))
+def test_any_bytes_decode_or_raise_project_error(data):
+    with contextlib.suppress(ProjectError):
+        masks.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "not bytes"),
+        ("text", "not bytes"),
+        (b"", "too few"),
+        (header(2, 3, version=9) + b"\x06", "version is 9"),
+        (header(2, 3, packing=7) + b"\x06", "packing is 7"),
+        (header(2**31, 2**31) + b"\x06", "claims"),
+        (header(2**14 + 1, 2**14) + b"\x06", "claims"),
+        (header(2, 3), "cover 0 of the 6"),
+        (header(0, 0), "cover 0 of the 0"),
+        (header(2, 3) + b"\x05", "cover 5 of the 6"),
+        (header(2, 3) + b"\x07", "pass the 6"),
+        (header(2, 3) + b"\xff\xff\xff\xff\x7f", "pass the 6"),
+        (header(2, 3) + b"\x06\x00", "empty run"),
+        (header(2, 3) + b"\x86\x00", "too many bytes"),
+        (header(2, 3) + b"\x03\x83", "cut off"),
+        (header(2, 3) + b"\x80\x80\x80\x80\x80\x01", "too many bytes"),
+        (header(2, 3) + b"\x01" * 8, "more runs than pixels"),
+        (header(2, 3, packing=1) + b"\x06\x06", "cannot be inflated"),
+        (header(2, 3, packing=1) + zlib.compress(b"\x06")[:-1], "cut off"),
+        (header(2, 3, packing=1) + zlib.compress(b"\x06") + b"x", "followed by"),
+        (header(2, 3, packing=1) + zlib.compress(bytes(10**6)), "more runs than pixels"),
+    ],
+)
+def test_damage_is_named(data, message):
+    with pytest.raises(ProjectError, match=message):
+        masks.decode(data)
+
+
+def test_a_bomb_takes_no_memory():
+    small = header(100, 100, packing=1) + zlib.compress(bytes(2**26))
+    huge = header(2**32 - 1, 2**32 - 1) + b"\x01"
+    tracemalloc.start()
+    for data in (small, huge):
+        with pytest.raises(ProjectError):
+            masks.decode(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def naive_label_map(logits, ids):
+    labels = np.zeros(logits.shape[1:], dtype=np.int64)
+    for y, x in np.ndindex(*labels.shape):
+        best = 0.0
+        for value, object_id in sorted(zip(logits[:, y, x], ids, strict=True), key=lambda p: p[1]):
+            if value > best:
+                best, labels[y, x] = value, object_id
+    return labels
+
+
+@quick
+@given(st.data())
+def test_label_map_equals_the_naive_one(data):
+    count = data.draw(st.integers(0, 4))
+    ids = data.draw(st.lists(st.integers(1, 300), min_size=count, max_size=count, unique=True))
+    values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, np.inf, np.nan])
+    logits = data.draw(hnp.arrays(np.float32, (count, 3, 4), elements=values))
+    before = logits.copy()
+    labels = masks.label_map(logits, ids)
+    assert np.array_equal(labels, naive_label_map(logits, ids))
+    assert labels.dtype == (np.uint8 if max(ids, default=0) < 256 else np.uint16)
+    assert np.array_equal(logits, before, equal_nan=True)
+
+
+@quick
+@given(st.data())
+def test_overlaps_go_to_the_lower_id(data):
+    count = data.draw(st.integers(0, 4))
+    ids = data.draw(st.lists(st.integers(1, 70_000), min_size=count, max_size=count, unique=True))
+    planes = data.draw(hnp.arrays(np.bool_, (count, 3, 4)))
+    expected = naive_label_map(planes.astype(np.float32), ids)
+    assert np.array_equal(masks.overlaps_resolved(planes, ids), expected)
+
+
+@pytest.mark.parametrize(
+    ("ids", "dtype"),
+    [([], "u1"), ([255], "u1"), ([3, 256], "u2"), ([65536], "i4"), ([2**31 - 1], "i4")],
+)
+def test_label_dtype(ids, dtype):
+    assert masks.label_dtype(ids) == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("ids", [[0], [-1], [2, 2], [2**31]])
+def test_label_dtype_refuses(ids):
+    with pytest.raises(UsageError):
+        masks.label_dtype(ids)
+
+
+def test_label_maps_refuse_what_does_not_fit():
+    planes = np.zeros((2, 3, 4), dtype=np.float32)
+    with pytest.raises(UsageError, match="planes"):
+        masks.label_map(planes, [1])
+    with pytest.raises(UsageError, match="planes"):
+        masks.overlaps_resolved(planes[0] > 0, [1, 2, 3])
+
+
+def naive_fill(logits, max_area, value):
+    filled = logits.copy()
+    for plane in filled:
+        patches, count = ndimage.label(plane <= 0, structure=np.ones((3, 3)))
+        for patch in range(1, count + 1):
+            if (patches == patch).sum() <= max_area:
+                plane[patches == patch] = value
+    return filled
+
+
+@quick
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=12),
+        elements=st.sampled_from([-3.0, -0.5, 0.0, 0.5, 4.0, np.nan]),
+    ),
+    st.integers(0, 9),
+)
+def test_fill_holes_equals_the_naive_one(logits, max_area):
+    before = logits.copy()
+    filled = masks.fill_holes(logits, max_area=max_area)
+    expected = naive_fill(logits, max_area, np.float32(0.1))
+    assert filled.dtype == np.float32
+    assert np.array_equal(filled, expected, equal_nan=True)
+    assert np.array_equal(logits, before, equal_nan=True)
+    assert (filled is logits) == np.array_equal(expected, before, equal_nan=True)
+
+
+def test_fill_holes_on_blobs_equals_the_naive_one():
+    noise = np.random.default_rng(3).normal(size=(3, 128, 128)).astype(np.float32)
+    logits = ndimage.gaussian_filter(noise, (0, 1.2, 1.2))
+    assert np.array_equal(
+        masks.fill_holes(logits, max_area=8), naive_fill(logits, 8, np.float32(0.1))
+    )
+
+
+def test_fill_holes_refuses():
+    with pytest.raises(UsageError):
+        masks.fill_holes(np.zeros((4, 4), dtype=np.float32), max_area=8)
+    with pytest.raises(UsageError):
+        masks.fill_holes(np.zeros((1, 4, 4), dtype=np.float32), max_area=-1)
+
+
+@quick
+@given(MASKS)
+def test_measure_equals_the_naive_one(mask):
+    area, centroid, box = masks.measure(mask)
+    ys, xs = np.nonzero(mask)
+    assert area == len(xs)
+    assert box == masks.bounding_box(mask)
+    if not area:
+        assert centroid is None
+        assert box is None
+        return
+    assert centroid == pytest.approx((xs.mean(), ys.mean()))
+    assert box == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    assert all(type(value) is int for value in (area, *box))
+
+
+def test_centroid_is_in_pixel_indices():
+    mask = np.zeros((9, 9), dtype=np.bool_)
+    mask[5, 3] = True
+    assert masks.measure(mask) == (1, (3.0, 5.0), (3, 5, 4, 6))
