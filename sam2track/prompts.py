@@ -74,6 +74,11 @@ class Prompt:
         if not self.absent and not said:
             raise PromptError("an empty prompt; give points, a box, a mask or absent")
 
+    @property
+    def is_mask_alone(self) -> bool:
+        """Whether nothing but a mask is given, which then is what is reported."""
+        return self.mask is not None and not self.points and self.box is None
+
     def check(self, height: int, width: int) -> None:
         """Raise PromptError where the prompt does not fit a frame of that size."""
         for x, y in self.points:

@@ -192,9 +192,7 @@ def load_model(
     )
 
 
-def _from_module(
-    module: SAM2Base, device: str, precision: str, image_size: int | None
-) -> Model:
+def _from_module(module: SAM2Base, device: str, precision: str, image_size: int | None) -> Model:
     missing = [
         part
         for part in ("image_encoder", "memory_attention", "memory_encoder", "sam_mask_decoder")
@@ -216,9 +214,7 @@ def _from_module(
                 f"moved; move it or leave the device out"
             )
     if module.training:
-        warnings.warn(
-            "the module handed in is in training mode; call eval() on it", stacklevel=3
-        )
+        warnings.warn("the module handed in is in training mode; call eval() on it", stacklevel=3)
     chosen = _pick_precision(precision, here, module.image_size)
     return Model(module, name=type(module).__name__, precision=chosen)
 
@@ -263,7 +259,9 @@ def _recognise(state: Mapping[str, torch.Tensor], path: Path) -> Architecture:
             and (architecture.generation != "2.0") == newer
         ):
             return architecture
-    raise ModelError(f"{path} is a SAM 2 of no known size ({stem.shape[0]} channels, {blocks} blocks)")
+    raise ModelError(
+        f"{path} is a SAM 2 of no known size ({stem.shape[0]} channels, {blocks} blocks)"
+    )
 
 
 def _fit(module: SAM2Base, state: Mapping[str, torch.Tensor], label: str) -> None:

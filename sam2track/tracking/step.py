@@ -166,9 +166,7 @@ def _pointer_codes(
 
 
 @torch.inference_mode()
-def without_memory(
-    model: Model, constants: Constants, features: Features
-) -> torch.Tensor:
+def without_memory(model: Model, constants: Constants, features: Features) -> torch.Tensor:
     """Features of a frame for an object that remembers nothing, (1, C, h, w)."""
     module = model.module
     if module.directly_add_no_mem_embed:
@@ -243,9 +241,7 @@ def decode(
     return Decoded(masks.float(), pointers, scores, ious.float())
 
 
-def _with_absence(
-    module: SAM2Base, pointers: torch.Tensor, scores: torch.Tensor
-) -> torch.Tensor:
+def _with_absence(module: SAM2Base, pointers: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     present = scores.sigmoid() if module.soft_no_obj_ptr else (scores > 0).float()
     if module.fixed_no_obj_ptr:
         pointers = present * pointers
@@ -274,9 +270,7 @@ def given_mask(
         )
         if module.use_obj_ptrs_in_encoder:
             dense = module.mask_downsample(mask)
-            found = decode(
-                model, constants, features, features.top, dense=dense, candidates=False
-            )
+            found = decode(model, constants, features, features.top, dense=dense, candidates=False)
             pointers = found.pointers
         else:
             pointers = torch.zeros(1, module.hidden_dim, device=model.device)

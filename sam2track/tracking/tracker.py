@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
-from sam2track.errors import PromptError, SourceError, UsageError
+from sam2track.errors import PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking import step
-from sam2track.tracking.encoder import Encoder, Features
+from sam2track.tracking.engine import Engine
 from sam2track.tracking.history import History, Record, SpillFile, dequantise, quantise
-from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
+from sam2track.tracking.memory import Rules
+from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
+from sam2track.tracking.state import State
 from sam2track.tracking.stream import StreamSource
 
 if TYPE_CHECKING:
@@ -30,38 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Direction", "Tracker"]
 
 Direction = Literal["forward", "backward", "both"]
-
-
-@dataclass
-class _Prompted:
-    """A prompt and what came of it."""
-
-    prompt: Prompt
-    logits: torch.Tensor  # (1, 1, 4h, 4w), before hole filling
-    filled: torch.Tensor
-    score: torch.Tensor  # (1, 1)
-    iou: float
-    memory: Memory  # the spatial part is made when it is first looked at
-    tracked: Record | None  # what tracking gave on the frame before anything was said of it
-
-
-@dataclass
-class _Object:
-    """All that is known of one object besides its history."""
-
-    object_id: int
-    prompted: dict[int, _Prompted] = field(default_factory=dict)
-    recent: dict[bool, Recent] = field(default_factory=dict)  # by backward
-    # Where tracking goes on in each direction; absent where nothing has to be run.
-    pending: dict[bool, int] = field(default_factory=dict)
-
-    @property
-    def first(self) -> int:
-        return min(self.prompted)
-
-    @property
-    def last(self) -> int:
-        return max(self.prompted)
 
 
 class Tracker:
@@ -100,17 +68,15 @@ class Tracker:
         if max_batch < 1:
             raise UsageError(f"max_batch {max_batch}; allowed are 1 and more")
         self.model = load_model(model)
-        self.source: FrameSource = StreamSource() if source is None else open_source(source)
+        self.source: FrameSource | StreamSource = (
+            StreamSource() if source is None else open_source(source)
+        )
         self.history: History = SpillFile() if history is None else history
         self.max_batch = max_batch
-        streaming = isinstance(self.source, StreamSource)
-        self._rules = Rules.of(
-            self.model.module, None if streaming else len(self.source), max_cond_frames
-        )
-        self._encoder = Encoder(self.model)
-        self._constants = step.Constants(self.model)
-        self._objects: dict[int, _Object] = {}
-        self._latest: tuple[int, Features] | None = None
+        count = None if isinstance(self.source, StreamSource) else len(self.source)
+        rules = Rules.of(self.model.module, count, max_cond_frames)
+        self._engine = Engine(self.model, self.source, self.history, rules)
+        self._objects: dict[int, Tracked] = {}
 
     # -- what is asked ------------------------------------------------------------------
 
@@ -118,6 +84,10 @@ class Tracker:
     def object_ids(self) -> tuple[int, ...]:
         """The objects that have a prompt, ascending."""
         return tuple(sorted(self._objects))
+
+    def spans(self) -> dict[int, tuple[int, int]]:
+        """First and last prompted frame of each object."""
+        return {i: (item.first, item.last) for i, item in sorted(self._objects.items())}
 
     def prompt(
         self,
@@ -173,8 +143,8 @@ class Tracker:
         object_id = check_object_id(object_id)
         frame = self._check_frame(frame)
         prompt.check(self.source.height, self.source.width)
-        item = self._objects.get(object_id) or _Object(object_id)
-        item.prompted[frame] = self._prompted(item, frame, prompt)
+        item = self._objects.get(object_id) or Tracked(object_id)
+        item.prompted[frame] = self._engine.prompted(item, frame, prompt)
         self._objects[object_id] = item
         self._changed(item, frame)
         held = item.prompted[frame]
@@ -249,6 +219,8 @@ class Tracker:
         stop: int | None = None,
         direction: Direction = "forward",
         objects: Iterable[int] | None = None,
+        *,
+        unfinished: bool = False,
     ) -> Iterator[FrameResult]:
         """Carry the masks through the video.
 
@@ -263,6 +235,8 @@ class Tracker:
             frame on fresh memory.
         objects : iterable of int, optional
             Only these.
+        unfinished : bool
+            Within a range too, run only what has not been run since it changed.
 
         Yields
         ------
@@ -290,15 +264,15 @@ class Tracker:
             )
         ids = self.object_ids if objects is None else tuple(objects)
         chosen = [self._known(object_id) for object_id in sorted(set(ids))]
-        return self._propagate(chosen, low, high, direction, ranged)
+        return self._propagate(chosen, low, high, direction, ranged and not unfinished)
 
     def _propagate(
-        self, chosen: list[_Object], low: int, high: int, direction: Direction, ranged: bool
+        self, chosen: list[Tracked], low: int, high: int, direction: Direction, everything: bool
     ) -> Iterator[FrameResult]:
         if direction in ("forward", "both"):
             begins = {}
             for item in chosen:
-                if ranged:
+                if everything:
                     begins[item.object_id] = max(low, item.first)
                 elif False in item.pending:
                     begins[item.object_id] = max(low, item.pending[False])
@@ -308,7 +282,7 @@ class Tracker:
             for item in chosen:
                 # Frames from the first prompt on were run forward when both are asked for.
                 top = item.first - 1 if direction == "both" else item.last
-                if ranged:
+                if everything:
                     begins[item.object_id] = min(high - 1, top)
                 elif True in item.pending:
                     begins[item.object_id] = min(high - 1, item.pending[True], top)
@@ -367,35 +341,22 @@ class Tracker:
         self,
         frame: int,
         picture: npt.NDArray[np.uint8],
-        active: list[_Object],
+        active: list[Tracked],
         *,
         backward: bool,
     ) -> FrameResult:
         """One frame: prompted objects are there already, the others go in batches."""
-        features: Features | None = None
-        groups: dict[tuple[int, int], list[tuple[_Object, View]]] = {}
-        for item in active:
-            if frame in item.prompted:
-                continue
-            if features is None:
-                features = self._features(frame, picture)
-            self._recall(item, frame, backward=backward)
-            view = self._view(item, frame, backward=backward)
-            groups.setdefault(view.shape, []).append((item, view))
+        free = [item for item in active if frame not in item.prompted]
         records: dict[int, Record] = {}
         rows: dict[int, npt.NDArray[np.float32]] = {}
-        for group in groups.values():
-            for at in range(0, len(group), self.max_batch):
-                batch = group[at : at + self.max_batch]
-                for record, row in self._track(frame, features, batch, backward=backward):
-                    records[record.object_id], rows[record.object_id] = record, row
+        if free:
+            found = self._engine.track(
+                frame, picture, free, backward=backward, max_batch=self.max_batch
+            )
+            for object_id, (record, row) in found.items():
+                records[object_id], rows[object_id] = record, row
         for item in active:
-            if item.pending.get(backward) == frame:
-                following = frame - 1 if backward else frame + 1
-                if 0 <= following < len(self.source):
-                    item.pending[backward] = following
-                else:
-                    del item.pending[backward]
+            item.advance(frame, len(self.source), backward=backward)
             if frame in item.prompted:
                 records[item.object_id] = self._record(item, frame)
                 rows[item.object_id] = item.prompted[frame].filled[0, 0].cpu().numpy()
@@ -411,242 +372,46 @@ class Tracker:
         self.history.put(result, [records[i] for i in ids])
         return result
 
-    def _track(
-        self,
-        frame: int,
-        features: Features | None,
-        batch: list[tuple[_Object, View]],
-        *,
-        backward: bool,
-    ) -> Iterator[tuple[Record, npt.NDArray[np.float32]]]:
-        """Track a batch of objects whose memories are alike in number."""
-        if features is None:  # only prompted objects, which are in no batch
-            return
-        readings = [self._reading(item, view, backward=backward) for item, view in batch]
-        conditioned = step.attend(
-            self.model, self._constants, features, readings, self._rules.max_pointers
-        )
-        module = self.model.module
-        found = step.decode(
-            self.model,
-            self._constants,
-            features,
-            conditioned,
-            candidates=_candidates(module, 0, initial=False),
-        )
-        memories = step.remember(
-            self.model, features, found.logits, found.scores, prompted=False
-        )
-        raw = found.logits[:, 0].cpu().numpy()
-        shown = step.filled(self.model, found.logits)[:, 0].cpu().numpy()
-        scores = found.scores[:, 0].float().cpu().numpy()
-        ious = found.ious.cpu().numpy()
-        pointers = found.pointers.float().cpu().numpy()
-        for index, (item, _) in enumerate(batch):
-            # Clones, so that no object keeps the memories of the whole batch alive.
-            memory = Memory(memories[index].clone(), found.pointers[index].clone())
-            item.recent[backward].add(frame, memory)
-            record = Record(
-                item.object_id,
-                frame,
-                quantise(raw[index]),
-                pointers[index],
-                float(scores[index]),
-                float(ious[index]),
-                "backward" if backward else "forward",
-            )
-            yield record, shown[index]
+    # -- where tracking stands ----------------------------------------------------------
 
-    # -- memories -----------------------------------------------------------------------
-
-    def _features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
-        if self._latest is None or self._latest[0] != frame:
-            picture = self.source.read(frame) if picture is None else picture
-            self._latest = (frame, self._encoder.encode(picture))
-        return self._latest[1]
-
-    def _view(self, item: _Object, frame: int, *, backward: bool) -> View:
-        prompted = {f: held.memory for f, held in item.prompted.items()}
-        tracked = {f: m for f, m in item.recent[backward].kept.items() if f not in prompted}
-        return look_back(self._rules, frame, prompted, tracked, backward=backward)
-
-    def _reading(self, item: _Object, view: View, *, backward: bool) -> step.Reading:
-        tracked = item.recent[backward].kept
-        spatial = []
-        for t_pos, frame in view.spatial:
-            if frame in item.prompted:
-                spatial.append((t_pos, self._prompted_memory(item, frame)))
-            else:
-                kept = tracked[frame].spatial
-                if kept is not None:
-                    spatial.append((t_pos, kept))
-        pointers = [
-            (
-                distance,
-                (item.prompted[f].memory if f in item.prompted else tracked[f]).pointer,
-            )
-            for distance, f in view.pointers
-        ]
-        self._drop_unselected(item, {f for _, f in view.spatial})
-        return step.Reading(spatial, pointers)
-
-    def _prompted_memory(self, item: _Object, frame: int) -> torch.Tensor:
-        """Memory of a prompted frame, made when it is first looked at."""
-        held = item.prompted[frame]
-        if held.memory.spatial is None:
-            latest = self._latest
-            features = self._features(frame)
-            self._latest = latest
-            held.memory.spatial = step.remember(
-                self.model, features, held.filled, held.score, prompted=True
-            )[0]
-        return held.memory.spatial
-
-    def _drop_unselected(self, item: _Object, looked_at: set[int]) -> None:
-        """Keep the memories of no more prompted frames than are looked at."""
-        if len(item.prompted) > self._rules.max_cond_frames > 0:
-            for frame, held in item.prompted.items():
-                if frame not in looked_at:
-                    held.memory.spatial = None
-
-    def _recall(self, item: _Object, frame: int, *, backward: bool) -> None:
-        """Make the recent memories fit a frame, from the history where they are not held.
-
-        A memory that the history brings back is made from eight-bit logits and so is not
-        quite what it was.
-        """
-        recent = item.recent.get(backward)
-        if recent is None:
-            recent = item.recent[backward] = Recent(self._rules, backward)
-        ahead = [f for f in recent.kept if (f <= frame if backward else f >= frame)]
-        for f in ahead:  # of a run that is out of date
-            del recent.kept[f]
-        way, back = ("backward", 1) if backward else ("forward", -1)
-        looked_at = {f for _, f in self._rules.window(frame, backward=backward)}
-        latest = self._latest
-        for distance in range(max(self._rules.max_pointers, self._rules.spatial_reach + 1)):
-            earlier = frame + back * distance
-            held = recent.kept.get(earlier)
-            if held is not None and (held.spatial is not None or earlier not in looked_at):
-                continue
-            if distance == 0 or earlier in item.prompted or not _begun(item, earlier, backward):
-                continue
-            record = self.history.get(item.object_id, earlier)
-            if record is None or record.source != way:
-                continue
-            spatial = None
-            if earlier in looked_at:
-                codes = torch.from_numpy(dequantise(record.codes))[None, None]
-                spatial = step.remember(
-                    self.model,
-                    self._features(earlier),
-                    codes.to(self.model.device),
-                    torch.tensor([[record.score]], device=self.model.device),
-                    prompted=False,
-                )[0]
-            pointer = torch.from_numpy(record.pointer.copy()).to(self.model.device)
-            recent.kept[earlier] = Memory(spatial, pointer)
-        self._latest = latest
-
-    # -- prompts ------------------------------------------------------------------------
-
-    def _prompted(self, item: _Object, frame: int, prompt: Prompt) -> _Prompted:
-        """What comes of a prompt: a function of it and of what tracking gave on the frame."""
-        features = self._features(frame)
-        module = self.model.module
-        before = item.prompted.get(frame)
-        tracked = before.tracked if before else self.history.get(item.object_id, frame)
-        if tracked is not None and tracked.source not in ("forward", "backward"):
-            tracked = None
-        if prompt.absent or (prompt.mask is not None and not prompt.points and prompt.box is None):
-            found = step.given_mask(
-                self.model, self._constants, features, self._square(prompt.mask)
-            )
-        else:
-            dense = None
-            if prompt.mask is not None:
-                size = self.model.image_size // 4
-                dense = F.interpolate(
-                    self._square(prompt.mask) * 20 - 10,
-                    (size, size),
-                    mode="bilinear",
-                    align_corners=False,
-                    antialias=True,
-                )
-            elif tracked is not None:
-                dense = torch.from_numpy(dequantise(tracked.codes))[None, None]
-                dense = dense.to(self.model.device).clamp(-32, 32)
-            conditioned = self._conditioned(item, frame, features, tracked)
-            points = self._clicks(prompt)
-            found = step.decode(
-                self.model,
-                self._constants,
-                features,
-                conditioned,
-                points=points,
-                dense=dense,
-                candidates=_candidates(module, points[1].shape[1], initial=tracked is None),
-            )
-        return _Prompted(
-            prompt,
-            found.logits,
-            step.filled(self.model, found.logits),
-            found.scores.float(),
-            float(found.ious[0]),
-            Memory(None, found.pointers[0]),
-            tracked,
-        )
-
-    def _conditioned(
-        self, item: _Object, frame: int, features: Features, tracked: Record | None
-    ) -> torch.Tensor:
-        """Features as tracking saw them, or without memory where it has not been."""
-        others = {f: held for f, held in item.prompted.items() if f != frame}
-        if tracked is None or not others:
-            return step.without_memory(self.model, self._constants, features)
-        backward = tracked.source == "backward"
-        alone = _Object(item.object_id, others)
-        alone.recent = {
-            key: Recent(recent.rules, recent.backward, dict(recent.kept))
-            for key, recent in item.recent.items()
+    def state(self, *, backward: bool) -> State:
+        """Where tracking in one direction stands, for going on from there exactly."""
+        recent = {
+            object_id: dict(item.recent[backward].kept)
+            for object_id, item in self._objects.items()
+            if backward in item.recent
         }
-        self._recall(alone, frame, backward=backward)
-        view = self._view(alone, frame, backward=backward)
-        return step.attend(
-            self.model,
-            self._constants,
-            features,
-            [self._reading(alone, view, backward=backward)],
-            self._rules.max_pointers,
+        return State(
+            backward, {i: o.pending.get(backward) for i, o in self._objects.items()}, recent
         )
 
-    def _square(self, mask: npt.NDArray[np.bool_] | None) -> torch.Tensor:
-        """A mask on the model's square, (1, 1, S, S) float32; zeros where there is none."""
-        size = self.model.image_size
-        if mask is None:
-            return torch.zeros(1, 1, size, size, device=self.model.device)
-        given = torch.from_numpy(mask.astype(np.float32))[None, None].to(self.model.device)
-        if given.shape[-2:] == (size, size):
-            return given
-        resized = F.interpolate(
-            given, (size, size), mode="bilinear", align_corners=False, antialias=True
-        )
-        return (resized >= 0.5).float()
+    def restore(self, state: State) -> None:
+        """Go on from a state; the prompts must be those it was made with.
 
-    def _clicks(self, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
-        """Points and a box's corners, in pixels of the model's square; corners come first."""
-        corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
-        points = torch.tensor([[*corners, *prompt.points]], dtype=torch.float32)
-        labels = torch.tensor([[*[2, 3][: len(corners)], *prompt.labels]], dtype=torch.int32)
-        points = points / torch.tensor([self.source.width, self.source.height])
-        return (
-            (points * self.model.image_size).to(self.model.device),
-            labels.to(self.model.device),
-        )
+        Raises
+        ------
+        UsageError
+            Where the objects are not those of the state.
+        """
+        if state.pending.keys() != self._objects.keys():
+            raise UsageError(
+                f"the state is of objects {sorted(state.pending)}, "
+                f"the tracker has {list(self.object_ids)}"
+            )
+        for object_id, item in self._objects.items():
+            kept = dict(state.recent.get(object_id, {}))
+            item.recent[state.backward] = self._engine.recent(kept, backward=state.backward)
+            following = state.pending[object_id]
+            if following is None:
+                item.pending.pop(state.backward, None)
+            else:
+                item.pending[state.backward] = following
+            if state.backward:  # which is run after forward
+                item.pending.pop(False, None)
 
     # -- bookkeeping --------------------------------------------------------------------
 
-    def _changed(self, item: _Object, frame: int) -> None:
+    def _changed(self, item: Tracked, frame: int) -> None:
         """Mark what has to be run after what was said of a frame changed."""
         for backward, recent in item.recent.items():
             # Memories made later than the change, in order of tracking, are out of date.
@@ -657,7 +422,7 @@ class Tracker:
         backward_from = max(item.pending.get(True, frame), frame)
         item.pending = {False: max(forward, item.first), True: min(backward_from, item.last)}
 
-    def _record(self, item: _Object, frame: int) -> Record:
+    def _record(self, item: Tracked, frame: int) -> Record:
         held = item.prompted[frame]
         return Record(
             item.object_id,
@@ -682,9 +447,8 @@ class Tracker:
         given = {}
         for object_id in ids:
             held = self._objects[object_id].prompted.get(frame)
-            if held is not None and held.prompt.mask is not None:
-                if not held.prompt.points and held.prompt.box is None:
-                    given[object_id] = held.prompt.mask
+            if held is not None and held.prompt.is_mask_alone and held.prompt.mask is not None:
+                given[object_id] = held.prompt.mask
         return FrameResult(
             frame=frame,
             object_ids=tuple(ids),
@@ -697,7 +461,7 @@ class Tracker:
             given=given,
         )
 
-    def _known(self, object_id: int) -> _Object:
+    def _known(self, object_id: int) -> Tracked:
         object_id = check_object_id(object_id)
         if object_id not in self._objects:
             raise PromptError(
@@ -721,16 +485,3 @@ class Tracker:
         if value < 0:
             raise UsageError(f"{name} {value}; frames count from 0")
         return int(value)
-
-
-def _candidates(module: SAM2Base, points: int, *, initial: bool) -> bool:
-    """Whether three candidate masks are decoded; as ``SAM2Base._use_multimask``."""
-    return bool(
-        module.multimask_output_in_sam
-        and (initial or module.multimask_output_for_tracking)
-        and module.multimask_min_pt_num <= points <= module.multimask_max_pt_num
-    )
-
-
-def _begun(item: _Object, frame: int, backward: bool) -> bool:
-    return frame <= item.last if backward else frame >= item.first

@@ -32,9 +32,9 @@ def fractal(rng: Rng, side: int, slope: float | None = None, channels: int = 3) 
     cells, weight = 2, 1.0
     while cells <= side:
         octave = rng.standard_normal((cells, cells, channels)).astype(np.float32)
-        total += weight * cv2.resize(
-            octave, (side, side), interpolation=cv2.INTER_CUBIC
-        ).reshape(side, side, channels)
+        total += weight * cv2.resize(octave, (side, side), interpolation=cv2.INTER_CUBIC).reshape(
+            side, side, channels
+        )
         cells, weight = cells * 2, weight * 2.0**-slope
     return _stretch(total)
 

@@ -101,9 +101,7 @@ class _Pass:
         clips, frames = batch.images.shape[:2]
         out = module.forward_image(batch.images.flatten(0, 1))
         levels = module.num_feature_levels
-        self.maps = [
-            level.unflatten(0, (clips, frames)) for level in out["backbone_fpn"][-levels:]
-        ]
+        self.maps = [level.unflatten(0, (clips, frames)) for level in out["backbone_fpn"][-levels:]]
         position = out["vision_pos_enc"][-1][:1]
         self.position = position.flatten(2).permute(2, 0, 1).expand(-1, len(batch.clip), -1)
         self.memories: dict[str, dict[int, dict[str, Any]]] = {
@@ -188,7 +186,9 @@ class _Pass:
         got = (shown & real).flatten(1).sum(1) / (shown | real).flatten(1).sum(1).clamp(min=1)
         self.ious.append(float((got * present).sum() / number))
 
-    def remember(self, frame: int, features: list[torch.Tensor], decoded: _Decoded, key: str) -> None:
+    def remember(
+        self, frame: int, features: list[torch.Tensor], decoded: _Decoded, key: str
+    ) -> None:
         """Encode what was found into a memory."""
         module = self.module
         size = module.image_size

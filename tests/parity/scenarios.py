@@ -101,9 +101,7 @@ def pairwise() -> list[Scenario]:
     known = {scenario: pairs(scenario) for scenario in candidates}
     while missing:
         # Among equals the cheapest: few objects, few frames.
-        best = max(
-            candidates, key=lambda s: (len(known[s] & missing), -s.objects * s.length)
-        )
+        best = max(candidates, key=lambda s: (len(known[s] & missing), -s.objects * s.length))
         chosen.append(best)
         missing -= known[best]
     return chosen

@@ -1,0 +1,264 @@
+"""``sam2track track``: the main job."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sam2track.errors import PromptError, UsageError
+from sam2track.prompts import (
+    Prompt,
+    Prompts,
+    check_object_id,
+    load_prompts,
+    merged,
+    parse_box,
+    parse_point,
+    parse_tagged,
+    split_frame,
+)
+
+if TYPE_CHECKING:
+    from sam2track.job import Outcome, Progress
+
+__all__ = ["command"]
+
+
+@click.command("track")
+@click.argument("source")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--point", "points", multiple=True, metavar="OBJ:X,Y[@T]", help="On the object.")
+@click.option("--background", multiple=True, metavar="OBJ:X,Y[@T]", help="Beside the object.")
+@click.option("--box", "boxes", multiple=True, metavar="OBJ:X0,Y0,X1,Y1[@T]")
+@click.option("--mask", "masks", multiple=True, metavar="OBJ:FILE[@T]", help="Nonzero: object.")
+@click.option("--masks", "labels", multiple=True, metavar="LABELIMAGE[@T]", help="All objects.")
+@click.option("--absent", multiple=True, metavar="OBJ@T", help="Not on that frame.")
+@click.option("--prompts", "file", type=click.Path(path_type=Path), help="Prompts as JSON.")
+@click.option("--model", default="auto", show_default=True, help="Name or checkpoint.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or mps.")
+@click.option("--precision", default="auto", show_default=True, help="fp32, bf16 or fp16.")
+@click.option("--image-size", type=int, help="Side of the model's input; less is faster.")
+@click.option("--start", type=click.IntRange(min=0), help="First frame.")
+@click.option("--stop", type=click.IntRange(min=0), help="Frame after the last.")
+@click.option(
+    "--direction",
+    type=click.Choice(["forward", "backward", "both"]),
+    default="both",
+    show_default=True,
+)
+@click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
+@click.option(
+    "--write", default="masks,mask-video,overlay,table", show_default=True, help="What to write."
+)
+@click.option("--resume", is_flag=True, help="Go on with the project in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the project in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def command(
+    source: str,
+    output: Path,
+    points: tuple[str, ...],
+    background: tuple[str, ...],
+    boxes: tuple[str, ...],
+    masks: tuple[str, ...],
+    labels: tuple[str, ...],
+    absent: tuple[str, ...],
+    file: Path | None,
+    model: str,
+    device: str,
+    precision: str,
+    image_size: int | None,
+    start: int | None,
+    stop: int | None,
+    direction: str,
+    fps: float,
+    write: str,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Follow objects through SOURCE: a video file or a folder of pictures.
+
+    Mark each object on a frame (T, the first by default) by points, a box or a mask; OBJ is a
+    whole number that you choose. The folder will hold the project, label maps, a mask video,
+    an overlay video and a table.
+    """
+    if not 0 < fps <= 1000:
+        raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")
+    prompts = _Collected(start or 0)
+    for text in points:
+        prompts.point(text, 1)
+    for text in background:
+        prompts.point(text, 0)
+    for text in boxes:
+        prompts.box(text)
+    for text in masks:
+        prompts.mask(text)
+    for text in labels:
+        prompts.labels(text)
+    for text in absent:
+        prompts.absent(text)
+    from sam2track.job import Interrupted, read_mask, run
+
+    said = prompts.with_file(file, load_prompts(file, read_mask=read_mask) if file else None)
+    from sam2track.models.loading import choose_auto
+
+    if model == "auto":
+        model = choose_auto(device)
+        if model == "nano":
+            click.echo(
+                "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
+                "--model sam2.1-small downloads one",
+                err=True,
+            )
+        else:
+            click.echo(f"model: {model}, found on this machine", err=True)
+    bar = _Bar()
+    try:
+        outcome = run(
+            source,
+            said if len(said) else None,
+            output=output,
+            model=model,
+            device=device,
+            precision=precision,
+            image_size=image_size,
+            start=start,
+            stop=stop,
+            direction=direction,  # type: ignore[arg-type]
+            fps=fps,
+            write=[name.strip() for name in write.split(",") if name.strip()],
+            resume=resume,
+            overwrite=overwrite,
+            progress=bar.update,
+        )
+    except Interrupted as interrupted:
+        bar.close()
+        _print(interrupted.outcome, as_json)
+        click.echo("interrupted; what was done is kept, go on with --resume", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        bar.close()
+        click.echo("interrupted before anything was done", err=True)
+        sys.exit(130)
+    finally:
+        bar.close()
+    _print(outcome, as_json)
+
+
+def _print(outcome: Outcome, as_json: bool) -> None:
+    for warning in outcome.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        click.echo(json.dumps(outcome.to_dict(), indent=2))
+        return
+    rate = outcome.frames_computed / outcome.seconds if outcome.seconds else 0.0
+    click.echo(
+        f"{outcome.status}: {outcome.frames_computed} frames, {len(outcome.objects)} objects, "
+        f"{outcome.model} on {outcome.device} in {outcome.precision}, "
+        f"{outcome.seconds:.1f} s ({rate:.1f} frames a second, all told)"
+    )
+    for name, path in outcome.outputs.items():
+        click.echo(f"  {name:<10}  {path}")
+
+
+class _Collected:
+    """Adds up the options' prompts."""
+
+    def __init__(self, default_frame: int) -> None:
+        self.default_frame = default_frame
+        self.prompts = Prompts()
+
+    def _add(self, text: str, object_id: int, frame: int, prompt: Prompt) -> None:
+        frames = self.prompts.by_object.setdefault(object_id, {})
+        try:
+            frames[frame] = merged(frames.get(frame), prompt)
+        except PromptError as error:
+            raise PromptError(f"{text!r}: {error}") from error
+
+    def point(self, text: str, label: int) -> None:
+        object_id, point, frame = parse_point(text, default_frame=self.default_frame)
+        self._add(text, object_id, frame, Prompt(points=(point,), labels=(label,)))
+
+    def box(self, text: str) -> None:
+        object_id, box, frame = parse_box(text, default_frame=self.default_frame)
+        self._add(text, object_id, frame, Prompt(box=box))
+
+    def mask(self, text: str) -> None:
+        from sam2track.job import read_mask
+
+        object_id, path, frame = parse_tagged(text, default_frame=self.default_frame)
+        self._add(text, object_id, frame, Prompt(mask=read_mask(path)))
+
+    def labels(self, text: str) -> None:
+        import numpy as np
+
+        from sam2track.job import read_labels
+
+        path, frame = split_frame(text, default_frame=self.default_frame)
+        picture = read_labels(path)
+        ids = np.unique(picture)
+        if not ids.any():
+            raise PromptError(f"{text!r} holds no object: all of it is 0")
+        for object_id in ids[ids > 0]:
+            self._add(text, int(object_id), frame, Prompt(mask=picture == object_id))
+
+    def absent(self, text: str) -> None:
+        head, at, digits = text.partition("@")
+        if not at or not head.isdecimal() or not digits.isdecimal():
+            raise PromptError(f"{text!r}; expected OBJ@T")
+        self._add(text, check_object_id(int(head)), int(digits), Prompt(absent=True))
+
+    def with_file(self, path: Path | None, read: Prompts | None) -> Prompts:
+        if read is None:
+            return self.prompts
+        for object_id, frame, prompt in self.prompts:
+            if frame in read.by_object.get(object_id, {}):
+                raise PromptError(
+                    f"object {object_id} on frame {frame} is prompted both in {path} and by an "
+                    f"option; give one"
+                )
+            read.add(object_id, frame, prompt)
+        return read
+
+
+class _Bar:
+    """A progress bar on stderr with the time that is left; quiet where it is no terminal."""
+
+    def __init__(self) -> None:
+        self.shown = 0.0
+        self.open = False
+
+    def update(self, progress: Progress) -> None:
+        now = time.monotonic()
+        last = progress.done == progress.total
+        if not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
+            return
+        self.shown, self.open = now, True
+        part = progress.done / progress.total
+        rate = progress.done / progress.seconds if progress.seconds else 0.0
+        left = (progress.total - progress.done) / rate if rate else 0.0
+        bar = "#" * round(30 * part)
+        click.echo(
+            f"\r{progress.stage:<9}[{bar:<30}] {progress.done}/{progress.total} "
+            f"{rate:6.1f} frames/s, {_clock(left)} left ",
+            nl=last,
+            err=True,
+        )
+        if last:
+            self.open = False
+
+    def close(self) -> None:
+        if self.open:
+            click.echo(err=True)
+            self.open = False
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,62 @@
+"""What is written for others: one module per format.
+
+A file is written beside its place under a hidden temporary name, and renamed once it is whole:
+under its own name nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sam2track.errors import OutputError
+
+__all__ = ["cannot_write", "output_errors", "partial_path", "write_bytes"]
+
+
+def partial_path(path: Path) -> Path:
+    """Return the name under which a file is written until it is whole: ``.masks.mp4.partial``."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def cannot_write(path: Path, why: object) -> OutputError:
+    """Return the error that says in one line what cannot be written, and why."""
+    reason = " ".join(str(getattr(why, "strerror", None) or why).split())
+    hint = "; free space or write to another folder" if isinstance(why, OSError) else ""
+    return OutputError(f"cannot write {path}: {reason}{hint}")
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors into one that names `path`.
+
+    Raises
+    ------
+    OutputError
+        From any OSError within.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or leave what was there.
+
+    Raises
+    ------
+    OutputError
+        Where that cannot be done.
+    """
+    partial = partial_path(path)
+    with output_errors(path):
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise

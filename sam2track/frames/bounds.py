@@ -1,0 +1,56 @@
+"""Frame numbers and rates that readers accept."""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError, UsageError
+
+__all__ = ["check_frame", "check_span", "even_times"]
+
+
+def check_frame(name: str, frame: int, count: int) -> int:
+    """Return ``frame`` as an int.
+
+    Raises
+    ------
+    SourceError
+        Where it is not in [0, count).
+    """
+    number = operator.index(frame)
+    if not 0 <= number < count:
+        raise SourceError(f"{name} has no frame {number}; its frames are 0 to {count - 1}")
+    return number
+
+
+def check_span(name: str, start: int, stop: int, count: int) -> tuple[int, int]:
+    """Return ``start`` and ``stop`` as ints.
+
+    Raises
+    ------
+    SourceError
+        Where [start, stop) is not a part of [0, count).
+    """
+    first, end = operator.index(start), operator.index(stop)
+    if not 0 <= first <= end <= count:
+        raise SourceError(
+            f"{name} has no frames [{first}, {end}); ask for a part of [0, {count}) in rising order"
+        )
+    return first, end
+
+
+def even_times(count: int, fps: float) -> npt.NDArray[np.float64]:
+    """Return the (count,) times in seconds of frames at a steady rate.
+
+    Raises
+    ------
+    UsageError
+        Where ``fps`` is not a positive number.
+    """
+    if not (math.isfinite(fps) and fps > 0):
+        raise UsageError(f"fps is {fps}; give a number above 0")
+    return np.arange(count) / float(fps)

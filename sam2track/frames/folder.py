@@ -1,0 +1,189 @@
+"""Folders of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.frames.bounds import check_frame, check_span, even_times
+from sam2track.frames.headers import is_whole, stored_size
+from sam2track.frames.source import Frame
+
+__all__ = ["ImageFolder", "natural_key"]
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# Metadata of cameras may push the size of a JPEG some way back.
+_HEAD_BYTES = 128 << 10
+_HASHED_BYTES = 4 << 10
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return what to sort names by so that ``img2`` comes before ``img10``."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
+
+class ImageFolder:
+    """The PNG, JPEG, BMP, TIFF and WebP pictures of a folder, in the natural order of their names.
+
+    Grey and palette pictures become RGB, EXIF rotation is applied, transparency is dropped.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The folder; folders within are not looked into.
+    fps : float
+        Frames per second.
+
+    Attributes
+    ----------
+    name : str
+        The path as given.
+    paths : list of Path
+        The picture of each frame.
+    height, width : int
+        Size in pixels of the upright pictures.
+    times : (T,) float64 array
+        Seconds from the first picture.
+    warnings : list of str
+        What was odd, one line each.
+
+    Raises
+    ------
+    SourceError
+        Where the folder holds no pictures, or pictures of several sizes, or the first cannot be
+        read.
+    UsageError
+        Where ``fps`` is not a positive number.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
+        self.name = os.fspath(path)
+        self.warnings: list[str] = []
+        folder = Path(path)
+        try:
+            entries = [e for e in folder.iterdir() if e.is_file() and not e.name.startswith(".")]
+        except OSError as error:
+            raise SourceError(
+                f"{path} cannot be listed ({error.strerror}); give a folder that may be read"
+            ) from error
+        self.paths = sorted(
+            (e for e in entries if e.suffix.lower() in _SUFFIXES), key=lambda e: natural_key(e.name)
+        )
+        if not self.paths:
+            raise SourceError(f"{path} holds no pictures; it takes PNG, JPEG, BMP, TIFF and WebP")
+        if others := len(entries) - len(self.paths):
+            self.warnings.append(f"{others} files are no pictures and are left out")
+        self.times: npt.NDArray[np.float64] = even_times(len(self.paths), fps)
+        first = self._load(self.paths[0])
+        self.height, self.width = first.shape[:2]
+        self._check_sizes()
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.paths)
+
+    def read(self, frame: int) -> Frame:
+        """Return one picture, (H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        SourceError
+            Where there is no such frame, or its file cannot be read or has another size.
+        """
+        path = self.paths[check_frame(self.name, frame, len(self))]
+        picture = self._load(path)
+        self._check_size(path, picture.shape[:2])
+        return picture
+
+    def frames(self, start: int, stop: int, *, backward: bool = False) -> Iterator[Frame]:
+        """Yield the pictures of [start, stop), each (H, W, 3) uint8 RGB, forward or backward.
+
+        Raises
+        ------
+        SourceError
+            As ``read``.
+        """
+        first, end = check_span(self.name, start, stop, len(self))
+        numbers = range(end - 1, first - 1, -1) if backward else range(first, end)
+        return (self.read(number) for number in numbers)
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits made of names, sizes and both ends of all files.
+
+        Raises
+        ------
+        SourceError
+            Where a file can no longer be read.
+        """
+        digest = hashlib.sha256()
+        for path in self.paths:
+            try:
+                with path.open("rb") as file:
+                    size = file.seek(0, os.SEEK_END)
+                    digest.update(f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape"))
+                    for offset in (0, max(0, size - _HASHED_BYTES)):
+                        file.seek(offset)
+                        digest.update(file.read(_HASHED_BYTES))
+            except OSError as error:
+                raise _unreadable(path, error) from error
+        return digest.hexdigest()[:16]
+
+    def close(self) -> None:
+        """Do nothing: no file is kept open."""
+
+    def _check_sizes(self) -> None:
+        """Compare the sizes that headers tell, so that a long run does not fail at its end."""
+        for path in self.paths[1:]:
+            try:
+                with path.open("rb") as file:
+                    size = stored_size(file.read(_HEAD_BYTES))
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            # EXIF may swap the two; reading tells for good.
+            if size is not None and sorted(size) != sorted((self.height, self.width)):
+                self._check_size(path, size)
+
+    def _check_size(self, path: Path, size: tuple[int, ...]) -> None:
+        if size != (self.height, self.width):
+            raise SourceError(
+                f"{path} is {size[1]}x{size[0]}, but {self.paths[0].name} is "
+                f"{self.width}x{self.height}; all pictures must have one size"
+            )
+
+    @staticmethod
+    def _load(path: Path) -> Frame:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        picture = None
+        if data and is_whole(data):
+            # Bytes rather than the path, as OpenCV cannot open every name on every system.
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+            try:
+                picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            except cv2.error as error:
+                raise SourceError(f"{path} cannot be decoded: {error.err}; replace it") from error
+        if picture is None:
+            raise SourceError(
+                f"{path} is no picture that can be read: it is empty, cut short or damaged; "
+                "replace or remove it"
+            )
+        if picture.dtype != np.uint8:
+            raise SourceError(
+                f"{path} has {picture.dtype.itemsize * 8} bits per channel; convert it to 8 bits"
+            )
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _unreadable(path: Path, error: OSError) -> SourceError:
+    return SourceError(f"{path} cannot be read ({error.strerror}); check its permissions")

@@ -1,0 +1,348 @@
+"""From pictures, prompts and memories to masks: what a tracker computes, object by object.
+
+Holds no state but a frame's features; what an object remembers is in its ``Tracked``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from sam2track.frames.source import FrameSource
+from sam2track.models.loading import Model
+from sam2track.prompts import Prompt
+from sam2track.tracking import step
+from sam2track.tracking.encoder import Encoder, Features
+from sam2track.tracking.history import History, Record, dequantise, quantise
+from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
+from sam2track.tracking.objects import Prompted, Tracked
+from sam2track.tracking.stream import StreamSource
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Computes frames of objects.
+
+    Parameters
+    ----------
+    model : Model
+    source : FrameSource
+        Where frames come from that are not handed in.
+    history : History
+        Where an object's past comes from that is not in memory.
+    rules : Rules
+        Which memories are looked at.
+    """
+
+    def __init__(
+        self, model: Model, source: FrameSource | StreamSource, history: History, rules: Rules
+    ) -> None:
+        self.model = model
+        self.source = source
+        self.history = history
+        self.rules = rules
+        self.encoder = Encoder(model)
+        self._constants = step.Constants(model)
+        self._latest: tuple[int, Features] | None = None
+
+    def features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
+        """Features of a frame; those of the frame asked for last are kept."""
+        if self._latest is None or self._latest[0] != frame:
+            picture = self.source.read(frame) if picture is None else picture
+            self._latest = (frame, self.encoder.encode(picture))
+        return self._latest[1]
+
+    def recent(self, kept: dict[int, Memory], *, backward: bool) -> Recent:
+        """Memories of recent frames, on the model's device."""
+        device = self.model.device
+        here = {
+            frame: Memory(
+                None if memory.spatial is None else memory.spatial.to(device),
+                memory.pointer.to(device),
+            )
+            for frame, memory in kept.items()
+        }
+        return Recent(self.rules, backward, here)
+
+    def _other_features(self, frame: int) -> Features:
+        """Features of a frame on the side: those of the frame at hand stay kept."""
+        latest = self._latest
+        try:
+            return self.features(frame)
+        finally:
+            self._latest = latest
+
+    def prompted(self, item: Tracked, frame: int, prompt: Prompt) -> Prompted:
+        """What comes of a prompt: a function of it and of what tracking gave on the frame."""
+        features = self.features(frame)
+        module = self.model.module
+        before = item.prompted.get(frame)
+        tracked = before.tracked if before else self.history.get(item.object_id, frame)
+        if tracked is not None and tracked.source not in ("forward", "backward"):
+            tracked = None
+        if prompt.absent or prompt.is_mask_alone:
+            found = step.given_mask(
+                self.model, self._constants, features, self._square(prompt.mask)
+            )
+        else:
+            dense = None
+            if prompt.mask is not None:
+                size = self.model.image_size // 4
+                dense = F.interpolate(
+                    self._square(prompt.mask) * 20 - 10,
+                    (size, size),
+                    mode="bilinear",
+                    align_corners=False,
+                    antialias=True,
+                )
+            elif tracked is not None:
+                dense = torch.from_numpy(dequantise(tracked.codes))[None, None]
+                dense = dense.to(self.model.device).clamp(-32, 32)
+            conditioned = self._conditioned(item, frame, features, tracked)
+            points = self._clicks(prompt)
+            found = step.decode(
+                self.model,
+                self._constants,
+                features,
+                conditioned,
+                points=points,
+                dense=dense,
+                candidates=_candidates(module, points[1].shape[1], initial=tracked is None),
+            )
+        filled = step.filled(self.model, found.logits)
+        # Now, while the frame's features are at hand; a stream's are not to be had again.
+        spatial = step.remember(self.model, features, filled, found.scores, prompted=True)[0]
+        return Prompted(
+            prompt,
+            found.logits,
+            filled,
+            found.scores.float(),
+            float(found.ious[0]),
+            Memory(spatial, found.pointers[0]),
+            tracked,
+        )
+
+    def _conditioned(
+        self, item: Tracked, frame: int, features: Features, tracked: Record | None
+    ) -> torch.Tensor:
+        """Features as tracking saw them, or without memory where it has not been."""
+        others = {f: held for f, held in item.prompted.items() if f != frame}
+        if tracked is None or not others:
+            return step.without_memory(self.model, self._constants, features)
+        backward = tracked.source == "backward"
+        alone = Tracked(item.object_id, others)
+        alone.recent = {
+            key: Recent(recent.rules, recent.backward, dict(recent.kept))
+            for key, recent in item.recent.items()
+        }
+        self._recall(alone, frame, backward=backward)
+        view = self._view(alone, frame, backward=backward)
+        return step.attend(
+            self.model,
+            self._constants,
+            features,
+            [self._reading(alone, view, backward=backward)],
+            self.rules.max_pointers,
+        )
+
+    def _square(self, mask: npt.NDArray[np.bool_] | None) -> torch.Tensor:
+        """A mask on the model's square, (1, 1, S, S) float32; zeros where there is none."""
+        size = self.model.image_size
+        if mask is None:
+            return torch.zeros(1, 1, size, size, device=self.model.device)
+        given = torch.from_numpy(mask.astype(np.float32))[None, None].to(self.model.device)
+        if given.shape[-2:] == (size, size):
+            return given
+        resized = F.interpolate(
+            given, (size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+        return (resized >= 0.5).float()
+
+    def _clicks(self, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points and a box's corners, in pixels of the model's square; corners come first."""
+        corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
+        points = torch.tensor([[*corners, *prompt.points]], dtype=torch.float32)
+        labels = torch.tensor([[*[2, 3][: len(corners)], *prompt.labels]], dtype=torch.int32)
+        points = points / torch.tensor([self.source.width, self.source.height])
+        return (
+            (points * self.model.image_size).to(self.model.device),
+            labels.to(self.model.device),
+        )
+
+    def track(
+        self,
+        frame: int,
+        picture: npt.NDArray[np.uint8],
+        items: Sequence[Tracked],
+        *,
+        backward: bool,
+        max_batch: int,
+    ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
+        """Track objects on a frame on which nothing is said of them.
+
+        Objects that look at equal numbers of memories go through one batch.
+
+        Returns
+        -------
+        dict of int to (Record, (4h, 4w) float32 array)
+            By object: what to keep, and its logits after hole filling.
+        """
+        features = self.features(frame, picture)
+        groups: dict[tuple[int, int], list[tuple[Tracked, View]]] = {}
+        for item in items:
+            self._recall(item, frame, backward=backward)
+            view = self._view(item, frame, backward=backward)
+            groups.setdefault(view.shape, []).append((item, view))
+        found: dict[int, tuple[Record, npt.NDArray[np.float32]]] = {}
+        for group in groups.values():
+            for at in range(0, len(group), max_batch):
+                batch = group[at : at + max_batch]
+                found |= self._batch(frame, features, batch, backward=backward)
+        return found
+
+    def _batch(
+        self,
+        frame: int,
+        features: Features,
+        batch: list[tuple[Tracked, View]],
+        *,
+        backward: bool,
+    ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
+        readings = [self._reading(item, view, backward=backward) for item, view in batch]
+        conditioned = step.attend(
+            self.model, self._constants, features, readings, self.rules.max_pointers
+        )
+        decoded = step.decode(
+            self.model,
+            self._constants,
+            features,
+            conditioned,
+            candidates=_candidates(self.model.module, 0, initial=False),
+        )
+        memories = step.remember(
+            self.model, features, decoded.logits, decoded.scores, prompted=False
+        )
+        raw = decoded.logits[:, 0].cpu().numpy()
+        shown = step.filled(self.model, decoded.logits)[:, 0].cpu().numpy()
+        scores = decoded.scores[:, 0].float().cpu().numpy()
+        ious = decoded.ious.cpu().numpy()
+        pointers = decoded.pointers.float().cpu().numpy()
+        found = {}
+        for index, (item, _) in enumerate(batch):
+            # Clones, so that no object keeps the memories of the whole batch alive.
+            memory = Memory(memories[index].clone(), decoded.pointers[index].clone())
+            item.recent[backward].add(frame, memory)
+            record = Record(
+                item.object_id,
+                frame,
+                quantise(raw[index]),
+                pointers[index],
+                float(scores[index]),
+                float(ious[index]),
+                "backward" if backward else "forward",
+            )
+            found[item.object_id] = (record, shown[index])
+        return found
+
+    def _view(self, item: Tracked, frame: int, *, backward: bool) -> View:
+        prompted = {f: held.memory for f, held in item.prompted.items()}
+        tracked = {f: m for f, m in item.recent[backward].kept.items() if f not in prompted}
+        return look_back(self.rules, frame, prompted, tracked, backward=backward)
+
+    def _reading(self, item: Tracked, view: View, *, backward: bool) -> step.Reading:
+        tracked = item.recent[backward].kept
+        spatial = []
+        for t_pos, frame in view.spatial:
+            if frame in item.prompted:
+                spatial.append((t_pos, self._prompted_memory(item, frame)))
+            else:
+                kept = tracked[frame].spatial
+                if kept is not None:
+                    spatial.append((t_pos, kept))
+        pointers = [
+            (
+                distance,
+                (item.prompted[f].memory if f in item.prompted else tracked[f]).pointer,
+            )
+            for distance, f in view.pointers
+        ]
+        self._drop_unselected(item, {f for _, f in view.spatial})
+        return step.Reading(spatial, pointers)
+
+    def _prompted_memory(self, item: Tracked, frame: int) -> torch.Tensor:
+        """Memory of a prompted frame, made again where it was dropped."""
+        held = item.prompted[frame]
+        if held.memory.spatial is None:
+            features = self._other_features(frame)
+            held.memory.spatial = step.remember(
+                self.model, features, held.filled, held.score, prompted=True
+            )[0]
+        return held.memory.spatial
+
+    def _drop_unselected(self, item: Tracked, looked_at: set[int]) -> None:
+        """Keep the memories of no more prompted frames than are looked at."""
+        if isinstance(self.source, StreamSource):
+            return  # they could not be made again
+        if len(item.prompted) > self.rules.max_cond_frames > 0:
+            for frame, held in item.prompted.items():
+                if frame not in looked_at:
+                    held.memory.spatial = None
+
+    def _recall(self, item: Tracked, frame: int, *, backward: bool) -> None:
+        """Make the recent memories fit a frame, from the history where they are not held.
+
+        A memory that the history brings back is made from eight-bit logits and so is not
+        quite what it was.
+        """
+        recent = item.recent.get(backward)
+        if recent is None:
+            recent = item.recent[backward] = self.recent({}, backward=backward)
+        ahead = [f for f in recent.kept if (f <= frame if backward else f >= frame)]
+        for f in ahead:  # of a run that is out of date
+            del recent.kept[f]
+        way, back = ("backward", 1) if backward else ("forward", -1)
+        looked_at = {f for _, f in self.rules.window(frame, backward=backward)}
+        for distance in range(max(self.rules.max_pointers, self.rules.spatial_reach + 1)):
+            earlier = frame + back * distance
+            held = recent.kept.get(earlier)
+            if held is not None and (held.spatial is not None or earlier not in looked_at):
+                continue
+            if (
+                distance == 0
+                or earlier in item.prompted
+                or not item.begun(earlier, backward=backward)
+            ):
+                continue
+            record = self.history.get(item.object_id, earlier)
+            if record is None or record.source != way:
+                continue
+            spatial = None
+            if earlier in looked_at:
+                codes = torch.from_numpy(dequantise(record.codes))[None, None]
+                spatial = step.remember(
+                    self.model,
+                    self._other_features(earlier),
+                    codes.to(self.model.device),
+                    torch.tensor([[record.score]], device=self.model.device),
+                    prompted=False,
+                )[0]
+            pointer = torch.from_numpy(record.pointer.copy()).to(self.model.device)
+            recent.kept[earlier] = Memory(spatial, pointer)
+
+
+def _candidates(module: SAM2Base, points: int, *, initial: bool) -> bool:
+    """Whether three candidate masks are decoded; as ``SAM2Base._use_multimask``."""
+    return bool(
+        module.multimask_output_in_sam
+        and (initial or module.multimask_output_for_tracking)
+        and module.multimask_min_pt_num <= points <= module.multimask_max_pt_num
+    )

@@ -1,0 +1,70 @@
+"""Where tracking stands: enough to go on exactly, as bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from sam2track.errors import ProjectError
+from sam2track.tracking.memory import Memory
+
+__all__ = ["State"]
+
+
+@dataclass(frozen=True)
+class State:
+    """The recent memories of all objects in one direction.
+
+    Attributes
+    ----------
+    backward : bool
+        Direction of the pass.
+    pending : dict of int to (int or None)
+        By object: the frame that comes next; None where the pass is finished.
+    recent : dict of int to (dict of int to Memory)
+        By object and frame.
+    """
+
+    backward: bool
+    pending: dict[int, int | None]
+    recent: dict[int, dict[int, Memory]]
+
+    def to_bytes(self) -> bytes:
+        """Pack into safetensors; memories keep their bits."""
+        about = json.dumps([self.backward, sorted(self.pending.items())])
+        tensors = {"about": torch.frombuffer(bytearray(about.encode()), dtype=torch.uint8)}
+        for object_id, kept in self.recent.items():
+            for frame, memory in kept.items():
+                tensors[f"{object_id}/{frame}/pointer"] = memory.pointer.cpu().contiguous()
+                if memory.spatial is not None:
+                    tensors[f"{object_id}/{frame}/spatial"] = memory.spatial.cpu().contiguous()
+        return save(tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Unpack.
+
+        Raises
+        ------
+        ProjectError
+            Where the bytes are no state.
+        """
+        try:
+            tensors = load(data)
+            about = json.loads(bytes(tensors.pop("about").numpy()))
+            backward, pending = about
+            recent: dict[int, dict[int, Memory]] = {}
+            for key, tensor in tensors.items():
+                object_id, frame, part = key.split("/")
+                kept = recent.setdefault(int(object_id), {})
+                if part == "pointer":
+                    spatial = tensors.get(f"{object_id}/{frame}/spatial")
+                    kept[int(frame)] = Memory(spatial, tensor)
+            return cls(bool(backward), {int(i): frame for i, frame in pending}, recent)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ProjectError(f"a stored state is damaged: {error}") from error

@@ -1,0 +1,241 @@
+"""Videos, read back with PyAV."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import contextmanager
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from sam2track.errors import OutputError, UsageError
+from sam2track.export.videos import VideoWriter
+
+
+def pictures(count, height, width):
+    """Smooth pictures with one block each, so that a codec error stays small."""
+    yy, xx = np.mgrid[:height, :width].astype(np.float64)
+    for index in range(count):
+        picture = np.stack([255 * xx / width, 255 * yy / height, 0 * xx + 20 * index], axis=2)
+        picture[: height // 2, : width // 2] = (40, 200, 10 * index)
+        yield picture.clip(0, 255).astype(np.uint8)
+
+
+def read(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+        return stream, [f.time for f in frames], [f.to_ndarray(format="rgb24") for f in frames]
+
+
+def boxes(data):
+    """Names of an MP4 file's top-level boxes, in order."""
+    names, at = [], 0
+    while at < len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, at + 8)
+        names.append(name.decode())
+        at += size
+    return names
+
+
+def test_what_is_written_comes_back(tmp_path):
+    path = tmp_path / "a.mp4"
+    source = list(pictures(12, 90, 160))
+    with VideoWriter(path, height=90, width=160, rate=30) as video:
+        for picture in source:
+            video.write(picture)
+            assert not path.exists()
+    assert list(tmp_path.iterdir()) == [path]
+    stream, times, found = read(path)
+    context = stream.codec_context
+    assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+    assert (context.width, context.height) == (160, 90)
+    assert times == pytest.approx([k / 30 for k in range(12)], abs=1e-9)
+    assert stream.average_rate == 30
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(found, source, strict=True)) < 4
+    names = boxes(path.read_bytes())
+    assert names.index("moov") < names.index("mdat")
+    assert names.count("moov") == 1
+
+
+def test_colours_are_bt709_and_say_so(tmp_path):
+    path = tmp_path / "a.mp4"
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 0), (255, 255, 255), (0, 0, 0)]
+    # The formulas of ITU-R BT.709 in 8 bits, limited range.
+    codes = [(63, 102, 240), (173, 42, 26), (32, 240, 118), (118, 72, 133), (235, 128, 128)]
+    codes.append((16, 128, 128))
+    with VideoWriter(path, height=64, width=64) as video:
+        for rgb in colours:
+            video.write(np.full((64, 64, 3), rgb, dtype=np.uint8))
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        frames = list(container.decode(stream))
+        tags = (context.colorspace, context.color_primaries, context.color_trc)
+        assert (*tags, context.color_range) == (1, 1, 1, 1)
+    for frame, rgb, code in zip(frames, colours, codes, strict=True):
+        planes = [np.frombuffer(p, np.uint8)[p.line_size * 20 + 20] for p in frame.planes]
+        assert np.abs(np.array(planes, dtype=int) - code).max() <= 2
+        assert np.abs(frame.to_ndarray(format="rgb24")[32, 32].astype(int) - rgb).max() <= 5
+
+
+@pytest.mark.parametrize(("height", "width"), [(121, 161), (1, 1), (2, 5), (17, 16), (240, 3)])
+def test_odd_sizes_are_padded_by_the_edge(tmp_path, height, width):
+    (picture,) = pictures(1, height, width)
+    picture[:, -1] = 230
+    with VideoWriter(tmp_path / "a.mp4", height=height, width=width, crf=1) as video:
+        video.write(picture)
+    _, times, (found,) = read(tmp_path / "a.mp4")
+    assert times == [0.0]
+    assert found.shape == (height + height % 2, width + width % 2, 3)
+    if width % 2:
+        assert np.abs(found[:, -1].astype(int) - 230).max() <= 12
+    if height % 2:
+        assert np.abs(found[-1].astype(int) - found[-2]).mean() <= 12
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0.0, 0.04, 0.08, 0.5, 0.54, 3.0, 3.001, 3.1],
+        [4.0, 4.04, 4.5],
+        [30_000.0, 30_000.04, 30_000.08],
+        [k * 1001 / 30_000 for k in range(40)],
+        [100.0 * k for k in range(300)],
+        [3600.0 * k for k in range(30)],
+        [7.25],
+    ],
+)
+def test_times_are_kept(tmp_path, times):
+    picture = np.zeros((16, 16, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", height=16, width=16) as video:
+        for time in times:
+            video.write(picture, time)
+    assert read(tmp_path / "a.mp4")[1] == pytest.approx(times, abs=0.5 / 90_000)
+
+
+def test_frames_of_one_tick_are_kept_apart(tmp_path):
+    picture = np.zeros((16, 16, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", height=16, width=16) as video:
+        for time in (0.0, 1e-7, 0.04):
+            video.write(picture, time)
+    assert read(tmp_path / "a.mp4")[1] == pytest.approx([0, 1 / 90_000, 0.04], abs=1e-9)
+
+
+@pytest.mark.parametrize("rate", [Fraction(30_000, 1001), 29.97, 1000, 0.5, 1 / 3600])
+def test_rates(tmp_path, rate):
+    with VideoWriter(tmp_path / "a.mp4", height=16, width=16, rate=rate) as video:
+        for picture in pictures(5, 16, 16):
+            video.write(picture)
+    times = read(tmp_path / "a.mp4")[1]
+    assert times == pytest.approx([k / float(rate) for k in range(5)], rel=1e-4)
+
+
+def test_a_single_frame_lasts_as_long_as_its_rate_says(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", height=16, width=16, rate=10) as video:
+        video.write(np.zeros((16, 16, 3), dtype=np.uint8))
+    stream, times, _ = read(tmp_path / "a.mp4")
+    assert times == [0.0]
+    assert stream.duration * stream.time_base == Fraction(1, 10)
+
+
+@pytest.mark.parametrize("time", [0.9, 1.0 - 1e-3, -1.0, float("nan"), float("inf"), 1e7])
+def test_times_that_cannot_be(tmp_path, time):
+    picture = np.zeros((16, 16, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", height=16, width=16) as video:
+        video.write(picture, 1.0)
+        with pytest.raises(UsageError, match="later and later"):
+            video.write(picture, time)
+        video.write(picture, 1.5)
+    assert read(tmp_path / "a.mp4")[1] == [1.0, 1.5]
+
+
+def test_usage(tmp_path):
+    with pytest.raises(UsageError, match="at least 1 x 1"):
+        VideoWriter(tmp_path / "a.mp4", height=0, width=16)
+    with pytest.raises(UsageError, match="rate"):
+        VideoWriter(tmp_path / "a.mp4", height=16, width=16, rate=0)
+    with VideoWriter(tmp_path / "a.mp4", height=16, width=18) as video:
+        with pytest.raises(UsageError, match="not uint8"):
+            video.write(np.zeros((18, 16, 3), dtype=np.uint8))
+        with pytest.raises(UsageError, match="not float64"):
+            video.write(np.zeros((16, 18, 3)))
+        video.write(np.zeros((16, 18, 3), dtype=np.uint8))
+    video.close()
+    with pytest.raises(UsageError, match="closed"):
+        video.write(np.zeros((16, 18, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_video_leaves_the_old_one(tmp_path, error):
+    path = tmp_path / "a.mp4"
+    path.write_text("old")
+    with pytest.raises(error), VideoWriter(path, height=90, width=160) as video:
+        for picture in pictures(40, 90, 160):
+            video.write(picture)
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("http:a.mp4", "-v.mp4", "%05d.mp4", "no ending", "größe.mp4"):
+        with VideoWriter(name, height=16, width=16) as video:
+            video.write(np.zeros((16, 16, 3), dtype=np.uint8))
+        assert len(read(tmp_path / name)[1]) == 1
+
+
+@contextmanager
+def file_limit(size):
+    resource = pytest.importorskip("resource")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@pytest.mark.parametrize(("limit", "count"), [(10, 2), (1000, 2), (20_000, 3), (100_000, 150)])
+def test_a_full_disk(tmp_path, limit, count):
+    path = tmp_path / "a.mp4"
+    path.write_text("old")
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    with (
+        file_limit(limit),
+        pytest.raises(OutputError, match=r"cannot write .*a\.mp4: File too large") as caught,
+        VideoWriter(path, height=120, width=160) as video,
+    ):
+        for index in range(count):
+            video.write(np.roll(noise, 7 * index, axis=index % 2))
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    with pytest.raises(OutputError, match="No such file"):
+        VideoWriter(tmp_path / "missing" / "a.mp4", height=16, width=16)
+    (tmp_path / "a.mp4").mkdir()
+    with (
+        pytest.raises(OutputError, match="cannot write"),
+        VideoWriter(tmp_path / "a.mp4", height=16, width=16) as video,
+    ):
+        video.write(np.zeros((16, 16, 3), dtype=np.uint8))
+    with pytest.raises(OutputError, match="at least one frame"):
+        VideoWriter(tmp_path / "b.mp4", height=16, width=16).close()
+    with pytest.raises(OutputError, match="encoder refuses 16 x 40000 pixels"):
+        VideoWriter(tmp_path / "c.mp4", height=40_000, width=16)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_threads_are_bounded(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", height=64, width=64, threads=2) as video:
+        assert video._stream.codec_context.thread_count == 2
+        for picture in pictures(3, 64, 64):
+            video.write(picture)

@@ -1,0 +1,111 @@
+"""Hard files from the wild: read as they should be, or refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from sam2track.errors import SourceError
+from sam2track.frames.video import VideoFile
+
+from .conftest import digest
+
+# File: frames, height, width, what the warnings say, frames that repeat another.
+READ: dict[str, tuple[int, int, int, str, set[int]]] = {
+    "video/pumavos_chair/video.mp4": (60, 480, 720, "", set()),
+    "video/sam2_bedroom/video.mp4": (200, 540, 960, "", set()),
+    "odd/alpha/transparent.webm": (150, 200, 200, "", set()),
+    "odd/bitdepth/bt709_full_range.mp4": (30, 720, 1280, "", set()),
+    "odd/bitdepth/h264_10bits.mp4": (30, 200, 200, "", set()),
+    "odd/bitdepth/roadtrip-vp92-10bit.webm": (72, 240, 426, "", set()),  # hidden pictures
+    "odd/codec/av1_video.mkv": (125, 360, 640, "", set()),
+    "odd/codec/sample.avi": (96, 400, 960, "header claims 98", set()),
+    "odd/codec/sample_h262_mpeg_audio.ts": (3, 426, 640, "", set()),
+    "odd/codec/sample_h264.ts": (30, 480, 854, "", set()),
+    "odd/codec/sample_vvc.mp4": (120, 180, 320, "", set()),
+    "odd/corrupt/corrupted.mp4": (50, 720, 1280, "1 of 50 frames", {30}),
+    "odd/dims/-video-with-dash-.mp4": (5, 1, 1, "", set()),
+    "odd/dims/pigs_in_a_polka.gif": (30, 273, 314, "", set()),
+    "odd/rotation/dolbyVision-hdr.MOV": (4, 1280, 720, "", set()),
+    "odd/rotation/sample_portrait.mp4": (30, 1080, 720, "", set()),
+    "odd/rotation/video_0.mov": (3, 320, 568, "", set()),
+    "odd/rotation/video_90.mov": (3, 568, 320, "", set()),
+    "odd/rotation/video_180.mov": (3, 320, 568, "", set()),
+    "odd/streams/nasa_13013.mp4": (325, 180, 320, "", set()),
+    "odd/streams/sample_empty_track.mp4": (30, 720, 1080, "", set()),
+    "odd/timing/bbb_800x640_768kbps_30fps_avc_2b_firstpts_10_sec.mp4": (120, 640, 800, "", set()),
+    "odd/timing/fragmented_captions.mp4": (60, 234, 416, "", set()),
+    "odd/timing/sample.mkv": (30, 720, 1080, "", set()),
+    "odd/timing/sample_partially_fragmented.mp4": (30, 720, 1080, "", set()),
+    "odd/timing/sample_sef_slow_motion.mp4": (63, 240, 320, "", set()),
+    "odd/timing/unordered.mov": (4, 50, 50, "", set()),
+    "odd/vfr/sample_with_vobsub.mp4": (30, 720, 1080, "", set()),
+}
+REFUSED = {
+    "odd/corrupt/git_lfs_pointer.mp4": "git lfs pull",
+    "odd/corrupt/invalid-bitstream.webm": "none of its",
+    "odd/corrupt/png-truncated.png": "none of its",
+    "odd/corrupt/sample_fragmented_uuid.mp4": "none of its",
+    "odd/corrupt/sample_malformed_free_box.mp4": "no video that FFmpeg can read",
+    "odd/corrupt/subsample_encrypted_altref.webm": "none of its",
+    "odd/corrupt/test_case_1185230.mp4": "none of its",
+    "odd/corrupt/zero_bytes.webm": "empty",
+    "odd/novideo/bbb_1ch_12kHz_q10_vorbis.webm": "only audio",
+    "odd/novideo/sample_audio_only.mp4": "only audio",
+    "odd/stacks/cluster.nd2": "no video that FFmpeg can read",
+    "odd/zeroframes/AudioVideoInterleave.avi": "holds no frame",
+    "odd/zeroframes/bipbop_480wp_1001kbps-cenc-video-key1-init.mp4": "holds no frame",
+    "odd/zeroframes/gif.gif": "none of its",
+    "odd/zeroframes/invalid_userdata.mp4": "claims 5544",
+}
+LONG = "odd/long/long_1080p_videoonly_lowbitrate.mp4"
+
+
+@pytest.mark.parametrize("test_data", READ, indirect=True)
+def test_files_that_are_read(test_data: Path, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["test_data"]
+    count, height, width, warning, carried = READ[name]
+    source = VideoFile(test_data)
+    assert (len(source), source.height, source.width) == (count, height, width)
+    assert source.times.shape == (count,)
+    assert source.times[0] == 0
+    assert (np.diff(source.times) > 0).all()
+    forward = [digest(f) for f in source.frames(0, count)]
+    assert len(forward) == count
+    assert [digest(f) for f in source.frames(0, count, backward=True)][::-1] == forward
+    for number in np.random.default_rng(0).permutation(count)[:6]:
+        assert digest(source.read(int(number))) == forward[number]
+    assert source.carried == carried
+    assert bool(source.warnings) == bool(warning)
+    assert not warning or any(warning in line for line in source.warnings)
+    source.close()
+
+
+@pytest.mark.parametrize("test_data", REFUSED, indirect=True)
+def test_files_that_are_refused(test_data: Path, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(SourceError) as caught:
+        VideoFile(test_data)
+    assert REFUSED[request.node.callspec.params["test_data"]] in str(caught.value)
+    assert str(test_data) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("test_data", [LONG], indirect=True)
+def test_a_long_file_opens_fast_and_takes_little_memory(test_data: Path) -> None:
+    process = psutil.Process()
+    start = process.cpu_times()
+    source = VideoFile(test_data)
+    assert len(source) == 10883
+    end = process.cpu_times()
+    assert end.user + end.system - start.user - start.system < 2
+    walk = source.frames(5000, 5400)
+    for _ in range(100):
+        next(walk)
+    before = process.memory_info().rss
+    assert sum(1 for _ in walk) == 300
+    assert process.memory_info().rss - before < 60 << 20  # all of it is 1.8 GB
+    assert source.read(10882).shape == (1080, 1920, 3)
+    source.close()
