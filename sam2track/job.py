@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -362,12 +362,11 @@ class _Job:
         pictures = [name for name in wanted if name != "table"]
         began = time.monotonic()
         if pictures:
-            bits = 16 if max(project.objects) > 255 else 8
+            bits: Literal[8, 16] = 16 if max(project.objects) > 255 else 8
             paths = {name: folder / OUTPUTS[name] for name in wanted}
             sequence = MaskSequence(paths["masks"], bits=bits) if "masks" in wanted else None
-            size = {"height": source.height, "width": source.width}
             videos = {
-                name: VideoWriter(paths[name], **size)
+                name: VideoWriter(paths[name], height=source.height, width=source.width)
                 for name in ("mask-video", "overlay")
                 if name in wanted
             }
@@ -419,7 +418,10 @@ class _Job:
 
 def _frames_to_run(tracker: Tracker, low: int, high: int, direction: Direction) -> int:
     """How many frames a fresh run of a range yields, for the progress bar."""
-    firsts, lasts = zip(*tracker.spans().values(), strict=True)
+    firsts, lasts = [], []
+    for first, last in tracker.spans().values():
+        firsts.append(first)
+        lasts.append(last)
     forward = max(0, high - max(low, min(firsts)))
     if direction == "forward":
         return forward
@@ -452,7 +454,7 @@ def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
     """
     pixels = _pixels(path)
     if pixels.ndim == 2:
-        return pixels != 0
+        return np.asarray(pixels != 0, np.bool_)
     # Of colour and opacity only colour counts.
     return np.asarray(pixels[..., : 3 if pixels.shape[2] > 2 else 1].any(axis=2))
 

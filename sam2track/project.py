@@ -412,7 +412,8 @@ class Project:
                 (int(state.backward), state.to_bytes()),
             )
             db.execute(
-                "DELETE FROM states WHERE id NOT IN (SELECT id FROM states ORDER BY id DESC LIMIT 2)"
+                "DELETE FROM states "
+                "WHERE id NOT IN (SELECT id FROM states ORDER BY id DESC LIMIT 2)"
             )
 
     def last_state(self) -> State | None:

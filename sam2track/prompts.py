@@ -165,7 +165,7 @@ def _mask(given: Any) -> Mask:
     mask = np.asarray(given)
     if mask.ndim != 2:
         raise PromptError(f"a mask has shape {mask.shape}; give (height, width)")
-    mask = mask != 0
+    mask = np.asarray(mask != 0, np.bool_)
     if not mask.any():
         raise PromptError("the mask is empty; to say that the object is not there use absent")
     mask.setflags(write=False)

@@ -29,7 +29,7 @@ _NO_VIDEOS = frozenset({"tty"})
 _THREADS = min(4, os.cpu_count() or 1)
 
 
-# So many bad packets without a good picture, and the rest is taken as it comes.
+# So many bad packets without a new picture, and the rest is taken as it comes.
 _PATIENCE = 16
 
 
@@ -130,6 +130,7 @@ class Decoder:
                         break
                     if number > last:
                         last = number
+                        self._fruitless = 0
                         yield number, picture
                 else:
                     if last >= 0 or anchor == 0:
@@ -168,7 +169,6 @@ class Decoder:
             for picture in pictures:
                 if picture.is_corrupt and self._threads > 1:
                     self._blame(position, None)
-                self._fruitless = 0
                 number = self._number(picture, count)
                 count += 1
                 if number >= 0:

@@ -36,8 +36,8 @@ class VideoFile:
 
     Opening reads all packets and decodes one frame: the number of frames and their times come
     from what is in the file, not from its header. A frame is the same, bit for bit, however it is
-    reached. One that cannot be decoded repeats the one before it, or the next at the very
-    beginning.
+    reached; only what the decoder makes up for damaged parts may vary with the way there. One that
+    cannot be decoded repeats the one before it, or the next at the very beginning.
 
     Parameters
     ----------

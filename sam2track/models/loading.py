@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -221,6 +221,7 @@ def _from_module(module: SAM2Base, device: str, precision: str, image_size: int 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     """Read a state dict; code in a checkpoint is never run."""
+    state: Any
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -96,7 +96,7 @@ class SpillFile:
     def put(self, result: FrameResult, records: Sequence[Record]) -> None:
         """Keep records, as the protocol says."""
         for record in records:
-            self._shape = record.codes.shape  # type: ignore[assignment]
+            self._shape = record.codes.shape
             packed = zlib.compress(record.codes.tobytes(), 1)
             self._file.seek(self._end)
             self._file.write(packed)

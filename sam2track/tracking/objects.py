@@ -38,10 +38,12 @@ class Tracked:
 
     @property
     def first(self) -> int:
+        """First prompted frame."""
         return min(self.prompted)
 
     @property
     def last(self) -> int:
+        """Last prompted frame."""
         return max(self.prompted)
 
     def begun(self, frame: int, *, backward: bool) -> bool:

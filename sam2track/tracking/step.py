@@ -170,7 +170,8 @@ def without_memory(model: Model, constants: Constants, features: Features) -> to
     """Features of a frame for an object that remembers nothing, (1, C, h, w)."""
     module = model.module
     if module.directly_add_no_mem_embed:
-        return features.top + module.no_mem_embed.permute(1, 2, 0)[..., None]
+        added: torch.Tensor = features.top + module.no_mem_embed.permute(1, 2, 0)[..., None]
+        return added
     channels, height, width = features.top.shape[1:]
     top = features.top.flatten(2).permute(2, 0, 1)
     with model.autocast():
@@ -245,7 +246,8 @@ def _with_absence(module: SAM2Base, pointers: torch.Tensor, scores: torch.Tensor
     present = scores.sigmoid() if module.soft_no_obj_ptr else (scores > 0).float()
     if module.fixed_no_obj_ptr:
         pointers = present * pointers
-    return pointers + (1 - present) * module.no_obj_ptr
+    mixed: torch.Tensor = pointers + (1 - present) * module.no_obj_ptr
+    return mixed
 
 
 @torch.inference_mode()
@@ -346,4 +348,5 @@ def remember(
         if module.no_obj_embed_spatial is not None:
             absent = (scores <= 0).float()[..., None, None]
             memory = memory + absent * module.no_obj_embed_spatial[..., None, None]
-    return memory.to(torch.bfloat16).flatten(2).permute(0, 2, 1).contiguous()
+    rounded: torch.Tensor = memory.to(torch.bfloat16).flatten(2).permute(0, 2, 1).contiguous()
+    return rounded

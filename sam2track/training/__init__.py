@@ -1,0 +1,1 @@
+"""Synthetic clips, and the trainer behind the embedded model."""

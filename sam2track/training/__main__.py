@@ -21,7 +21,7 @@ import click
 @click.option("--port", default="29531")
 def main(processes: int, port: str, **options: object) -> None:
     """Train the embedded model, going on from a checkpoint that is in the folder."""
-    import torch.multiprocessing as mp
+    from torch.multiprocessing.spawn import spawn
 
     from sam2track.training.trainer import work
 
@@ -30,7 +30,7 @@ def main(processes: int, port: str, **options: object) -> None:
     if processes == 1:
         work(0, 1, options)
     else:
-        mp.start_processes(work, (processes, options), nprocs=processes, start_method="spawn")
+        spawn(work, (processes, options), nprocs=processes)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,10 @@ def draw_batch(
         jump = int(rng.integers(1, 60))
         numbers = [0] + [n + jump for n in numbers[1:]]
     names = list(TRAINING)
-    images, labels, masks, owner = [], [], [], []
+    images: list[npt.NDArray[np.float32]] = []
+    labels: list[npt.NDArray[np.uint8]] = []
+    masks: list[npt.NDArray[np.bool_]] = []
+    owner: list[int] = []
     while len(images) < clips:
         family = TRAINING[str(rng.choice(names))]
         clip = draw_clip(family, rng, size=size, times=times, pool=pool)

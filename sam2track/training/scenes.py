@@ -360,16 +360,16 @@ def _paint(
         if look == "natural":
             area += (surface * bright - area) * opacity
         else:
-            depth = cv2.distanceTransform(alpha, cv2.DIST_L2, 3)
-            depth = depth / max(float(depth.max()), 1.0)
+            depth = np.asarray(cv2.distanceTransform(alpha, cv2.DIST_L2, 3), np.float32)
+            depth /= max(float(depth.max()), 1.0)
             if look == "fluorescence":
                 glow = cv2.GaussianBlur(opacity, (0, 0), 0.8 + 0.01 * side)[..., None]
                 body = 0.35 + 0.65 * np.sqrt(depth)[..., None]
                 level = (0.35 + 0.65 * surface) * body * bright
                 area += np.maximum(level - area, 0) * np.maximum(opacity, 0.35 * glow)
             else:
-                halo = cv2.dilate(alpha, np.ones((5, 5), np.uint8)).astype(np.float32)
-                halo = cv2.GaussianBlur(halo, (0, 0), 1.5)[..., None] / 255 * (1 - opacity)
+                grown = cv2.dilate(alpha, np.ones((5, 5), np.uint8)).astype(np.float32)
+                halo = cv2.GaussianBlur(grown, (0, 0), 1.5)[..., None] / 255 * (1 - opacity)
                 area += 0.25 * halo
                 body = area * (0.55 + 0.35 * (surface - 0.5)) + 0.12 * depth[..., None] * surface
                 area += (body * bright - area) * opacity
@@ -433,8 +433,8 @@ def draw_clip(
 
     # A film's own faults: slow ones first, then what changes from frame to frame.
     light = fractal(rng, 16, slope=1.5, channels=1)
-    light = cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
-    light = np.float32(1) + (light - 0.5) * np.float32(rng.choice([0.0, 0.2, 0.6]))
+    bright = cv2.resize(light, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    light = np.asarray(1 + (bright - 0.5) * rng.choice([0.0, 0.2, 0.6]), np.float32)
     bleach = rng.choice([0.0, 0.002, 0.01]) if family.look == "fluorescence" else 0.0
     exposure = _Wander.draw(rng, 1.0, 0.0, 0.04)
     blur = float(rng.choice([0.0, 0.0, 0.6, 1.2])) * side / 256
@@ -452,14 +452,14 @@ def draw_clip(
         camera = np.concatenate([linear, (linear @ (0.5 - at) + 0.5)[:, None]], axis=1)
         back = np.linalg.inv(linear) * ground_side / side
         origin = ground_side * at - back @ np.array([width / 2, height / 2])
-        frame = cv2.warpAffine(
+        warped = cv2.warpAffine(
             ground,
             np.concatenate([back, origin[:, None]], axis=1),
             (width, height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT,
         )
-        frame = np.ascontiguousarray(frame, np.float32)
+        frame: Image = np.ascontiguousarray(warped, np.float32)
         for number, thing in enumerate(things, start=1):
             _paint(
                 frame,
@@ -472,12 +472,12 @@ def draw_clip(
             )
         frame *= light * np.float32(exposure(time) * np.exp(-bleach * time))
         if blur > 0.2:
-            frame = cv2.GaussianBlur(frame, (0, 0), blur)
+            frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), blur), np.float32)
         np.clip(frame, 0, 1, out=frame)
         if grey:
             frame = frame.mean(axis=2, keepdims=True).repeat(3, axis=2)
         if gamma > 1.1 or gamma < 0.9:
-            frame = cv2.pow(frame, gamma)
+            frame = np.asarray(cv2.pow(frame, gamma), np.float32)
         if invert:
             frame = 1 - frame
         if noise:

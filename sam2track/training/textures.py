@@ -25,6 +25,10 @@ def _stretch(image: Image) -> Image:
     return (image - low) / max(high - low, 1e-6)
 
 
+def _clip(image: npt.NDArray[np.floating]) -> Image:
+    return np.asarray(np.clip(image, 0, 1), np.float32)
+
+
 def fractal(rng: Rng, side: int, slope: float | None = None, channels: int = 3) -> Image:
     """Noise whose octaves fall off as a power of frequency."""
     slope = rng.uniform(0.5, 1.3) if slope is None else slope
@@ -49,7 +53,7 @@ def leaves(rng: Rng, side: int) -> Image:
         axes = (max(1, int(radius)), max(1, int(radius * rng.uniform(0.3, 1.0))))
         colour = palette[rng.integers(len(palette))] + rng.normal(0, 0.05, 3)
         cv2.ellipse(image, centre, axes, rng.uniform(0, 180), 0, 360, colour.tolist(), -1)
-    return np.clip(image, 0, 1)
+    return _clip(image)
 
 
 def waves(rng: Rng, side: int) -> Image:
@@ -71,8 +75,9 @@ def speckle(rng: Rng, side: int) -> Image:
     noise = rng.standard_normal((side, side, 3)).astype(np.float32)
     if rng.random() < 0.6:
         noise = noise[..., :1].repeat(3, axis=2)
-    noise = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.6, 3.5))
-    return np.clip(0.5 + noise * rng.uniform(0.08, 0.2) / max(float(noise.std()), 1e-6), 0, 1)
+    noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.6, 3.5)), np.float32)
+    strength = np.float32(rng.uniform(0.08, 0.2) / max(float(noise.std()), 1e-6))
+    return _clip(np.float32(0.5) + noise * strength)
 
 
 def plain(rng: Rng, side: int) -> Image:
@@ -82,7 +87,7 @@ def plain(rng: Rng, side: int) -> Image:
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
     ramp = _stretch((x * np.cos(angle) + y * np.sin(angle))[..., None])
-    return ends[0] * (1 - ramp) + ends[1] * ramp
+    return np.asarray(ends[0] * (1 - ramp) + ends[1] * ramp, np.float32)
 
 
 def blobs(rng: Rng, side: int) -> Image:
@@ -108,7 +113,8 @@ def mosaic(rng: Rng, side: int) -> Image:
     tiles = palette[nearest]
     edges = cv2.morphologyEx(nearest.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3)))
     tiles[edges > 0] *= rng.uniform(0.2, 0.9)
-    return np.clip(tiles * (1 - 0.2 * _stretch(distance)[..., None]), 0, 1)
+    shade = _stretch(np.asarray(distance, np.float32))[..., None]
+    return _clip(tiles * (1 - np.float32(0.2) * shade))
 
 
 def marble(rng: Rng, side: int) -> Image:
@@ -119,7 +125,7 @@ def marble(rng: Rng, side: int) -> Image:
     phase = (x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(10, 40) + bend[..., 0] * 25
     vein = np.abs(np.sin(phase))[..., None] ** rng.uniform(0.4, 2.0)
     ends = rng.random((2, 3)).astype(np.float32)
-    return np.clip(ends[0] * vein + ends[1] * (1 - vein) + 0.1 * bend[..., 1:], 0, 1)
+    return _clip(ends[0] * vein + ends[1] * (1 - vein) + 0.1 * bend[..., 1:])
 
 
 TEXTURES: dict[str, Callable[[Rng, int], Image]] = {
@@ -166,4 +172,4 @@ class TexturePool:
         mix = rng.dirichlet(np.ones(3) * 0.7, 3).astype(np.float32)
         contrast = np.float32(rng.uniform(0.3, 1.0))
         offset = rng.random(3).astype(np.float32) * (1 - contrast)
-        return np.clip(texture @ mix.T * contrast + offset, 0, 1)
+        return _clip(texture @ mix.T * contrast + offset)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +124,8 @@ class Trainer:
         self.pool = TexturePool(288, depth=24)
 
     def _optimizers(self, kind: str) -> list[torch.optim.Optimizer]:
-        matrices, others = [], []
+        matrices: list[torch.nn.Parameter] = []
+        others: list[torch.nn.Parameter] = []
         for name, parameter in self.module.named_parameters():
             inner = parameter.ndim == 2 and "embed" not in name and "token" not in name
             (matrices if inner and kind == "muon" else others).append(parameter)
@@ -142,6 +142,7 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
+        """Where the last checkpoint lies."""
         return self.folder / "checkpoint.pt"
 
     def _load(self) -> None:
@@ -165,7 +166,7 @@ class Trainer:
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        partial.replace(self.checkpoint)
 
     def _stage(self, progress: float) -> Stage:
         for stage in STAGES:
@@ -244,7 +245,7 @@ class Trainer:
                     "iou_last": round(float(np.mean(last)), 4),
                 }
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+                with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
                     log.write(json.dumps(line) + "\n")
                 _log.info("%s", line)
                 first, last = [], []

@@ -210,7 +210,8 @@ class _Pass:
         """The frame's features with what is remembered, (B, C, h, w)."""
         module = self.module
         if not self.memories["cond_frame_outputs"]:
-            return features[-1] + module.no_mem_embed.permute(1, 2, 0)[..., None]
+            plain: torch.Tensor = features[-1] + module.no_mem_embed.permute(1, 2, 0)[..., None]
+            return plain
         fused: torch.Tensor = module._prepare_memory_conditioned_features(
             frame_idx=self.batch.frame_numbers[frame],
             is_init_cond_frame=False,
@@ -247,7 +248,7 @@ class _Pass:
         self.judge(frame, decoded)
         for _ in range(corrections):
             more = _correction(rng, truth, decoded.chosen.detach())
-            points = tuple(torch.cat(pair, dim=1) for pair in zip(points, more, strict=True))
+            points = (torch.cat([points[0], more[0]], 1), torch.cat([points[1], more[1]], 1))
             before = decoded.chosen.detach().clamp(-32, 32)
             decoded = self.decode(features, conditioned, points, before, candidates=False)
             self.judge(frame, decoded)
@@ -277,12 +278,13 @@ class _Pass:
     def contrast(self, samples: int = 96, temperature: float = 0.1) -> torch.Tensor:
         """Features at stride 16 of the same thing should agree across frames (InfoNCE)."""
         top = self.maps[-1]
-        clips, _, channels, high, wide = top.shape
+        clips, _, channels, _, wide = top.shape
         stride = self.batch.labels.shape[-1] // wide
         centre = stride // 2
         labels = self.batch.labels[:, :, centre::stride, centre::stride].flatten(1)
         vectors = top.permute(0, 1, 3, 4, 2).reshape(clips, -1, channels).float()
-        loss, used = vectors.new_zeros(()), 0
+        loss: torch.Tensor = vectors.new_zeros(())
+        used = 0
         for numbers, vector in zip(labels, vectors, strict=True):
             # As much of things as of the ground, which is most of any picture.
             weight = torch.where(numbers > 0, 1.0, 0.25)

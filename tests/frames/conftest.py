@@ -89,4 +89,4 @@ def digest(picture: Frame) -> str:
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty frames of H.264 with B-frames, a keyframe every twelve."""
-    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, g=12, bf=2)
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", 60, g=12, bf=2, sc_threshold=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sam2track.errors import SourceError
+from sam2track.frames.decoding import Decoder
 from sam2track.frames.packets import index_packets
 from sam2track.frames.video import VideoFile
 
@@ -198,3 +199,40 @@ def test_sizes_that_change_are_scaled(tmp_path: Path) -> None:
     assert shapes == {(48, 64, 3)}
     assert len(source) == 12
     assert any("size changes" in line for line in source.warnings)
+
+
+@pytest.mark.parametrize(("bad", "openings"), [([4], 3), ([4, 9], 4), (list(range(5, 55)), 18)])
+def test_decoding_begins_anew_after_a_bad_packet_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: list[int], openings: int
+) -> None:
+    """First with one thread, then without each packet found to be bad, up to sixteen in a row."""
+    path = write_video(tmp_path / "row.mov", 60, codec="mjpeg", pix_fmt="yuvj420p")
+    source = VideoFile(spoil(path, bad))
+    source._damage.threads = 2
+    opened = 0
+    inner = Decoder._open
+
+    def counted(self: Decoder) -> None:
+        nonlocal opened
+        opened += 1
+        inner(self)
+
+    monkeypatch.setattr(Decoder, "_open", counted)
+    assert sum(1 for _ in source.frames(0, 60)) == 60
+    assert opened == openings
+    assert source._damage.threads == 1
+    assert source._damage.packets == set(bad)
+    assert sum(1 for _ in source.frames(0, 60)) == 60
+    assert opened == openings + 1  # what is known to be bad is not tried again
+
+
+def test_bad_keyframes_are_no_place_to_begin(clip: Path) -> None:
+    source = VideoFile(clip)
+    decoder = source._decoder
+    assert decoder is not None
+    whole = decoder._anchor(40)
+    assert whole == 36
+    source._damage.packets.add(whole)
+    assert decoder._anchor(40) == 24
+    source._damage.packets.update({0, 12, 24})
+    assert decoder._anchor(40) == 0

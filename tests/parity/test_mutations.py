@@ -27,7 +27,9 @@ def seven_pointers() -> object:
 def five_memories() -> object:
     official = Rules.window
     return mock.patch.object(
-        Rules, "window", lambda self, frame, *, backward: official(self, frame, backward=backward)[1:]
+        Rules,
+        "window",
+        lambda self, frame, *, backward: official(self, frame, backward=backward)[1:],
     )
 
 

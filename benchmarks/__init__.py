@@ -1,0 +1,1 @@
+"""Measurements of this package beside the official predictor, with their results."""
