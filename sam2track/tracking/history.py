@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,8 @@ class SpillFile:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="sam2track-")  # noqa: SIM115
+        # Few people close a tracker; the file goes with it.
+        self._closing = weakref.finalize(self, self._file.close)
         self._places: dict[tuple[int, int], tuple[int, int, int, float, float, str]] = {}
         self._shape = (0, 0)
         self._end = 0
@@ -138,5 +141,5 @@ class SpillFile:
 
     def close(self) -> None:
         """Remove the file."""
-        self._file.close()
+        self._closing()
         self._places.clear()

@@ -106,7 +106,7 @@ class Recent:
         self.kept[frame] = memory
         for old, held in list(self.kept.items()):
             age = old - frame if self.backward else frame - old
-            if age < 0 or age >= max(self.rules.max_pointers, self.rules.spatial_reach):
+            if age < 0 or age >= max(self.rules.max_pointers - 1, self.rules.spatial_reach):
                 del self.kept[old]
             elif age >= self.rules.spatial_reach:
                 held.spatial = None

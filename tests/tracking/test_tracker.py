@@ -1,0 +1,422 @@
+"""Prompts, ranges, directions, streams and bounded state."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+import sam2track
+from sam2track import Tracker
+from sam2track.errors import PromptError, SourceError, UsageError
+from sam2track.prompts import Prompt
+from sam2track.tracking import step
+from sam2track.tracking.state import State
+from tests.parity.oracle import SIZE, clip, predictor
+
+BOX = Prompt(box=(30, 30, 70, 80))
+POINT = Prompt(points=((64, 60),))
+
+
+def module() -> Any:
+    return predictor("nano", True)
+
+
+def tracker(frames: int = 10, **options: Any) -> Tracker:
+    return Tracker(module(), clip(frames), **options)
+
+
+def seen(results: Any) -> list[tuple[int, tuple[int, ...]]]:
+    return [(result.frame, result.object_ids) for result in results]
+
+
+def logits(results: Any) -> dict[tuple[int, int], np.ndarray]:
+    return {
+        (i, result.frame): row
+        for result in results
+        for i, row in zip(result.object_ids, result.logits, strict=True)
+    }
+
+
+def test_a_result_holds_what_the_contract_says() -> None:
+    made = tracker()
+    preview = made.prompt(2, frame=0, points=[(64, 60)], labels=[1])
+    made.prompt(1, frame=0, box=(30, 30, 70, 80))
+    assert preview.frame == 0
+    assert preview.object_ids == (2,)
+    result = next(iter(made.propagate()))
+    assert result.object_ids == (1, 2)
+    assert result.logits.shape == (2, 32, 32)
+    assert result.logits.dtype == np.float32
+    assert result.masks.shape == (2, SIZE, SIZE)
+    assert result.masks.dtype == np.bool_
+    assert result.labels.shape == (SIZE, SIZE)
+    assert result.object_scores.shape == result.ious.shape == (2,)
+    assert set(np.unique(result.labels)) <= {0, 1, 2}
+    assert np.array_equal(result.labels > 0, result.masks.any(axis=0))
+
+
+def test_masks_are_kept_at_the_frames_own_size() -> None:
+    frames = np.zeros((3, 50, 90, 3), np.uint8)
+    made = Tracker(module(), frames)
+    result = made.prompt(1, 0, box=(10, 10, 40, 30))
+    assert result.masks.shape == (1, 50, 90)
+
+
+def test_without_a_range_only_what_changed_is_run_from_where_it_changed() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    made.add(2, 3, POINT)
+    assert seen(made.propagate()) == [(f, (1,) if f < 3 else (1, 2)) for f in range(10)]
+    assert seen(made.propagate()) == []
+    made.add(2, 6, BOX)
+    assert seen(made.propagate()) == [(f, (2,)) for f in range(6, 10)]
+
+
+def test_a_run_that_was_left_goes_on_where_it_stood() -> None:
+    whole, parts = tracker(), tracker()
+    for made in (whole, parts):
+        made.add(1, 0, BOX)
+        made.add(2, 2, POINT)
+    expected = logits(whole.propagate())
+    found = logits(itertools.islice(parts.propagate(), 4))
+    found |= logits(parts.propagate())
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
+def test_ranges_are_half_open_whatever_the_direction() -> None:
+    made = tracker()
+    made.add(1, 4, BOX)
+    assert [f for f, _ in seen(made.propagate(2, 7))] == [4, 5, 6]
+    assert [f for f, _ in seen(made.propagate(2, 7, "backward"))] == [4, 3, 2]
+    assert [f for f, _ in seen(made.propagate(2, 7, "both"))] == [4, 5, 6, 3, 2]
+    assert [f for f, _ in seen(made.propagate(8, 99))] == [8, 9]
+
+
+def test_backward_begins_at_the_last_prompt_and_both_at_the_first() -> None:
+    made = tracker()
+    made.add(1, 2, BOX)
+    made.add(1, 6, POINT)
+    assert [f for f, _ in seen(made.propagate(direction="backward"))] == [6, 5, 4, 3, 2, 1, 0]
+    other = tracker()
+    other.add(1, 2, BOX)
+    other.add(1, 6, POINT)
+    assert [f for f, _ in seen(other.propagate(direction="both"))] == [*range(2, 10), 1, 0]
+
+
+def test_objects_may_be_chosen() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    made.add(2, 0, POINT)
+    assert seen(made.propagate(0, 2, objects=[2])) == [(0, (2,)), (1, (2,))]
+    with pytest.raises(PromptError, match="no object 7; there are \\[1, 2\\]"):
+        made.propagate(objects=[7])
+
+
+def test_a_group_of_like_objects_makes_one_memory_attention_call_a_frame() -> None:
+    made = tracker()
+    for index in range(9):
+        made.add(index + 1, 0, Prompt(points=((10.0 + 12 * index, 60.0),)))
+    calls = []
+    hook = module().memory_attention.register_forward_hook(
+        lambda _module, _inputs, output: calls.append(output.shape[1])
+    )
+    try:
+        list(made.propagate())
+    finally:
+        hook.remove()
+    assert calls == [9] * 9
+
+
+def test_a_batch_is_no_larger_than_allowed() -> None:
+    made = tracker(max_batch=4)
+    for index in range(9):
+        made.add(index + 1, 0, Prompt(points=((10.0 + 12 * index, 60.0),)))
+    calls = []
+    hook = module().memory_attention.register_forward_hook(
+        lambda _module, _inputs, output: calls.append(output.shape[1])
+    )
+    try:
+        list(made.propagate(0, 2))
+    finally:
+        hook.remove()
+    assert calls == [4, 4, 1]
+
+
+def test_each_frame_is_encoded_once() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    made.add(2, 0, POINT)
+    list(made.propagate())
+    assert made._engine.encoder.encoded == 10
+
+
+def bytes_in_tensors() -> int:
+    gc.collect()
+    return sum(o.untyped_storage().nbytes() for o in gc.get_objects() if type(o) is torch.Tensor)
+
+
+def test_state_does_not_grow_with_the_video() -> None:
+    made = Tracker(module(), np.repeat(clip(10), 6, axis=0))
+    made.add(1, 0, BOX)
+    sizes = []
+    for result in made.propagate():
+        if result.frame in (20, 59):
+            sizes.append(bytes_in_tensors())
+    assert sizes[0] == sizes[1]
+    kept = made._objects[1].recent[False].kept
+    assert len(kept) == 15
+    assert sum(memory.spatial is not None for memory in kept.values()) == 6
+
+
+def test_no_more_prompted_memories_are_held_than_are_looked_at() -> None:
+    made = tracker(16, max_cond_frames=3)
+    for frame in range(0, 12, 2):
+        made.add(1, frame, BOX)
+    list(made.propagate())
+    held = [p.memory.spatial is not None for p in made._objects[1].prompted.values()]
+    assert sum(held) <= 3
+
+
+def test_dropped_memories_are_made_again_as_they_were() -> None:
+    made = tracker(16, max_cond_frames=2)
+    for frame in (0, 3, 6, 9):
+        made.add(1, frame, BOX)
+    first = logits(made.propagate(0, 16))
+    again = logits(made.propagate(0, 16))
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_equal_runs_give_equal_bits() -> None:
+    runs = []
+    for _ in range(2):
+        made = tracker()
+        made.add(1, 0, BOX)
+        runs.append(logits(made.propagate()))
+    assert all(np.array_equal(runs[0][key], runs[1][key]) for key in runs[0])
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_state_goes_on_exactly(backward: bool) -> None:
+    direction = "backward" if backward else "forward"
+    whole, left = tracker(16), tracker(16)
+    for made in (whole, left):
+        made.add(1, 15 if backward else 0, BOX)
+        made.add(2, 12 if backward else 3, POINT)
+    expected = logits(whole.propagate(direction=direction))
+    list(itertools.islice(left.propagate(direction=direction), 8))
+    state = State.from_bytes(left.state(backward=backward).to_bytes())
+    other = tracker(16)
+    other.add(1, 15 if backward else 0, BOX)
+    other.add(2, 12 if backward else 3, POINT)
+    other.restore(state)
+    found = logits(other.propagate(direction=direction))
+    assert len(found) == len(expected) - len(
+        [1 for _, f in expected if (f > 7 if backward else f < 8)]
+    )
+    assert all(np.array_equal(found[key], expected[key]) for key in found)
+
+
+def test_a_state_of_other_objects_is_refused() -> None:
+    made, other = tracker(), tracker()
+    made.add(1, 0, BOX)
+    other.add(2, 0, BOX)
+    with pytest.raises(UsageError, match="objects \\[1\\]"):
+        other.restore(made.state(backward=False))
+
+
+def test_a_stream_equals_a_video_of_unknown_length() -> None:
+    frames = clip(40)[:20]
+    stream = Tracker(module())
+    found = {}
+    for index, frame in enumerate(frames):
+        result = stream.update(frame)
+        assert result.frame == index
+        if index == 2:
+            stream.add(1, 2, BOX)
+        elif index > 2:
+            found[index] = result.logits[0]
+    video = Tracker(module(), frames)
+    video.add(1, 2, BOX)
+    expected = logits(video.propagate())
+    assert all(np.array_equal(found[f], expected[1, f]) for f in range(3, 20))
+
+
+def test_a_stream_refuses_what_it_cannot_do() -> None:
+    stream = Tracker(module())
+    with pytest.raises(PromptError, match="does not exist"):
+        stream.add(1, 0, BOX)
+    stream.update(np.zeros((20, 30, 3), np.uint8))
+    stream.update(np.zeros((20, 30), np.uint8))
+    with pytest.raises(SourceError, match="frame 0 of the stream is not kept"):
+        stream.prompt(1, 0, points=[(3, 3)])
+    with pytest.raises(UsageError, match="every frame has the size of the first"):
+        stream.update(np.zeros((21, 30, 3), np.uint8))
+    with pytest.raises(UsageError, match="give uint8"):
+        stream.update(np.zeros((20, 30, 3), np.float32))
+    with pytest.raises(UsageError, match="update"):
+        stream.propagate()
+    with pytest.raises(UsageError, match="without a source"):
+        tracker().update(np.zeros((20, 30, 3), np.uint8))
+
+
+def test_a_frames_buffer_may_be_used_again_by_its_owner() -> None:
+    stream = Tracker(module())
+    buffer = clip(5)[0].copy()
+    stream.update(buffer)
+    buffer[:] = 0
+    shown = stream.add(1, 0, BOX)
+    assert np.array_equal(shown.logits, tracker_logits_of(clip(5)[:1]))
+
+
+def tracker_logits_of(frames: np.ndarray) -> np.ndarray:
+    made = Tracker(module())
+    made.update(frames[0])
+    return made.add(1, 0, BOX).logits
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"object_id": 0, "frame": 0, "box": (1, 1, 5, 5)}, "positive integers"),
+        ({"object_id": 1.5, "frame": 0, "box": (1, 1, 5, 5)}, "positive integers"),
+        ({"object_id": 1, "frame": 10, "box": (1, 1, 5, 5)}, "frames 0 to 9"),
+        ({"object_id": 1, "frame": -1, "box": (1, 1, 5, 5)}, "frames 0 to 9"),
+        ({"object_id": 1, "frame": 0}, "empty prompt"),
+        ({"object_id": 1, "frame": 0, "box": (5, 1, 5, 5)}, "no area"),
+        ({"object_id": 1, "frame": 0, "box": (1, 1, 500, 5)}, "outside the frame"),
+        ({"object_id": 1, "frame": 0, "points": [(129, 3)]}, "outside the frame"),
+        ({"object_id": 1, "frame": 0, "points": [(9, 3)], "labels": [2]}, "label 2"),
+        ({"object_id": 1, "frame": 0, "points": [(9, 3)], "labels": [1, 0]}, "2 labels"),
+        ({"object_id": 1, "frame": 0, "points": [(float("nan"), 3)]}, "finite"),
+        ({"object_id": 1, "frame": 0, "mask": np.zeros((SIZE, SIZE))}, "mask is empty"),
+        ({"object_id": 1, "frame": 0, "mask": np.ones((3, 4))}, "4 x 3 pixels"),
+        ({"object_id": 1, "frame": 0, "box": (1, 1, 5, 5), "absent": True}, "both absent"),
+    ],
+)
+def test_bad_prompts_say_what_is_wrong(arguments: dict[str, Any], message: str) -> None:
+    made = tracker()
+    with pytest.raises(PromptError, match=message):
+        made.prompt(**arguments)
+    assert made.object_ids == ()
+
+
+def test_bad_runs_say_what_is_wrong_at_once() -> None:
+    made = tracker()
+    with pytest.raises(PromptError, match="prompt an object first"):
+        made.propagate()
+    made.add(1, 0, BOX)
+    with pytest.raises(UsageError, match="allowed are forward"):
+        made.propagate(direction="sideways")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="is empty"):
+        made.propagate(5, 5)
+    with pytest.raises(UsageError, match="frames count from 0"):
+        made.propagate(-1)
+
+
+def test_clearing_and_removing() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    made.add(1, 5, POINT)
+    made.add(2, 0, POINT)
+    list(made.propagate())
+    assert made.clear(1, 0).object_ids == (2,)
+    assert made.result(3).object_ids == (2,), "object 1 begins on frame 5 now"
+    with pytest.raises(PromptError, match="no prompt on frame 3"):
+        made.clear(1, 3)
+    made.clear(1, 5)
+    assert made.object_ids == (2,)
+    made.remove(2)
+    assert made.result(0).object_ids == ()
+    with pytest.raises(PromptError, match="no object 2"):
+        made.remove(2)
+
+
+def test_absent_gives_an_empty_mask_and_is_remembered() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    shown = made.prompt(1, 4, absent=True)
+    assert not shown.masks.any()
+    assert shown.object_scores[0] < 0
+    with_absence = logits(made.propagate())
+    never = tracker()
+    never.add(1, 0, BOX)
+    without = logits(never.propagate())
+    assert np.abs(with_absence[1, 6] - without[1, 6]).max() > 1e-3
+
+
+def test_a_mask_with_points_is_refined_by_them() -> None:
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    mask = (rows - 60) ** 2 + (columns - 60) ** 2 < 400
+    alone = tracker().prompt(1, 0, mask=mask)
+    refined = tracker().prompt(1, 0, mask=mask, points=[(60, 60)])
+    points = tracker().prompt(1, 0, points=[(60, 60)])
+    assert np.array_equal(alone.masks[0], mask)
+    assert not np.array_equal(refined.masks[0], mask)
+    assert np.abs(refined.logits - points.logits).max() > 1e-3
+
+
+def test_the_module_handed_in_is_not_changed() -> None:
+    torch.manual_seed(0)
+    made = module()
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    settings = (made.image_size, made.training, made.max_cond_frames_in_attn, made.fill_hole_area)
+    run = Tracker(made, clip(5))
+    run.add(1, 0, BOX)
+    list(run.propagate())
+    after = made.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert settings == (
+        made.image_size,
+        made.training,
+        made.max_cond_frames_in_attn,
+        made.fill_hole_area,
+    )
+
+
+def test_labels_take_the_highest_logit_and_ties_the_lower_id() -> None:
+    from sam2track import FrameResult
+
+    logits = np.full((3, 8, 8), -5, np.float32)
+    logits[0, :, :4] = 2
+    logits[1, :, 2:6] = 2
+    logits[2, :, 3:] = 3
+    result = FrameResult(0, (4, 7, 9), logits, np.zeros(3), np.zeros(3), 8, 8, ("forward",) * 3)
+    assert result.labels[0].tolist() == [4, 4, 4, 9, 9, 9, 9, 9]
+
+
+def test_bf16_runs_and_stays_close() -> None:
+    frames = clip(12)
+    exact = Tracker(module(), frames)
+    model = sam2track.load_model(module(), precision="bf16")
+    rough = Tracker(model, frames)
+    for made in (exact, rough):
+        made.add(1, 0, BOX)
+    expected, found = logits(exact.propagate()), logits(rough.propagate())
+    for key, value in expected.items():
+        both = (value > 0) & (found[key] > 0)
+        either = (value > 0) | (found[key] > 0)
+        assert both.sum() / max(1, either.sum()) > 0.9
+
+
+def test_encoding_matches_the_official_encoder() -> None:
+    made = tracker()
+    frame = clip(10)[3]
+    image = made._engine.encoder.prepare(frame)
+    official = module().forward_image(image)["backbone_fpn"]
+    ours = made._engine.encoder.encode(frame)
+    for one, other in zip(ours, official, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_nothing_of_a_failed_prompt_is_kept() -> None:
+    made = tracker()
+    with mock.patch.object(step, "decode", side_effect=MemoryError), pytest.raises(MemoryError):
+        made.add(1, 0, BOX)
+    assert made.object_ids == ()
