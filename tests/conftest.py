@@ -61,3 +61,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if reason := os.environ.get(NO_VIEWER):
         terminalreporter.write_line(f"viewer tests did not run: {reason}", yellow=True)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no socket connect."""
+    import socket
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was reached for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)

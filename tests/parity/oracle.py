@@ -39,9 +39,9 @@ def components(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     labels = np.zeros(mask.shape, np.int64)
     areas = np.zeros(mask.shape, np.int64)
     for index in np.ndindex(*mask.shape[:2]):
-        found, _ = scipy.ndimage.label(mask[index].numpy(), np.ones((3, 3)))
+        found, _ = scipy.ndimage.label(mask[index].cpu().numpy(), np.ones((3, 3)))
         labels[index], areas[index] = found, np.bincount(found.ravel())[found]
-    return torch.from_numpy(labels), torch.from_numpy(areas)
+    return torch.from_numpy(labels).to(mask.device), torch.from_numpy(areas).to(mask.device)
 
 
 def enliven(module: torch.nn.Module, seed: int, *, score_bias: float = 4.0) -> None:
@@ -103,7 +103,7 @@ def _patched(module: SAM2VideoPredictor, images: torch.Tensor) -> Iterator[None]
     official = module.forward_image
 
     def forward_image(image: torch.Tensor) -> Any:
-        key = image[0, :, ::7, ::5].numpy().tobytes()
+        key = image[0, :, ::7, ::5].cpu().numpy().tobytes()
         if key not in kept:
             kept[key] = official(image)
         return {name: list(v) if isinstance(v, list) else v for name, v in kept[key].items()}
@@ -135,7 +135,7 @@ def official_run(
 ) -> dict[tuple[int, int], Seen]:
     """Run the official predictor, each object in a state of its own."""
     encoder = Encoder(load_model(module))
-    images = torch.cat([encoder.prepare(frame) for frame in frames])
+    images = torch.cat([encoder.prepare(frame) for frame in frames]).cpu()
     seen: dict[tuple[int, int], Seen] = {}
     gaps: list[float] = []
 
@@ -173,8 +173,8 @@ def official_run(
                     out = out or kept["non_cond_frame_outputs"][frame]
                     score = float(out["object_score_logits"])
                     seen[object_id, frame] = Seen(
-                        out["pred_masks"][0, 0].numpy(),
-                        out["obj_ptr"][0].numpy(),
+                        out["pred_masks"][0, 0].float().cpu().numpy(),
+                        out["obj_ptr"][0].float().cpu().numpy(),
                         score,
                         abs(score) < 1e-4 or any(gap < 1e-4 for gap in gaps),
                     )
@@ -182,8 +182,8 @@ def official_run(
                 if backward and start == 0:  # official yields nothing here
                     out = state["output_dict_per_obj"][0]["cond_frame_outputs"][0]
                     seen[object_id, 0] = Seen(
-                        out["pred_masks"][0, 0].numpy(),
-                        out["obj_ptr"][0].numpy(),
+                        out["pred_masks"][0, 0].float().cpu().numpy(),
+                        out["obj_ptr"][0].float().cpu().numpy(),
                         float(out["object_score_logits"]),
                         False,
                     )

@@ -1,0 +1,87 @@
+"""On a CUDA device: the same masks as official there, and flat memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sam2track
+from sam2track import Tracker
+from sam2track.prompts import Prompt
+from tests.parity.oracle import clip, official_run, predictor
+from tests.parity.test_parity import MANY, ONE, differences, our_run
+
+pytestmark = pytest.mark.gpu
+
+BOX = Prompt(box=(30, 30, 70, 80))
+
+
+@pytest.fixture
+def exact_products() -> Iterator[None]:
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+def on_cuda(name: str) -> Any:
+    return copy.deepcopy(predictor(name, True)).cuda()
+
+
+@pytest.mark.parametrize("name", ["tiny", "nano"])
+@pytest.mark.parametrize("objects", [1, 9])
+@pytest.mark.parametrize("backward", [False, True])
+def test_masks_equal_the_official_ones_on_cuda(
+    name: str, objects: int, backward: bool, exact_products: None
+) -> None:
+    module, frames = on_cuda(name), clip(16)
+    begin = 15 if backward else 0
+    prompts = {
+        index + 1: {begin: Prompt(points=((10.0 + 12 * index, 60.0),))} for index in range(objects)
+    }
+    theirs = official_run(module, frames, prompts, backward=backward)
+    ours = our_run(module, frames, prompts, backward=backward)
+    assert max(differences(ours, theirs)[:3]) <= (ONE if objects == 1 else MANY)
+
+
+def test_bf16_is_no_further_from_fp32_than_official_bf16(exact_products: None) -> None:
+    module, frames = on_cuda("tiny"), clip(40)
+    prompts = {1: {0: BOX}}
+    exact = official_run(module, frames, prompts)
+    with torch.autocast("cuda", torch.bfloat16):
+        rough = official_run(module, frames, prompts)
+    ours = our_run(sam2track.load_model(module, precision="bf16"), frames, prompts)
+
+    def distance(found: dict[tuple[int, int], np.ndarray]) -> float:
+        ious = []
+        for key, seen in exact.items():
+            one, other = seen.logits > 0, found[key] > 0
+            ious.append((one & other).sum() / max(1, (one | other).sum()))
+        return 1 - float(np.mean(ious))
+
+    official = distance({key: seen.logits for key, seen in rough.items()})
+    assert distance({key: value[0] for key, value in ours.items()}) <= 1.2 * official + 1e-4
+
+
+@pytest.mark.parametrize("objects", [1, 16])
+def test_memory_on_the_device_is_flat(objects: int) -> None:
+    model = sam2track.load_model("nano", device="cuda")
+    tracker = Tracker(model, np.repeat(clip(40), 10, axis=0))
+    for index in range(objects):
+        tracker.add(index + 1, 0, BOX)
+    peaks = {}
+    for result in tracker.propagate():
+        if result.frame in (50, 200, 399):
+            peaks[result.frame] = torch.cuda.max_memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+    assert peaks[399] <= 1.05 * peaks[200]
+
+
+def test_auto_takes_the_device() -> None:
+    model = sam2track.load_model("nano")
+    assert model.device.type == "cuda"

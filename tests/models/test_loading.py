@@ -1,0 +1,219 @@
+"""Models by name, by file and as modules; weights that do not fit; devices that are not here."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from sam2.build_sam import build_sam2_video_predictor
+
+import sam2track
+from sam2track.errors import (
+    DeviceError,
+    ModelError,
+    UnknownModelError,
+    UsageError,
+    WeightsNotFoundError,
+)
+from sam2track.models import loading, zoo
+from sam2track.models.architecture import ARCHITECTURES, build
+
+YAML = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
+
+
+@pytest.fixture
+def nano(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    path = tmp_path / "mine.pt"
+    torch.save({"model": build(ARCHITECTURES["nano"]).state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize("size", YAML)
+@pytest.mark.parametrize("generation", ["2.1", "2"])
+def test_our_modules_are_those_of_the_official_configurations(
+    size: str, generation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The trunk reads values out of a linspace, which a tensor without storage has not.
+    monkeypatch.setattr(torch, "linspace", partial(torch.linspace, device="cpu"))
+    prefix = f"sam{generation}"
+    config = f"configs/{prefix}/{prefix}_hiera_{YAML[size]}.yaml"
+    with torch.device("meta"):
+        official = build_sam2_video_predictor(config, device="meta")
+        ours = build(ARCHITECTURES[f"sam{generation}-{size}"])
+    expected = {name: value.shape for name, value in official.state_dict().items()}
+    assert {name: value.shape for name, value in ours.state_dict().items()} == expected
+    plain = (bool, int, float, str, type(None))
+    for name, value in vars(official).items():
+        if isinstance(value, plain) and hasattr(ours, name):
+            assert getattr(ours, name) == value, name
+    assert [block.window_size for block in ours.image_encoder.trunk.blocks] == [
+        block.window_size for block in official.image_encoder.trunk.blocks
+    ]
+    decoders = (ours.sam_mask_decoder, official.sam_mask_decoder)
+    settings = [{k: v for k, v in vars(d).items() if isinstance(v, plain)} for d in decoders]
+    assert settings[0] == settings[1]
+
+
+@pytest.mark.parametrize("postprocessing", [True, False])
+def test_equal_weights_give_equal_features_and_masks(postprocessing: bool) -> None:
+    official = build_sam2_video_predictor(
+        "configs/sam2.1/sam2.1_hiera_t.yaml",
+        device="cpu",
+        apply_postprocessing=postprocessing,
+        hydra_overrides_extra=["++model.image_size=128"],
+    )
+    tiny = ARCHITECTURES["sam2.1-tiny"]
+    ours = build(tiny, image_size=128, postprocessing=postprocessing)
+    ours.load_state_dict(official.state_dict())
+    image = torch.randn(1, 3, 128, 128)
+    with torch.inference_mode():
+        one, other = ours.forward_image(image), official.forward_image(image)
+    for a, b in zip(one["backbone_fpn"], other["backbone_fpn"], strict=True):
+        assert torch.equal(a, b)
+    assert ours.fill_hole_area == official.fill_hole_area
+
+
+def test_the_embedded_model_loads_without_the_network(no_network: None) -> None:
+    model = sam2track.load_model("nano", device="cpu")
+    assert model.name == "nano"
+    assert model.image_size == 256
+    assert next(model.module.parameters()).dtype == torch.float32
+    assert not model.module.training
+
+
+def test_the_embedded_weights_are_small() -> None:
+    path = zoo.weights_on_disk(zoo.ZOO["nano"])
+    assert path is not None
+    assert path.stat().st_size < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("nano", "nano"),
+        ("sam2.1-large", "sam2.1-large"),
+        ("sam2.1_hiera_large", "sam2.1-large"),
+        ("facebook/sam2.1-hiera-large", "sam2.1-large"),
+        ("large", "sam2.1-large"),
+        ("sam2_hiera_base_plus", "sam2-base-plus"),
+        ("sam2.1_hiera_b+", "sam2.1-base-plus"),
+        ("SAM2.1-Tiny", "sam2.1-tiny"),
+    ],
+)
+def test_names_as_people_type_them(given: str, name: str) -> None:
+    assert zoo.resolve(given).name == name
+
+
+def test_an_unknown_name_suggests_the_right_one_and_lists_all() -> None:
+    with pytest.raises(UnknownModelError, match=r"did you mean sam2.1-large\? known are nano, "):
+        sam2track.load_model("sam2.1-lagre", device="cpu")
+
+
+def test_missing_weights_say_which_file_to_put_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("SAM2TRACK_MODELS", str(tmp_path))
+    with pytest.raises(WeightsNotFoundError, match=r"put sam2.1_hiera_tiny.pt .* SAM2TRACK_MODELS"):
+        sam2track.load_model("sam2.1-tiny", device="cpu")
+
+
+def test_weights_are_found_in_a_named_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    state = build(ARCHITECTURES["sam2.1-tiny"]).state_dict()
+    torch.save({"model": state}, tmp_path / "sam2.1_hiera_tiny.pt")
+    monkeypatch.setenv("SAM2TRACK_MODELS", str(tmp_path))
+    model = sam2track.load_model("tiny", device="cpu", image_size=256)
+    assert (model.name, model.image_size) == ("sam2.1-tiny", 256)
+    key = "memory_encoder.out_proj.weight"
+    assert torch.equal(model.module.state_dict()[key], state[key])
+    assert loading.choose_auto("cpu") == "sam2.1-tiny"
+
+
+def test_a_file_is_recognised_by_its_tensors(nano: Path, tmp_path: Path) -> None:
+    model = sam2track.load_model(nano, device="cpu")
+    assert model.name == "mine.pt"
+    state = torch.load(nano, weights_only=True)["model"]
+    save_file({k: v.half().contiguous() for k, v in state.items()}, tmp_path / "x.safetensors")
+    other = sam2track.load_model(str(tmp_path / "x.safetensors"), device="cpu")
+    key = "image_encoder.neck.convs.0.conv.weight"
+    assert torch.allclose(model.module.state_dict()[key], other.module.state_dict()[key], atol=1e-3)
+
+
+def test_a_tensor_that_does_not_fit_is_named(nano: Path) -> None:
+    state = torch.load(nano, weights_only=True)["model"]
+    state["no_obj_ptr"] = torch.zeros(1, 7)
+    torch.save({"model": state}, nano)
+    with pytest.raises(ModelError, match=r"no_obj_ptr has shape \(1, 7\), expected \(1, 128\)"):
+        sam2track.load_model(nano, device="cpu")
+    del state["no_obj_ptr"]
+    torch.save({"model": state}, nano)
+    with pytest.raises(ModelError, match="lacks the tensor no_obj_ptr"):
+        sam2track.load_model(nano, device="cpu")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("evil_was_here"),))
+
+
+@pytest.mark.parametrize("kind", ["code", "text", "empty", "truncated", "nothing"])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    kind: str, nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.pt"
+    if kind == "code":
+        path.write_bytes(pickle.dumps({"model": Evil()}))
+    elif kind == "text":
+        path.write_text("version https://git-lfs.github.com/spec/v1")
+    elif kind == "empty":
+        path.touch()
+    elif kind == "truncated":
+        path.write_bytes(nano.read_bytes()[:100_000])
+    else:
+        path = tmp_path / "missing.pt"
+    with pytest.raises(ModelError):
+        sam2track.load_model(path, device="cpu")
+    assert not (tmp_path / "evil_was_here").exists()
+
+
+def test_what_is_asked_for_is_used_or_refused() -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="cuda was asked for"):
+            sam2track.load_model("nano", device="cuda")
+    with pytest.raises(UsageError, match="allowed are auto, cpu"):
+        sam2track.load_model("nano", device="tpu")
+    with pytest.raises(UsageError, match="allowed are auto, fp32"):
+        sam2track.load_model("nano", device="cpu", precision="int4")
+    with pytest.raises(DeviceError, match="fp16 was asked for on a CPU"):
+        sam2track.load_model("nano", device="cpu", precision="fp16")
+    with pytest.raises(UsageError, match="multiples of 64"):
+        sam2track.load_model("nano", device="cpu", image_size=100)
+
+
+def test_a_module_handed_in_is_neither_moved_nor_resized() -> None:
+    module = build(ARCHITECTURES["nano"], image_size=64)
+    model = sam2track.load_model(module)
+    assert model.module is module
+    assert (model.precision, model.image_size) == ("fp32", 64)
+    with pytest.raises(UsageError, match="never changed"):
+        sam2track.load_model(module, image_size=128)
+    with pytest.raises(ModelError, match="no SAM2Base"):
+        sam2track.load_model(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    assert sam2track.load_model(model) is model
+
+
+def test_holes_scale_with_the_grid() -> None:
+    module = build(ARCHITECTURES["sam2.1-tiny"], image_size=512)
+    assert sam2track.load_model(module).fill_hole_area == 2
+    assert sam2track.load_model(build(ARCHITECTURES["sam2.1-tiny"])).fill_hole_area == 8

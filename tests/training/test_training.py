@@ -1,0 +1,92 @@
+"""The generator and the trainer: deterministic, truthful, and learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sam2track.training.batches import draw_batch
+from sam2track.training.export import export
+from sam2track.training.scenes import FAMILIES, HELD_OUT, TRAINING, draw_clip
+from sam2track.training.textures import TEXTURES, TexturePool
+from sam2track.training.trainer import Trainer
+from sam2track.training.unroll import unroll
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_clip_is_drawn_again_from_its_seed(name: str) -> None:
+    clips = [
+        draw_clip(FAMILIES[name], np.random.default_rng(4), size=(48, 64), times=range(3))
+        for _ in range(2)
+    ]
+    assert clips[0].frames.shape == (3, 48, 64, 3)
+    assert clips[0].labels.shape == (3, 48, 64)
+    assert np.array_equal(clips[0].frames, clips[1].frames)
+    assert np.array_equal(clips[0].labels, clips[1].labels)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_things_are_where_the_labels_say(name: str) -> None:
+    """A thing's pixels move with its label: what is labelled differs from frame to frame."""
+    family = FAMILIES[name]
+    moved, ground = [], []
+    for seed in range(6):
+        clip = draw_clip(family, np.random.default_rng(seed), size=64, times=[0, 12])
+        change = np.abs(clip.frames[0].astype(int) - clip.frames[1]).mean(axis=2)
+        swapped = clip.labels[0] != clip.labels[1]
+        if swapped.any() and not swapped.all():
+            moved.append(change[swapped].mean())
+            ground.append(change[~swapped].mean())
+    assert np.mean(moved) > np.mean(ground)
+
+
+def test_held_out_families_share_no_surface_and_no_outline_with_training() -> None:
+    held = {"mosaic", "marble"}
+    assert held <= set(TEXTURES)
+    for family in TRAINING.values():
+        assert not held & {*family.ground, *family.surface}
+        assert not {"spline", "capsule"} & set(family.shapes)
+    for family in HELD_OUT.values():
+        assert {"spline", "capsule"} >= set(family.shapes)
+
+
+def test_prompted_objects_are_seen_on_the_first_frame() -> None:
+    rng = np.random.default_rng(0)
+    batch = draw_batch(rng, TexturePool(96, 4), clips=3, frames=3, objects=2, size=64)
+    assert batch.images.shape == (3, 3, 3, 64, 64)
+    assert batch.masks.shape == (6, 3, 64, 64)
+    assert batch.masks[:, 0].flatten(1).any(dim=1).all()
+    assert batch.clip.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_training_goes_on_from_its_checkpoint_and_learns(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path, minutes=0.0, optimizer="muon")
+    rng = np.random.default_rng(0)
+    batch = draw_batch(rng, TexturePool(96, 4), clips=1, frames=2, objects=2, size=64)
+    from sam2track.models.architecture import set_image_size
+
+    set_image_size(trainer.module, 64)
+    losses = []
+    for _ in range(12):
+        loss = unroll(trainer.module, batch, np.random.default_rng(1)).total
+        loss.backward()
+        for optimizer in trainer.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    trainer.step, trainer.spent = 12, 34.0
+    trainer._save()
+    other = Trainer(tmp_path, minutes=0.0, optimizer="muon")
+    assert (other.step, other.spent) == (12, 34.0)
+    mine, theirs = trainer.module.state_dict(), other.module.state_dict()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    export(trainer.checkpoint, tmp_path / "weights.safetensors")
+    import sam2track
+
+    model = sam2track.load_model(tmp_path / "weights.safetensors", device="cpu")
+    key = "obj_ptr_proj.layers.0.weight"
+    assert torch.allclose(model.module.state_dict()[key], mine[key], atol=1e-3)
