@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 
 from sam2track.models.architecture import ARCHITECTURES, build, set_image_size
 from sam2track.training.batches import draw_batch
+from sam2track.training.export import export
 from sam2track.training.textures import TexturePool
 from sam2track.training.unroll import unroll
 
@@ -41,9 +43,9 @@ class Stage:
 
 STAGES = (
     Stage(share=0.22, clips=8, frames=1, objects=3, size=128),
-    Stage(share=0.38, clips=4, frames=4, objects=3, size=128),
-    Stage(share=0.25, clips=2, frames=5, objects=3, size=256),
-    Stage(share=0.15, clips=1, frames=8, objects=3, size=256),
+    Stage(share=0.24, clips=4, frames=4, objects=3, size=128),
+    Stage(share=0.34, clips=2, frames=5, objects=3, size=256),
+    Stage(share=0.20, clips=1, frames=8, objects=3, size=256),
 )
 
 
@@ -89,6 +91,11 @@ class Trainer:
         Where chance starts.
     scale : int
         How many times larger batches are than on a CPU.
+    contrast : float
+        Weight of the contrastive loss.
+    init : Path, optional
+        Weights (safetensors) to start from where there is no checkpoint; their training went
+        through the early stages, so all the time goes to the last two.
     """
 
     def __init__(
@@ -98,11 +105,12 @@ class Trainer:
         minutes: float,
         name: str = "nano",
         device: str = "cpu",
-        rate: float = 1e-3,
-        optimizer: str = "adamw",
+        rate: float = 2e-3,
+        optimizer: str = "muon",
         seed: int = 0,
         scale: int = 1,
         contrast: float = 0.2,
+        init: Path | None = None,
     ) -> None:
         self.folder = folder
         self.budget = minutes * 60
@@ -115,6 +123,12 @@ class Trainer:
         torch.manual_seed(seed)
         self.module = build(ARCHITECTURES[name])
         prepare(self.module)
+        self.stages = STAGES
+        if init is not None:
+            self.module.load_state_dict(
+                {key: value.float() for key, value in load_file(init).items()}
+            )
+            self.stages = STAGES[2:]
         self.module.to(self.device).train()
         self.optimizers = self._optimizers(optimizer)
         self.step = 0
@@ -169,11 +183,12 @@ class Trainer:
         partial.replace(self.checkpoint)
 
     def _stage(self, progress: float) -> Stage:
-        for stage in STAGES:
+        progress *= sum(stage.share for stage in self.stages)
+        for stage in self.stages:
             progress -= stage.share
             if progress < 0:
                 return stage
-        return STAGES[-1]
+        return self.stages[-1]
 
     def _average_gradients(self) -> None:
         if self.world == 1:
@@ -262,6 +277,9 @@ def work(rank: int, world: int, options: dict[str, Any]) -> None:
         # Threads of two processes that wait for each other on few cores only spin.
         torch.set_num_threads(1)
         dist.init_process_group("gloo", rank=rank, world_size=world)
-    Trainer(**options).run()
+    trainer = Trainer(**options)
+    trainer.run()
+    if rank == 0:
+        export(trainer.checkpoint, trainer.folder / "nano.safetensors")
     if world > 1:
         dist.destroy_process_group()
