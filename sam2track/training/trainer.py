@@ -123,7 +123,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.module = build(ARCHITECTURES[name])
         prepare(self.module)
-        self.stages = STAGES
+        self.stages: tuple[Stage, ...] = STAGES
         if init is not None:
             self.module.load_state_dict(
                 {key: value.float() for key, value in load_file(init).items()}

@@ -14,6 +14,7 @@ import sam2track
 from sam2track import Tracker
 from sam2track.prompts import Prompt
 from tests.parity.oracle import clip, official_run, predictor
+from tests.parity.test_bf16 import distance
 from tests.parity.test_parity import MANY, ONE, differences, our_run
 
 pytestmark = pytest.mark.gpu
@@ -56,16 +57,8 @@ def test_bf16_is_no_further_from_fp32_than_official_bf16(exact_products: None) -
     with torch.autocast("cuda", torch.bfloat16):
         rough = official_run(module, frames, prompts)
     ours = our_run(sam2track.load_model(module, precision="bf16"), frames, prompts)
-
-    def distance(found: dict[tuple[int, int], np.ndarray]) -> float:
-        ious = []
-        for key, seen in exact.items():
-            one, other = seen.logits > 0, found[key] > 0
-            ious.append((one & other).sum() / max(1, (one | other).sum()))
-        return 1 - float(np.mean(ious))
-
-    official = distance({key: seen.logits for key, seen in rough.items()})
-    assert distance({key: value[0] for key, value in ours.items()}) <= 1.2 * official + 1e-4
+    official = distance(exact, {key: seen.logits for key, seen in rough.items()})
+    assert distance(exact, {key: value[0] for key, value in ours.items()}) <= 1.2 * official + 1e-4
 
 
 @pytest.mark.parametrize("objects", [1, 16])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from sam2track import Tracker
 from sam2track.prompts import Prompt
-from tests.parity.oracle import clip, official_run, predictor
+from tests.parity.oracle import Seen, clip, official_run, predictor
 from tests.parity.scenarios import Scenario, every, pairwise
 
 ONE, MANY = 1e-4, 3e-4  # bounds of |difference| for one object and in a batch
@@ -57,13 +58,21 @@ def differences(ours: dict, theirs: dict) -> tuple[float, float, float, int]:
     return worst[0], worst[1], worst[2], close
 
 
+@lru_cache(maxsize=1)
+def expected(scenario: Scenario) -> dict[tuple[int, int], Seen]:
+    module = predictor(scenario.model, scenario.postprocessing)
+    return official_run(
+        module, clip(scenario.length), scenario.prompts(), backward=scenario.backward
+    )
+
+
 def compare(
     scenario: Scenario, wrong: AbstractContextManager[object] | None = None
 ) -> tuple[float, float, float, int]:
     """Run both; our engine within a context that may make it wrong."""
     module = predictor(scenario.model, scenario.postprocessing)
     frames, prompts = clip(scenario.length), scenario.prompts()
-    theirs = official_run(module, frames, prompts, backward=scenario.backward)
+    theirs = expected(scenario)
     foreground = np.mean([(seen.logits > 0).mean() for seen in theirs.values()])
     assert 0.02 < foreground < 0.98, "the random module gives trivial masks"
     with wrong or nullcontext():
