@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam2track.models.architecture import ARCHITECTURES, build, set_image_size
 from sam2track.training.batches import draw_batch
@@ -190,6 +193,12 @@ class Trainer:
                 return stage
         return self.stages[-1]
 
+    def _attention(self) -> AbstractContextManager[object]:
+        """On a CPU the fused attention is slow at its backward pass."""
+        if self.device.type == "cpu":
+            return sdpa_kernel(SDPBackend.MATH)
+        return contextlib.nullcontext()
+
     def _average_gradients(self) -> None:
         if self.world == 1:
             return
@@ -233,9 +242,10 @@ class Trainer:
             )
             for key in ("images", "labels", "masks", "clip"):
                 setattr(batch, key, getattr(batch, key).to(self.device))
-            with torch.autocast(self.device.type, torch.bfloat16):
-                losses = unroll(self.module, batch, self.rng, contrast=self.contrast)
-            losses.total.backward()
+            with self._attention():
+                with torch.autocast(self.device.type, torch.bfloat16):
+                    losses = unroll(self.module, batch, self.rng, contrast=self.contrast)
+                losses.total.backward()
             self._average_gradients()
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
             for optimizer in self.optimizers:
