@@ -5,14 +5,16 @@ from __future__ import annotations
 import click
 
 from benchmarks.memory import memory
+from benchmarks.nano import nano
 
 
 @click.group()
 def main() -> None:
-    """Measure speed and memory beside the official predictor."""
+    """Measure speed, memory and accuracy."""
 
 
 main.add_command(memory)
+main.add_command(nano)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

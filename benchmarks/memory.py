@@ -108,7 +108,7 @@ class Measured:
     residual : float
         Root mean square distance of the readings from the line, in bytes.
     frames_held : float
-        Bytes a frame by which opening the video let the resident set grow.
+        Bytes a frame by which opening the video lets the resident set grow.
     peak : int
         Largest resident set, in bytes.
     iou : float
@@ -318,7 +318,13 @@ def _check_room(frames: int) -> None:
 @click.option(
     "--systems", default=",".join(SYSTEMS), show_default=True, help="Some of these, by comma."
 )
-@click.option("--jobs", type=int, default=1, show_default=True, help="Systems run side by side.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Systems run side by side.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="results")
 def memory(frames: int, first: int, systems: str, jobs: int, out: Path) -> None:
     """Measure how memory grows with the length of a video."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
@@ -129,3 +130,12 @@ def measure(weights: str = "nano", clips: int = 12, out: Path = RESULTS) -> list
     (out / "nano.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     (out / "nano.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return rows
+
+
+@click.command()
+@click.option("--weights", default="nano", show_default=True, help="A model's name or file.")
+@click.option("--clips", default=12, show_default=True, help="Of each held-out family.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
+def nano(weights: str, clips: int, out: Path) -> None:
+    """Measure how well nano follows what it was not trained on."""
+    measure(weights, clips, out)

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ from sam2track.project import Project
 from sam2track.prompts import Prompts, load_prompts
 from sam2track.render import colour_map, overlay
 from sam2track.table import TableWriter
+from sam2track.tracking.state import State
 from sam2track.tracking.tracker import Direction, Tracker
 
 if TYPE_CHECKING:
@@ -188,7 +189,8 @@ def run(
         if said is not None:
             _check_prompts(said, opened)
         folder = Path(output)
-        exists = (folder / "project.s2t").exists()
+        _check_apart(opened, folder)
+        exists = _exists(folder, overwrite)
         if exists and not (resume or overwrite):
             raise ProjectExistsError(
                 f"{folder} holds a project already; go on with it (--resume), "
@@ -211,6 +213,33 @@ def _wanted(write: Iterable[str]) -> list[str]:
         if name not in OUTPUTS:
             raise UsageError(f"cannot write {name!r}; allowed are {', '.join(OUTPUTS)}")
     return [name for name in OUTPUTS if name in wanted]
+
+
+def _exists(folder: Path, overwrite: bool) -> bool:
+    """Whether a folder holds a project; refuse one whose files would be lost unasked."""
+    try:
+        if (folder / "project.s2t").exists():
+            return True
+        found = [name for name in OUTPUTS.values() if (folder / name).exists()]
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    if found and not overwrite:
+        raise ProjectExistsError(
+            f"{folder} holds {found[0]} but no project; replace it (--overwrite) "
+            f"or give another folder"
+        )
+    return False
+
+
+def _check_apart(source: FrameSource, folder: Path) -> None:
+    """Refuse to write over what is read."""
+    path = Path(source.name)
+    for name in ("project.s2t", *OUTPUTS.values()):
+        if (folder / name).exists() and path.exists() and path.samefile(folder / name):
+            raise UsageError(
+                f"{path} is the source and would be replaced by the output {name}; "
+                f"give another output folder"
+            )
 
 
 def _range(source: FrameSource, start: int | None, stop: int | None) -> tuple[int, int]:
@@ -237,7 +266,9 @@ def _check_prompts(prompts: Prompts, source: FrameSource) -> None:
         except PromptError as error:
             raise PromptError(f"object {object_id}, frame {frame}: {error}") from error
     for object_id, frames in prompts.by_object.items():
-        if frames and all(prompt.absent for prompt in frames.values()):
+        if not frames:
+            raise PromptError(f"object {object_id} has no prompt; say where it is")
+        if all(prompt.absent for prompt in frames.values()):
             raise PromptError(
                 f"object {object_id} is absent wherever it is prompted; say where it is"
             )
@@ -255,9 +286,15 @@ def _project(
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     project = Project.create(path, meta=_meta(source, model), times=source.times)
-    for object_id, frame, prompt in prompts or ():
-        name = prompts.names.get(object_id, "") if prompts else ""
-        project.add_prompt(object_id, frame, prompt, name=name)
+    try:
+        for object_id, frame, prompt in prompts or ():
+            name = prompts.names.get(object_id, "") if prompts else ""
+            project.add_prompt(object_id, frame, prompt, name=name)
+    except BaseException:
+        # Nothing is computed yet, and with some of the prompts it could not be gone on with.
+        project.close()
+        path.unlink(missing_ok=True)
+        raise
     return project
 
 
@@ -269,6 +306,7 @@ def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
         "width": source.width,
         "frames": len(source),
         "model": model.name,
+        "weights": model.fingerprint(),
         "device": str(model.device),
         "precision": model.precision,
         "image_size": model.image_size,
@@ -343,19 +381,24 @@ class _Job:
         self.project.note(
             {"action": "propagate", "start": low, "stop": high, "direction": direction}
         )
-        backward = False
+        standing: State | None = None
+        backward = direction == "backward"
         began = time.monotonic()
         try:
             results = tracker.propagate(low, high, direction, unfinished=True)
             for done, result in enumerate(results, start=1):
+                # On the frame that they are prompted on, objects do not tell the direction.
+                backward = backward or "backward" in result.sources
+                standing = _standing(tracker, backward=backward)
                 self.computed = done
-                backward = "backward" in result.sources
                 if done % _STATE_EVERY == 0:
-                    self.project.save_state(tracker.state(backward=backward))
+                    self.project.save_state(standing)
                 self._report("tracking", done, max(total, done), began)
         finally:
-            # Also at an interruption, and before an error goes on its way.
-            self.project.save_state(tracker.state(backward=backward))
+            # Also at an interruption, and before an error goes on its way. These come in the
+            # middle of a frame: what is kept is how things stood after the last whole one.
+            if standing is not None:
+                self.project.save_state(standing)
 
     def _write(self, low: int, high: int, folder: Path, wanted: list[str]) -> None:
         project, source = self.project, self.source
@@ -416,6 +459,13 @@ class _Job:
         )
 
 
+def _standing(tracker: Tracker, *, backward: bool) -> State:
+    """Where tracking stands, in memories that the next frame does not change."""
+    state = tracker.state(backward=backward)
+    recent = {i: {f: replace(m) for f, m in kept.items()} for i, kept in state.recent.items()}
+    return replace(state, recent=recent)
+
+
 def _frames_to_run(tracker: Tracker, low: int, high: int, direction: Direction) -> int:
     """How many frames a fresh run of a range yields, for the progress bar."""
     firsts, lasts = [], []
@@ -465,6 +515,13 @@ def _pixels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     try:
         with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,  # what Pillow raises on damaged chunks
+        ValueError,  # a null character in the path; sizes that cannot be
+        EOFError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
         why = getattr(error, "strerror", None) or "it is no picture that can be read"
         raise PromptError(f"mask {path} cannot be read: {why}") from error

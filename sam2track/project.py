@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
 from sam2track.prompts import Prompt, Prompts
 from sam2track.table import Source, TrackRow, row
 from sam2track.tracking.history import SOURCES, Record
@@ -75,6 +75,9 @@ class Project:
         with self._errors():
             rows = self._db.execute("SELECT key, value FROM meta")
             self.meta: dict[str, Any] = {key: json.loads(value) for key, value in rows}
+            height, width = self.meta["height"], self.meta["width"]
+            if type(height) is not int or type(width) is not int or min(height, width) < 1:
+                raise ValueError(f"its frames have {height!r} rows and {width!r} columns")
 
     # -- opening and closing ------------------------------------------------------------
 
@@ -107,6 +110,7 @@ class Project:
         path = Path(path)
         if path.exists():
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
+        db = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(path, isolation_level=None)
@@ -125,8 +129,15 @@ class Project:
                     "INSERT INTO times VALUES (?, ?)",
                     ((frame, float(seconds)) for frame, seconds in enumerate(times)),
                 )
-        except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
+        except BaseException as error:
+            if db is not None:
+                db.close()
+                # Half a project would be in the way of the next attempt.
+                for ending in ("", "-wal", "-shm"):
+                    path.with_name(path.name + ending).unlink(missing_ok=True)
+            if isinstance(error, OSError | sqlite3.Error):
+                raise OutputError(f"{path} cannot be written: {error}") from error
+            raise
         return cls(path, db, writable=True)
 
     @classmethod
@@ -142,6 +153,7 @@ class Project:
         if not path.is_file():
             raise ProjectError(f"there is no project at {path}")
         mode = "rw" if writable else "ro"
+        db = None
         try:
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
             db.isolation_level = None
@@ -162,9 +174,14 @@ class Project:
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.Error as error:
-            raise ProjectError(f"{path} cannot be opened as a project: {error}") from error
-        return cls(path, db, writable=writable)
+            return cls(path, db, writable=writable)
+        except BaseException as error:
+            if db is not None:
+                db.close()
+            # SQLite's verdict quotes what it found, which may be no text at all.
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+                raise ProjectError(f"{path} cannot be opened as a project: {error}") from error
+            raise
 
     def close(self) -> None:
         """Leave one file without a write-ahead log."""
@@ -190,7 +207,19 @@ class Project:
             yield
         except sqlite3.OperationalError as error:
             raise ProjectError(f"{self.path}: {error}") from error
-        except (sqlite3.DatabaseError, zlib.error, ValueError) as error:
+        except Sam2TrackError:
+            raise
+        except (
+            # What reading values of another type or shape than those written ends in.
+            sqlite3.DatabaseError,
+            zlib.error,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ProjectError(f"{self.path} is damaged: {error}") from error
 
     @contextmanager
@@ -200,7 +229,9 @@ class Project:
             try:
                 yield self._db
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # On a full disk SQLite has rolled back already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -242,14 +273,14 @@ class Project:
         with self._errors():
             found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
             value = found.fetchone()
-        if value is None:
-            raise ProjectError(f"{self.path} knows no frame {frame}")
-        return float(value[0])
+            if value is None:
+                raise ProjectError(f"{self.path} knows no frame {frame}")
+            return float(value[0])
 
     @property
     def prompts(self) -> Prompts:
         """What was said of the objects."""
-        found = Prompts(names={i: name for i, name in self.names.items() if name})
+        found = Prompts(names={i: str(name) for i, name in self.names.items() if name})
         with self._errors():
             rows = self._db.execute("SELECT object, frame, said, mask FROM prompts").fetchall()
             for object_id, frame, said, mask in rows:
@@ -263,7 +294,7 @@ class Project:
             rows = self._db.execute(
                 "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
             ).fetchall()
-        return {object_id: self._mask(mask) for object_id, mask in rows}
+            return {object_id: self._mask(mask) for object_id, mask in rows}
 
     def labels(self, frame: int) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32.
@@ -276,6 +307,9 @@ class Project:
                 "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",
                 (frame,),
             ).fetchall()
+            return self._painted(rows)
+
+    def _painted(self, rows: Sequence[tuple[int, bytes, bytes, int]]) -> npt.NDArray[np.int32]:
         labels = np.zeros((self.height, self.width), np.int32)
         found = [
             (object_id, self._mask(mask), codes, side) for object_id, mask, codes, side in rows
@@ -307,7 +341,8 @@ class Project:
     def rows(self) -> Iterator[TrackRow]:
         """Yield one row for each begun object and frame, by frame and object."""
         names = self.names
-        carried = set(self.meta.get("carried", ()))
+        with self._errors():
+            carried = set(self.meta.get("carried", ()))
         for frame in self.frames:
             time = self.time(frame)
             with self._errors():
@@ -317,19 +352,21 @@ class Project:
                     (frame,),
                 ).fetchall()
             for object_id, source, score, iou, mask in found:
-                how = SOURCES[source]
-                if frame in carried and how in ("forward", "backward"):
-                    how = "carried"
-                yield row(
-                    self._mask(mask),
-                    frame=frame,
-                    time=time,
-                    object_id=object_id,
-                    source=cast(Source, how),
-                    name=names.get(object_id, ""),
-                    object_score=score,
-                    predicted_iou=iou,
-                )
+                with self._errors():
+                    how = _how(source)
+                    if frame in carried and how in ("forward", "backward"):
+                        how = "carried"
+                    one = row(
+                        self._mask(mask),
+                        frame=frame,
+                        time=time,
+                        object_id=object_id,
+                        source=cast(Source, how),
+                        name=str(names.get(object_id, "")),
+                        object_score=float(score),
+                        predicted_iou=float(iou),
+                    )
+                yield one
 
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""
@@ -364,7 +401,11 @@ class Project:
     def _codes(self, data: bytes, side: int) -> npt.NDArray[np.uint8]:
         if not 0 < side * side <= _MOST_CODES:
             raise ProjectError(f"{self.path} is damaged: logits on a grid of {side}")
-        unpacked = zlib.decompressobj().decompress(data, side * side)
+        inflater = zlib.decompressobj()
+        # One byte more than there are, so that the checksum at the end is looked at.
+        unpacked = inflater.decompress(data, side * side + 1)
+        if not inflater.eof:
+            raise ProjectError(f"{self.path} is damaged: logits that are cut off")
         return np.frombuffer(unpacked, np.uint8).reshape(side, side)
 
     # -- what is written ----------------------------------------------------------------
@@ -421,7 +462,7 @@ class Project:
         with self._errors():
             found = self._db.execute("SELECT data FROM states ORDER BY id DESC LIMIT 1")
             data = found.fetchone()
-        return None if data is None else State.from_bytes(data[0])
+            return None if data is None else State.from_bytes(data[0])
 
     @staticmethod
     def _note(db: sqlite3.Connection, action: dict[str, Any]) -> None:
@@ -466,9 +507,9 @@ class Project:
                 frame,
                 self._codes(codes, side),
                 np.frombuffer(pointer, np.float32),
-                score,
-                iou,
-                SOURCES[source],
+                float(score),
+                float(iou),
+                _how(source),
             )
 
     def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
@@ -478,3 +519,10 @@ class Project:
                 "DELETE FROM results WHERE object = ? AND frame >= ? AND frame < ?",
                 (object_id, start, 2**62 if stop is None else stop),
             )
+
+
+def _how(source: int) -> str:
+    """How a mask came about, by its number."""
+    if not 0 <= source < len(SOURCES):
+        raise ValueError(f"a result of kind {source}")
+    return SOURCES[source]

@@ -21,6 +21,7 @@ __all__ = [
     "check_object_id",
     "load_prompts",
     "merged",
+    "parse_absent",
     "parse_box",
     "parse_point",
     "parse_tagged",
@@ -110,10 +111,14 @@ class Prompt:
 
 
 def _number(value: object, what: str) -> float:
+    if isinstance(value, (str, bytes, bool, np.bool_)):
+        raise PromptError(f"{what} is {value!r}, not a number")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise PromptError(f"{what} is {value!r}, not a number") from None
+    except OverflowError:
+        raise PromptError(f"{what} is too large") from None
     if not math.isfinite(number):
         raise PromptError(f"{what} is {number}, not a finite number")
     return number
@@ -227,7 +232,7 @@ def parse_tagged(text: str, *, default_frame: int) -> tuple[int, str, int]:
     OBJ ends at the first ``:``; T is the digits after the last ``@``.
     """
     head, colon, rest = text.partition(":")
-    if not colon or not head.strip().isdecimal():
+    if not colon or not _is_whole(head.strip()):
         raise PromptError(f"{text!r}; expected OBJ:VALUE with a whole number before the ':'")
     value, frame = split_frame(rest, default_frame=default_frame)
     if not value:
@@ -239,8 +244,15 @@ def split_frame(text: str, *, default_frame: int) -> tuple[str, int]:
     """Split ``VALUE[@T]``; an ``@`` without digits behind it belongs to the value."""
     value, at, digits = text.rpartition("@")
     if at and digits.isascii() and digits.isdecimal():
+        if not _is_whole(digits):
+            raise PromptError(f"{text!r}; the frame behind the '@' is too large")
         return value, int(digits)
     return text, default_frame
+
+
+def _is_whole(text: str) -> bool:
+    # Python refuses to read numbers of thousands of digits.
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 def _numbers(value: str, text: str, count: int, shape: str) -> list[float]:
@@ -267,6 +279,14 @@ def parse_box(
     object_id, value, frame = parse_tagged(text, default_frame=default_frame)
     x0, y0, x1, y1 = _numbers(value, text, 4, "OBJ:X0,Y0,X1,Y1[@T]")
     return object_id, _box((x0, y0, x1, y1)), frame
+
+
+def parse_absent(text: str) -> tuple[int, int]:
+    """Read ``OBJ@T`` into (object, frame)."""
+    head, at, digits = text.partition("@")
+    if not at or not _is_whole(head) or not _is_whole(digits):
+        raise PromptError(f"{text!r}; expected OBJ@T")
+    return check_object_id(int(head)), int(digits)
 
 
 # The prompts file
@@ -314,6 +334,8 @@ def load_prompts(
             ) from error
         except RecursionError as error:
             raise PromptError(f"{name} is nested too deeply for a prompts file") from error
+        except ValueError as error:  # a null character in the path, a number of too many digits
+            raise PromptError(f"{name} cannot be read: {error}") from error
     return _Reader(name, folder, read_mask).read(content)
 
 
@@ -363,7 +385,7 @@ class _Reader:
                 raise self._fail(f"{where}.id", f"is {object_id} a second time")
             found.by_object[object_id] = {}
             if "name" in item:
-                if not isinstance(item["name"], str):
+                if not isinstance(item["name"], str) or not _is_text(item["name"]):
                     raise self._fail(f"{where}.name", "is not text")
                 found.names[object_id] = item["name"]
             for number, entry in enumerate(self._list(item["prompts"], f"{where}.prompts")):
@@ -399,6 +421,14 @@ class _Reader:
         except PromptError as error:
             raise self._fail(where, f"is wrong: {error}") from error
         return frame, prompt
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold
+        return False
+    return True
 
 
 def merged(one: Prompt | None, two: Prompt) -> Prompt:

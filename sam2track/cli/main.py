@@ -45,6 +45,9 @@ class _Lazy(click.Group):
                 traceback.print_exc()
             click.echo(f"sam2track: {' '.join(str(error).split())}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("sam2track: interrupted", err=True)
+            ctx.exit(130)
         except BrokenPipeError:
             # Who read our output is gone; nothing more is to be said on it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

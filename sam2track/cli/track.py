@@ -14,9 +14,9 @@ from sam2track.errors import PromptError, UsageError
 from sam2track.prompts import (
     Prompt,
     Prompts,
-    check_object_id,
     load_prompts,
     merged,
+    parse_absent,
     parse_box,
     parse_point,
     parse_tagged,
@@ -107,17 +107,16 @@ def command(
     said = prompts.with_file(file, load_prompts(file, read_mask=read_mask) if file else None)
     from sam2track.models.loading import choose_auto
 
+    chosen = None
     if model == "auto":
         model = choose_auto(device)
-        if model == "nano":
-            click.echo(
-                "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
-                "--model sam2.1-small downloads one",
-                err=True,
-            )
-        else:
-            click.echo(f"model: {model}, found on this machine", err=True)
-    bar = _Bar()
+        chosen = (
+            "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
+            "--model sam2.1-small downloads one"
+            if model == "nano"
+            else f"model: {model}, found on this machine"
+        )
+    bar = _Bar(chosen)
     try:
         outcome = run(
             source,
@@ -208,10 +207,8 @@ class _Collected:
             self._add(text, int(object_id), frame, Prompt(mask=picture == object_id))
 
     def absent(self, text: str) -> None:
-        head, at, digits = text.partition("@")
-        if not at or not head.isdecimal() or not digits.isdecimal():
-            raise PromptError(f"{text!r}; expected OBJ@T")
-        self._add(text, check_object_id(int(head)), int(digits), Prompt(absent=True))
+        object_id, frame = parse_absent(text)
+        self._add(text, object_id, frame, Prompt(absent=True))
 
     def with_file(self, path: Path | None, read: Prompts | None) -> Prompts:
         if read is None:
@@ -229,11 +226,15 @@ class _Collected:
 class _Bar:
     """A progress bar on stderr with the time that is left; quiet where it is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: str | None = None) -> None:
+        self.first = first  # a line before all else; not said of a job that never begins
         self.shown = 0.0
         self.open = False
 
     def update(self, progress: Progress) -> None:
+        if self.first is not None:
+            click.echo(self.first, err=True)
+            self.first = None
         now = time.monotonic()
         last = progress.done == progress.total
         if not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 import weakref
 import zlib
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -84,60 +86,65 @@ def dequantise(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 class SpillFile:
     """A history in a temporary file, for trackers without a project.
 
-    Only the places of the records are held in memory, about 200 bytes for each object and
-    frame; the file is removed when it is closed or the program ends.
+    Only the places of the records are held in memory, eight bytes for each object and frame;
+    the file is removed when it is closed or the program ends.
     """
+
+    # Object score, IoU, source, side of the codes, bytes of codes and pointer; these follow.
+    _HEAD = struct.Struct("<ffBHII")
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="sam2track-")  # noqa: SIM115
         # Few people close a tracker; the file goes with it.
         self._closing = weakref.finalize(self, self._file.close)
-        self._places: dict[tuple[int, int], tuple[int, int, int, float, float, str]] = {}
-        self._shape = (0, 0)
+        self._places: dict[int, array[int]] = {}  # by object: place by frame, -1 for none
         self._end = 0
 
     def put(self, result: FrameResult, records: Sequence[Record]) -> None:
         """Keep records, as the protocol says."""
         for record in records:
-            self._shape = record.codes.shape
             packed = zlib.compress(record.codes.tobytes(), 1)
-            self._file.seek(self._end)
-            self._file.write(packed)
-            self._file.write(record.pointer.tobytes())
-            key = record.object_id, record.frame
-            self._places[key] = (
-                self._end,
-                len(packed),
-                record.pointer.nbytes,
+            pointer = record.pointer.astype(np.float32).tobytes()
+            head = self._HEAD.pack(
                 record.score,
                 record.iou,
-                record.source,
+                SOURCES.index(record.source),
+                record.codes.shape[0],
+                len(packed),
+                len(pointer),
             )
-            self._end += len(packed) + record.pointer.nbytes
+            self._file.seek(self._end)
+            self._file.write(head + packed + pointer)
+            places = self._places.setdefault(record.object_id, array("q"))
+            places.extend([-1] * (record.frame + 1 - len(places)))
+            places[record.frame] = self._end
+            self._end += len(head) + len(packed) + len(pointer)
 
     def get(self, object_id: int, frame: int) -> Record | None:
         """Return a record, as the protocol says."""
-        place = self._places.get((object_id, frame))
-        if place is None:
+        places = self._places.get(object_id, ())
+        if not 0 <= frame < len(places) or places[frame] < 0:
             return None
-        start, packed, pointer, score, iou, source = place
-        self._file.seek(start)
+        self._file.seek(places[frame])
+        head = self._HEAD.unpack(self._file.read(self._HEAD.size))
+        score, iou, source, side, packed, pointer = head
         codes = np.frombuffer(zlib.decompress(self._file.read(packed)), np.uint8)
         return Record(
             object_id,
             frame,
-            codes.reshape(self._shape),
+            codes.reshape(side, side),
             np.frombuffer(self._file.read(pointer), np.float32),
             score,
             iou,
-            source,
+            SOURCES[source],
         )
 
     def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
         """Drop frames, as the protocol says."""
-        for key in list(self._places):
-            if key[0] == object_id and key[1] >= start and (stop is None or key[1] < stop):
-                del self._places[key]
+        places = self._places.get(object_id)
+        if places is not None:
+            for frame in range(start, len(places) if stop is None else min(stop, len(places))):
+                places[frame] = -1
 
     def close(self) -> None:
         """Remove the file."""

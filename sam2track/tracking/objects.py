@@ -62,3 +62,13 @@ class Tracked:
             self.pending[backward] = following
         else:
             del self.pending[backward]
+
+    def skip_to(self, frame: int, *, backward: bool) -> None:
+        """Note that frames before this one, in order of tracking, need not be run."""
+        waiting = self.pending.get(backward)
+        if waiting is None or (waiting <= frame if backward else waiting >= frame):
+            return
+        if frame < 0:
+            del self.pending[backward]
+        else:
+            self.pending[backward] = frame

@@ -24,19 +24,24 @@ class State:
     ----------
     backward : bool
         Direction of the pass.
-    pending : dict of int to (int or None)
-        By object: the frame that comes next; None where the pass is finished.
+    pending : dict of int to (dict of bool to int)
+        By object and direction (backward or not): the frame that comes next; no entry where
+        the pass is finished.
     recent : dict of int to (dict of int to Memory)
         By object and frame.
     """
 
     backward: bool
-    pending: dict[int, int | None]
+    pending: dict[int, dict[bool, int]]
     recent: dict[int, dict[int, Memory]]
 
     def to_bytes(self) -> bytes:
         """Pack into safetensors; memories keep their bits."""
-        about = json.dumps([self.backward, sorted(self.pending.items())])
+        pending = [
+            [object_id, waiting.get(False), waiting.get(True)]
+            for object_id, waiting in sorted(self.pending.items())
+        ]
+        about = json.dumps([self.backward, pending])
         tensors = {"about": torch.frombuffer(bytearray(about.encode()), dtype=torch.uint8)}
         for object_id, kept in self.recent.items():
             for frame, memory in kept.items():
@@ -56,8 +61,15 @@ class State:
         """
         try:
             tensors = load(data)
-            about = json.loads(bytes(tensors.pop("about").numpy()))
-            backward, pending = about
+            backward, waiting = json.loads(bytes(tensors.pop("about").numpy()))
+            pending = {
+                int(object_id): {
+                    direction: int(frame)
+                    for direction, frame in ((False, forward), (True, back))
+                    if frame is not None
+                }
+                for object_id, forward, back in waiting
+            }
             recent: dict[int, dict[int, Memory]] = {}
             for key, tensor in tensors.items():
                 object_id, frame, part = key.split("/")
@@ -65,6 +77,6 @@ class State:
                 if part == "pointer":
                     spatial = tensors.get(f"{object_id}/{frame}/spatial")
                     kept[int(frame)] = Memory(spatial, tensor)
-            return cls(bool(backward), {int(i): frame for i, frame in pending}, recent)
+            return cls(bool(backward), pending, recent)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ProjectError(f"a stored state is damaged: {error}") from error

@@ -281,7 +281,10 @@ class Tracker:
             begins = {}
             for item in chosen:
                 # Frames from the first prompt on were run forward when both are asked for.
-                top = item.first - 1 if direction == "both" else item.last
+                top = item.last
+                if direction == "both":
+                    top = item.first - 1
+                    item.skip_to(top, backward=True)
                 if everything:
                     begins[item.object_id] = min(high - 1, top)
                 elif True in item.pending:
@@ -356,7 +359,6 @@ class Tracker:
             for object_id, (record, row) in found.items():
                 records[object_id], rows[object_id] = record, row
         for item in active:
-            item.advance(frame, len(self.source), backward=backward)
             if frame in item.prompted:
                 records[item.object_id] = self._record(item, frame)
                 rows[item.object_id] = item.prompted[frame].filled[0, 0].cpu().numpy()
@@ -370,6 +372,8 @@ class Tracker:
             [records[i].source for i in ids],
         )
         self.history.put(result, [records[i] for i in ids])
+        for item in active:  # not before the frame is kept
+            item.advance(frame, len(self.source), backward=backward)
         return result
 
     # -- where tracking stands ----------------------------------------------------------
@@ -381,9 +385,7 @@ class Tracker:
             for object_id, item in self._objects.items()
             if backward in item.recent
         }
-        return State(
-            backward, {i: o.pending.get(backward) for i, o in self._objects.items()}, recent
-        )
+        return State(backward, {i: dict(o.pending) for i, o in self._objects.items()}, recent)
 
     def restore(self, state: State) -> None:
         """Go on from a state; the prompts must be those it was made with.
@@ -401,13 +403,7 @@ class Tracker:
         for object_id, item in self._objects.items():
             kept = dict(state.recent.get(object_id, {}))
             item.recent[state.backward] = self._engine.recent(kept, backward=state.backward)
-            following = state.pending[object_id]
-            if following is None:
-                item.pending.pop(state.backward, None)
-            else:
-                item.pending[state.backward] = following
-            if state.backward:  # which is run after forward
-                item.pending.pop(False, None)
+            item.pending = dict(state.pending[object_id])
 
     # -- bookkeeping --------------------------------------------------------------------
 

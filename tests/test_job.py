@@ -1,0 +1,678 @@
+"""The whole job: outputs that agree, ranges and directions, overwriting, resuming."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sam2track import job, track
+from sam2track.errors import (
+    OutputError,
+    ProjectError,
+    ProjectExistsError,
+    PromptError,
+    UsageError,
+)
+from sam2track.export.pngs import read_label_png
+from sam2track.frames.array import ArraySource
+from sam2track.job import OUTPUTS, Interrupted, Outcome, Progress, run
+from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.project import Project
+from sam2track.prompts import load_prompts
+from sam2track.tracking.encoder import Encoder
+
+FRAMES, HEIGHT, WIDTH = 10, 47, 63
+
+
+@pytest.fixture(scope="module")
+def module() -> Any:
+    """A model that is small and knows nothing: what it gives is no matter here."""
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    built = build(ARCHITECTURES["nano"], image_size=64)
+    torch.set_rng_state(state)
+    return built
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    """Two squares that move over noise; the size is odd in both ways."""
+    frames = np.random.default_rng(0).integers(0, 90, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    for t in range(FRAMES):
+        frames[t, 5:25, 3 + 2 * t : 23 + 2 * t] = (230, 40, 40)
+        frames[t, 22:44, 38 - 2 * t : 58 - 2 * t] = (40, 220, 60)
+    return frames
+
+
+def prompts(*where: tuple[int, int, list[float]], names: bool = True) -> dict[str, Any]:
+    """Boxes as (object, frame, box)."""
+    objects: dict[int, dict[str, Any]] = {}
+    for object_id, frame, box in where:
+        item = objects.setdefault(object_id, {"id": object_id, "prompts": []})
+        if names:
+            item["name"] = f"no. {object_id}"
+        item["prompts"].append({"frame": frame, "box": box})
+    return {"version": 1, "objects": list(objects.values())}
+
+
+RED, GREEN = [3, 5, 23, 25], [38, 22, 58, 44]
+TWO = prompts((1, 0, RED), (2, 3, [32, 22, 52, 44]))
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    module: Any, clip: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Outcome]:
+    """A run in both directions that nothing disturbs; not to be changed."""
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    return out, run(clip, TWO, output=out, model=module)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def results(out: Path) -> dict[tuple[int, int], tuple[Any, ...]]:
+    """All that a project holds of each object and frame."""
+    found = {}
+    with Project.open(out / "project.s2t") as project:
+        for frame in project.frames:
+            for object_id, mask in project.masks(frame).items():
+                record = project.get(object_id, frame)
+                assert record is not None
+                found[object_id, frame] = (
+                    mask.tobytes(),
+                    record.codes.tobytes(),
+                    record.pointer.tobytes(),
+                    record.score,
+                    record.iou,
+                    record.source,
+                )
+    return found
+
+
+def sources(out: Path) -> dict[tuple[int, int], str]:
+    return {key: value[-1] for key, value in results(out).items()}
+
+
+def decoded(path: Path) -> tuple[list[np.ndarray], list[float]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [f.to_ndarray(format="rgb24") for f in frames], [float(f.time) for f in frames]
+
+
+# -- outputs ----------------------------------------------------------------------------
+
+
+def test_outcome(unbroken: tuple[Path, Outcome]) -> None:
+    out, outcome = unbroken
+    assert outcome.status == "done"
+    assert outcome.frames == FRAMES
+    assert outcome.frames_computed == FRAMES + 3  # object 2 backward from its first frame
+    assert outcome.outputs == {
+        "project": str(out / "project.s2t"),
+        **{name: str(out / path) for name, path in OUTPUTS.items()},
+    }
+    assert [(o["id"], o["name"], o["first"], o["last"]) for o in outcome.objects] == [
+        (1, "no. 1", 0, FRAMES - 1),
+        (2, "no. 2", 0, FRAMES - 1),
+    ]
+    assert outcome.to_dict()["version"] == 1
+    pngs = [f"masks/{t:05d}.png" for t in range(FRAMES)]
+    assert files(out) == sorted([*pngs, "masks.mp4", "overlay.mp4", "project.s2t", "tracks.csv"])
+
+
+def test_pngs_are_the_labels(unbroken: tuple[Path, Outcome]) -> None:
+    with Project.open(unbroken[0] / "project.s2t") as project:
+        some = False
+        for t in range(FRAMES):
+            path = unbroken[0] / "masks" / f"{t:05d}.png"
+            labels = project.labels(t)
+            np.testing.assert_array_equal(read_label_png(path), labels)
+            with Image.open(path) as image:
+                assert image.mode == "P"
+            some |= labels.any()
+            covered = np.any(list(project.masks(t).values()), axis=0)
+            np.testing.assert_array_equal(labels > 0, covered)
+        assert some
+
+
+def test_table_is_the_rows(unbroken: tuple[Path, Outcome]) -> None:
+    with (unbroken[0] / "tracks.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.reader(file))
+    with Project.open(unbroken[0] / "project.s2t") as project:
+        rows = list(project.rows())
+    assert found[0] == [
+        "frame",
+        "time_s",
+        "object",
+        "name",
+        "area_px",
+        "centroid_x",
+        "centroid_y",
+        "x0",
+        "y0",
+        "x1",
+        "y1",
+        "object_score",
+        "predicted_iou",
+        "source",
+    ]
+    assert [tuple(line) for line in found[1:]] == [row.cells() for row in rows]
+    assert [(row.frame, row.object_id) for row in rows] == [
+        (t, i) for t in range(FRAMES) for i in (1, 2)
+    ]
+
+
+def test_videos(unbroken: tuple[Path, Outcome], clip: np.ndarray) -> None:
+    for name in ("overlay.mp4", "masks.mp4"):
+        frames, times = decoded(unbroken[0] / name)
+        assert len(frames) == FRAMES
+        assert frames[0].shape == (HEIGHT + 1, WIDTH + 1, 3)  # padded to even sizes
+        np.testing.assert_allclose(times, np.arange(FRAMES) / 25, atol=1e-4)
+    frames, _ = decoded(unbroken[0] / "masks.mp4")
+    for t, frame in enumerate(frames):
+        labels = read_label_png(unbroken[0] / "masks" / f"{t:05d}.png")
+        lit = frame[:HEIGHT, :WIDTH].max(axis=2) > 60
+        assert (lit == (labels > 0)).mean() > 0.9
+
+
+def test_times_are_those_of_the_source(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
+    source = ArraySource(clip)
+    source.times = np.array([0, 0.1, 0.15, 0.4, 1, 1.01, 1.2, 2, 2.5, 3.0])
+    run(source, TWO, output=tmp_path, model=module, start=2, direction="forward")
+    np.testing.assert_allclose(
+        decoded(tmp_path / "overlay.mp4")[1], source.times[2:] - 0.15, atol=1e-4
+    )
+    with Project.open(tmp_path / "project.s2t") as project:
+        assert {row.frame: row.time for row in project.rows()}[4] == 1.0
+
+
+def test_ids_above_255_take_16_bits(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
+    said = prompts((7, 0, RED), (70_000 - 10_000, 0, GREEN))
+    with track(clip, said, output=tmp_path, model=module, write=["masks"]) as project:
+        seen = set()
+        for t in range(FRAMES):
+            labels = read_label_png(tmp_path / "masks" / f"{t:05d}.png")
+            assert labels.dtype == np.uint16
+            np.testing.assert_array_equal(labels, project.labels(t))
+            seen |= set(np.unique(labels).tolist())
+    assert seen <= {0, 7, 60_000}
+
+
+@pytest.mark.parametrize("write", [(), ("table",), ("masks", "overlay"), "mask-video"])
+def test_only_what_is_asked_for_is_written(
+    tmp_path: Path, module: Any, clip: np.ndarray, write: Any
+) -> None:
+    outcome = run(clip[:3], prompts((1, 0, RED)), output=tmp_path, model=module, write=write)
+    wanted = {write} if isinstance(write, str) else set(write)
+    assert set(outcome.outputs) == {"project", *wanted}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "project.s2t",
+        *(OUTPUTS[name] for name in wanted),
+    }
+
+
+def test_unknown_outputs_are_refused(tmp_path: Path, clip: np.ndarray) -> None:
+    with pytest.raises(UsageError, match=r"'gif'; allowed are masks, mask-video, overlay, table"):
+        run(clip, TWO, output=tmp_path / "o", write=["gif"])
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_lost_object_has_blank_cells(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
+    said = prompts((1, 0, RED))
+    said["objects"][0]["prompts"].append({"frame": 4, "absent": True})
+    run(clip, said, output=tmp_path, model=module, write=["table"])
+    with (tmp_path / "tracks.csv").open(encoding="utf-8", newline="") as file:
+        row = list(csv.DictReader(file))[4]
+    assert row["area_px"] == "0" and row["source"] == "prompted"
+    assert [row[key] for key in ("centroid_x", "centroid_y", "x0", "y0", "x1", "y1")] == [""] * 6
+
+
+# -- ranges and directions --------------------------------------------------------------
+
+
+def test_both(unbroken: tuple[Path, Outcome]) -> None:
+    found = sources(unbroken[0])
+    assert [found[1, t] for t in range(FRAMES)] == ["prompted"] + ["forward"] * 9
+    assert [found[2, t] for t in range(FRAMES)] == (
+        ["backward"] * 3 + ["prompted"] + ["forward"] * 6
+    )
+
+
+@pytest.mark.parametrize(
+    ("direction", "start", "stop", "frames"),
+    [
+        ("forward", None, None, {1: "p.........", 2: "   p......"}),
+        ("backward", None, None, {1: "p         ", 2: "...p      "}),
+        ("forward", 2, 6, {1: "p ....    ", 2: "   p..    "}),
+        ("backward", 1, 9, {1: "p         ", 2: " ..p      "}),
+        ("both", 1, 3, {1: "p..       ", 2: " ..p      "}),
+        ("both", 5, 99, {1: "p    .....", 2: "   p .....".replace("p ", "p ")}),
+    ],
+)
+def test_ranges(
+    tmp_path: Path,
+    module: Any,
+    clip: np.ndarray,
+    direction: Any,
+    start: int | None,
+    stop: int | None,
+    frames: dict[int, str],
+) -> None:
+    outcome = run(
+        clip, TWO, output=tmp_path, model=module, direction=direction, start=start, stop=stop
+    )
+    found = sources(tmp_path)
+    for object_id, marks in frames.items():
+        got = "".join(
+            {"prompted": "p", None: " "}.get(found.get((object_id, t)), ".") for t in range(FRAMES)
+        )
+        assert got == marks
+    low, high = start or 0, min(FRAMES, FRAMES if stop is None else stop)
+    assert outcome.frames == high - low
+    assert files(tmp_path / "masks") == [f"{t:05d}.png" for t in range(low, high)]
+    assert len(decoded(tmp_path / "overlay.mp4")[0]) == high - low
+
+
+@pytest.mark.parametrize("span", [(10, None), (4, 4), (5, 2)])
+def test_empty_ranges(tmp_path: Path, clip: np.ndarray, span: tuple[int, int | None]) -> None:
+    with pytest.raises(UsageError):
+        run(clip, TWO, output=tmp_path / "o", start=span[0], stop=span[1])
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (None, "nothing to track"),
+        ({"version": 1, "objects": []}, "nothing to track"),
+        (prompts((1, FRAMES, RED)), "frame 10, which does not exist; .* frames 0 to 9"),
+        (prompts((1, 0, [0, 0, WIDTH + 1, 5])), "object 1, frame 0: .* outside the frame"),
+        (
+            {"version": 1, "objects": [{"id": 1, "prompts": [{"frame": 0, "absent": True}]}]},
+            "absent wherever",
+        ),
+    ],
+)
+def test_bad_prompts_make_nothing(
+    tmp_path: Path, clip: np.ndarray, said: Any, message: str
+) -> None:
+    with pytest.raises(PromptError, match=message):
+        run(clip, said, output=tmp_path / "o", model="nano")
+    assert not (tmp_path / "o").exists()
+
+
+# -- overwriting ------------------------------------------------------------------------
+
+
+def test_a_project_is_replaced_only_when_asked(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    run(clip, TWO, output=tmp_path, model=module)
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+    with pytest.raises(ProjectExistsError, match=r"--resume.*--overwrite"):
+        run(clip, TWO, output=tmp_path, model=module)
+    with pytest.raises(UsageError, match="exclude each other"):
+        run(clip, TWO, output=tmp_path, model=module, resume=True, overwrite=True)
+    # What cannot begin must not cost what is there.
+    with pytest.raises(PromptError):
+        run(clip, prompts((1, 99, RED)), output=tmp_path, model=module, overwrite=True)
+    with pytest.raises(UsageError):
+        run(clip, TWO, output=tmp_path, model="nanu", overwrite=True)
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
+
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "masks" / "mine.png").write_text("mine")
+    run(
+        clip[:4],
+        prompts((5, 0, RED)),
+        output=tmp_path,
+        model=module,
+        overwrite=True,
+        write=["masks"],
+    )
+    assert files(tmp_path) == sorted(
+        [*(f"masks/{t:05d}.png" for t in range(4)), "masks/mine.png", "notes.txt", "project.s2t"]
+    )
+    with Project.open(tmp_path / "project.s2t") as project:
+        assert project.objects == (5,)
+
+
+def test_files_of_others_are_not_taken_for_outputs(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    """Label maps that somebody drew must survive a job that is sent to their folder."""
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "00000.png").write_text("drawn by hand")
+    for options in ({}, {"resume": True}):
+        with pytest.raises(ProjectExistsError, match="holds masks but no project"):
+            run(clip, TWO, output=tmp_path, model=module, **options)
+    assert (tmp_path / "masks" / "00000.png").read_text() == "drawn by hand"
+    run(clip, TWO, output=tmp_path, model=module, overwrite=True)
+    assert read_label_png(tmp_path / "masks" / "00000.png").shape == (HEIGHT, WIDTH)
+
+
+def test_output_that_cannot_be(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            run(clip, TWO, output=out, model=module)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# -- resuming ---------------------------------------------------------------------------
+
+
+def stop_at(stage: str, done: int) -> Callable[[Progress], None]:
+    def progress(now: Progress) -> None:
+        if now.stage == stage and now.done == done:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def same_outputs(one: Path, two: Path) -> None:
+    assert files(one) == files(two)
+    assert results(one) == results(two)
+    for name in files(one):
+        if name.endswith((".png", ".csv")):
+            assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    for name in ("masks.mp4", "overlay.mp4"):
+        assert decoded(one / name)[1] == decoded(two / name)[1]
+
+
+@pytest.mark.parametrize(
+    ("stage", "done", "left"),
+    [
+        ("tracking", 1, 12),
+        ("tracking", 8, 5),
+        ("tracking", 10, 3),
+        ("tracking", 12, 1),
+        ("tracking", 13, 0),
+        ("writing", 4, 0),
+    ],
+)
+def test_resumed_between_frames(
+    tmp_path: Path,
+    module: Any,
+    clip: np.ndarray,
+    unbroken: tuple[Path, Outcome],
+    stage: str,
+    done: int,
+    left: int,
+) -> None:
+    with pytest.raises(Interrupted) as caught:
+        run(clip, TWO, output=tmp_path, model=module, progress=stop_at(stage, done))
+    outcome = caught.value.outcome
+    assert outcome.status == "interrupted"
+    assert outcome.frames_computed == (done if stage == "tracking" else 13)
+    assert set(outcome.outputs) == {"project"}
+    assert files(tmp_path)[-1] == "project.s2t", "no half video or table is left"
+    # The same prompts are accepted, and none means the stored ones.
+    again = run(clip, TWO if done % 2 else None, output=tmp_path, model=module, resume=True)
+    same_outputs(tmp_path, unbroken[0])
+    assert (again.status, again.frames_computed) == ("done", left)
+
+
+@pytest.mark.parametrize("frame", [2, 8, 11])
+@pytest.mark.parametrize("place", ["encode", "put"])
+def test_resumed_within_a_frame(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    clip: np.ndarray,
+    unbroken: tuple[Path, Outcome],
+    place: str,
+    frame: int,
+) -> None:
+    """Ctrl-C does not wait for the end of a frame."""
+    owner, name = {"encode": (Encoder, "encode"), "put": (Project, "put")}[place]
+    original = getattr(owner, name)
+    calls = 0
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == frame + 2:  # each prompt is a call too
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(Interrupted):
+        run(clip, TWO, output=tmp_path, model=module)
+    monkeypatch.undo()
+    run(clip, None, output=tmp_path, model=module, resume=True)
+    same_outputs(tmp_path, unbroken[0])
+
+
+@pytest.mark.parametrize("killed_at", [2, 7, 12])
+def test_resumed_after_a_kill(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    clip: np.ndarray,
+    unbroken: tuple[Path, Outcome],
+    killed_at: int,
+) -> None:
+    """A kill leaves no word of where tracking stood, only what is saved now and then."""
+    monkeypatch.setattr(job, "_STATE_EVERY", 3)
+    dead = tmp_path / "dead"
+
+    def copy(now: Progress) -> None:
+        if now.stage == "tracking" and now.done == killed_at:
+            dead.mkdir()
+            for path in (tmp_path / "live").glob("project.s2t*"):
+                shutil.copy(path, dead)
+
+    run(clip, TWO, output=tmp_path / "live", model=module, progress=copy)
+    assert (dead / "project.s2t-wal").exists()
+    again = run(clip, TWO, output=dead, model=module, resume=True)
+    same_outputs(dead, unbroken[0])
+    assert again.frames_computed == 13 - killed_at // 3 * 3
+
+
+def test_resumed_twice(
+    tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
+) -> None:
+    for done in (4, 3, 1):
+        with pytest.raises(Interrupted):
+            run(
+                clip,
+                TWO,
+                output=tmp_path,
+                model=module,
+                resume=True,
+                progress=stop_at("tracking", done),
+            )
+    assert run(clip, None, output=tmp_path, model=module, resume=True).frames_computed == 5
+    same_outputs(tmp_path, unbroken[0])
+
+
+def test_a_longer_range_goes_on(
+    tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
+) -> None:
+    run(clip, TWO, output=tmp_path, model=module, stop=6, direction="forward")
+    again = run(clip, None, output=tmp_path, model=module, resume=True)
+    assert again.frames_computed == 4 + 3
+    same_outputs(tmp_path, unbroken[0])
+
+
+def test_resume_of_a_finished_job_writes_again(
+    tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
+) -> None:
+    run(clip, TWO, output=tmp_path, model=module, write=[])
+    again = run(clip, None, output=tmp_path, model=module, resume=True)
+    same_outputs(tmp_path, unbroken[0])
+    assert again.frames_computed == 0
+
+
+def test_the_other_direction_later(
+    tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
+) -> None:
+    run(clip, TWO, output=tmp_path, model=module, direction="backward")
+    run(clip, None, output=tmp_path, model=module, resume=True)
+    assert sources(tmp_path).keys() == sources(unbroken[0]).keys()
+
+
+def test_resume_without_a_project_starts_anew(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    for out in (tmp_path / "missing", tmp_path):
+        run(clip[:2], prompts((1, 0, RED)), output=out, model=module, resume=True, write=[])
+        assert (out / "project.s2t").exists()
+        with pytest.raises(PromptError, match="nothing to track"):
+            run(clip[:2], None, output=out / "none", model=module, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "difference"),
+    [
+        (prompts((1, 0, RED), (2, 3, GREEN)), "object 2, frame 3 is prompted differently"),
+        (prompts((1, 0, RED)), "object 2, frame 3 is prompted in only one"),
+        (prompts((1, 0, RED), (2, 4, GREEN)), "object 2, frame 3 is prompted in only one"),
+    ],
+)
+def test_other_prompts_are_refused(
+    tmp_path: Path,
+    module: Any,
+    clip: np.ndarray,
+    unbroken: tuple[Path, Outcome],
+    said: Any,
+    difference: str,
+) -> None:
+    shutil.copytree(unbroken[0], tmp_path / "o")
+    before = results(tmp_path / "o")
+    with pytest.raises(UsageError, match=difference):
+        run(clip, said, output=tmp_path / "o", model=module, resume=True)
+    assert results(tmp_path / "o") == before
+    assert not list((tmp_path / "o").glob("*-wal"))
+
+
+def test_other_sources_and_models_are_refused(
+    tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
+) -> None:
+    shutil.copytree(unbroken[0], tmp_path / "o")
+    with pytest.raises(ProjectError, match="fingerprint"):
+        run(clip[::-1], None, output=tmp_path / "o", model=module, resume=True)
+    with pytest.raises(ProjectError, match="precision 'fp32', now it is 'bf16'"):
+        run(clip, None, output=tmp_path / "o", model=module, precision="bf16", resume=True)
+    with pytest.raises(ProjectError, match="project"):
+        (tmp_path / "o" / "project.s2t").write_bytes(b"SQLite format 3\0 and then nonsense")
+        run(clip, None, output=tmp_path / "o", model=module, resume=True)
+
+
+# -- failures on the way ----------------------------------------------------------------
+
+
+def test_full_disk_keeps_what_is_done(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    clip: np.ndarray,
+    unbroken: tuple[Path, Outcome],
+) -> None:
+    def full(now: Progress) -> None:
+        if now.done == 5:
+            project = projects[0]
+            pages = project._db.execute("PRAGMA page_count").fetchone()[0]
+            project._db.execute(f"PRAGMA max_page_count = {pages}")
+
+    projects: list[Project] = []
+    create = Project.create
+    monkeypatch.setattr(
+        Project, "create", lambda *a, **k: projects.append(create(*a, **k)) or projects[0]
+    )
+    with pytest.raises(OutputError, match="full"):
+        run(clip, TWO, output=tmp_path, model=module, progress=full)
+    monkeypatch.undo()
+    again = run(clip, TWO, output=tmp_path, model=module, resume=True)
+    assert again.status == "done"
+    same_outputs(tmp_path, unbroken[0])
+
+
+def test_prompts_that_cannot_be_stored_leave_no_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, clip: np.ndarray
+) -> None:
+    add = Project.add_prompt
+
+    def full(self: Project, object_id: int, *arguments: Any, **options: Any) -> None:
+        if object_id == 2:
+            raise OutputError("disk full")
+        add(self, object_id, *arguments, **options)
+
+    monkeypatch.setattr(Project, "add_prompt", full)
+    with pytest.raises(OutputError):
+        run(clip, TWO, output=tmp_path, model=module)
+    assert files(tmp_path) == []
+
+
+def test_failed_outputs_leave_no_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, clip: np.ndarray
+) -> None:
+    def full(*_: Any, **__: Any) -> np.ndarray:
+        raise OutputError("disk full")
+
+    monkeypatch.setattr(job, "overlay", full)
+    with pytest.raises(OutputError):
+        run(clip, TWO, output=tmp_path, model=module)
+    assert files(tmp_path) == ["masks/00000.png", "project.s2t"]
+
+
+# -- the public function, and mask files ------------------------------------------------
+
+
+def test_track_gives_an_open_project(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
+    said = load_prompts(TWO, read_mask=job.read_mask)
+    with track(clip, said, output=tmp_path, model=module, write=[]) as project:
+        assert project.frames == tuple(range(FRAMES))
+        assert project.names == {1: "no. 1", 2: "no. 2"}
+        assert project.prompts.difference(said) is None
+        assert [step["action"] for step in project.journal()] == ["prompt", "prompt", "propagate"]
+
+
+def test_mask_files(tmp_path: Path) -> None:
+    expected = np.zeros((6, 8), bool)
+    expected[1:3, 2:5] = True
+    grey = Image.fromarray(expected.astype(np.uint8) * 3)
+    palette = grey.copy()
+    palette.putpalette([0, 0, 0, 9, 9, 9, 1, 1, 1, 0, 0, 0])  # 3 is black, and still the object
+    coloured = np.zeros((6, 8, 4), np.uint8)
+    coloured[..., 3] = 255  # opaque everywhere
+    coloured[expected, 2] = 1
+    pictures = {
+        "grey": grey,
+        "palette": palette,
+        "rgba": Image.fromarray(coloured),
+        "rgb": Image.fromarray(coloured[..., :3]),
+        "one": Image.fromarray(expected),
+        "deep": Image.fromarray(expected.astype(np.uint16) * 256),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / f"{name}.png")
+        np.testing.assert_array_equal(job.read_mask(tmp_path / f"{name}.png"), expected)
+    np.testing.assert_array_equal(job.read_labels(tmp_path / "palette.png"), expected * 3)
+    np.testing.assert_array_equal(job.read_labels(tmp_path / "deep.png"), expected * 256)
+    with pytest.raises(PromptError, match="colour picture"):
+        job.read_labels(tmp_path / "rgb.png")
+
+
+def test_mask_files_that_cannot_be_read(tmp_path: Path) -> None:
+    picture = tmp_path / "m.png"
+    Image.fromarray(np.eye(64, dtype=np.uint8)).save(picture)
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:60])
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name in ("cut.png", "text.png", "empty.png", "none.png", ".", "nul\0l.png"):
+        for read in (job.read_mask, job.read_labels):
+            with pytest.raises(PromptError, match="cannot be read"):
+                read(tmp_path / name)

@@ -1,0 +1,471 @@
+"""The project file: what is put in comes out, whatever happens to the program or the file."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sam2track import masks as rle
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
+from sam2track.project import VERSION, Project
+from sam2track.prompts import Prompt, Prompts
+from sam2track.tracking.history import Record, quantise
+from sam2track.tracking.memory import Memory
+from sam2track.tracking.result import FrameResult
+from sam2track.tracking.state import State
+
+HEIGHT, WIDTH, SIDE = 37, 53, 16
+TIMES = np.arange(20) / 25
+META = {"height": HEIGHT, "width": WIDTH, "frames": 20, "source": "clip.mp4"}
+REPOSITORY = Path(__file__).parent.parent
+
+
+def new(path: Path) -> Project:
+    return Project.create(path, meta=META, times=TIMES)
+
+
+def put(project: Project, frame: int, ids: tuple[int, ...] = (1, 300), source: str = "forward"):
+    """Put a frame of random logits; return its result."""
+    random = np.random.default_rng([frame, *ids])
+    coarse = random.normal(0, 2, (len(ids), 4, 4)).astype(np.float32)
+    logits = np.repeat(np.repeat(coarse, SIDE // 4, 1), SIDE // 4, 2)
+    result = FrameResult(
+        frame=frame,
+        object_ids=ids,
+        logits=logits,
+        object_scores=random.normal(0, 3, len(ids)).astype(np.float32),
+        ious=random.random(len(ids)).astype(np.float32),
+        height=HEIGHT,
+        width=WIDTH,
+        sources=(source,) * len(ids),
+    )
+    records = [
+        Record(
+            object_id,
+            frame,
+            quantise(logits[i]),
+            random.normal(0, 1, 8).astype(np.float32),
+            float(result.object_scores[i]),
+            float(result.ious[i]),
+            source,
+        )
+        for i, object_id in enumerate(ids)
+    ]
+    project.put(result, records)
+    return result, records
+
+
+def fill(path: Path) -> Path:
+    """Make a project that has something of everything."""
+    with new(path) as project:
+        project.add_prompt(1, 0, Prompt(points=((1, 2), (3.5, 4)), labels=(1, 0)), name="cell")
+        project.add_prompt(300, 2, Prompt(box=(1, 2, 3, 4)))
+        project.add_prompt(300, 5, Prompt(mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
+        project.add_prompt(300, 7, Prompt(absent=True))
+        for frame in range(6):
+            put(project, frame, source="prompted" if frame == 0 else "forward")
+        project.note({"action": "propagate", "start": 0, "stop": 6, "direction": "both"})
+        project.save_state(state(6))
+        project.set_meta(carried=[3])
+    return path
+
+
+def state(following: int | None) -> State:
+    memory = Memory(torch.ones(4, 2, dtype=torch.bfloat16), torch.arange(8.0))
+    waiting = {True: 3} if following is None else {False: following, True: 3}
+    return State(False, {1: waiting, 300: {}}, {1: {5: memory}, 300: {}})
+
+
+def read_all(project: Project) -> list[Any]:
+    """Ask a project for all that it knows."""
+    found: list[Any] = [project.meta, project.height, project.width, project.objects]
+    found += [project.names, project.frames, project.summary(), project.journal()]
+    found += [list(project.prompts), project.last_state(), list(project.rows())]
+    for frame in (*project.frames, 0, 3):
+        found += [project.time(frame), project.masks(frame), project.labels(frame)]
+        for object_id in project.objects:
+            found += [project.get(object_id, frame), project.has(object_id, frame)]
+    return found
+
+
+# -- what is put in comes out -----------------------------------------------------------
+
+
+def test_results_come_back(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        kept = {frame: put(project, frame) for frame in (3, 1, 8)}
+        for again in (project, None):
+            opened = again or Project.open(tmp_path / "p.s2t")
+            assert opened.frames == (1, 3, 8)
+            for frame, (result, records) in kept.items():
+                masks = opened.masks(frame)
+                assert list(masks) == [1, 300]
+                np.testing.assert_array_equal(np.stack(list(masks.values())), result.masks)
+                for record in records:
+                    found = opened.get(record.object_id, frame)
+                    assert found is not None
+                    np.testing.assert_array_equal(found.codes, record.codes)
+                    np.testing.assert_array_equal(found.pointer, record.pointer)
+                    assert (found.score, found.iou) == (record.score, record.iou)
+                    assert found.source == "forward"
+            assert opened.get(1, 2) is None and opened.get(2, 3) is None
+            assert opened.has(300, 3) and not opened.has(300, 4)
+            assert opened.masks(2) == {} and not opened.labels(2).any()
+            if opened is not project:
+                opened.close()
+
+
+def test_put_replaces(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        put(project, 4)
+        result, _ = put(project, 4, source="backward")
+        assert project.frames == (4,)
+        assert project.get(1, 4).source == "backward"
+        np.testing.assert_array_equal(project.masks(4)[300], result.masks[1])
+
+
+def test_labels_agree_with_the_result(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        for frame in range(4):
+            result, _ = put(project, frame, ids=(1, 2, 300))
+            labels, masks = project.labels(frame), result.masks
+            assert labels.dtype == np.int32
+            np.testing.assert_array_equal(labels > 0, masks.any(axis=0))
+            alone = masks.sum(axis=0) == 1
+            assert alone.any() and (masks.sum(axis=0) > 1).any()
+            np.testing.assert_array_equal(labels[alone], result.labels[alone])
+            # Eight bits tell nearly everywhere which logit is higher.
+            assert (labels == result.labels).mean() > 0.95
+
+
+def test_ties_go_to_the_lower_id(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        logits = np.full((2, SIDE, SIDE), 3, np.float32)
+        scores = np.zeros(2, np.float32)
+        both = ("forward", "forward")
+        result = FrameResult(0, (2, 7), logits, scores, scores, HEIGHT, WIDTH, both)
+        pointer = np.zeros(8, np.float32)
+        codes = quantise(logits[0])
+        project.put(result, [Record(i, 0, codes, pointer, 0, 0, "forward") for i in (2, 7)])
+        assert (project.labels(0) == 2).all()
+
+
+def test_rows(tmp_path: Path) -> None:
+    with Project.open(fill(tmp_path / "p.s2t")) as project:
+        rows = list(project.rows())
+        assert [(r.frame, r.object_id) for r in rows] == [
+            (f, o) for f in range(6) for o in (1, 300)
+        ]
+        for row in rows:
+            mask = project.masks(row.frame)[row.object_id]
+            assert row.area == mask.sum()
+            assert row.time == TIMES[row.frame]
+            assert row.name == {1: "cell", 300: ""}[row.object_id]
+        assert [r.source for r in rows[::2]] == ["prompted", *["forward"] * 2, "carried"] + [
+            "forward"
+        ] * 2
+        first = project.summary()[0]
+        assert (first["id"], first["name"], first["first"], first["last"]) == (1, "cell", 0, 5)
+        scores = [row.object_score for row in rows if row.object_id == 1]
+        assert first["mean_score"] == pytest.approx(np.mean(scores))
+
+
+def test_prompts_and_journal_come_back(tmp_path: Path) -> None:
+    with Project.open(fill(tmp_path / "p.s2t")) as project:
+        said = Prompts(names={1: "cell"})
+        said.add(1, 0, Prompt(points=((1, 2), (3.5, 4)), labels=(1, 0)))
+        said.add(300, 2, Prompt(box=(1, 2, 3, 4)))
+        said.add(300, 5, Prompt(mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
+        said.add(300, 7, Prompt(absent=True))
+        assert project.prompts.difference(said) is None
+        assert project.prompts.names == {1: "cell"}
+        assert [step["action"] for step in project.journal()] == ["prompt"] * 4 + ["propagate"]
+        assert project.journal()[1] == {"action": "prompt", "object": 300, "frame": 2}
+
+
+def test_forget(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        for frame in range(6):
+            put(project, frame)
+        project.forget(1, 2, 4)
+        assert [frame for frame in range(6) if project.has(1, frame)] == [0, 1, 4, 5]
+        project.forget(300)
+        assert project.frames == (0, 1, 4, 5)
+        assert not any(project.has(300, frame) for frame in range(6))
+
+
+def test_the_last_two_states_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with new(path) as project:
+        assert project.last_state() is None
+        for following in (5, 6, None):
+            project.save_state(state(following))
+        found = project.last_state()
+        assert found is not None and not found.backward
+        assert found.pending == {1: {True: 3}, 300: {}}
+        memory = found.recent[1][5]
+        assert memory.spatial is not None and memory.spatial.dtype == torch.bfloat16
+        assert torch.equal(memory.pointer, torch.arange(8.0))
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT count(*) FROM states").fetchone() == (2,)
+    db.close()
+
+
+# -- opening and closing ----------------------------------------------------------------
+
+
+def test_one_file_is_left(tmp_path: Path) -> None:
+    project = new(tmp_path / "p.s2t")
+    put(project, 0)
+    assert (tmp_path / "p.s2t-wal").exists()
+    with Project.open(tmp_path / "p.s2t") as reader:  # while it is written
+        assert reader.frames == (0,)
+    project.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.s2t"]
+    # Nor does the header ask for a log, which no reader could make in a read-only folder.
+    assert (tmp_path / "p.s2t").read_bytes()[18:20] == b"\x01\x01"
+    with Project.open(tmp_path / "p.s2t", writable=True) as project:
+        put(project, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.s2t"]
+
+
+def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
+    path = tmp_path / "50% a?b#c.s2t"
+    fill(path)
+    with Project.open(path) as project:
+        assert project.frames == tuple(range(6))
+
+
+def test_create_refuses(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    before = path.read_bytes()
+    with pytest.raises(ProjectExistsError):
+        new(path)
+    assert path.read_bytes() == before
+    with pytest.raises(OutputError):
+        new(path / "below.s2t")
+
+
+def test_a_failed_create_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        Project.create(tmp_path / "p.s2t", meta={**META, "odd": object()}, times=TIMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_does_not_write(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    before = path.read_bytes()
+    with Project.open(path) as project:
+        read_all(project)
+        with pytest.raises(OutputError):
+            project.note({"action": "undo"})
+    assert path.read_bytes() == before
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with pytest.raises(ProjectError, match="no project at"):
+        Project.open(path)
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+    db.close()
+    with pytest.raises(ProjectError, match="is no sam2track project"):
+        Project.open(path)
+    for data in (b"", b"no database at all" * 100):
+        path.write_bytes(data)
+        with pytest.raises(ProjectError):
+            Project.open(path)
+
+
+def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.close()
+    with pytest.raises(ProjectError, match=r"version 2.*reads up to 1; update"):
+        Project.open(path)
+
+
+# -- what goes wrong --------------------------------------------------------------------
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as project:
+        pages = project._db.execute("PRAGMA page_count").fetchone()[0]
+        project._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+        whole = set(project.frames)
+        with pytest.raises(OutputError, match="disk is full"):
+            for frame in range(6, 20):
+                put(project, frame, ids=(1, 2, 3, 300))
+                whole.add(frame)
+        # A frame is there with all its objects, or not at all.
+        assert set(project.frames) == whole
+        project._db.execute("PRAGMA max_page_count = 100000")
+        put(project, 19)
+    with Project.open(path) as project:
+        assert set(project.frames) == whole | {19}
+
+
+def test_an_interruption_within_a_transaction_takes_it_back(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        with pytest.raises(KeyboardInterrupt), project._transaction() as db:
+            db.execute("INSERT INTO objects VALUES (1, 'half')")
+            raise KeyboardInterrupt
+        assert project.objects == ()
+        project.add_prompt(2, 0, Prompt(absent=True))
+        assert project.objects == (2,)
+
+
+def test_results_survive_a_killed_process(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    program = f"""
+        import os
+        from pathlib import Path
+        from sam2track.prompts import Prompt
+        from tests.test_project import new, put
+        project = new(Path({str(path)!r}))
+        project.add_prompt(1, 0, Prompt(absent=True))
+        for frame in range(9):
+            put(project, frame)
+        project._db.execute("BEGIN IMMEDIATE")
+        project._db.execute("DELETE FROM results")
+        os._exit(9)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=REPOSITORY, timeout=120, check=False
+    )
+    assert done.returncode == 9
+    with Project.open(path, writable=True) as project, new(tmp_path / "other.s2t") as other:
+        assert project.frames == tuple(range(9))
+        for frame in range(9):
+            result, _ = put(other, frame)
+            np.testing.assert_array_equal(list(project.masks(frame).values()), result.masks)
+        assert len(project.prompts) == 1
+    assert not (tmp_path / "p.s2t-wal").exists()
+
+
+def exercise(path: Path) -> list[Any] | None:
+    """Read all of a damaged project; None where an error of ours says that it is damaged."""
+    try:
+        with Project.open(path) as project:
+            return read_all(project)
+    except Sam2TrackError:
+        return None
+
+
+def test_truncated_files(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    whole = fill(tmp_path / "whole.s2t").read_bytes()
+    chance = random.Random(0)
+    for size in [0, 1, 15, 16, 99, 100, 511, 4096, len(whole) - 1] + [
+        chance.randrange(len(whole)) for _ in range(20)
+    ]:
+        path.write_bytes(whole[:size])
+        assert exercise(path) is None, f"{size} of {len(whole)} bytes are read as a project"
+
+
+def test_flipped_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    whole = fill(tmp_path / "whole.s2t").read_bytes()
+    used = [at for at, byte in enumerate(whole) if byte]  # most of the rest is free space
+    chance = random.Random(1)
+    noticed = 0
+    for _ in range(250):
+        data = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 3, 30))):
+            data[chance.choice(used)] = chance.randrange(256)
+        path.write_bytes(data)
+        noticed += exercise(path) is None
+    assert noticed > 50
+
+
+def test_damaged_masks_and_logits_are_noticed(tmp_path: Path) -> None:
+    """A mask is right or refused, never another one."""
+    path = tmp_path / "p.s2t"
+    whole = fill(tmp_path / "whole.s2t").read_bytes()
+    with Project.open(tmp_path / "whole.s2t") as project:
+        mask, codes = project.masks(4)[1], project.get(1, 4).codes
+        packed = {"mask": rle.encode(mask), "codes": zlib.compress(codes.tobytes(), 6)}
+    chance = random.Random(2)
+    for kind, blob in packed.items():
+        at = whole.index(blob)
+        refused = 0
+        for _ in range(40):
+            data = bytearray(whole)
+            data[at + chance.randrange(len(blob))] ^= 1 << chance.randrange(8)
+            path.write_bytes(data)
+            try:
+                with Project.open(path) as project:
+                    if kind == "mask":
+                        np.testing.assert_array_equal(project.masks(4)[1], mask)
+                    else:
+                        np.testing.assert_array_equal(project.get(1, 4).codes, codes)
+            except ProjectError:
+                refused += 1
+        assert refused > 30, kind
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE results SET source = 99",
+        "UPDATE results SET source = -1",
+        "UPDATE results SET source = 'x'",
+        "UPDATE results SET score = 'x'",
+        "UPDATE results SET mask = 'text'",
+        "UPDATE results SET mask = zeroblob(20)",
+        "UPDATE results SET codes = zeroblob(20)",
+        "UPDATE results SET codes = 3.5",
+        "UPDATE results SET codes = substr(codes, 1, length(codes) - 1)",
+        "UPDATE results SET side = 'x'",
+        "UPDATE results SET side = 100000",
+        "UPDATE results SET side = -16",
+        "UPDATE results SET side = 15",
+        "UPDATE results SET pointer = x'010203'",
+        "UPDATE results SET pointer = 'abc'",
+        "UPDATE meta SET value = '{' WHERE key = 'source'",
+        "UPDATE meta SET value = '-3' WHERE key = 'height'",
+        "UPDATE meta SET value = '\"a\"' WHERE key = 'width'",
+        "UPDATE meta SET value = '7' WHERE key = 'carried'",
+        "DELETE FROM meta WHERE key = 'height'",
+        "DELETE FROM times",
+        "UPDATE prompts SET said = '[]'",
+        "UPDATE prompts SET said = '{\"pints\": 3}'",
+        "UPDATE prompts SET mask = x'00'",
+        "UPDATE prompts SET object = -object",
+        "UPDATE journal SET action = 'x'",
+        "UPDATE states SET data = 'text'",
+        "UPDATE states SET data = x'00'",
+        "DROP TABLE results",
+        "DROP TABLE states",
+    ],
+)
+def test_values_that_cannot_be(tmp_path: Path, statement: str) -> None:
+    path = fill(tmp_path / "p.s2t")
+    db = sqlite3.connect(path)
+    db.execute(statement)
+    db.commit()
+    db.close()
+    with pytest.raises(Sam2TrackError), Project.open(path) as project:
+        read_all(project)
+
+
+def test_meta_is_json(tmp_path: Path) -> None:
+    with Project.open(fill(tmp_path / "p.s2t")) as project:
+        assert json.loads(json.dumps(project.meta)) == {**META, "carried": [3]}
+        assert (project.height, project.width) == (HEIGHT, WIDTH)
+        assert project.time(5) == 0.2
+        with pytest.raises(ProjectError, match="no frame 20"):
+            project.time(20)
