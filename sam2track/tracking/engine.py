@@ -1,6 +1,6 @@
 """From pictures, prompts and memories to masks: what a tracker computes, object by object.
 
-Holds no state but a frame's features; what an object remembers is in its ``Tracked``.
+Holds no state but features of frames; what an object remembers is in its ``Tracked``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sam2track.models.loading import Model
 from sam2track.prompts import Prompt
 from sam2track.tracking import step
 from sam2track.tracking.encoder import Encoder, Features
+from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.history import History, Record, dequantise, quantise
 from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
 from sam2track.tracking.objects import Prompted, Tracked
@@ -41,10 +42,17 @@ class Engine:
         Where an object's past comes from that is not in memory.
     rules : Rules
         Which memories are looked at.
+    features_budget : int
+        Bytes of features that are kept.
     """
 
     def __init__(
-        self, model: Model, source: FrameSource | StreamSource, history: History, rules: Rules
+        self,
+        model: Model,
+        source: FrameSource | StreamSource,
+        history: History,
+        rules: Rules,
+        features_budget: int,
     ) -> None:
         self.model = model
         self.source = source
@@ -52,14 +60,16 @@ class Engine:
         self.rules = rules
         self.encoder = Encoder(model)
         self._constants = step.Constants(model)
-        self._latest: tuple[int, Features] | None = None
+        self.store = FeatureStore(features_budget)
 
     def features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
-        """Features of a frame; those of the frame asked for last are kept."""
-        if self._latest is None or self._latest[0] != frame:
+        """Features of a frame, encoded only where they are not held."""
+        found = self.store.get(frame)
+        if found is None:
             picture = self.source.read(frame) if picture is None else picture
-            self._latest = (frame, self.encoder.encode(picture))
-        return self._latest[1]
+            found = self.encoder.encode(picture)
+            self.store.put(frame, found)
+        return found
 
     def recent(self, kept: dict[int, Memory], *, backward: bool) -> Recent:
         """Memories of recent frames, on the model's device."""
@@ -72,14 +82,6 @@ class Engine:
             for frame, memory in kept.items()
         }
         return Recent(self.rules, backward, here)
-
-    def _other_features(self, frame: int) -> Features:
-        """Features of a frame on the side: those of the frame at hand stay kept."""
-        latest = self._latest
-        try:
-            return self.features(frame)
-        finally:
-            self._latest = latest
 
     def prompted(self, item: Tracked, frame: int, prompt: Prompt) -> Prompted:
         """What comes of a prompt: a function of it and of what tracking gave on the frame."""
@@ -282,7 +284,7 @@ class Engine:
         """Memory of a prompted frame, made again where it was dropped."""
         held = item.prompted[frame]
         if held.memory.spatial is None:
-            features = self._other_features(frame)
+            features = self.features(frame)
             held.memory.spatial = step.remember(
                 self.model, features, held.filled, held.score, prompted=True
             )[0]
@@ -330,7 +332,7 @@ class Engine:
                 codes = torch.from_numpy(dequantise(record.codes))[None, None]
                 spatial = step.remember(
                     self.model,
-                    self._other_features(earlier),
+                    self.features(earlier),
                     codes.to(self.model.device),
                     torch.tensor([[record.score]], device=self.model.device),
                     prompted=False,

@@ -15,6 +15,7 @@ from sam2track.models.loading import Model, load_model
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking import step
 from sam2track.tracking.engine import Engine
+from sam2track.tracking.features import default_budget
 from sam2track.tracking.history import History, Record, SpillFile, dequantise, quantise
 from sam2track.tracking.memory import Rules
 from sam2track.tracking.objects import Tracked
@@ -47,6 +48,9 @@ class Tracker:
         How many prompted frames a frame looks at where the module sets no limit itself.
     max_batch : int
         Most objects in one batch.
+    features_budget : int, optional
+        Bytes of features of recent frames that are kept, so that prompting and second passes
+        do not encode them again; an eighth of the free memory by default, 512 MiB at most.
 
     Notes
     -----
@@ -62,6 +66,7 @@ class Tracker:
         history: History | None = None,
         max_cond_frames: int = 8,
         max_batch: int = 16,
+        features_budget: int | None = None,
     ) -> None:
         if max_cond_frames < 2:
             raise UsageError(f"max_cond_frames {max_cond_frames}; allowed are 2 and more")
@@ -75,7 +80,8 @@ class Tracker:
         self.max_batch = max_batch
         count = None if isinstance(self.source, StreamSource) else len(self.source)
         rules = Rules.of(self.model.module, count, max_cond_frames)
-        self._engine = Engine(self.model, self.source, self.history, rules)
+        budget = default_budget() if features_budget is None else features_budget
+        self._engine = Engine(self.model, self.source, self.history, rules, budget)
         self._objects: dict[int, Tracked] = {}
 
     # -- what is asked ------------------------------------------------------------------

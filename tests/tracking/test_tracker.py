@@ -163,7 +163,7 @@ def bytes_in_tensors() -> int:
 
 
 def test_state_does_not_grow_with_the_video() -> None:
-    made = Tracker(module(), np.repeat(clip(10), 6, axis=0))
+    made = Tracker(module(), np.repeat(clip(10), 6, axis=0), features_budget=0)
     made.add(1, 0, BOX)
     sizes = []
     for result in made.propagate():

@@ -1,0 +1,68 @@
+"""Features are kept within their budget, and are not encoded again while they are."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam2track import Tracker
+from sam2track.prompts import Prompt
+from sam2track.tracking.encoder import Features
+from sam2track.tracking.features import FeatureStore, default_budget
+from tests.parity.oracle import clip, predictor
+
+BOX = Prompt(box=(30, 30, 70, 80))
+
+
+def features(size: int) -> Features:
+    return Features(None, None, torch.zeros(1, size, dtype=torch.uint8))
+
+
+@given(
+    budget=st.integers(0, 100),
+    sizes=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40)), min_size=1, max_size=40),
+)
+def test_the_budget_holds_and_the_frames_used_last_stay(
+    budget: int, sizes: list[tuple[int, int]]
+) -> None:
+    store = FeatureStore(budget)
+    held: list[tuple[int, int]] = []  # the model: those used longest ago first
+    for frame, size in sizes:
+        store.put(frame, features(size))
+        held = [(f, s) for f, s in held if f != frame] + [(frame, size)]
+        while sum(s for _, s in held) > budget and len(held) > 1:
+            held.pop(0)
+        assert [f for f in range(10) if f in store] == sorted(f for f, _ in held)
+        assert store.held == sum(s for _, s in held)
+        if len(held) > 1:
+            store.get(held[0][0])
+            held.append(held.pop(0))
+
+
+def test_a_second_pass_and_a_correction_encode_nothing_again() -> None:
+    tracker = Tracker(predictor("nano", True), clip(12))
+    tracker.add(1, 6, BOX)
+    list(tracker.propagate(direction="both"))
+    assert tracker._engine.encoder.encoded == 12
+    tracker.add(1, 3, BOX)
+    tracker.add(2, 9, BOX)
+    list(tracker.propagate(direction="both"))
+    assert tracker._engine.encoder.encoded == 12
+
+
+def test_without_a_budget_the_masks_are_the_same() -> None:
+    runs = []
+    for budget in (0, None):
+        tracker = Tracker(predictor("nano", True), clip(12), features_budget=budget)
+        tracker.add(1, 4, BOX)
+        tracker.add(1, 8, BOX)
+        results = [*tracker.propagate(), *tracker.propagate(direction="backward")]
+        runs.append([result.logits for result in results])
+        assert (tracker._engine.encoder.encoded > 12) == (budget == 0)
+    for one, other in zip(*runs, strict=True):
+        assert (one == other).all()
+
+
+def test_the_default_is_bounded() -> None:
+    assert 0 < default_budget() <= 512 * 2**20
