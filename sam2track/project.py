@@ -22,7 +22,7 @@ from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
 from sam2track.prompts import Prompt, Prompts
 from sam2track.table import Source, TrackRow, row
-from sam2track.tracking.history import SOURCES, Record
+from sam2track.tracking.history import SOURCES, Record, dequantise, quantise
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
 
@@ -481,8 +481,8 @@ class Project:
                 record.iou,
                 rle.encode(mask),
                 record.pointer.astype(np.float32).tobytes(),
-                zlib.compress(record.codes.tobytes(), 6),
-                record.codes.shape[0],
+                zlib.compress(quantise(record.logits).tobytes(), 6),
+                record.logits.shape[0],
             )
             for record, mask in zip(records, result.masks, strict=True)
         ]
@@ -505,7 +505,7 @@ class Project:
             return Record(
                 object_id,
                 frame,
-                self._codes(codes, side),
+                dequantise(self._codes(codes, side)),
                 np.frombuffer(pointer, np.float32),
                 float(score),
                 float(iou),

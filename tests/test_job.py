@@ -91,7 +91,7 @@ def results(out: Path) -> dict[tuple[int, int], tuple[Any, ...]]:
                 assert record is not None
                 found[object_id, frame] = (
                     mask.tobytes(),
-                    record.codes.tobytes(),
+                    record.logits.tobytes(),
                     record.pointer.tobytes(),
                     record.score,
                     record.iou,

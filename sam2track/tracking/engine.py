@@ -19,7 +19,7 @@ from sam2track.prompts import Prompt
 from sam2track.tracking import step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.features import FeatureStore
-from sam2track.tracking.history import History, Record, dequantise, quantise
+from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
 from sam2track.tracking.objects import Prompted, Tracked
 from sam2track.tracking.stream import StreamSource
@@ -107,8 +107,9 @@ class Engine:
                     antialias=True,
                 )
             elif tracked is not None:
-                dense = torch.from_numpy(dequantise(tracked.codes))[None, None]
-                dense = dense.to(self.model.device).clamp(-32, 32)
+                # As official: what was shown of it, within what the encoder is used to.
+                before_it = torch.from_numpy(tracked.logits.copy())[None, None]
+                dense = step.filled(self.model, before_it).to(self.model.device).clamp(-32, 32)
             conditioned = self._conditioned(item, frame, features, tracked)
             points = self._clicks(prompt)
             found = step.decode(
@@ -246,7 +247,7 @@ class Engine:
             record = Record(
                 item.object_id,
                 frame,
-                quantise(raw[index]),
+                raw[index],
                 pointers[index],
                 float(scores[index]),
                 float(ious[index]),
@@ -302,8 +303,8 @@ class Engine:
     def _recall(self, item: Tracked, frame: int, *, backward: bool) -> None:
         """Make the recent memories fit a frame, from the history where they are not held.
 
-        A memory that the history brings back is made from eight-bit logits and so is not
-        quite what it was.
+        Where the history holds the logits as they were, so is a memory made from them; where
+        it holds eight bits of them, it is nearly so.
         """
         recent = item.recent.get(backward)
         if recent is None:
@@ -329,11 +330,11 @@ class Engine:
                 continue
             spatial = None
             if earlier in looked_at:
-                codes = torch.from_numpy(dequantise(record.codes))[None, None]
+                logits = torch.from_numpy(record.logits.copy())[None, None]
                 spatial = step.remember(
                     self.model,
                     self.features(earlier),
-                    codes.to(self.model.device),
+                    logits.to(self.model.device),
                     torch.tensor([[record.score]], device=self.model.device),
                     prompted=False,
                 )[0]

@@ -28,8 +28,8 @@ class Record:
     Attributes
     ----------
     object_id, frame : int
-    codes : (4h, 4w) uint8 array
-        Sigmoid of the logits before hole filling, 128 and more where they are positive.
+    logits : (4h, 4w) float32 array
+        Before hole filling. A history may give back what eight bits hold of them.
     pointer : (C,) float32 array
         Object pointer.
     score, iou : float
@@ -40,7 +40,7 @@ class Record:
 
     object_id: int
     frame: int
-    codes: npt.NDArray[np.uint8]
+    logits: npt.NDArray[np.float32]
     pointer: npt.NDArray[np.float32]
     score: float
     iou: float
@@ -88,12 +88,20 @@ class SpillFile:
 
     Only the places of the records are held in memory, eight bytes for each object and frame;
     the file is removed when it is closed or the program ends.
+
+    Parameters
+    ----------
+    budget : int
+        Logits are kept as they are, so that memories can be made again exactly, until the
+        file has this many bytes; from then on what eight bits hold of them.
     """
 
-    # Object score, IoU, source, side of the codes, bytes of codes and pointer; these follow.
-    _HEAD = struct.Struct("<ffBHII")
+    # Object score, IoU, source, whether exact, side of the logits, bytes of logits and
+    # pointer; these two follow.
+    _HEAD = struct.Struct("<ffB?HII")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = 2**30) -> None:
+        self.budget = budget
         self._file = tempfile.TemporaryFile(prefix="sam2track-")  # noqa: SIM115
         # Few people close a tracker; the file goes with it.
         self._closing = weakref.finalize(self, self._file.close)
@@ -103,13 +111,19 @@ class SpillFile:
     def put(self, result: FrameResult, records: Sequence[Record]) -> None:
         """Keep records, as the protocol says."""
         for record in records:
-            packed = zlib.compress(record.codes.tobytes(), 1)
+            exact = self._end < self.budget
+            packed = (
+                record.logits.astype(np.float32).tobytes()
+                if exact
+                else zlib.compress(quantise(record.logits).tobytes(), 1)
+            )
             pointer = record.pointer.astype(np.float32).tobytes()
             head = self._HEAD.pack(
                 record.score,
                 record.iou,
                 SOURCES.index(record.source),
-                record.codes.shape[0],
+                exact,
+                record.logits.shape[0],
                 len(packed),
                 len(pointer),
             )
@@ -127,12 +141,16 @@ class SpillFile:
             return None
         self._file.seek(places[frame])
         head = self._HEAD.unpack(self._file.read(self._HEAD.size))
-        score, iou, source, side, packed, pointer = head
-        codes = np.frombuffer(zlib.decompress(self._file.read(packed)), np.uint8)
+        score, iou, source, exact, side, packed, pointer = head
+        data = self._file.read(packed)
+        if exact:
+            logits = np.frombuffer(data, np.float32)
+        else:
+            logits = dequantise(np.frombuffer(zlib.decompress(data), np.uint8))
         return Record(
             object_id,
             frame,
-            codes.reshape(side, side),
+            logits.reshape(side, side),
             np.frombuffer(self._file.read(pointer), np.float32),
             score,
             iou,

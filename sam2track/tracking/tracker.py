@@ -16,7 +16,7 @@ from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking import step
 from sam2track.tracking.engine import Engine
 from sam2track.tracking.features import default_budget
-from sam2track.tracking.history import History, Record, SpillFile, dequantise, quantise
+from sam2track.tracking.history import History, Record, SpillFile
 from sam2track.tracking.memory import Rules
 from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
@@ -207,7 +207,7 @@ class Tracker:
                 ious.append(held.iou)
                 sources.append("prompted")
             elif (record := self.history.get(object_id, frame)) is not None:
-                logits = torch.from_numpy(dequantise(record.codes))[None, None]
+                logits = torch.from_numpy(record.logits.copy())[None, None]
                 rows.append(step.filled(self.model, logits)[0, 0].numpy())
                 scores.append(record.score)
                 ious.append(record.iou)
@@ -429,7 +429,7 @@ class Tracker:
         return Record(
             item.object_id,
             frame,
-            quantise(held.logits[0, 0].cpu().numpy()),
+            held.logits[0, 0].cpu().numpy(),
             held.memory.pointer.float().cpu().numpy(),
             float(held.score),
             held.iou,

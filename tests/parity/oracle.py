@@ -97,7 +97,7 @@ def clip(frames: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _patched(module: SAM2VideoPredictor, images: torch.Tensor) -> Iterator[None]:
+def patched(module: SAM2VideoPredictor, images: torch.Tensor) -> Iterator[None]:
     """Frames from a tensor, holes without CUDA, and no frame encoded twice."""
     kept: dict[bytes, Any] = {}
     official = module.forward_image
@@ -126,6 +126,19 @@ def _patched(module: SAM2VideoPredictor, images: torch.Tensor) -> Iterator[None]
         yield
 
 
+def seen_in(state: dict[str, Any], frame: int, gaps: list[float] | None = None) -> Seen:
+    """What a state of one object holds of a frame."""
+    kept = state["output_dict_per_obj"][0]
+    out = kept["cond_frame_outputs"].get(frame) or kept["non_cond_frame_outputs"][frame]
+    score = float(out["object_score_logits"])
+    return Seen(
+        out["pred_masks"][0, 0].float().cpu().numpy(),
+        out["obj_ptr"][0].float().cpu().numpy(),
+        score,
+        abs(score) < 1e-4 or any(gap < 1e-4 for gap in gaps or ()),
+    )
+
+
 def official_run(
     module: SAM2VideoPredictor,
     frames: np.ndarray,
@@ -147,7 +160,7 @@ def official_run(
 
     hook = module.sam_mask_decoder.register_forward_hook(watch)
     try:
-        with _patched(module, images):
+        with patched(module, images):
             for object_id, by_frame in prompts.items():
                 state = module.init_state("")
                 for frame, prompt in by_frame.items():
@@ -168,25 +181,10 @@ def official_run(
                 gaps.clear()
                 passes = module.propagate_in_video(state, start, reverse=backward)
                 for frame, _, _ in passes:
-                    kept = state["output_dict_per_obj"][0]
-                    out = kept["cond_frame_outputs"].get(frame)
-                    out = out or kept["non_cond_frame_outputs"][frame]
-                    score = float(out["object_score_logits"])
-                    seen[object_id, frame] = Seen(
-                        out["pred_masks"][0, 0].float().cpu().numpy(),
-                        out["obj_ptr"][0].float().cpu().numpy(),
-                        score,
-                        abs(score) < 1e-4 or any(gap < 1e-4 for gap in gaps),
-                    )
+                    seen[object_id, frame] = seen_in(state, frame, gaps)
                     gaps.clear()
                 if backward and start == 0:  # official yields nothing here
-                    out = state["output_dict_per_obj"][0]["cond_frame_outputs"][0]
-                    seen[object_id, 0] = Seen(
-                        out["pred_masks"][0, 0].float().cpu().numpy(),
-                        out["obj_ptr"][0].float().cpu().numpy(),
-                        float(out["object_score_logits"]),
-                        False,
-                    )
+                    seen[object_id, 0] = seen_in(state, 0)
     finally:
         hook.remove()
     return seen

@@ -114,7 +114,7 @@ def test_a_spill_file_gives_back_what_it_took() -> None:
             records[object_id, frame] = Record(
                 object_id,
                 frame,
-                rng.integers(0, 255, (16, 16), np.uint8),
+                rng.normal(0, 3, (16, 16)).astype(np.float32),
                 rng.random(8, np.float32),
                 1.5,
                 0.5,
@@ -124,7 +124,7 @@ def test_a_spill_file_gives_back_what_it_took() -> None:
     for key, record in records.items():
         back = history.get(*key)
         assert back is not None
-        assert np.array_equal(back.codes, record.codes)
+        assert np.array_equal(back.logits, record.logits)
         assert np.array_equal(back.pointer, record.pointer)
     history.forget(1, 5, 10)
     assert [f for f in range(20) if history.get(1, f) is None] == [5, 6, 7, 8, 9]
