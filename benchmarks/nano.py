@@ -14,11 +14,11 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results"
 
 
-def _visible(labels: np.ndarray, most: int) -> list[int]:
-    """Return the objects of a first frame that are large enough to be prompted."""
+def _visible(labels: np.ndarray, most: int, rng: np.random.Generator) -> list[int]:
+    """Draw some of the objects that cover at least half a percent of the first frame."""
     ids, areas = np.unique(labels[0], return_counts=True)
-    fit = [int(i) for i, a in zip(ids, areas, strict=True) if i and a >= 0.004 * labels[0].size]
-    return fit[:most]
+    fit = [int(i) for i, a in zip(ids, areas, strict=True) if i and a >= 0.005 * labels[0].size]
+    return sorted(int(i) for i in rng.permutation(fit)[:most])
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -49,7 +49,7 @@ def held_out(model: Any, clips: int, length: int = 60) -> Iterator[dict[str, Any
         for seed in range(clips):
             rng = np.random.default_rng([2024, seed])
             clip = draw_clip(family, rng, size=256, times=range(length))
-            ids = _visible(clip.labels, most=3)
+            ids = _visible(clip.labels, 3, rng)
             if not ids:
                 continue
             for kind, values in scores.items():

@@ -6,13 +6,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import portalocker
 
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
 from sam2track.export.pngs import MaskSequence
@@ -51,6 +53,7 @@ OUTPUTS = {
     "table": "tracks.csv",
 }
 _STATE_EVERY = 64  # frames
+_STATE_SECONDS = 30.0  # or so much time, where frames are slow
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,22 @@ def track(
     model : str, path, SAM2Base or Model
         What to track with.
     **options
-        Those of ``run``.
+        device, precision : str
+            As ``load_model``.
+        image_size : int
+            As ``load_model``.
+        start, stop : int
+            Frames [start, stop) of the source.
+        direction : {"both", "forward", "backward"}
+            Where to go from the prompts; unlike ``Tracker.propagate``, both by default.
+        fps : float
+            Frames a second of folders and arrays, 25 by default.
+        write : iterable of {"masks", "mask-video", "overlay", "table"}
+            What to write beside the project; all by default.
+        resume, overwrite : bool
+            Go on with the project in the output folder, or replace it.
+        progress : callable
+            Called with a Progress (stage, done, total, seconds) now and then.
 
     Returns
     -------
@@ -187,7 +205,7 @@ def run(
         low, high = _range(opened, start, stop)
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
         if said is not None:
-            _check_prompts(said, opened)
+            _check_prompts(said, opened, wanted)
         folder = Path(output)
         _check_apart(opened, folder)
         exists = _exists(folder, overwrite)
@@ -197,9 +215,15 @@ def run(
                 f"replace it (--overwrite) or give another folder"
             )
         if said is None and not (exists and resume):
-            raise PromptError("nothing to track: give a point, a box, a mask or a prompts file")
+            none = f"there is no project in {folder} to go on with; " if resume else ""
+            raise PromptError(
+                f"{none}nothing to track: give a point, a box, a mask or a prompts file"
+            )
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
-        with _project(folder, opened, loaded, said, exists and resume) as project:
+        with (
+            _locked(folder),
+            _project(folder, opened, loaded, said, resume, overwrite) as project,
+        ):
             job = _Job(opened, project, loaded, progress, began)
             return job.run(low, high, direction, folder, wanted)
     finally:
@@ -235,7 +259,11 @@ def _check_apart(source: FrameSource, folder: Path) -> None:
     """Refuse to write over what is read."""
     path = Path(source.name)
     for name in ("project.s2t", *OUTPUTS.values()):
-        if (folder / name).exists() and path.exists() and path.samefile(folder / name):
+        try:
+            same = (folder / name).exists() and path.exists() and path.samefile(folder / name)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        if same:
             raise UsageError(
                 f"{path} is the source and would be replaced by the output {name}; "
                 f"give another output folder"
@@ -252,9 +280,15 @@ def _range(source: FrameSource, start: int | None, stop: int | None) -> tuple[in
     return low, high
 
 
-def _check_prompts(prompts: Prompts, source: FrameSource) -> None:
-    if not len(prompts):
+def _check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> None:
+    if not prompts.by_object:
         raise PromptError("nothing to track: there is no prompt")
+    largest = max(prompts.by_object)
+    if "masks" in wanted and largest > 65535:
+        raise PromptError(
+            f"object {largest} does not fit the 16 bits of the mask pictures; "
+            f"take ids up to 65535, or write without masks"
+        )
     for object_id, frame, prompt in prompts:
         if frame >= len(source):
             raise PromptError(
@@ -274,14 +308,45 @@ def _check_prompts(prompts: Prompts, source: FrameSource) -> None:
             )
 
 
-def _project(
-    folder: Path, source: FrameSource, model: Model, prompts: Prompts | None, resume: bool
-) -> Project:
-    path = folder / "project.s2t"
-    if resume:
-        return _resumed(path, source, model, prompts)
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other jobs out of a folder while this one writes."""
+    path = folder / "project.s2t.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        portalocker.lock(handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
+    except portalocker.LockException as error:
+        handle.close()
+        raise ProjectError(
+            f"{folder} is in use by another job; wait for it or give another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        # Removed while it is still held, so that nobody locks a file that is gone.
+        path.unlink(missing_ok=True)
+        handle.close()
+
+
+def _project(
+    folder: Path,
+    source: FrameSource,
+    model: Model,
+    prompts: Prompts | None,
+    resume: bool,
+    overwrite: bool,
+) -> Project:
+    path = folder / "project.s2t"
+    # Asked again: another job may have made one while the model was loaded.
+    if _exists(folder, overwrite) and not overwrite:
+        if resume:
+            return _resumed(path, source, model, prompts)
+        raise ProjectExistsError(f"{folder} holds a project that another job made just now")
+    try:
         _remove_outputs(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
@@ -324,6 +389,11 @@ def _resumed(path: Path, source: FrameSource, model: Model, prompts: Prompts | N
                     f"leave the prompts out to go on with the stored ones"
                 )
         for key, value in _meta(source, model).items():
+            if key == "fingerprint" and project.meta.get(key) != value:
+                raise ProjectError(
+                    f"{path} was made from other pictures than {source.name} holds now; "
+                    f"give what it was made from, or another output folder"
+                )
             if key not in ("source", "device") and project.meta.get(key) != value:
                 raise ProjectError(
                     f"{path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
@@ -336,11 +406,14 @@ def _resumed(path: Path, source: FrameSource, model: Model, prompts: Prompts | N
 
 def _remove_outputs(folder: Path) -> None:
     """Remove what an earlier job wrote, and nothing else."""
+    if not (folder / "project.s2t").exists():
+        return
     for name in ("project.s2t", "project.s2t-wal", "project.s2t-shm", *OUTPUTS.values()):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             for picture in path.glob("[0-9]*.png"):
-                picture.unlink()
+                if picture.stem.isdecimal() and len(picture.stem) >= 5:
+                    picture.unlink()
             if not any(path.iterdir()):
                 shutil.rmtree(path)
         else:
@@ -355,6 +428,7 @@ class _Job:
     progress: Callable[[Progress], None] | None
     began: float
     computed: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     def run(
         self, low: int, high: int, direction: Direction, folder: Path, wanted: list[str]
@@ -367,6 +441,7 @@ class _Job:
             if stored is not None:
                 tracker.restore(stored)
             self._track(tracker, low, high, direction)
+            self._warn_of_idle(low, high, direction)
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
             outputs = {"project": str(folder / "project.s2t")}
             self._write(low, high, folder, wanted)
@@ -383,7 +458,7 @@ class _Job:
         )
         standing: State | None = None
         backward = direction == "backward"
-        began = time.monotonic()
+        began = saved = time.monotonic()
         try:
             results = tracker.propagate(low, high, direction, unfinished=True)
             for done, result in enumerate(results, start=1):
@@ -391,14 +466,25 @@ class _Job:
                 backward = backward or "backward" in result.sources
                 standing = _standing(tracker, backward=backward)
                 self.computed = done
-                if done % _STATE_EVERY == 0:
+                if done % _STATE_EVERY == 0 or time.monotonic() - saved > _STATE_SECONDS:
                     self.project.save_state(standing)
+                    saved = time.monotonic()
                 self._report("tracking", done, max(total, done), began)
         finally:
             # Also at an interruption, and before an error goes on its way. These come in the
             # middle of a frame: what is kept is how things stood after the last whole one.
             if standing is not None:
                 self.project.save_state(standing)
+
+    def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
+        """Say which objects have no result in the range, and why that may be."""
+        for row in self.project.summary():
+            first, last = row["first"], row["last"]
+            if first is None or last < low or first >= high:
+                self.warnings.append(
+                    f"object {row['id']} has no frame in [{low}, {high}) going {direction}; "
+                    f"prompt it there or take another direction"
+                )
 
     def _write(self, low: int, high: int, folder: Path, wanted: list[str]) -> None:
         project, source = self.project, self.source
@@ -455,7 +541,7 @@ class _Job:
             seconds=round(time.monotonic() - self.began, 3),
             objects=self.project.summary(),
             outputs=outputs,
-            warnings=list(self.source.warnings),
+            warnings=[*self.source.warnings, *self.warnings],
         )
 
 
@@ -491,6 +577,8 @@ def read_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
     pixels = _pixels(path)
     if pixels.ndim != 2:
         raise PromptError(f"{path} is a colour picture; give a palette or grey image of labels")
+    if pixels.dtype.kind == "f":
+        raise PromptError(f"{path} holds fractions; give a picture of whole numbers")
     return pixels.astype(np.int64)
 
 

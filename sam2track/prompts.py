@@ -260,6 +260,8 @@ def _numbers(value: str, text: str, count: int, shape: str) -> list[float]:
     if len(parts) != count:
         raise PromptError(f"{text!r} has {len(parts)} numbers; expected {shape}")
     try:
+        if "_" in value:  # which Python reads as part of a number
+            raise ValueError
         return [float(part) for part in parts]
     except ValueError:
         raise PromptError(f"{text!r} is not in numbers; expected {shape}") from None

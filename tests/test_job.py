@@ -424,7 +424,7 @@ def test_resumed_between_frames(
     assert (again.status, again.frames_computed) == ("done", left)
 
 
-@pytest.mark.parametrize("frame", [2, 8, 11])
+@pytest.mark.parametrize("frame", [2, 5, 8])
 @pytest.mark.parametrize("place", ["encode", "put"])
 def test_resumed_within_a_frame(
     tmp_path: Path,
@@ -562,7 +562,7 @@ def test_other_sources_and_models_are_refused(
     tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
 ) -> None:
     shutil.copytree(unbroken[0], tmp_path / "o")
-    with pytest.raises(ProjectError, match="fingerprint"):
+    with pytest.raises(ProjectError, match="made from other pictures"):
         run(clip[::-1], None, output=tmp_path / "o", model=module, resume=True)
     with pytest.raises(ProjectError, match="precision 'fp32', now it is 'bf16'"):
         run(clip, None, output=tmp_path / "o", model=module, precision="bf16", resume=True)
@@ -676,3 +676,54 @@ def test_mask_files_that_cannot_be_read(tmp_path: Path) -> None:
         for read in (job.read_mask, job.read_labels):
             with pytest.raises(PromptError, match="cannot be read"):
                 read(tmp_path / name)
+
+
+def test_a_second_job_in_the_same_folder_is_refused(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    met: list[BaseException] = []
+
+    def intrude(_: Progress) -> None:
+        if not met:
+            for options in ({"overwrite": True}, {"resume": True}):
+                try:
+                    run(clip, TWO, output=tmp_path, model=module, write=[], **options)
+                except ProjectError as error:
+                    met.append(error)
+
+    run(clip, TWO, output=tmp_path, model=module, write=[], progress=intrude)
+    assert len(met) == 2
+    assert all("in use by another job" in str(error) for error in met)
+    assert not (tmp_path / "project.s2t.lock").exists()
+
+
+def test_overwrite_leaves_what_is_not_a_jobs(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "0mine.png").write_bytes(b"mine")
+    run(clip, TWO, output=tmp_path, model=module, write=["masks"], overwrite=True)
+    run(clip, TWO, output=tmp_path, model=module, write=["table"], overwrite=True)
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["0mine.png"]
+
+
+def test_ids_that_fit_no_picture_are_refused_before_the_work(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    large = {
+        "version": 1,
+        "objects": [{"id": 70000, "prompts": [{"frame": 0, "points": [[20, 20]]}]}],
+    }
+    with pytest.raises(PromptError, match="70000 does not fit"):
+        run(clip, large, output=tmp_path / "o", model=module)
+    assert not (tmp_path / "o").exists()
+    assert run(clip, large, output=tmp_path / "o", model=module, write=["table"]).status == "done"
+
+
+def test_an_object_without_any_frame_is_warned_of(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    late = {
+        "version": 1,
+        "objects": [{"id": 1, "prompts": [{"frame": 7, "points": [[20, 20]]}]}],
+    }
+    outcome = run(clip, late, output=tmp_path, model=module, stop=3, direction="forward")
+    assert "object 1 has no frame in [0, 3)" in outcome.warnings[0]

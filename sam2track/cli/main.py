@@ -52,6 +52,11 @@ class _Lazy(click.Group):
             # Who read our output is gone; nothing more is to be said on it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            click.echo(f"sam2track: {' '.join(str(error).split())}", err=True)
+            ctx.exit(1)
         except MemoryError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -87,6 +88,9 @@ def command(
     whole number that you choose. The folder will hold the project, label maps, a mask video,
     an overlay video and a table.
     """
+    if not source or not str(output).strip("."):
+        raise UsageError("SOURCE or the output folder is empty; name both")
+    signal.signal(signal.SIGTERM, _interrupt)
     if not 0 < fps <= 1000:
         raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")
     prompts = _Collected(start or 0)
@@ -147,6 +151,11 @@ def command(
     finally:
         bar.close()
     _print(outcome, as_json)
+
+
+def _interrupt(*_: object) -> None:
+    """Let a request to end be what Ctrl-C is: what was done is kept."""
+    raise KeyboardInterrupt
 
 
 def _print(outcome: Outcome, as_json: bool) -> None:
@@ -237,7 +246,7 @@ class _Bar:
             self.first = None
         now = time.monotonic()
         last = progress.done == progress.total
-        if not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
+        if sys.stderr is None or not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
             return
         self.shown, self.open = now, True
         part = progress.done / progress.total
