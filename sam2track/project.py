@@ -289,7 +289,14 @@ class Project:
         return found
 
     def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
-        """Masks on a frame by object, (H, W) bool; they may overlap."""
+        """Masks on a frame by object, (H, W) bool; they may overlap.
+
+        Raises
+        ------
+        ProjectError
+            Where the source has no such frame.
+        """
+        self.time(frame)
         with self._errors():
             rows = self._db.execute(
                 "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
@@ -302,6 +309,7 @@ class Project:
         Where masks overlap the highest logit wins, as far as eight bits tell; ties go to the
         lower id.
         """
+        self.time(frame)  # which knows whether there is such a frame
         with self._errors():
             rows = self._db.execute(
                 "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",

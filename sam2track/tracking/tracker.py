@@ -474,6 +474,8 @@ class Tracker:
     def _check_frame(self, frame: int) -> int:
         if isinstance(frame, (bool, np.bool_)) or not isinstance(frame, (int, np.integer)):
             raise PromptError(f"frame {frame!r}; frames are whole numbers from 0")
+        if not len(self.source):
+            raise PromptError(f"frame {frame} does not exist; the stream has no frame yet")
         if not 0 <= frame < len(self.source):
             raise PromptError(
                 f"frame {frame} does not exist; the source has frames 0 to {len(self.source) - 1}"

@@ -456,7 +456,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
 
 
-def test_ctrl_c(things: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c(things: Path, tmp_path: Path, request_to_end: signal.Signals) -> None:
     """The real thing: a signal to a process at work, and another one that goes on."""
     model = ["--model", str(things / "tiny.safetensors"), "--image-size", "64"]
     command = ["track", str(things / "clip.mp4"), *model, "-o", str(tmp_path / "out")]
@@ -473,7 +474,7 @@ def test_ctrl_c(things: Path, tmp_path: Path) -> None:
             if line.strip() == "3":
                 break
         time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(request_to_end)
         printed, said = running.communicate(timeout=60)
     finally:
         running.kill()
