@@ -22,7 +22,7 @@ def main() -> None:
     from sam2track.samples import sample_names
 
     parser = argparse.ArgumentParser(description="Track the objects of a sample clip.")
-    parser.add_argument("sample", nargs="?", default="shapes", choices=sample_names())
+    parser.add_argument("sample", nargs="?", default="nuclei", choices=sample_names())
     try:
         demonstrate(parser.parse_args().sample)
     except Sam2TrackError as error:
