@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 from collections import OrderedDict
 from pathlib import Path
+
+import torch
 
 from sam2track.tracking.encoder import Features
 
@@ -64,11 +67,34 @@ class FeatureStore:
         """Hold a frame's features."""
         if frame in self._kept:
             self.held -= _bytes(self._kept.pop(frame))
+        fine, middle, top = features
+        features = Features(
+            None if fine is None else _apart(fine),
+            None if middle is None else _apart(middle),
+            _apart(top),
+        )
         self._kept[frame] = features
         self.held += _bytes(features)
         while self.held > self.budget and len(self._kept) > 1:
             _, old = self._kept.popitem(last=False)
             self.held -= _bytes(old)
+
+
+def _apart(part: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor on the CPU, strides and all, into pages of its own.
+
+    What is dropped then goes back to the system. From malloc's heap, where short-lived tensors
+    lie between those that are held, it would not, and the process would grow for thousands of
+    frames.
+    """
+    if part.device.type != "cpu" or not part.numel():
+        return part
+    pages = mmap.mmap(-1, part.numel() * part.element_size())
+    flat = torch.frombuffer(pages, dtype=part.dtype)
+    dense = sum((n - 1) * s for n, s in zip(part.shape, part.stride(), strict=True)) + 1
+    strided = dense == part.numel()
+    copy = flat.as_strided(part.shape, part.stride()) if strided else flat.view(part.shape)
+    return copy.copy_(part)
 
 
 def _bytes(features: Features) -> int:
