@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from sam2track.training.scenes import TRAINING, draw_clip
+from sam2track.training.scenes import TRAINING, Clip, draw_clip
 from sam2track.training.textures import Rng, TexturePool
 
-__all__ = ["Batch", "draw_batch"]
+if TYPE_CHECKING:
+    from sam2track.training.unroll import Carried
+
+__all__ = ["Batch", "Stream", "draw_batch"]
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 _STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
@@ -69,26 +73,89 @@ def draw_batch(
         times[1:] += step * rng.uniform(0, 6)
         jump = int(rng.integers(1, 60))
         numbers = [0] + [n + jump for n in numbers[1:]]
+    drawn = _draw_clips(rng, pool, clips=clips, objects=objects, size=size, times=times)
+    return _as_batch(drawn, list(range(frames)), numbers)
+
+
+_Drawn = list[tuple[Clip, list[int]]]  # clips, each with the things to follow in it
+
+
+def _draw_clips(
+    rng: Rng,
+    pool: TexturePool,
+    *,
+    clips: int,
+    objects: int,
+    size: int,
+    times: npt.NDArray[np.float64],
+) -> _Drawn:
     names = list(TRAINING)
-    images: list[npt.NDArray[np.float32]] = []
-    labels: list[npt.NDArray[np.uint8]] = []
-    masks: list[npt.NDArray[np.bool_]] = []
-    owner: list[int] = []
-    while len(images) < clips:
+    drawn: _Drawn = []
+    while len(drawn) < clips:
         family = TRAINING[str(rng.choice(names))]
         clip = draw_clip(family, rng, size=size, times=times, pool=pool)
         chosen = _choose(rng, clip.labels, objects)
-        if not chosen:
-            continue
-        masks += [clip.labels == number for number in chosen]
-        owner += [len(images)] * objects
-        pixels = (clip.frames.astype(np.float32) - _MEAN) / _STD
-        images.append(pixels.transpose(0, 3, 1, 2))
-        labels.append(clip.labels)
+        if chosen:
+            drawn.append((clip, chosen))
+    return drawn
+
+
+def _as_batch(drawn: _Drawn, frames: list[int], numbers: list[int]) -> Batch:
+    images = [
+        ((clip.frames[frames].astype(np.float32) - _MEAN) / _STD).transpose(0, 3, 1, 2)
+        for clip, _ in drawn
+    ]
+    masks = [clip.labels[frames] == number for clip, chosen in drawn for number in chosen]
+    owner = [index for index, (_, chosen) in enumerate(drawn) for _ in chosen]
     return Batch(
         images=torch.from_numpy(np.stack(images)),
-        labels=torch.from_numpy(np.stack(labels)),
+        labels=torch.from_numpy(np.stack([clip.labels[frames] for clip, _ in drawn])),
         masks=torch.from_numpy(np.stack(masks)),
         clip=torch.tensor(owner),
         frame_numbers=numbers,
     )
+
+
+class Stream:
+    """Long clips that are gone through in short stretches, each with the first frame before it.
+
+    What the model did on one stretch is carried to the next, without gradient, so it learns to
+    go on from its own mistakes as far from the prompt as it will be used.
+
+    Parameters
+    ----------
+    length : int
+        Frames of each clip.
+    stretch : int
+        Frames of each stretch, the first frame not counted.
+    """
+
+    def __init__(
+        self,
+        rng: Rng,
+        pool: TexturePool,
+        *,
+        clips: int,
+        objects: int,
+        size: int,
+        length: int,
+        stretch: int,
+    ) -> None:
+        times = np.arange(length) * float(rng.choice([0.5, 1.0, 1.0, 1.0, 2.0]))
+        self._drawn = _draw_clips(rng, pool, clips=clips, objects=objects, size=size, times=times)
+        self._at = 1
+        self._length, self._stretch = length, stretch
+        self.clicks = float(rng.choice([0.0, 0.0, 0.2]))
+        self.carried: Carried | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the clips have been gone through."""
+        return self._at >= self._length
+
+    def next(self) -> Batch:
+        """Return the next stretch."""
+        stop = min(self._at + self._stretch, self._length)
+        numbers = [0, *range(self._at, stop)]
+        self._at = stop
+        return _as_batch(self._drawn, numbers, numbers)

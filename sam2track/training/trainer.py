@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam2track.models.architecture import ARCHITECTURES, build, set_image_size
-from sam2track.training.batches import draw_batch
+from sam2track.training.batches import Stream, draw_batch
 from sam2track.training.export import export
 from sam2track.training.textures import TexturePool
-from sam2track.training.unroll import unroll
+from sam2track.training.unroll import Losses, unroll
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -42,14 +42,16 @@ class Stage:
     frames: int
     objects: int
     size: int
+    streams: float = 0.0  # how many of the steps go on with long clips
 
 
 STAGES = (
-    Stage(share=0.22, clips=8, frames=1, objects=3, size=128),
-    Stage(share=0.24, clips=4, frames=4, objects=3, size=128),
-    Stage(share=0.34, clips=2, frames=5, objects=3, size=256),
-    Stage(share=0.20, clips=1, frames=8, objects=3, size=256),
+    Stage(share=0.20, clips=8, frames=1, objects=3, size=128),
+    Stage(share=0.20, clips=4, frames=4, objects=3, size=128),
+    Stage(share=0.15, clips=2, frames=5, objects=3, size=256),
+    Stage(share=0.45, clips=2, frames=5, objects=3, size=256, streams=0.7),
 )
+_STREAMS = 6  # at a time: steps that follow one another should not be of one clip
 
 
 def prepare(module: SAM2Base) -> None:
@@ -98,7 +100,7 @@ class Trainer:
         Weight of the contrastive loss.
     init : Path, optional
         Weights (safetensors) to start from where there is no checkpoint; their training went
-        through the early stages, so all the time goes to the last two.
+        through the early stages, so all the time goes to the last.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class Trainer:
             self.module.load_state_dict(
                 {key: value.float() for key, value in load_file(init).items()}
             )
-            self.stages = STAGES[2:]
+            self.stages = STAGES[-1:]
         self.module.to(self.device).train()
         self.optimizers = self._optimizers(optimizer)
         self.step = 0
@@ -139,6 +141,7 @@ class Trainer:
         self._load()
         self.rng = np.random.default_rng([seed, self.rank, self.step])
         self.pool = TexturePool(288, depth=24)
+        self.streams: list[Stream] = []
 
     def _optimizers(self, kind: str) -> list[torch.optim.Optimizer]:
         matrices: list[torch.nn.Parameter] = []
@@ -193,11 +196,33 @@ class Trainer:
                 return stage
         return self.stages[-1]
 
-    def _attention(self) -> AbstractContextManager[object]:
-        """On a CPU the fused attention is slow at its backward pass."""
-        if self.device.type == "cpu":
-            return sdpa_kernel(SDPBackend.MATH)
-        return contextlib.nullcontext()
+    def _probe(self) -> tuple[bool, SDPBackend]:
+        """Whether to use bfloat16, and which attention: on CPUs it differs what is fastest."""
+        if self.device.type != "cpu":
+            return True, SDPBackend.FLASH_ATTENTION
+        stage = self.stages[-1]
+        rng = np.random.default_rng(0)
+        set_image_size(self.module, stage.size)
+        batch = draw_batch(rng, self.pool, clips=1, frames=3, objects=2, size=stage.size)
+        times: dict[tuple[bool, SDPBackend], float] = {}
+        for half in (False, True):
+            for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):
+                for _ in range(3):  # the first one also sets up kernels
+                    began = time.perf_counter()
+                    with self._kernels(half, backend):
+                        losses = unroll(self.module, batch, np.random.default_rng(0))
+                    losses.total.backward()
+                    times[half, backend] = time.perf_counter() - began
+        self.module.zero_grad(set_to_none=True)
+        return min(times, key=lambda kind: times[kind])
+
+    @contextlib.contextmanager
+    def _kernels(self, half: bool, backend: SDPBackend) -> Iterator[None]:
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
+            sdpa_kernel([backend, SDPBackend.MATH], set_priority=True),
+        ):
+            yield
 
     def _average_gradients(self) -> None:
         if self.world == 1:
@@ -217,9 +242,59 @@ class Trainer:
             parameter.grad = flat[at : at + count].view_as(parameter)
             at += count
 
+    def _stream(self, stage: Stage) -> Stream:
+        self.streams = [stream for stream in self.streams if not stream.ended]
+        at = int(self.rng.integers(_STREAMS))
+        if at < len(self.streams):
+            return self.streams[at]
+        stream = Stream(
+            self.rng,
+            self.pool,
+            clips=stage.clips * self.scale,
+            objects=stage.objects,
+            size=stage.size,
+            length=int(self.rng.integers(12, 61)),
+            stretch=stage.frames - 1,
+        )
+        self.streams.append(stream)
+        return stream
+
+    def _losses(self, stage: Stage, kernels: tuple[bool, SDPBackend]) -> Losses:
+        """Draw what to learn from and leave gradients."""
+        stream = self._stream(stage) if self.rng.random() < stage.streams else None
+        batch = (
+            stream.next()
+            if stream is not None
+            else draw_batch(
+                self.rng,
+                self.pool,
+                clips=stage.clips * self.scale,
+                frames=stage.frames,
+                objects=stage.objects,
+                size=stage.size,
+            )
+        )
+        for key in ("images", "labels", "masks", "clip"):
+            setattr(batch, key, getattr(batch, key).to(self.device))
+        with self._kernels(*kernels):
+            losses = unroll(
+                self.module,
+                batch,
+                self.rng,
+                contrast=self.contrast,
+                carried=stream.carried if stream is not None else None,
+                clicks=stream.clicks if stream is not None else 0.2,
+            )
+        losses.total.backward()
+        if stream is not None:
+            stream.carried = losses.carried
+        return losses
+
     def run(self) -> None:
         """Train until the time is spent; a checkpoint every five minutes."""
         cv2.setNumThreads(1)
+        kernels = self._probe()
+        _log.info("bfloat16 %s, attention %s", *kernels)
         began, saved = time.monotonic() - self.spent, time.monotonic()
         first: list[float] = []
         last: list[float] = []
@@ -232,20 +307,7 @@ class Trainer:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             set_image_size(self.module, stage.size)
-            batch = draw_batch(
-                self.rng,
-                self.pool,
-                clips=stage.clips * self.scale,
-                frames=stage.frames,
-                objects=stage.objects,
-                size=stage.size,
-            )
-            for key in ("images", "labels", "masks", "clip"):
-                setattr(batch, key, getattr(batch, key).to(self.device))
-            with self._attention():
-                with torch.autocast(self.device.type, torch.bfloat16):
-                    losses = unroll(self.module, batch, self.rng, contrast=self.contrast)
-                losses.total.backward()
+            losses = self._losses(stage, kernels)
             self._average_gradients()
             torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
             for optimizer in self.optimizers:

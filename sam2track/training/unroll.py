@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2track.training.batches import Batch
+from sam2track.training.clicks import correction, point_inside, shaken_boxes
 from sam2track.training.textures import Rng
 
 if TYPE_CHECKING:
@@ -24,6 +25,25 @@ if TYPE_CHECKING:
 __all__ = ["Losses", "unroll"]
 
 _ABSENT = -1024.0
+_POINTERS = 15  # that a frame looks back at
+
+Memories = dict[str, dict[int, dict[str, Any]]]
+
+
+@dataclass
+class Carried:
+    """What goes from one stretch of a clip to the next; nothing in it has a gradient.
+
+    Attributes
+    ----------
+    prompted : _Decoded
+        What came of the prompt on the clip's first frame.
+    memories : dict
+        As ``SAM2Base`` keeps them: by kind, then by frame number; without the first frame's.
+    """
+
+    prompted: _Decoded
+    memories: Memories
 
 
 @dataclass
@@ -32,6 +52,7 @@ class Losses:
 
     total: torch.Tensor
     ious: list[float]
+    carried: Carried
 
 
 @dataclass
@@ -43,58 +64,12 @@ class _Decoded:
     pointer: torch.Tensor  # (B, C)
 
 
-def _points(
-    rng: Rng, masks: torch.Tensor, labels: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One point inside each mask, (B, 1, 2) and (B, 1); away from the edge where possible."""
-    noise = torch.from_numpy(rng.random(masks.shape, np.float32)).to(masks.device)
-    inner = -F.max_pool2d(-masks[:, None].float(), 5, 1, 2)[:, 0]
-    at = (noise * masks + 2 * noise * inner).flatten(1).argmax(dim=1)
-    width = masks.shape[-1]
-    points = torch.stack([at % width, at // width], dim=1)[:, None].float()
-    if labels is None:
-        labels = torch.ones(len(masks), 1, dtype=torch.int32, device=masks.device)
-    return points, labels
-
-
-def _boxes(rng: Rng, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes around the masks, shaken a little, as two labelled corners."""
-    size = masks.shape[-1]
-    columns, rows = masks.any(dim=1), masks.any(dim=2)
-    steps = torch.arange(size, device=masks.device)
-    x0 = torch.where(columns, steps, size).amin(dim=1)
-    y0 = torch.where(rows, steps, size).amin(dim=1)
-    x1 = torch.where(columns, steps, -1).amax(dim=1) + 1
-    y1 = torch.where(rows, steps, -1).amax(dim=1) + 1
-    corners = torch.stack([x0, y0, x1, y1], dim=1).float()
-    extent = (corners[:, 2:] - corners[:, :2]).repeat(1, 2)
-    shake = torch.from_numpy(rng.normal(0, 0.04, corners.shape).astype(np.float32))
-    corners = (corners + shake.to(corners) * extent).clamp(0, size)
-    labels = torch.tensor([[2, 3]], dtype=torch.int32, device=masks.device)
-    return corners.view(-1, 2, 2), labels.expand(len(masks), -1)
-
-
-def _correction(
-    rng: Rng, truth: torch.Tensor, logits: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A click where the mask is wrong: on what was missed, or on what is too much."""
-    guess = F.interpolate(logits, truth.shape[-2:], mode="bilinear")[:, 0] > 0
-    missed, extra = truth & ~guess, guess & ~truth
-    add = missed.flatten(1).sum(1) >= extra.flatten(1).sum(1)
-    where = torch.where(add[:, None, None], missed, extra)
-    # Where nothing is wrong, a click on the object itself (or on the ground) says so.
-    right = ~where.flatten(1).any(1)
-    where = torch.where(right[:, None, None], truth, where)
-    gone = ~where.flatten(1).any(1)
-    where = torch.where(gone[:, None, None], ~truth, where)
-    labels = ((add | right) & ~gone).int()[:, None]
-    return _points(rng, where, labels)
-
-
 class _Pass:
     """The unrolling of one batch."""
 
-    def __init__(self, module: SAM2Base, batch: Batch, rng: Rng) -> None:
+    def __init__(
+        self, module: SAM2Base, batch: Batch, rng: Rng, carried: Carried | None = None
+    ) -> None:
         self.module = module
         self.batch = batch
         self.rng = rng
@@ -104,10 +79,7 @@ class _Pass:
         self.maps = [level.unflatten(0, (clips, frames)) for level in out["backbone_fpn"][-levels:]]
         position = out["vision_pos_enc"][-1][:1]
         self.position = position.flatten(2).permute(2, 0, 1).expand(-1, len(batch.clip), -1)
-        self.memories: dict[str, dict[int, dict[str, Any]]] = {
-            "cond_frame_outputs": {},
-            "non_cond_frame_outputs": {},
-        }
+        self.memories: Memories = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
         small = self.maps[0].shape[-1]
         soft = batch.masks.float().flatten(0, 1)[:, None]
         self.soft = F.interpolate(soft, (small, small), mode="area").view(
@@ -115,6 +87,11 @@ class _Pass:
         )
         self.loss = torch.zeros((), device=batch.images.device)
         self.ious: list[float] = []
+        if carried is not None:
+            # The first frame's memory is made again, so that its encoder learns what lasts.
+            self.remember(0, self.features(0), carried.prompted, "cond_frame_outputs")
+            for kind, kept in carried.memories.items():
+                self.memories[kind].update(kept)
 
     def features(self, frame: int) -> list[torch.Tensor]:
         return [level[:, frame][self.batch.clip] for level in self.maps]
@@ -177,8 +154,9 @@ class _Pass:
         number = present.sum().clamp(min=1)
         iou_loss = (decoded.ious - iou).abs().mean(dim=1)
         self.loss = self.loss + weight * ((mask_loss + iou_loss) * present).sum() / number
+        # Things are absent far less often than present.
         score_loss = F.binary_cross_entropy_with_logits(
-            decoded.score[:, 0], present.float(), reduction="mean"
+            decoded.score[:, 0], present.float(), weight=torch.where(present, 1.0, 4.0)
         )
         self.loss = self.loss + weight * 0.5 * score_loss
         shown = (decoded.chosen[:, 0] > 0) & present[:, None, None]
@@ -200,11 +178,39 @@ class _Pass:
             object_score_logits=decoded.score,
             is_mask_from_pts=key == "cond_frame_outputs",
         )
+        if frame == 0:
+            self.prompted = decoded
         self.memories[key][self.batch.frame_numbers[frame]] = {
             "maskmem_features": memory,
             "maskmem_pos_enc": position,
             "obj_ptr": decoded.pointer,
         }
+
+    def carry(self) -> Carried:
+        """Return what the next stretch of the clip needs."""
+        first, *_, last = self.batch.frame_numbers
+        memories: Memories = {}
+        for kind, kept in self.memories.items():
+            memories[kind] = {
+                number: {
+                    "maskmem_features": memory["maskmem_features"].detach(),
+                    "maskmem_pos_enc": [code.detach() for code in memory["maskmem_pos_enc"]],
+                    "obj_ptr": memory["obj_ptr"].detach(),
+                }
+                for number, memory in kept.items()
+                if number != first and (kind == "cond_frame_outputs" or number > last - _POINTERS)
+            }
+        found = self.prompted
+        return Carried(
+            _Decoded(
+                found.masks.detach(),
+                found.ious.detach(),
+                found.score.detach(),
+                found.chosen.detach(),
+                found.pointer.detach(),
+            ),
+            memories,
+        )
 
     def condition(self, frame: int, features: list[torch.Tensor]) -> torch.Tensor:
         """The frame's features with what is remembered, (B, C, h, w)."""
@@ -223,7 +229,7 @@ class _Pass:
         )
         return fused
 
-    def prompted(self, frame: int, kind: str, corrections: int) -> None:
+    def prompt(self, frame: int, kind: str, corrections: int) -> None:
         """A frame with a prompt, and clicks that mend what came of it."""
         module, rng = self.module, self.rng
         features = self.features(frame)
@@ -243,18 +249,18 @@ class _Pass:
             decoded.score = torch.full_like(decoded.score, 10.0)
             self.remember(frame, features, decoded, "cond_frame_outputs")
             return
-        points = _boxes(rng, truth) if kind == "box" else _points(rng, truth)
+        points = shaken_boxes(rng, truth) if kind == "box" else point_inside(rng, truth)
         decoded = self.decode(features, conditioned, points, None, candidates=kind == "point")
         self.judge(frame, decoded)
         for _ in range(corrections):
-            more = _correction(rng, truth, decoded.chosen.detach())
+            more = correction(rng, truth, decoded.chosen.detach())
             points = (torch.cat([points[0], more[0]], 1), torch.cat([points[1], more[1]], 1))
             before = decoded.chosen.detach().clamp(-32, 32)
             decoded = self.decode(features, conditioned, points, before, candidates=False)
             self.judge(frame, decoded)
         self.remember(frame, features, decoded, "cond_frame_outputs")
 
-    def tracked(self, frame: int, *, correct: bool) -> None:
+    def track(self, frame: int, *, correct: bool) -> None:
         """A frame that memory alone finds, and perhaps a click that mends it."""
         features = self.features(frame)
         conditioned = self.condition(frame, features)
@@ -269,7 +275,7 @@ class _Pass:
         if not correct:
             self.remember(frame, features, decoded, "non_cond_frame_outputs")
             return
-        points = _correction(self.rng, self.batch.masks[:, frame], decoded.chosen.detach())
+        points = correction(self.rng, self.batch.masks[:, frame], decoded.chosen.detach())
         before = decoded.chosen.detach().clamp(-32, 32)
         decoded = self.decode(features, conditioned, points, before, candidates=True)
         self.judge(frame, decoded)
@@ -302,7 +308,15 @@ class _Pass:
         return loss / max(used, 1)
 
 
-def unroll(module: SAM2Base, batch: Batch, rng: Rng, *, contrast: float = 0.2) -> Losses:
+def unroll(
+    module: SAM2Base,
+    batch: Batch,
+    rng: Rng,
+    *,
+    contrast: float = 0.2,
+    carried: Carried | None = None,
+    clicks: float = 0.2,
+) -> Losses:
     """Run prompts and tracking over a batch and return its losses.
 
     Parameters
@@ -315,19 +329,24 @@ def unroll(module: SAM2Base, batch: Batch, rng: Rng, *, contrast: float = 0.2) -
         Chooses prompts and clicks.
     contrast : float
         Weight of the contrastive loss.
+    carried : Carried, optional
+        What an earlier stretch of the same clips left: the first frame is not prompted again, the
+        others follow that stretch.
+    clicks : float
+        Probability that one of the tracked frames is mended by a click.
     """
-    run = _Pass(module, batch, rng)
+    run = _Pass(module, batch, rng, carried)
     frames = batch.images.shape[1]
-    if frames == 1:
+    if carried is None and frames == 1:
         kind = str(rng.choice(["box", "point"]))
-        run.prompted(0, kind, corrections=int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2])))
-    else:
+        run.prompt(0, kind, corrections=int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2])))
+    elif carried is None:
         kind = str(rng.choice(["mask", "box", "point"], p=[0.45, 0.35, 0.2]))
-        run.prompted(0, kind, corrections=int(rng.random() < 0.15))
-        clicked = int(rng.integers(1, frames)) if rng.random() < 0.2 else -1
-        for frame in range(1, frames):
-            run.tracked(frame, correct=frame == clicked)
+        run.prompt(0, kind, corrections=int(rng.random() < 0.15))
+    clicked = int(rng.integers(1, frames)) if frames > 1 and rng.random() < clicks else -1
+    for frame in range(1, frames):
+        run.track(frame, correct=frame == clicked)
     total = run.loss / max(len(run.ious), 1)
     if contrast:
         total = total + contrast * run.contrast()
-    return Losses(total, run.ious)
+    return Losses(total, run.ious, run.carry())
