@@ -6,15 +6,14 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import portalocker
 
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
 from sam2track.export.pngs import MaskSequence
@@ -22,11 +21,10 @@ from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
-from sam2track.project import Project
+from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts, load_prompts
 from sam2track.render import colour_map, overlay
 from sam2track.table import TableWriter
-from sam2track.tracking.state import State
 from sam2track.tracking.tracker import Direction, Tracker
 
 if TYPE_CHECKING:
@@ -52,8 +50,6 @@ OUTPUTS = {
     "overlay": "overlay.mp4",
     "table": "tracks.csv",
 }
-_STATE_EVERY = 64  # frames
-_STATE_SECONDS = 30.0  # or so much time, where frames are slow
 
 
 @dataclass(frozen=True)
@@ -221,8 +217,8 @@ def run(
             )
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
         with (
-            _locked(folder),
-            _project(folder, opened, loaded, said, resume, overwrite) as project,
+            WriterLock(folder / "project.s2t") as lock,
+            _project(folder, opened, loaded, said, resume, overwrite, lock) as project,
         ):
             job = _Job(opened, project, loaded, progress, began)
             return job.run(low, high, direction, folder, wanted)
@@ -308,30 +304,6 @@ def _check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> 
             )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other jobs out of a folder while this one writes."""
-    path = folder / "project.s2t.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        portalocker.lock(handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
-    except portalocker.LockException as error:
-        handle.close()
-        raise ProjectError(
-            f"{folder} is in use by another job; wait for it or give another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        # Removed while it is still held, so that nobody locks a file that is gone.
-        path.unlink(missing_ok=True)
-        handle.close()
-
-
 def _project(
     folder: Path,
     source: FrameSource,
@@ -339,22 +311,24 @@ def _project(
     prompts: Prompts | None,
     resume: bool,
     overwrite: bool,
+    lock: WriterLock,
 ) -> Project:
     path = folder / "project.s2t"
     # Asked again: another job may have made one while the model was loaded.
     if _exists(folder, overwrite) and not overwrite:
         if resume:
-            return _resumed(path, source, model, prompts)
+            return _resumed(path, source, model, prompts, lock)
         raise ProjectExistsError(f"{folder} holds a project that another job made just now")
     try:
         _remove_outputs(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    project = Project.create(path, meta=_meta(source, model), times=source.times)
+    project = Project.create(path, meta=_meta(source, model), times=source.times, lock=lock)
     try:
-        for object_id, frame, prompt in prompts or ():
-            name = prompts.names.get(object_id, "") if prompts else ""
-            project.add_prompt(object_id, frame, prompt, name=name)
+        with project.transaction():  # all of them or none
+            for object_id, frame, prompt in prompts or ():
+                name = prompts.names.get(object_id, "") if prompts else ""
+                project.add_prompt(object_id, frame, prompt, name=name)
     except BaseException:
         # Nothing is computed yet, and with some of the prompts it could not be gone on with.
         project.close()
@@ -378,8 +352,10 @@ def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
     }
 
 
-def _resumed(path: Path, source: FrameSource, model: Model, prompts: Prompts | None) -> Project:
-    project = Project.open(path, writable=True)
+def _resumed(
+    path: Path, source: FrameSource, model: Model, prompts: Prompts | None, lock: WriterLock
+) -> Project:
+    project = Project.open(path, writable=True, lock=lock)
     try:
         if prompts is not None:
             difference = project.prompts.difference(prompts)
@@ -433,13 +409,8 @@ class _Job:
     def run(
         self, low: int, high: int, direction: Direction, folder: Path, wanted: list[str]
     ) -> Outcome:
-        tracker = Tracker(self.model, self.source, history=self.project)
         try:
-            for object_id, frame, prompt in self.project.prompts:
-                tracker.add(object_id, frame, prompt)
-            stored = self.project.last_state()
-            if stored is not None:
-                tracker.restore(stored)
+            tracker = Tracker(self.model, self.source, history=self.project)
             self._track(tracker, low, high, direction)
             self._warn_of_idle(low, high, direction)
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
@@ -453,28 +424,12 @@ class _Job:
 
     def _track(self, tracker: Tracker, low: int, high: int, direction: Direction) -> None:
         total = _frames_to_run(tracker, low, high, direction)
-        self.project.note(
-            {"action": "propagate", "start": low, "stop": high, "direction": direction}
-        )
-        standing: State | None = None
-        backward = direction == "backward"
-        began = saved = time.monotonic()
-        try:
-            results = tracker.propagate(low, high, direction, unfinished=True)
-            for done, result in enumerate(results, start=1):
-                # On the frame that they are prompted on, objects do not tell the direction.
-                backward = backward or "backward" in result.sources
-                standing = _standing(tracker, backward=backward)
+        began = time.monotonic()
+        # Closed at once at an interruption, so that it is kept where tracking stands.
+        with closing(tracker.propagate(low, high, direction, unfinished=True)) as results:
+            for done, _ in enumerate(results, start=1):
                 self.computed = done
-                if done % _STATE_EVERY == 0 or time.monotonic() - saved > _STATE_SECONDS:
-                    self.project.save_state(standing)
-                    saved = time.monotonic()
                 self._report("tracking", done, max(total, done), began)
-        finally:
-            # Also at an interruption, and before an error goes on its way. These come in the
-            # middle of a frame: what is kept is how things stood after the last whole one.
-            if standing is not None:
-                self.project.save_state(standing)
 
     def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
         """Say which objects have no result in the range, and why that may be."""
@@ -543,13 +498,6 @@ class _Job:
             outputs=outputs,
             warnings=[*self.source.warnings, *self.warnings],
         )
-
-
-def _standing(tracker: Tracker, *, backward: bool) -> State:
-    """Where tracking stands, in memories that the next frame does not change."""
-    state = tracker.state(backward=backward)
-    recent = {i: {f: replace(m) for f, m in kept.items()} for i, kept in state.recent.items()}
-    return replace(state, recent=recent)
 
 
 def _frames_to_run(tracker: Tracker, low: int, high: int, direction: Direction) -> int:

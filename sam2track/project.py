@@ -9,53 +9,82 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+import portalocker
 
 from sam2track import masks as rle
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.prompts import Prompt, Prompts
 from sam2track.table import Source, TrackRow, row
-from sam2track.tracking.history import SOURCES, Record, dequantise, quantise
-from sam2track.tracking.result import FrameResult
-from sam2track.tracking.state import State
+from sam2track.tracking.actions import pack_prompt
+from sam2track.tracking.history import Life
+from sam2track.tracking.ledger import SCHEMA, Ledger, how
 
-__all__ = ["VERSION", "Project"]
+__all__ = ["VERSION", "Project", "WriterLock"]
 
-VERSION = 1
+VERSION = 2
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
-_MOST_CODES = 2**24  # decoders' grids are far smaller: a limit for damaged files
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE times (frame INTEGER PRIMARY KEY, seconds REAL NOT NULL);
-CREATE TABLE objects (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE prompts (
-    object INTEGER NOT NULL, frame INTEGER NOT NULL,
-    said TEXT NOT NULL, mask BLOB,
-    PRIMARY KEY (object, frame)
-) WITHOUT ROWID;
-CREATE TABLE results (
-    frame INTEGER NOT NULL, object INTEGER NOT NULL,
-    source INTEGER NOT NULL, score REAL NOT NULL, iou REAL NOT NULL,
-    mask BLOB NOT NULL, pointer BLOB NOT NULL, codes BLOB NOT NULL, side INTEGER NOT NULL,
-    PRIMARY KEY (frame, object)
-);
-CREATE INDEX results_by_object ON results (object, frame);
-CREATE TABLE states (
-    id INTEGER PRIMARY KEY, backward INTEGER NOT NULL, data BLOB NOT NULL
-);
-CREATE TABLE journal (step INTEGER PRIMARY KEY, action TEXT NOT NULL);
+{SCHEMA}
 """
 
 
-class Project:
+class WriterLock:
+    """Keeps other writers away from a project, and from what a job writes beside it.
+
+    Parameters
+    ----------
+    path : path
+        The project, which need not be there yet; a file of its name and ``.lock`` lies beside it
+        while the lock is held.
+
+    Raises
+    ------
+    ProjectError
+        Where another holds it.
+    OutputError
+        Where the folder cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        self._path = path.with_name(path.name + ".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = self._path.open("a")
+        except OSError as error:
+            raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
+        try:
+            portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
+        except portalocker.LockException as error:
+            self._handle.close()
+            raise ProjectError(
+                f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
+            ) from error
+
+    def release(self) -> None:
+        """Let others write."""
+        # Removed while it is still held, so that nobody locks a file that is gone.
+        self._path.unlink(missing_ok=True)
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Project(Ledger):
     """A project file; also a History for a tracker.
 
     Use ``Project.create`` for a new one and ``Project.open`` for one that is there.
@@ -68,10 +97,18 @@ class Project:
         Source, its size and fingerprint, model and settings.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, writable: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        writable: bool,
+        lock: WriterLock | None = None,
+    ) -> None:
+        super().__init__(connection, name=str(path), masks=True)
         self.path = path
-        self._db = connection
         self._writable = writable
+        self._lock = lock
         with self._errors():
             rows = self._db.execute("SELECT key, value FROM meta")
             self.meta: dict[str, Any] = {key: json.loads(value) for key, value in rows}
@@ -88,6 +125,7 @@ class Project:
         *,
         meta: dict[str, Any],
         times: npt.NDArray[np.float64],
+        lock: WriterLock | None = None,
     ) -> Self:
         """Make a new project.
 
@@ -99,6 +137,8 @@ class Project:
             JSON values; ``height``, ``width`` and ``frames`` of the source are needed.
         times : (T,) float64 array
             Seconds of each frame of the source.
+        lock : WriterLock, optional
+            One that is held already; otherwise the project holds its own until it is closed.
 
         Raises
         ------
@@ -110,10 +150,10 @@ class Project:
         path = Path(path)
         if path.exists():
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
+        own = WriterLock(path) if lock is None else None
         db = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(path, isolation_level=None)
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             db.execute(f"PRAGMA application_id = {_APPLICATION}")
             db.execute(f"PRAGMA user_version = {VERSION}")
             db.execute("PRAGMA journal_mode = WAL")
@@ -135,14 +175,30 @@ class Project:
                 # Half a project would be in the way of the next attempt.
                 for ending in ("", "-wal", "-shm"):
                     path.with_name(path.name + ending).unlink(missing_ok=True)
+            if own is not None:
+                own.release()
             if isinstance(error, OSError | sqlite3.Error):
                 raise OutputError(f"{path} cannot be written: {error}") from error
             raise
-        return cls(path, db, writable=True)
+        return cls(path, db, writable=True, lock=own)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, writable: bool = False) -> Self:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        writable: bool = False,
+        lock: WriterLock | None = None,
+    ) -> Self:
         """Open a project that is there.
+
+        Parameters
+        ----------
+        path : path
+        writable : bool
+            One at a time may write; any number may read meanwhile.
+        lock : WriterLock, optional
+            As ``create``.
 
         Raises
         ------
@@ -153,9 +209,14 @@ class Project:
         if not path.is_file():
             raise ProjectError(f"there is no project at {path}")
         mode = "rw" if writable else "ro"
+        own = WriterLock(path) if writable and lock is None else None
         db = None
         try:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
+            if writable and not os.access(path, os.W_OK):
+                raise OutputError(f"{path} cannot be written: it is read-only")
+            db = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False
+            )
             db.isolation_level = None
             # What a file from a stranger could do beyond holding data is switched off.
             db.execute("PRAGMA trusted_schema = OFF")
@@ -163,6 +224,11 @@ class Project:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if application != _APPLICATION:
                 raise ProjectError(f"{path} is no sam2track project")
+            if version < VERSION:
+                raise ProjectError(
+                    f"{path} was made by a version of sam2track before its first release; "
+                    f"track anew"
+                )
             if version > VERSION:
                 raise ProjectError(
                     f"{path} is a project of version {version}, this program reads up to "
@@ -174,10 +240,12 @@ class Project:
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
-            return cls(path, db, writable=writable)
+            return cls(path, db, writable=writable, lock=own)
         except BaseException as error:
             if db is not None:
                 db.close()
+            if own is not None:
+                own.release()
             # SQLite's verdict quotes what it found, which may be no text at all.
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):
                 raise ProjectError(f"{path} cannot be opened as a project: {error}") from error
@@ -193,49 +261,15 @@ class Project:
             # Another reader holds the log; the next clean close removes it.
             pass
         finally:
-            self._db.close()
+            super().close()
+            if self._lock is not None:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise ProjectError(f"{self.path}: {error}") from error
-        except Sam2TrackError:
-            raise
-        except (
-            # What reading values of another type or shape than those written ends in.
-            sqlite3.DatabaseError,
-            zlib.error,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ProjectError(f"{self.path} is damaged: {error}") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                # On a full disk SQLite has rolled back already.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise OutputError(f"{self.path} cannot be written: {error}") from error
 
     # -- what it holds ------------------------------------------------------------------
 
@@ -267,6 +301,11 @@ class Project:
         """Names of the objects by id; empty where a person gave none."""
         with self._errors():
             return dict(self._db.execute("SELECT id, name FROM objects"))
+
+    @property
+    def lineage(self) -> dict[int, int]:
+        """Mother of each object that is a daughter."""
+        return {life.object_id: life.mother for life in self.lives() if life.mother is not None}
 
     def time(self, frame: int) -> float:
         """Presentation time of a frame in seconds."""
@@ -361,15 +400,15 @@ class Project:
                 ).fetchall()
             for object_id, source, score, iou, mask in found:
                 with self._errors():
-                    how = _how(source)
-                    if frame in carried and how in ("forward", "backward"):
-                        how = "carried"
+                    origin = how(source)
+                    if frame in carried and origin in ("forward", "backward"):
+                        origin = "carried"
                     one = row(
                         self._mask(mask),
                         frame=frame,
                         time=time,
                         object_id=object_id,
-                        source=cast(Source, how),
+                        source=cast(Source, origin),
                         name=str(names.get(object_id, "")),
                         object_score=float(score),
                         predicted_iou=float(iou),
@@ -380,17 +419,11 @@ class Project:
         """Each object's id, name, first and last frame, and mean object score."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT id, name, min(frame), max(frame), avg(score) FROM objects "
-                "LEFT JOIN results ON results.object = objects.id GROUP BY id ORDER BY id"
+                "SELECT o.id, o.name, min(r.frame), max(r.frame), avg(r.score) FROM objects AS o "
+                "LEFT JOIN results AS r ON r.object = o.id GROUP BY o.id ORDER BY o.id"
             ).fetchall()
         keys = ("id", "name", "first", "last", "mean_score")
         return [dict(zip(keys, values, strict=True)) for values in rows]
-
-    def journal(self) -> list[dict[str, Any]]:
-        """What was done, in order."""
-        with self._errors():
-            rows = self._db.execute("SELECT action FROM journal ORDER BY step").fetchall()
-            return [json.loads(action) for (action,) in rows]
 
     def has(self, object_id: int, frame: int) -> bool:
         """Whether there is a result of an object on a frame."""
@@ -406,21 +439,60 @@ class Project:
             raise ProjectError(f"{self.path} is damaged: a mask of another size than the frames")
         return mask
 
-    def _codes(self, data: bytes, side: int) -> npt.NDArray[np.uint8]:
-        if not 0 < side * side <= _MOST_CODES:
-            raise ProjectError(f"{self.path} is damaged: logits on a grid of {side}")
-        inflater = zlib.decompressobj()
-        # One byte more than there are, so that the checksum at the end is looked at.
-        unpacked = inflater.decompress(data, side * side + 1)
-        if not inflater.eof:
-            raise ProjectError(f"{self.path} is damaged: logits that are cut off")
-        return np.frombuffer(unpacked, np.uint8).reshape(side, side)
+    def info(self) -> dict[str, Any]:
+        """What it holds, as JSON values: settings, objects, counts and sizes in bytes."""
+        with self._errors():
+            frames, results = self._db.execute(
+                "SELECT count(DISTINCT frame), count(*) FROM results"
+            ).fetchone()
+            sizes = self._db.execute(
+                "SELECT sum(length(mask)), sum(length(codes)), sum(length(pointer)) FROM results"
+            ).fetchone()
+            (past,) = self._db.execute(
+                "SELECT count(*) FROM all_results, head "
+                "WHERE NOT (since <= position AND position < until)"
+            ).fetchone()
+            (states,) = self._db.execute("SELECT sum(length(data)) FROM states").fetchone()
+            (prompts,) = self._db.execute("SELECT count(*) FROM prompts").fetchone()
+        lives = {life.object_id: life for life in self.lives()}
+        objects = [
+            row
+            | {
+                "birth": lives[row["id"]].birth,
+                "end": lives[row["id"]].end,
+                "mother": lives[row["id"]].mother,
+                "locked": lives[row["id"]].locked,
+                "to_run": {
+                    "forward": lives[row["id"]].forward,
+                    "backward": lives[row["id"]].backward,
+                },
+            }
+            for row in self.summary()
+        ]
+        per_result = {
+            name: round((size or 0) / max(1, results), 1)
+            for name, size in zip(("mask", "logits", "pointer"), sizes, strict=True)
+        }
+        return {
+            "version": 1,
+            "path": str(self.path),
+            "file_bytes": self.path.stat().st_size,
+            "source": self.meta,
+            "frames": frames,
+            "results": results,
+            "bytes_per_result": per_result,
+            "replaced_results": past,
+            "state_bytes": states or 0,
+            "prompts": prompts,
+            "objects": objects,
+            "journal": self.journal(),
+        }
 
     # -- what is written ----------------------------------------------------------------
 
     def set_meta(self, **values: Any) -> None:
         """Store settings."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in values.items()],
@@ -428,109 +500,16 @@ class Project:
         self.meta.update(values)
 
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
-        """Store a prompt, and write it down in the journal."""
-        said = {
-            "points": prompt.points,
-            "labels": prompt.labels,
-            "box": prompt.box,
-            "absent": prompt.absent,
+        """Store a prompt as a step; a tracker that opens the project answers it."""
+        action: dict[str, Any] = {
+            "object": object_id,
+            "frame": frame,
+            "said": pack_prompt(prompt),
+            "name": name,
         }
-        with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO objects VALUES (?, ?)", (object_id, name))
-            db.execute(
-                "INSERT OR REPLACE INTO prompts VALUES (?, ?, ?, ?)",
-                (
-                    object_id,
-                    frame,
-                    json.dumps(said),
-                    None if prompt.mask is None else rle.encode(prompt.mask),
-                ),
-            )
-            self._note(db, {"action": "prompt", "object": object_id, "frame": frame})
-
-    def note(self, action: dict[str, Any]) -> None:
-        """Write an action down in the journal."""
-        with self._transaction() as db:
-            self._note(db, action)
-
-    def save_state(self, state: State) -> None:
-        """Keep where tracking stands; the last two are kept."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO states (backward, data) VALUES (?, ?)",
-                (int(state.backward), state.to_bytes()),
-            )
-            db.execute(
-                "DELETE FROM states "
-                "WHERE id NOT IN (SELECT id FROM states ORDER BY id DESC LIMIT 2)"
-            )
-
-    def last_state(self) -> State | None:
-        """Where tracking stood last, None where that was never kept."""
-        with self._errors():
-            found = self._db.execute("SELECT data FROM states ORDER BY id DESC LIMIT 1")
-            data = found.fetchone()
-            return None if data is None else State.from_bytes(data[0])
-
-    @staticmethod
-    def _note(db: sqlite3.Connection, action: dict[str, Any]) -> None:
-        db.execute("INSERT INTO journal (action) VALUES (?)", (json.dumps(action),))
-
-    # -- the History of a tracker -------------------------------------------------------
-
-    def put(self, result: FrameResult, records: Sequence[Record]) -> None:
-        """Keep what came of a frame, in one transaction."""
-        packed = [
-            (
-                record.frame,
-                record.object_id,
-                SOURCES.index(record.source),
-                record.score,
-                record.iou,
-                rle.encode(mask),
-                record.pointer.astype(np.float32).tobytes(),
-                zlib.compress(quantise(record.logits).tobytes(), 6),
-                record.logits.shape[0],
-            )
-            for record, mask in zip(records, result.masks, strict=True)
-        ]
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", packed
-            )
-
-    def get(self, object_id: int, frame: int) -> Record | None:
-        """Return what is kept of an object on a frame."""
-        with self._errors():
-            found = self._db.execute(
-                "SELECT source, score, iou, pointer, codes, side FROM results "
-                "WHERE object = ? AND frame = ?",
-                (object_id, frame),
-            ).fetchone()
-            if found is None:
-                return None
-            source, score, iou, pointer, codes, side = found
-            return Record(
-                object_id,
-                frame,
-                dequantise(self._codes(codes, side)),
-                np.frombuffer(pointer, np.float32),
-                float(score),
-                float(iou),
-                _how(source),
-            )
-
-    def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
-        """Drop an object's frames in [start, stop)."""
-        with self._transaction() as db:
-            db.execute(
-                "DELETE FROM results WHERE object = ? AND frame >= ? AND frame < ?",
-                (object_id, start, 2**62 if stop is None else stop),
-            )
-
-
-def _how(source: int) -> str:
-    """How a mask came about, by its number."""
-    if not 0 <= source < len(SOURCES):
-        raise ValueError(f"a result of kind {source}")
-    return SOURCES[source]
+        known = {life.object_id: life for life in self.lives()}
+        life = known.get(object_id) or Life(object_id, name, forward=frame, backward=frame)
+        ahead, back = (frame if f is None else f for f in (life.forward, life.backward))
+        with self.step("prompt", action):
+            self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
+            self.say(object_id, frame, prompt)

@@ -47,6 +47,8 @@ class Prompt:
         The object's mask, of the frame's size.
     absent : bool
         The object is not on this frame. Excludes all else.
+    edited : bool
+        The mask (or absence) is a tracked one that a person painted over or confirmed.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Prompt:
     box: tuple[float, float, float, float] | None = None
     mask: Mask | None = None
     absent: bool = False
+    edited: bool = False
 
     def __post_init__(self) -> None:
         points = _points(self.points)
@@ -74,6 +77,16 @@ class Prompt:
             raise PromptError("a prompt is both absent and present; give one of the two")
         if not self.absent and not said:
             raise PromptError("an empty prompt; give points, a box, a mask or absent")
+        if self.edited and not (self.absent or self.is_mask_alone):
+            raise PromptError("an edit is a mask alone, or absent")
+
+    @classmethod
+    def painted(cls, mask: npt.ArrayLike) -> Prompt:
+        """What a painted mask, (H, W) bool, says: an empty one, that the object is not there."""
+        given = np.asarray(mask)
+        if given.ndim == 2 and not (given != 0).any():
+            return cls(absent=True, edited=True)
+        return cls(mask=given, edited=True)
 
     @property
     def is_mask_alone(self) -> bool:
@@ -99,12 +112,21 @@ class Prompt:
             got = f"{self.mask.shape[1]} x {self.mask.shape[0]}"
             raise PromptError(f"the mask is {got} pixels, the frame {width} x {height}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """All but the mask, as JSON values; ``Prompt(**said, mask=mask)`` is the same again."""
+        return {
+            "points": self.points,
+            "labels": self.labels,
+            "box": self.box,
+            "absent": self.absent,
+            "edited": self.edited,
+        }
+
     def same(self, other: Prompt) -> bool:
         """Whether two prompts say the same."""
         mine, theirs = self.mask, other.mask
         return (
-            (self.points, self.labels, self.box, self.absent)
-            == (other.points, other.labels, other.box, other.absent)
+            self.to_dict() == other.to_dict()
             and (mine is None) == (theirs is None)
             and (mine is None or theirs is None or np.array_equal(mine, theirs))
         )

@@ -28,6 +28,7 @@ from sam2track.job import OUTPUTS, Interrupted, Outcome, Progress, run
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.project import Project
 from sam2track.prompts import load_prompts
+from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
 
 FRAMES, HEIGHT, WIDTH = 10, 47, 63
@@ -465,7 +466,7 @@ def test_resumed_after_a_kill(
     killed_at: int,
 ) -> None:
     """A kill leaves no word of where tracking stood, only what is saved now and then."""
-    monkeypatch.setattr(job, "_STATE_EVERY", 3)
+    monkeypatch.setattr(running, "_STATE_EVERY", 3)
     dead = tmp_path / "dead"
 
     def copy(now: Progress) -> None:

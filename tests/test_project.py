@@ -20,7 +20,7 @@ from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
 from sam2track.project import VERSION, Project
 from sam2track.prompts import Prompt, Prompts
-from sam2track.tracking.history import Record, quantise
+from sam2track.tracking.history import Life, Record, quantise
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
@@ -75,8 +75,9 @@ def fill(path: Path) -> Path:
         project.add_prompt(300, 7, Prompt(absent=True))
         for frame in range(6):
             put(project, frame, source="prompted" if frame == 0 else "forward")
-        project.note({"action": "propagate", "start": 0, "stop": 6, "direction": "both"})
-        project.save_state(state(6))
+        with project.step("propagate", {"start": 0, "stop": 6, "direction": "both"}) as step:
+            project.set_done(step, 6)
+            project.save_state(state(6), step, 6)
         project.set_meta(carried=[3])
     return path
 
@@ -84,7 +85,7 @@ def fill(path: Path) -> Path:
 def state(following: int | None) -> State:
     memory = Memory(torch.ones(4, 2, dtype=torch.bfloat16), torch.arange(8.0))
     waiting = {True: 3} if following is None else {False: following, True: 3}
-    return State(False, {1: waiting, 300: {}}, {1: {5: memory}, 300: {}})
+    return State({1: waiting, 300: {}}, {1: {False: {5: memory}}, 300: {}})
 
 
 def read_all(project: Project) -> list[Any]:
@@ -182,15 +183,18 @@ def test_rows(tmp_path: Path) -> None:
 
 def test_prompts_and_journal_come_back(tmp_path: Path) -> None:
     with Project.open(fill(tmp_path / "p.s2t")) as project:
-        said = Prompts(names={1: "cell"})
-        said.add(1, 0, Prompt(points=((1, 2), (3.5, 4)), labels=(1, 0)))
-        said.add(300, 2, Prompt(box=(1, 2, 3, 4)))
-        said.add(300, 5, Prompt(mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
-        said.add(300, 7, Prompt(absent=True))
-        assert project.prompts.difference(said) is None
+        expected = Prompts(names={1: "cell"})
+        expected.add(1, 0, Prompt(points=((1, 2), (3.5, 4)), labels=(1, 0)))
+        expected.add(300, 2, Prompt(box=(1, 2, 3, 4)))
+        expected.add(300, 5, Prompt(mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
+        expected.add(300, 7, Prompt(absent=True))
+        assert project.prompts.difference(expected) is None
         assert project.prompts.names == {1: "cell"}
         assert [step["action"] for step in project.journal()] == ["prompt"] * 4 + ["propagate"]
-        assert project.journal()[1] == {"action": "prompt", "object": 300, "frame": 2}
+        said = project.journal()[1]
+        assert (said["step"], said["object"], said["frame"]) == (2, 300, 2)
+        assert said["said"]["box"] == [1, 2, 3, 4]
+        assert project.journal()[4]["done"] == 6
 
 
 def test_forget(tmp_path: Path) -> None:
@@ -209,11 +213,12 @@ def test_the_last_two_states_are_kept(tmp_path: Path) -> None:
     with new(path) as project:
         assert project.last_state() is None
         for following in (5, 6, None):
-            project.save_state(state(following))
-        found = project.last_state()
-        assert found is not None and not found.backward
+            project.save_state(state(following), 0, 1)
+        stored = project.last_state()
+        assert stored is not None and stored[1:] == (0, 1)
+        found = stored[0]
         assert found.pending == {1: {True: 3}, 300: {}}
-        memory = found.recent[1][5]
+        memory = found.recent[1][False][5]
         assert memory.spatial is not None and memory.spatial.dtype == torch.bfloat16
         assert torch.equal(memory.pointer, torch.arange(8.0))
     db = sqlite3.connect(path)
@@ -237,6 +242,18 @@ def test_one_file_is_left(tmp_path: Path) -> None:
     with Project.open(tmp_path / "p.s2t", writable=True) as project:
         put(project, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["p.s2t"]
+
+
+def test_one_writes_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with new(path), pytest.raises(ProjectError, match="in use"):
+        Project.open(path, writable=True)
+    with Project.open(path, writable=True):
+        with pytest.raises(ProjectError, match="in use"):
+            Project.open(path, writable=True)
+        Project.open(path).close()
+    Project.open(path, writable=True).close()
+    assert [other.name for other in tmp_path.iterdir()] == ["p.s2t"]
 
 
 def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
@@ -268,7 +285,7 @@ def test_reading_does_not_write(tmp_path: Path) -> None:
     with Project.open(path) as project:
         read_all(project)
         with pytest.raises(OutputError):
-            project.note({"action": "undo"})
+            project.set_meta(carried=[])
     assert path.read_bytes() == before
 
 
@@ -292,7 +309,7 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     db = sqlite3.connect(path)
     db.execute(f"PRAGMA user_version = {VERSION + 1}")
     db.close()
-    with pytest.raises(ProjectError, match=r"version 2.*reads up to 1; update"):
+    with pytest.raises(ProjectError, match=r"version 3.*reads up to 2; update"):
         Project.open(path)
 
 
@@ -319,8 +336,8 @@ def test_full_disk(tmp_path: Path) -> None:
 
 def test_an_interruption_within_a_transaction_takes_it_back(tmp_path: Path) -> None:
     with new(tmp_path / "p.s2t") as project:
-        with pytest.raises(KeyboardInterrupt), project._transaction() as db:
-            db.execute("INSERT INTO objects VALUES (1, 'half')")
+        with pytest.raises(KeyboardInterrupt), project.step("prompt", {}):
+            project.keep_life(Life(1, "half"))
             raise KeyboardInterrupt
         assert project.objects == ()
         project.add_prompt(2, 0, Prompt(absent=True))
@@ -339,7 +356,7 @@ def test_results_survive_a_killed_process(tmp_path: Path) -> None:
         for frame in range(9):
             put(project, frame)
         project._db.execute("BEGIN IMMEDIATE")
-        project._db.execute("DELETE FROM results")
+        project._db.execute("DELETE FROM all_results")
         os._exit(9)
     """
     done = subprocess.run(
@@ -419,35 +436,35 @@ def test_damaged_masks_and_logits_are_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE results SET source = 99",
-        "UPDATE results SET source = -1",
-        "UPDATE results SET source = 'x'",
-        "UPDATE results SET score = 'x'",
-        "UPDATE results SET mask = 'text'",
-        "UPDATE results SET mask = zeroblob(20)",
-        "UPDATE results SET codes = zeroblob(20)",
-        "UPDATE results SET codes = 3.5",
-        "UPDATE results SET codes = substr(codes, 1, length(codes) - 1)",
-        "UPDATE results SET side = 'x'",
-        "UPDATE results SET side = 100000",
-        "UPDATE results SET side = -16",
-        "UPDATE results SET side = 15",
-        "UPDATE results SET pointer = x'010203'",
-        "UPDATE results SET pointer = 'abc'",
+        "UPDATE all_results SET source = 99",
+        "UPDATE all_results SET source = -1",
+        "UPDATE all_results SET source = 'x'",
+        "UPDATE all_results SET score = 'x'",
+        "UPDATE all_results SET mask = 'text'",
+        "UPDATE all_results SET mask = zeroblob(20)",
+        "UPDATE all_results SET codes = zeroblob(20)",
+        "UPDATE all_results SET codes = 3.5",
+        "UPDATE all_results SET codes = substr(codes, 1, length(codes) - 1)",
+        "UPDATE all_results SET side = 'x'",
+        "UPDATE all_results SET side = 100000",
+        "UPDATE all_results SET side = -16",
+        "UPDATE all_results SET side = 15",
+        "UPDATE all_results SET pointer = x'010203'",
+        "UPDATE all_results SET pointer = 'abc'",
         "UPDATE meta SET value = '{' WHERE key = 'source'",
         "UPDATE meta SET value = '-3' WHERE key = 'height'",
         "UPDATE meta SET value = '\"a\"' WHERE key = 'width'",
         "UPDATE meta SET value = '7' WHERE key = 'carried'",
         "DELETE FROM meta WHERE key = 'height'",
         "DELETE FROM times",
-        "UPDATE prompts SET said = '[]'",
-        "UPDATE prompts SET said = '{\"pints\": 3}'",
-        "UPDATE prompts SET mask = x'00'",
-        "UPDATE prompts SET object = -object",
+        "UPDATE all_prompts SET said = '[]'",
+        "UPDATE all_prompts SET said = '{\"pints\": 3}'",
+        "UPDATE all_prompts SET mask = x'00'",
+        "UPDATE all_prompts SET object = -object",
         "UPDATE journal SET action = 'x'",
         "UPDATE states SET data = 'text'",
         "UPDATE states SET data = x'00'",
-        "DROP TABLE results",
+        "DROP TABLE all_results",
         "DROP TABLE states",
     ],
 )

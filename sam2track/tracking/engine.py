@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from sam2track.errors import ProjectError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.prompts import Prompt
@@ -21,7 +22,7 @@ from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
-from sam2track.tracking.objects import Prompted, Tracked
+from sam2track.tracking.objects import Anchor, Tracked
 from sam2track.tracking.stream import StreamSource
 
 if TYPE_CHECKING:
@@ -83,14 +84,25 @@ class Engine:
         }
         return Recent(self.rules, backward, here)
 
-    def prompted(self, item: Tracked, frame: int, prompt: Prompt) -> Prompted:
-        """What comes of a prompt: a function of it and of what tracking gave on the frame."""
+    def answer(
+        self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None
+    ) -> tuple[Anchor, torch.Tensor]:
+        """What comes of a prompt: a function of it and of what tracking gave on the frame.
+
+        Parameters
+        ----------
+        tracked : Record or None
+            What tracking gave there before anything was said of it.
+
+        Returns
+        -------
+        Anchor
+            With its memory, made while the frame's features are at hand.
+        (1, 1, 4h, 4w) float32 tensor
+            Logits before hole filling.
+        """
         features = self.features(frame)
         module = self.model.module
-        before = item.prompted.get(frame)
-        tracked = before.tracked if before else self.history.get(item.object_id, frame)
-        if tracked is not None and tracked.source not in ("forward", "backward"):
-            tracked = None
         if prompt.absent or prompt.is_mask_alone:
             found = step.given_mask(
                 self.model, self._constants, features, self._square(prompt.mask)
@@ -108,8 +120,7 @@ class Engine:
                 )
             elif tracked is not None:
                 # As official: what was shown of it, within what the encoder is used to.
-                before_it = torch.from_numpy(tracked.logits.copy())[None, None]
-                dense = step.filled(self.model, before_it).to(self.model.device).clamp(-32, 32)
+                dense = self.filled(tracked.logits).to(self.model.device).clamp(-32, 32)
             conditioned = self._conditioned(item, frame, features, tracked)
             points = self._clicks(prompt)
             found = step.decode(
@@ -122,31 +133,34 @@ class Engine:
                 candidates=_candidates(module, points[1].shape[1], initial=tracked is None),
             )
         filled = step.filled(self.model, found.logits)
-        # Now, while the frame's features are at hand; a stream's are not to be had again.
         spatial = step.remember(self.model, features, filled, found.scores, prompted=True)[0]
-        return Prompted(
-            prompt,
-            found.logits,
-            filled,
+        anchor = Anchor(
+            Memory(spatial, found.pointers[0]),
             found.scores.float(),
             float(found.ious[0]),
-            Memory(spatial, found.pointers[0]),
-            tracked,
+            "edited" if prompt.edited else "prompted",
         )
+        return anchor, found.logits
+
+    def filled(self, logits: npt.NDArray[np.float32]) -> torch.Tensor:
+        """Logits of a record, with holes filled as they are shown, (1, 1, 4h, 4w)."""
+        return step.filled(self.model, torch.from_numpy(logits.copy())[None, None])
 
     def _conditioned(
         self, item: Tracked, frame: int, features: Features, tracked: Record | None
     ) -> torch.Tensor:
         """Features as tracking saw them, or without memory where it has not been."""
-        others = {f: held for f, held in item.prompted.items() if f != frame}
+        others = {f: anchor for f, anchor in item.prompted.items() if f != frame}
         if tracked is None or not others:
             return step.without_memory(self.model, self._constants, features)
         backward = tracked.source == "backward"
         alone = Tracked(item.object_id, others)
-        alone.recent = {
-            key: Recent(recent.rules, recent.backward, dict(recent.kept))
-            for key, recent in item.recent.items()
-        }
+        if isinstance(self.source, StreamSource):
+            # Elsewhere all comes from the history, so that it does not matter what was said before.
+            alone.recent = {
+                key: Recent(recent.rules, recent.backward, dict(recent.kept))
+                for key, recent in item.recent.items()
+            }
         self._recall(alone, frame, backward=backward)
         view = self._view(alone, frame, backward=backward)
         return step.attend(
@@ -199,6 +213,8 @@ class Engine:
         dict of int to (Record, (4h, 4w) float32 array)
             By object: what to keep, and its logits after hole filling.
         """
+        if not items:
+            return {}
         features = self.features(frame, picture)
         groups: dict[tuple[int, int], list[tuple[Tracked, View]]] = {}
         for item in items:
@@ -283,13 +299,19 @@ class Engine:
 
     def _prompted_memory(self, item: Tracked, frame: int) -> torch.Tensor:
         """Memory of a prompted frame, made again where it was dropped."""
-        held = item.prompted[frame]
-        if held.memory.spatial is None:
-            features = self.features(frame)
-            held.memory.spatial = step.remember(
-                self.model, features, held.filled, held.score, prompted=True
+        anchor = item.prompted[frame]
+        if anchor.memory.spatial is None:
+            answer = self.history.said(item.object_id, frame)
+            if answer is None:
+                raise ProjectError(f"the prompt of object {item.object_id} on {frame} is gone")
+            anchor.memory.spatial = step.remember(
+                self.model,
+                self.features(frame),
+                self.filled(answer.record.logits).to(self.model.device),
+                anchor.score,
+                prompted=True,
             )[0]
-        return held.memory.spatial
+        return anchor.memory.spatial
 
     def _drop_unselected(self, item: Tracked, looked_at: set[int]) -> None:
         """Keep the memories of no more prompted frames than are looked at."""

@@ -1,22 +1,20 @@
-"""An object's past: what is kept of each object and frame once it has been computed."""
+"""An object's past: what is kept of objects, prompts and frames, step by step."""
 
 from __future__ import annotations
 
-import struct
-import tempfile
-import weakref
-import zlib
-from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.prompts import Prompt
 from sam2track.tracking.result import FrameResult
+from sam2track.tracking.state import State
 
-__all__ = ["SOURCES", "History", "Record", "SpillFile", "dequantise", "quantise"]
+__all__ = ["SOURCES", "Answer", "History", "Life", "Record", "dequantise", "quantise"]
 
 SOURCES = ("prompted", "forward", "backward", "carried", "edited")
 
@@ -36,6 +34,10 @@ class Record:
         Object score logit and predicted IoU.
     source : str
         One of ``SOURCES``: how the mask came about.
+    mask : bytes, optional
+        Run lengths of the mask as it was shown, where the history holds them.
+    key : int, optional
+        By which the history finds it again, also when it has been replaced.
     """
 
     object_id: int
@@ -45,13 +47,133 @@ class Record:
     score: float
     iou: float
     source: str
+    mask: bytes | None = None
+    key: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A prompt and what came of it.
+
+    Attributes
+    ----------
+    prompt : Prompt
+    record : Record
+        The frame's mask; its logits are exact.
+    tracked : Record, optional
+        What tracking gave on the frame before anything was said of it.
+    """
+
+    prompt: Prompt
+    record: Record
+    tracked: Record | None
+
+
+@dataclass(frozen=True)
+class Life:
+    """What is known of an object besides its frames.
+
+    Attributes
+    ----------
+    object_id : int
+    name : str
+        Empty where a person gave none.
+    birth, end : int, optional
+        It is on frames [birth, end) alone; no limit where None.
+    mother : int, optional
+        The object of which it is a daughter since its birth.
+    locked : bool
+        Nothing of it may change.
+    forward, backward : int, optional
+        The frame that comes next in each direction; None where nothing has to be run.
+    since : int
+        The step that changed it last.
+    """
+
+    object_id: int
+    name: str = ""
+    birth: int | None = None
+    end: int | None = None
+    mother: int | None = None
+    locked: bool = False
+    forward: int | None = None
+    backward: int | None = None
+    since: int = 0
 
 
 class History(Protocol):
-    """Where a tracker keeps the past of its objects."""
+    """Where a tracker keeps the past of its objects.
+
+    Everything is written in steps, one for each thing that a person does. What a step replaced
+    stays, so that the step can be taken back.
+    """
+
+    @property
+    def position(self) -> int:
+        """The last step that is in force."""
+        ...
+
+    def step(self, kind: str, action: Mapping[str, Any]) -> AbstractContextManager[int]:
+        """Begin a step and keep all that is written within, or nothing of it."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Keep all that is written within, or nothing of it."""
+        ...
+
+    def undo(self) -> dict[str, Any] | None:
+        """Take back the last step; None where there is none."""
+        ...
+
+    def redo(self) -> dict[str, Any] | None:
+        """Put back the step that was taken back last; None where there is none."""
+        ...
+
+    def set_done(self, step: int, frames: int) -> None:
+        """Note how many frames a step has run."""
+        ...
+
+    def lives(self) -> list[Life]:
+        """Return all objects."""
+        ...
+
+    def keep_life(self, life: Life) -> None:
+        """Keep an object."""
+        ...
+
+    def drop_life(self, object_id: int) -> None:
+        """Forget an object with its prompts and frames."""
+        ...
+
+    def say(
+        self,
+        object_id: int,
+        frame: int,
+        prompt: Prompt,
+        logits: npt.NDArray[np.float32] | None,
+        tracked: Record | None,
+    ) -> None:
+        """Keep a prompt, with the exact logits that answer it."""
+        ...
+
+    def unsay(self, object_id: int, frame: int) -> None:
+        """Drop a prompt."""
+        ...
+
+    def said(self, object_id: int, frame: int) -> Answer | None:
+        """Return a prompt and what came of it."""
+        ...
+
+    def waiting(self, object_id: int, frame: int) -> Prompt | None:
+        """Return a prompt that has not been answered."""
+        ...
+
+    def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
+        """Return an object's prompted frames, without logits; None where not answered yet."""
+        ...
 
     def put(self, result: FrameResult, records: Sequence[Record]) -> None:
-        """Keep what came of a frame, all of it or nothing; replaces what was there.
+        """Keep what came of a frame; replaces what was there.
 
         The records are those of the result's objects, in the same order.
         """
@@ -61,8 +183,24 @@ class History(Protocol):
         """Return what is kept of an object on a frame."""
         ...
 
+    def frames_of(self, object_id: int) -> list[int]:
+        """Return the frames on which something is kept of an object, ascending."""
+        ...
+
     def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
         """Drop an object's frames in [start, stop)."""
+        ...
+
+    def relabel(self, ids: Mapping[int, int], start: int = 0, *, where_free: bool = False) -> None:
+        """Give frames from ``start`` on and their prompts to other objects."""
+        ...
+
+    def save_state(self, state: State, step: int, done: int) -> None:
+        """Keep where tracking stands after so many frames of a step."""
+        ...
+
+    def last_state(self) -> tuple[State, int, int] | None:
+        """Return the last state that holds, its step, and how many frames that had run."""
         ...
 
     def close(self) -> None:
@@ -81,90 +219,3 @@ def dequantise(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Logits whose signs are those of the original ones, within about 6.2."""
     probability = (codes.astype(np.float32) + np.float32(0.5)) / np.float32(256)
     return np.log(probability / (1 - probability))
-
-
-class SpillFile:
-    """A history in a temporary file, for trackers without a project.
-
-    Only the places of the records are held in memory, eight bytes for each object and frame;
-    the file is removed when it is closed or the program ends.
-
-    Parameters
-    ----------
-    budget : int
-        Logits are kept as they are, so that memories can be made again exactly, until the
-        file has this many bytes; from then on what eight bits hold of them.
-    """
-
-    # Object score, IoU, source, whether exact, side of the logits, bytes of logits and
-    # pointer; these two follow.
-    _HEAD = struct.Struct("<ffB?HII")
-
-    def __init__(self, budget: int = 2**30) -> None:
-        self.budget = budget
-        self._file = tempfile.TemporaryFile(prefix="sam2track-")  # noqa: SIM115
-        # Few people close a tracker; the file goes with it.
-        self._closing = weakref.finalize(self, self._file.close)
-        self._places: dict[int, array[int]] = {}  # by object: place by frame, -1 for none
-        self._end = 0
-
-    def put(self, result: FrameResult, records: Sequence[Record]) -> None:
-        """Keep records, as the protocol says."""
-        for record in records:
-            exact = self._end < self.budget
-            packed = (
-                record.logits.astype(np.float32).tobytes()
-                if exact
-                else zlib.compress(quantise(record.logits).tobytes(), 1)
-            )
-            pointer = record.pointer.astype(np.float32).tobytes()
-            head = self._HEAD.pack(
-                record.score,
-                record.iou,
-                SOURCES.index(record.source),
-                exact,
-                record.logits.shape[0],
-                len(packed),
-                len(pointer),
-            )
-            self._file.seek(self._end)
-            self._file.write(head + packed + pointer)
-            places = self._places.setdefault(record.object_id, array("q"))
-            places.extend([-1] * (record.frame + 1 - len(places)))
-            places[record.frame] = self._end
-            self._end += len(head) + len(packed) + len(pointer)
-
-    def get(self, object_id: int, frame: int) -> Record | None:
-        """Return a record, as the protocol says."""
-        places = self._places.get(object_id, ())
-        if not 0 <= frame < len(places) or places[frame] < 0:
-            return None
-        self._file.seek(places[frame])
-        head = self._HEAD.unpack(self._file.read(self._HEAD.size))
-        score, iou, source, exact, side, packed, pointer = head
-        data = self._file.read(packed)
-        if exact:
-            logits = np.frombuffer(data, np.float32)
-        else:
-            logits = dequantise(np.frombuffer(zlib.decompress(data), np.uint8))
-        return Record(
-            object_id,
-            frame,
-            logits.reshape(side, side),
-            np.frombuffer(self._file.read(pointer), np.float32),
-            score,
-            iou,
-            SOURCES[source],
-        )
-
-    def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
-        """Drop frames, as the protocol says."""
-        places = self._places.get(object_id)
-        if places is not None:
-            for frame in range(start, len(places) if stop is None else min(stop, len(places))):
-                places[frame] = -1
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._closing()
-        self._places.clear()

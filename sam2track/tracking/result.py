@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -46,6 +46,21 @@ class FrameResult:
     width: int
     sources: tuple[str, ...]
     given: Mapping[int, npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def only(self, indices: Sequence[int]) -> FrameResult:
+        """Some of the objects, by their places in ``object_ids``."""
+        if len(indices) == len(self.object_ids):
+            return self  # masks that were made are not made again
+        ids = tuple(self.object_ids[index] for index in indices)
+        return replace(
+            self,
+            object_ids=ids,
+            logits=self.logits[list(indices)],
+            object_scores=self.object_scores[list(indices)],
+            ious=self.ious[list(indices)],
+            sources=tuple(self.sources[index] for index in indices),
+            given={i: mask for i, mask in self.given.items() if i in ids},
+        )
 
     def _large(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each object's logits at the size of the frame, one at a time."""

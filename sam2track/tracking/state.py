@@ -18,22 +18,19 @@ __all__ = ["State"]
 
 @dataclass(frozen=True)
 class State:
-    """The recent memories of all objects in one direction.
+    """The recent memories of all objects in both directions.
 
     Attributes
     ----------
-    backward : bool
-        Direction of the pass.
     pending : dict of int to (dict of bool to int)
         By object and direction (backward or not): the frame that comes next; no entry where
         the pass is finished.
-    recent : dict of int to (dict of int to Memory)
-        By object and frame.
+    recent : dict of int to (dict of bool to (dict of int to Memory))
+        By object, direction and frame.
     """
 
-    backward: bool
     pending: dict[int, dict[bool, int]]
-    recent: dict[int, dict[int, Memory]]
+    recent: dict[int, dict[bool, dict[int, Memory]]]
 
     def to_bytes(self) -> bytes:
         """Pack into safetensors; memories keep their bits."""
@@ -41,13 +38,15 @@ class State:
             [object_id, waiting.get(False), waiting.get(True)]
             for object_id, waiting in sorted(self.pending.items())
         ]
-        about = json.dumps([self.backward, pending])
+        about = json.dumps(pending)
         tensors = {"about": torch.frombuffer(bytearray(about.encode()), dtype=torch.uint8)}
-        for object_id, kept in self.recent.items():
-            for frame, memory in kept.items():
-                tensors[f"{object_id}/{frame}/pointer"] = memory.pointer.cpu().contiguous()
-                if memory.spatial is not None:
-                    tensors[f"{object_id}/{frame}/spatial"] = memory.spatial.cpu().contiguous()
+        for object_id, directions in self.recent.items():
+            for backward, kept in directions.items():
+                for frame, memory in kept.items():
+                    key = f"{object_id}/{int(backward)}/{frame}"
+                    tensors[f"{key}/pointer"] = memory.pointer.cpu().contiguous()
+                    if memory.spatial is not None:
+                        tensors[f"{key}/spatial"] = memory.spatial.cpu().contiguous()
         return save(tensors)
 
     @classmethod
@@ -61,7 +60,7 @@ class State:
         """
         try:
             tensors = load(data)
-            backward, waiting = json.loads(bytes(tensors.pop("about").numpy()))
+            waiting = json.loads(bytes(tensors.pop("about").numpy()))
             pending = {
                 int(object_id): {
                     direction: int(frame)
@@ -70,13 +69,13 @@ class State:
                 }
                 for object_id, forward, back in waiting
             }
-            recent: dict[int, dict[int, Memory]] = {}
+            recent: dict[int, dict[bool, dict[int, Memory]]] = {}
             for key, tensor in tensors.items():
-                object_id, frame, part = key.split("/")
-                kept = recent.setdefault(int(object_id), {})
+                object_id, backward, frame, part = key.split("/")
+                kept = recent.setdefault(int(object_id), {}).setdefault(backward == "1", {})
                 if part == "pointer":
-                    spatial = tensors.get(f"{object_id}/{frame}/spatial")
+                    spatial = tensors.get(f"{object_id}/{backward}/{frame}/spatial")
                     kept[int(frame)] = Memory(spatial, tensor)
-            return cls(bool(backward), pending, recent)
+            return cls(pending, recent)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ProjectError(f"a stored state is damaged: {error}") from error

@@ -1,26 +1,28 @@
-"""Follow objects through one video: prompts, propagation, streams."""
+"""Follow objects through one video: prompts, corrections, streams."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
 from sam2track.prompts import Prompt, check_object_id
-from sam2track.tracking import step
+from sam2track.tracking import identity
+from sam2track.tracking.actions import pack_mask, pack_prompt
+from sam2track.tracking.book import Book
 from sam2track.tracking.engine import Engine
 from sam2track.tracking.features import default_budget
-from sam2track.tracking.history import History, Record, SpillFile
+from sam2track.tracking.history import History, Life
+from sam2track.tracking.ledger import SpillFile
 from sam2track.tracking.memory import Rules
 from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
-from sam2track.tracking.state import State
+from sam2track.tracking.run import Direction, Plan, Run
 from sam2track.tracking.stream import StreamSource
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
 
 __all__ = ["Direction", "Tracker"]
-
-Direction = Literal["forward", "backward", "both"]
 
 
 class Tracker:
@@ -43,7 +43,8 @@ class Tracker:
     source : path, array or FrameSource, optional
         The video; without one, frames come through ``update``.
     history : History, optional
-        Where the past is kept; a temporary file by default.
+        Where the past is kept, a Project for example; a temporary file by default. Objects that
+        it holds are gone on with.
     max_cond_frames : int
         How many prompted frames a frame looks at where the module sets no limit itself.
     max_batch : int
@@ -56,6 +57,10 @@ class Tracker:
     -----
     A Tracker is single-threaded; who drives it from several threads serialises.
     Coordinates are (x, y) pixels of the upright frame, frames count from 0.
+
+    Each call that says something is one step that ``undo`` takes back; where it fails, nothing
+    of it is kept. What is asked of an object that is not there, that is locked, or of a frame
+    that is not there or on which the object has ended, is a PromptError.
     """
 
     def __init__(
@@ -82,18 +87,38 @@ class Tracker:
         rules = Rules.of(self.model.module, count, max_cond_frames)
         budget = default_budget() if features_budget is None else features_budget
         self._engine = Engine(self.model, self.source, self.history, rules, budget)
-        self._objects: dict[int, Tracked] = {}
+        self._run: Run | None = None
+        self._book = Book(self.source, self.history, self._engine, before_step=self._settle)
 
-    # -- what is asked ------------------------------------------------------------------
+    def _settle(self) -> None:
+        """Keep where a run stands that was left in the middle, before something else is done."""
+        if self._run is not None:
+            self._run.save()
+
+    # -- what is known ------------------------------------------------------------------
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """The objects that have a prompt, ascending."""
-        return tuple(sorted(self._objects))
+        """The objects, ascending."""
+        return tuple(sorted(self._book.objects))
+
+    def life(self, object_id: int) -> Life:
+        """Return an object's name, birth, end, mother, lock, and what has to be run of it."""
+        return self._book.known(object_id, changes=False).life
 
     def spans(self) -> dict[int, tuple[int, int]]:
         """First and last prompted frame of each object."""
-        return {i: (item.first, item.last) for i, item in sorted(self._objects.items())}
+        return {i: (item.first, item.last) for i, item in sorted(self._book.objects.items())}
+
+    def prompted(self, object_id: int) -> tuple[int, ...]:
+        """The frames on which a person said something of an object, ascending."""
+        return tuple(sorted(self._book.known(object_id, changes=False).prompted))
+
+    def result(self, frame: int) -> FrameResult:
+        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
+        return self._book.result(self._book.check_frame(frame))
+
+    # -- what is said -------------------------------------------------------------------
 
     def prompt(
         self,
@@ -147,75 +172,196 @@ class Tracker:
     def add(self, object_id: int, frame: int, prompt: Prompt) -> FrameResult:
         """As ``prompt``, with a Prompt."""
         object_id = check_object_id(object_id)
-        frame = self._check_frame(frame)
+        if object_id in self._book.objects:
+            self._book.known(object_id)
+        frame = self._book.check_frame(frame)
         prompt.check(self.source.height, self.source.width)
-        item = self._objects.get(object_id) or Tracked(object_id)
-        item.prompted[frame] = self._engine.prompted(item, frame, prompt)
-        self._objects[object_id] = item
-        self._changed(item, frame)
-        held = item.prompted[frame]
-        alone = self._frame_result(
-            frame,
-            [object_id],
-            [held.filled[0, 0].cpu().numpy()],
-            [float(held.score)],
-            [held.iou],
-            ["prompted"],
-        )
-        self.history.put(alone, [self._record(item, frame)])
-        return self.result(frame)
+        if prompt.edited:
+            return self._edit("edit", object_id, frame, prompt)
+        said = {"object": object_id, "frame": frame, "said": pack_prompt(prompt)}
+        return self._say("prompt", said, object_id, frame, prompt)
+
+    def edit(self, object_id: int, frame: int, mask: npt.ArrayLike) -> FrameResult:
+        """Replace an object's mask on a frame by a painted one, (H, W) bool.
+
+        It is reported as given, conditions what is tracked, and is overwritten by nothing but
+        what a person says of the frame. An empty one says that the object is not there.
+        """
+        prompt = Prompt.painted(mask)
+        given = np.shape(mask)
+        if given != (self.source.height, self.source.width):
+            raise PromptError(
+                f"the mask has shape {given}; a frame has ({self.source.height}, "
+                f"{self.source.width})"
+            )
+        return self._edit("edit", object_id, frame, prompt)
+
+    def confirm(self, object_id: int, frame: int) -> FrameResult:
+        """Say that what is shown of an object on a frame is right: as ``edit`` with that mask.
+
+        A frame that is prompted or edited is right already.
+        """
+        item = self._book.known(object_id)
+        frame = self._book.check_frame(frame)
+        result = self.result(frame)
+        if item.object_id not in result.object_ids:
+            raise PromptError(
+                f"object {item.object_id} has no mask on frame {frame}; track it there first"
+            )
+        if frame in item.prompted:
+            return result
+        mask = result.masks[result.object_ids.index(item.object_id)]
+        return self._edit("confirm", object_id, frame, Prompt.painted(mask))
+
+    def _edit(self, kind: str, object_id: int, frame: int, prompt: Prompt) -> FrameResult:
+        item = self._book.known(object_id)
+        frame = self._book.check_frame(frame)
+        action: dict[str, Any] = {"object": item.object_id, "frame": frame}
+        if kind == "edit":
+            none = np.zeros((self.source.height, self.source.width), np.bool_)
+            action["mask"] = pack_mask(none if prompt.mask is None else prompt.mask)
+        return self._say(kind, action, item.object_id, frame, prompt)
+
+    def _say(
+        self, kind: str, action: Mapping[str, Any], object_id: int, frame: int, prompt: Prompt
+    ) -> FrameResult:
+        book = self._book
+        item = book.objects.get(object_id) or Tracked(object_id)
+        book.check_alive(item, frame)
+        with book.step(kind, **action):
+            tracked = book.tracked(object_id, frame)
+            item.prompted[frame] = book.keep(item, frame, prompt, tracked)
+            book.objects[object_id] = item
+            book.changed(item, frame)
+        return book.result(frame)
 
     def clear(self, object_id: int, frame: int) -> FrameResult:
         """Take back what was said of an object on a frame; no memory of it is left.
 
         An object whose last prompt is cleared is removed.
         """
-        item = self._known(object_id)
-        frame = self._check_frame(frame)
+        book = self._book
+        item = book.known(object_id)
+        frame = book.check_frame(frame)
         if frame not in item.prompted:
             raise PromptError(
                 f"object {object_id} has no prompt on frame {frame}; "
                 f"it has some on {sorted(item.prompted)}"
             )
-        first = item.first
-        del item.prompted[frame]
-        if not item.prompted:
-            self.remove(object_id)
-        else:
-            self.history.forget(object_id, frame, frame + 1)
-            if first == frame:
+        with book.step("clear", object=item.object_id, frame=frame):
+            first = item.first
+            del item.prompted[frame]
+            if not item.prompted:
+                self._remove(item)
+            else:
+                self.history.unsay(item.object_id, frame)
                 # Until its new first prompt the object has not begun.
-                self.history.forget(object_id, frame, item.first)
-            self._changed(item, max(frame, item.first))
-        return self.result(frame)
+                stop = item.first if first == frame else frame + 1
+                self.history.forget(item.object_id, frame, stop)
+                book.changed(item, max(frame, item.first))
+        return book.result(frame)
 
     def remove(self, object_id: int) -> None:
-        """Forget an object altogether."""
-        self._known(object_id)
-        del self._objects[object_id]
-        self.history.forget(object_id)
+        """Forget an object altogether; its daughters have no mother then."""
+        item = self._book.known(object_id)
+        with self._book.step("remove", object=item.object_id):
+            self._remove(item)
 
-    def result(self, frame: int) -> FrameResult:
-        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
-        frame = self._check_frame(frame)
-        ids, rows, scores, ious, sources = [], [], [], [], []
-        for object_id, item in sorted(self._objects.items()):
-            held = item.prompted.get(frame)
-            if held is not None:
-                rows.append(held.filled[0, 0].cpu().numpy())
-                scores.append(float(held.score))
-                ious.append(held.iou)
-                sources.append("prompted")
-            elif (record := self.history.get(object_id, frame)) is not None:
-                logits = torch.from_numpy(record.logits.copy())[None, None]
-                rows.append(step.filled(self.model, logits)[0, 0].numpy())
-                scores.append(record.score)
-                ious.append(record.iou)
-                sources.append(record.source)
-            else:
-                continue
-            ids.append(object_id)
-        return self._frame_result(frame, ids, rows, scores, ious, sources)
+    def _remove(self, item: Tracked) -> None:
+        del self._book.objects[item.object_id]
+        self.history.drop_life(item.object_id)
+        for daughter in self._book.objects.values():
+            if daughter.mother == item.object_id:
+                daughter.mother = None
+                self.history.keep_life(daughter.life)
+
+    def lock(self, object_id: int, *, locked: bool = True) -> None:
+        """Let nothing change an object any more, or let it be changed again."""
+        item = self._book.known(object_id, changes=False)
+        if item.locked == locked:
+            return
+        with self._book.step("lock", object=item.object_id, locked=locked):
+            item.locked = locked
+            self.history.keep_life(item.life)
+
+    def rename(self, object_id: int, name: str) -> None:
+        """Name an object."""
+        item = self._book.known(object_id)
+        with self._book.step("rename", object=item.object_id, name=name):
+            item.name = name
+            self.history.keep_life(item.life)
+
+    # -- identity -----------------------------------------------------------------------
+
+    def merge(self, object_id: int, other_id: int) -> None:
+        """Let two objects be one, the first: it has all frames of both, unions where both have.
+
+        Refused where the one object would exist before its birth or after its division.
+        """
+        identity.merge(self._book, object_id, other_id)
+
+    def split_from(self, object_id: int, frame: int, new_id: int | None = None) -> int:
+        """Let an object end before a frame, and what it was from there on be a new one.
+
+        Returns
+        -------
+        int
+            The new object; the next free number where none is given.
+        """
+        return identity.split_from(self._book, object_id, frame, new_id)
+
+    def swap_from(self, object_id: int, other_id: int, frame: int) -> None:
+        """Exchange two objects from a frame on, with what was said of them from there on."""
+        identity.swap_from(self._book, object_id, other_id, frame)
+
+    def end_at(self, object_id: int, frame: int | None) -> None:
+        """Let an object end before a frame; None takes its end back."""
+        identity.end_at(self._book, object_id, frame)
+
+    def divide(
+        self,
+        mother_id: int,
+        frame: int,
+        daughters: Mapping[int, npt.NDArray[np.bool_] | None] | Iterable[int],
+    ) -> None:
+        """Let an object end before a frame, on which its daughters begin.
+
+        Parameters
+        ----------
+        mother_id : int
+        frame : int
+        daughters : mapping of int to (H, W) bool array, or iterable of int
+            By number: the mask of each on that frame; None, or numbers alone, for objects that
+            are there already and begin on the frame or later.
+        """
+        given = daughters if isinstance(daughters, Mapping) else dict.fromkeys(daughters)
+        identity.divide(self._book, mother_id, frame, given)
+
+    # -- back and forth -----------------------------------------------------------------
+
+    def undo(self) -> dict[str, Any] | None:
+        """Take back the last step; nothing is computed.
+
+        A run that is under way ends.
+
+        Returns
+        -------
+        dict or None
+            What was taken back: ``action`` and its details; None where there is nothing.
+        """
+        return self._turn(self.history.undo)
+
+    def redo(self) -> dict[str, Any] | None:
+        """Put back the step that was taken back last, if nothing was done since."""
+        return self._turn(self.history.redo)
+
+    def _turn(self, turn: Any) -> dict[str, Any] | None:
+        self._book.refuse_stream("undo")
+        self._settle()
+        action: dict[str, Any] | None = turn()
+        if action is not None:
+            self._book.load()
+        return action
 
     # -- tracking -----------------------------------------------------------------------
 
@@ -227,7 +373,8 @@ class Tracker:
         objects: Iterable[int] | None = None,
         *,
         unfinished: bool = False,
-    ) -> Iterator[FrameResult]:
+        until_prompted: bool = False,
+    ) -> Generator[FrameResult]:
         """Carry the masks through the video.
 
         Parameters
@@ -240,14 +387,20 @@ class Tracker:
             its last; ``both`` runs forward from the first and then backward from that same
             frame on fresh memory.
         objects : iterable of int, optional
-            Only these.
+            Only these; otherwise all that are not locked.
         unfinished : bool
             Within a range too, run only what has not been run since it changed.
+        until_prompted : bool
+            Run each object no further than to its next prompted or edited frame; what lies
+            behind that one counts as right. With ``both`` the part backward, too, begins where
+            the object changed.
 
         Yields
         ------
         FrameResult
-            One for each frame and direction, with the objects that were run there.
+            One for each frame and direction, with the objects that were run there. All of a
+            run is one step for ``undo``; what was yielded is kept, also of a run that is left.
+            An earlier run that is under way ends.
 
         Raises
         ------
@@ -258,66 +411,31 @@ class Tracker:
             raise UsageError(f"direction {direction!r}; allowed are forward, backward, both")
         if isinstance(self.source, StreamSource):
             raise UsageError("a stream has no past to run through; hand it frames by update()")
-        if not self._objects:
+        if not self._book.objects:
             raise PromptError("nothing to track: prompt an object first")
-        ranged = start is not None or stop is not None
-        low = self._bound("start", 0 if start is None else start)
-        high = self._bound("stop", len(self.source) if stop is None else stop)
-        high = min(high, len(self.source))
+        low = _bound("start", 0 if start is None else start)
+        high = min(_bound("stop", len(self.source) if stop is None else stop), len(self.source))
         if low >= high:
             raise UsageError(
                 f"range [{low}, {high}) is empty; the source has {len(self.source)} frames"
             )
-        ids = self.object_ids if objects is None else tuple(objects)
-        chosen = [self._known(object_id) for object_id in sorted(set(ids))]
-        return self._propagate(chosen, low, high, direction, ranged and not unfinished)
-
-    def _propagate(
-        self, chosen: list[Tracked], low: int, high: int, direction: Direction, everything: bool
-    ) -> Iterator[FrameResult]:
-        if direction in ("forward", "both"):
-            begins = {}
-            for item in chosen:
-                if everything:
-                    begins[item.object_id] = max(low, item.first)
-                elif False in item.pending:
-                    begins[item.object_id] = max(low, item.pending[False])
-            yield from self._sweep(begins, low, high, backward=False)
-        if direction in ("backward", "both"):
-            begins = {}
-            for item in chosen:
-                # Frames from the first prompt on were run forward when both are asked for.
-                top = item.last
-                if direction == "both":
-                    top = item.first - 1
-                    item.skip_to(top, backward=True)
-                if everything:
-                    begins[item.object_id] = min(high - 1, top)
-                elif True in item.pending:
-                    begins[item.object_id] = min(high - 1, item.pending[True], top)
-            yield from self._sweep(begins, low, high, backward=True)
-
-    def _sweep(
-        self, begins: dict[int, int], low: int, high: int, *, backward: bool
-    ) -> Iterator[FrameResult]:
-        """Run objects in one direction, each from its own frame."""
-        begins = {i: f for i, f in begins.items() if low <= f < high}
-        if not begins:
-            return
-        if backward:
-            top = max(begins.values())
-            order: Iterable[int] = range(top, low - 1, -1)
-            pictures = self.source.frames(low, top + 1, backward=True)
+        if objects is None:
+            ids = [i for i in self.object_ids if not self._book.objects[i].locked]
         else:
-            order = range(min(begins.values()), high)
-            pictures = self.source.frames(min(begins.values()), high)
-        for frame, picture in zip(order, pictures, strict=True):
-            active = [
-                self._objects[i]
-                for i, begin in sorted(begins.items())
-                if i in self._objects and (frame <= begin if backward else frame >= begin)
-            ]
-            yield self._run(frame, picture, active, backward=backward)
+            ids = [self._book.known(object_id).object_id for object_id in sorted(set(objects))]
+        plan = Plan(
+            start=None if start is None else low,
+            stop=None if stop is None else int(stop),
+            direction=direction,
+            objects=None if objects is None else tuple(ids),
+            unfinished=unfinished,
+            until_prompted=until_prompted,
+        )
+        if self._run is not None:
+            self._run.save()
+            self._run.ended = True
+        self._run = Run(self._book, plan, ids, low, high, self.max_batch)
+        return self._run.frames()
 
     def update(self, picture: npt.NDArray[np.uint8]) -> FrameResult:
         """Take one more frame of a stream and track all objects on it.
@@ -341,151 +459,22 @@ class Tracker:
         if not isinstance(self.source, StreamSource):
             raise UsageError("this tracker reads a source; make one without a source for streams")
         frame, picture = self.source.push(picture)
-        active = [item for _, item in sorted(self._objects.items())]
+        active = [
+            item
+            for _, item in sorted(self._book.objects.items())
+            if not item.locked and (item.end is None or frame < item.end)
+        ]
         if not active:
-            return self._frame_result(frame, [], [], [], [], [])
-        return self._run(frame, picture, active, backward=False)
-
-    def _run(
-        self,
-        frame: int,
-        picture: npt.NDArray[np.uint8],
-        active: list[Tracked],
-        *,
-        backward: bool,
-    ) -> FrameResult:
-        """One frame: prompted objects are there already, the others go in batches."""
-        free = [item for item in active if frame not in item.prompted]
-        records: dict[int, Record] = {}
-        rows: dict[int, npt.NDArray[np.float32]] = {}
-        if free:
-            found = self._engine.track(
-                frame, picture, free, backward=backward, max_batch=self.max_batch
-            )
-            for object_id, (record, row) in found.items():
-                records[object_id], rows[object_id] = record, row
+            return self._book.frame_result(frame, [], {})
+        result = self._book.track(frame, picture, active, backward=False, max_batch=self.max_batch)
         for item in active:
-            if frame in item.prompted:
-                records[item.object_id] = self._record(item, frame)
-                rows[item.object_id] = item.prompted[frame].filled[0, 0].cpu().numpy()
-        ids = sorted(records)
-        result = self._frame_result(
-            frame,
-            ids,
-            [rows[i] for i in ids],
-            [records[i].score for i in ids],
-            [records[i].iou for i in ids],
-            [records[i].source for i in ids],
-        )
-        self.history.put(result, [records[i] for i in ids])
-        for item in active:  # not before the frame is kept
-            item.advance(frame, len(self.source), backward=backward)
+            item.advance(frame, -1, backward=False)
         return result
 
-    # -- where tracking stands ----------------------------------------------------------
 
-    def state(self, *, backward: bool) -> State:
-        """Where tracking in one direction stands, for going on from there exactly."""
-        recent = {
-            object_id: dict(item.recent[backward].kept)
-            for object_id, item in self._objects.items()
-            if backward in item.recent
-        }
-        return State(backward, {i: dict(o.pending) for i, o in self._objects.items()}, recent)
-
-    def restore(self, state: State) -> None:
-        """Go on from a state; the prompts must be those it was made with.
-
-        Raises
-        ------
-        UsageError
-            Where the objects are not those of the state.
-        """
-        if state.pending.keys() != self._objects.keys():
-            raise UsageError(
-                f"the state is of objects {sorted(state.pending)}, "
-                f"the tracker has {list(self.object_ids)}"
-            )
-        for object_id, item in self._objects.items():
-            kept = dict(state.recent.get(object_id, {}))
-            item.recent[state.backward] = self._engine.recent(kept, backward=state.backward)
-            item.pending = dict(state.pending[object_id])
-
-    # -- bookkeeping --------------------------------------------------------------------
-
-    def _changed(self, item: Tracked, frame: int) -> None:
-        """Mark what has to be run after what was said of a frame changed."""
-        for backward, recent in item.recent.items():
-            # Memories made later than the change, in order of tracking, are out of date.
-            recent.kept = {
-                f: m for f, m in recent.kept.items() if (f > frame if backward else f < frame)
-            }
-        forward = min(item.pending.get(False, frame), frame)
-        backward_from = max(item.pending.get(True, frame), frame)
-        item.pending = {False: max(forward, item.first), True: min(backward_from, item.last)}
-
-    def _record(self, item: Tracked, frame: int) -> Record:
-        held = item.prompted[frame]
-        return Record(
-            item.object_id,
-            frame,
-            held.logits[0, 0].cpu().numpy(),
-            held.memory.pointer.float().cpu().numpy(),
-            float(held.score),
-            held.iou,
-            "prompted",
-        )
-
-    def _frame_result(
-        self,
-        frame: int,
-        ids: list[int],
-        rows: list[npt.NDArray[np.float32]],
-        scores: list[float],
-        ious: list[float],
-        sources: list[str],
-    ) -> FrameResult:
-        size = self.model.image_size // 4
-        given = {}
-        for object_id in ids:
-            held = self._objects[object_id].prompted.get(frame)
-            if held is not None and held.prompt.is_mask_alone and held.prompt.mask is not None:
-                given[object_id] = held.prompt.mask
-        return FrameResult(
-            frame=frame,
-            object_ids=tuple(ids),
-            logits=np.stack(rows) if rows else np.zeros((0, size, size), np.float32),
-            object_scores=np.array(scores, np.float32),
-            ious=np.array(ious, np.float32),
-            height=self.source.height,
-            width=self.source.width,
-            sources=tuple(sources),
-            given=given,
-        )
-
-    def _known(self, object_id: int) -> Tracked:
-        object_id = check_object_id(object_id)
-        if object_id not in self._objects:
-            raise PromptError(
-                f"there is no object {object_id}; there are {list(self.object_ids) or 'none'}"
-            )
-        return self._objects[object_id]
-
-    def _check_frame(self, frame: int) -> int:
-        if isinstance(frame, (bool, np.bool_)) or not isinstance(frame, (int, np.integer)):
-            raise PromptError(f"frame {frame!r}; frames are whole numbers from 0")
-        if not len(self.source):
-            raise PromptError(f"frame {frame} does not exist; the stream has no frame yet")
-        if not 0 <= frame < len(self.source):
-            raise PromptError(
-                f"frame {frame} does not exist; the source has frames 0 to {len(self.source) - 1}"
-            )
-        return int(frame)
-
-    @staticmethod
-    def _bound(name: str, value: int) -> int:
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise UsageError(f"{name} {value!r}; it is a whole number of frames")
-        if value < 0:
-            raise UsageError(f"{name} {value}; frames count from 0")
-        return int(value)
+def _bound(name: str, value: int) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise UsageError(f"{name} {value!r}; it is a whole number of frames")
+    if value < 0:
+        raise UsageError(f"{name} {value}; frames count from 0")
+    return int(value)

@@ -87,7 +87,7 @@ def _draw_clips(
     clips: int,
     objects: int,
     size: int,
-    times: npt.NDArray[np.float64],
+    times: npt.NDArray[np.floating],
 ) -> _Drawn:
     names = list(TRAINING)
     drawn: _Drawn = []

@@ -113,7 +113,7 @@ def test_rebuilt_memories_are_those_that_were() -> None:
 
 
 def test_rebuilding_from_eight_bits_is_close() -> None:
-    from sam2track.tracking.history import SpillFile
+    from sam2track.tracking.ledger import SpillFile
 
     module, frames = predictor("nano", True), clip(40)[:24]
     tracker = Tracker(module, frames, history=SpillFile(budget=0))

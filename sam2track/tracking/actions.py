@@ -1,0 +1,135 @@
+"""What a person did, as JSON values, and doing it again."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track import masks as rle
+from sam2track.errors import ProjectError, Sam2TrackError
+from sam2track.prompts import Prompt
+
+if TYPE_CHECKING:
+    from sam2track.tracking.result import FrameResult
+    from sam2track.tracking.tracker import Tracker
+
+__all__ = ["pack_mask", "pack_prompt", "repeat"]
+
+
+def pack_mask(mask: npt.NDArray[np.bool_]) -> str:
+    """Run lengths in base64."""
+    return base64.b64encode(rle.encode(mask)).decode("ascii")
+
+
+def pack_prompt(prompt: Prompt) -> dict[str, Any]:
+    """All of a prompt as JSON values."""
+    mask = None if prompt.mask is None else pack_mask(prompt.mask)
+    return prompt.to_dict() | {"mask": mask}
+
+
+def _mask(text: str) -> npt.NDArray[np.bool_]:
+    return rle.decode(base64.b64decode(text, validate=True))
+
+
+def _prompt(packed: Mapping[str, Any]) -> Prompt:
+    mask = packed["mask"]
+    return Prompt(**{**packed, "mask": None if mask is None else _mask(mask)})
+
+
+def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[FrameResult | None]:
+    """Do again what a journal says, in a tracker that nothing was said to.
+
+    What was taken back is done and taken back, so that what follows stands on the same memories.
+
+    Yields
+    ------
+    FrameResult or None
+        Each frame that was tracked; None after each other step.
+
+    Raises
+    ------
+    ProjectError
+        Where the journal cannot be followed.
+    """
+    steps = list(journal)
+    going_on = {step.get("of") for step in steps if step["action"] == "continue"}
+    runs: dict[int, Iterator[FrameResult]] = {}
+    for step in steps:
+        try:
+            if step["action"] in ("propagate", "continue"):
+                first = step["of"] if step["action"] == "continue" else step["step"]
+                if first not in runs:
+                    runs[first] = tracker.propagate(
+                        step["start"],
+                        step["stop"],
+                        step["direction"],
+                        step["objects"],
+                        unfinished=step["unfinished"],
+                        until_prompted=step["until_prompted"],
+                    )
+                frames = step.get("done") or 0
+                for _ in range(frames):
+                    result = next(runs[first], None)
+                    if result is None:
+                        raise ProjectError(
+                            f"step {step['step']} of the journal ran {frames} frames, "
+                            f"which cannot be run again"
+                        )
+                    yield result
+                last = max((s["step"] for s in steps if s.get("of") == first), default=first)
+                if first not in going_on or step["step"] == last:
+                    with suppress(AttributeError):
+                        runs[first].close()  # type: ignore[attr-defined]
+            else:
+                _do(tracker, step)
+                yield None
+        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+            if isinstance(error, Sam2TrackError):
+                raise
+            raise ProjectError(f"the journal is damaged: {step!r:.200}") from error
+
+
+def _do(tracker: Tracker, step: Mapping[str, Any]) -> None:
+    """Repeat one step that runs no frames."""
+    kind = step["action"]
+    if kind == "prompt":
+        tracker.add(step["object"], step["frame"], _prompt(step["said"]))
+        if step.get("name"):
+            tracker.rename(step["object"], step["name"])
+    elif kind == "edit":
+        tracker.edit(step["object"], step["frame"], _mask(step["mask"]))
+    elif kind == "confirm":
+        tracker.confirm(step["object"], step["frame"])
+    elif kind == "clear":
+        tracker.clear(step["object"], step["frame"])
+    elif kind == "remove":
+        tracker.remove(step["object"])
+    elif kind == "lock":
+        tracker.lock(step["object"], locked=step["locked"])
+    elif kind == "rename":
+        tracker.rename(step["object"], step["name"])
+    elif kind == "merge":
+        tracker.merge(step["object"], step["other"])
+    elif kind == "split":
+        tracker.split_from(step["object"], step["frame"], step["new"])
+    elif kind == "swap":
+        tracker.swap_from(step["object"], step["other"], step["frame"])
+    elif kind == "end":
+        tracker.end_at(step["object"], step["frame"])
+    elif kind == "divide":
+        daughters = {
+            int(i): None if mask is None else _mask(mask) for i, mask in step["daughters"].items()
+        }
+        tracker.divide(step["object"], step["frame"], daughters)
+    elif kind == "undo":
+        tracker.undo()
+    elif kind == "redo":
+        tracker.redo()
+    else:
+        raise ProjectError(f"the journal holds {kind!r}, which this program does not know")

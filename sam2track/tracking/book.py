@@ -1,0 +1,328 @@
+"""The objects of one video, as a tracker holds them in memory and its history on disk.
+
+What is in memory follows from the history: after a step has been taken back, and after a change
+of identity, it is read from there again, and so is that of a tracker that opens a project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sam2track import masks as rle
+from sam2track.errors import PromptError, UsageError
+from sam2track.frames.source import FrameSource
+from sam2track.prompts import Prompt, check_object_id
+from sam2track.tracking.engine import Engine
+from sam2track.tracking.history import History, Record
+from sam2track.tracking.memory import Memory
+from sam2track.tracking.objects import Anchor, Tracked
+from sam2track.tracking.result import FrameResult
+from sam2track.tracking.state import State
+from sam2track.tracking.stream import StreamSource
+
+__all__ = ["Book"]
+
+
+class Book:
+    """Objects by id, their prompts and what is known of each frame.
+
+    Parameters
+    ----------
+    source : FrameSource or StreamSource
+    history : History
+    engine : Engine
+    before_step : callable
+        Called before each step.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource | StreamSource,
+        history: History,
+        engine: Engine,
+        *,
+        before_step: Callable[[], None],
+    ) -> None:
+        self.source = source
+        self.history = history
+        self.engine = engine
+        self._before_step = before_step
+        self.objects: dict[int, Tracked] = {}
+        self.edition = 0  # counts how often the objects were read from the history
+        self.load()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether frames come one by one and are gone afterwards."""
+        return isinstance(self.source, StreamSource)
+
+    # -- from the history ---------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read all objects from the history, and go on from its last state where that holds."""
+        self.edition += 1
+        self.objects = {}
+        stored = self.history.last_state()
+        for life in self.history.lives():
+            item = Tracked.of(life)
+            self.objects[life.object_id] = item
+            waiting = []
+            for frame, record in self.history.anchors(life.object_id):
+                if record is None:
+                    waiting.append(frame)
+                else:
+                    item.prompted[frame] = self._anchor(record)
+            if waiting:
+                with self.history.transaction():
+                    for frame in waiting:
+                        self._answer(item, frame)
+            # A state is of no use to an object that was changed after it.
+            if stored is not None and life.since <= stored[1]:
+                self._restore(item, stored[0])
+        if stored is not None:
+            # After a crash the last frames may have been run without a state being kept.
+            self.history.set_done(stored[1], stored[2])
+
+    def _anchor(self, record: Record) -> Anchor:
+        device = self.engine.model.device
+        return Anchor(
+            Memory(None, torch.from_numpy(record.pointer.copy()).to(device)),
+            torch.tensor([[record.score]], device=device),
+            record.iou,
+            record.source,
+        )
+
+    def _answer(self, item: Tracked, frame: int) -> None:
+        """Answer a prompt that was stored before there was a model."""
+        prompt = self.history.waiting(item.object_id, frame)
+        if prompt is not None:
+            prompt.check(self.source.height, self.source.width)
+            item.prompted[frame] = self.keep(item, frame, prompt, None)
+
+    def _restore(self, item: Tracked, state: State) -> None:
+        item.pending = dict(state.pending.get(item.object_id, {}))
+        for backward, kept in state.recent.get(item.object_id, {}).items():
+            item.recent[backward] = self.engine.recent(kept, backward=backward)
+
+    def standing(self) -> State:
+        """Where tracking stands, in memories that the next frame does not change."""
+        return State(
+            {i: dict(item.pending) for i, item in self.objects.items()},
+            {
+                i: {
+                    backward: {f: replace(memory) for f, memory in recent.kept.items()}
+                    for backward, recent in item.recent.items()
+                }
+                for i, item in self.objects.items()
+            },
+        )
+
+    def go_back_to(self, state: State) -> None:
+        """Forget what was remembered after a state; what was kept stays."""
+        for object_id, item in self.objects.items():
+            if object_id in state.pending:
+                item.recent = {}
+                self._restore(item, state)
+
+    # -- into the history ---------------------------------------------------------------
+
+    @contextmanager
+    def step(self, kind: str, **action: Any) -> Iterator[None]:
+        """Do one thing that can be taken back; where it fails nothing of it is kept."""
+        self._before_step()
+        before = {i: _copy(item) for i, item in self.objects.items()}
+        try:
+            with self.history.step(kind, action):
+                yield
+        except BaseException:
+            self.objects = before
+            raise
+
+    def keep(self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None) -> Anchor:
+        """Answer a prompt and keep both."""
+        if tracked is not None and tracked.source not in ("forward", "backward"):
+            tracked = None
+        anchor, logits = self.engine.answer(item, frame, prompt, tracked)
+        raw = logits[0, 0].cpu().numpy()
+        record = Record(
+            item.object_id,
+            frame,
+            raw,
+            anchor.memory.pointer.float().cpu().numpy(),
+            float(anchor.score),
+            anchor.iou,
+            anchor.source,
+        )
+        shown = self.frame_result(frame, [record], {item.object_id: prompt})
+        self.history.say(item.object_id, frame, prompt, raw, tracked)
+        self.history.put(shown, [record])
+        return anchor
+
+    def tracked(self, object_id: int, frame: int) -> Record | None:
+        """What tracking gave on a frame before anything was said of it."""
+        answer = self.history.said(object_id, frame)
+        return self.history.get(object_id, frame) if answer is None else answer.tracked
+
+    def changed(self, item: Tracked, frame: int) -> None:
+        """Mark what has to be run after a change on a frame, and keep that."""
+        item.forget_recent(frame if self.is_stream else None)
+        item.changed(frame)
+        self.history.keep_life(item.life)
+
+    # -- frames -------------------------------------------------------------------------
+
+    def shown(self, object_id: int, frame: int) -> tuple[Record, Prompt | None] | None:
+        """What is kept of an object on a frame, and what was said of it there."""
+        if frame in self.objects[object_id].prompted:
+            answer = self.history.said(object_id, frame)
+            if answer is not None:
+                return answer.record, answer.prompt
+        record = self.history.get(object_id, frame)
+        return None if record is None else (record, None)
+
+    def result(self, frame: int) -> FrameResult:
+        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
+        records, prompts = [], {}
+        for object_id in sorted(self.objects):
+            found = self.shown(object_id, frame)
+            if found is None:
+                continue
+            records.append(found[0])
+            if found[1] is not None:
+                prompts[object_id] = found[1]
+        return self.frame_result(frame, records, prompts)
+
+    def frame_result(
+        self,
+        frame: int,
+        records: Sequence[Record],
+        prompts: Mapping[int, Prompt],
+        rows: Mapping[int, npt.NDArray[np.float32]] | None = None,
+    ) -> FrameResult:
+        """Make a result of records.
+
+        Parameters
+        ----------
+        prompts : mapping of int to Prompt
+            What was said of objects on the frame.
+        rows : mapping of int to (4h, 4w) float32 array, optional
+            Logits after hole filling, where they are at hand.
+        """
+        size = self.engine.model.image_size // 4
+        given: dict[int, npt.NDArray[np.bool_]] = {}
+        logits = np.zeros((len(records), size, size), np.float32)
+        for index, record in enumerate(records):
+            object_id = record.object_id
+            if rows is not None and object_id in rows:
+                logits[index] = rows[object_id]
+            else:
+                logits[index] = self.engine.filled(record.logits)[0, 0].numpy()
+            prompt = prompts.get(object_id)
+            if prompt is not None and prompt.is_mask_alone and prompt.mask is not None:
+                given[object_id] = prompt.mask
+            elif record.mask is not None:
+                given[object_id] = rle.decode(record.mask)
+        return FrameResult(
+            frame=frame,
+            object_ids=tuple(record.object_id for record in records),
+            logits=logits,
+            object_scores=np.array([record.score for record in records], np.float32),
+            ious=np.array([record.iou for record in records], np.float32),
+            height=self.source.height,
+            width=self.source.width,
+            sources=tuple(record.source for record in records),
+            given=given,
+        )
+
+    def track(
+        self,
+        frame: int,
+        picture: npt.NDArray[np.uint8],
+        active: Sequence[Tracked],
+        *,
+        backward: bool,
+        max_batch: int,
+    ) -> FrameResult:
+        """Run one frame and keep it: prompted objects are there already, the others in batches."""
+        found = self.engine.track(
+            frame,
+            picture,
+            [item for item in active if frame not in item.prompted],
+            backward=backward,
+            max_batch=max_batch,
+        )
+        records, prompts = [], {}
+        for item in active:
+            if item.object_id in found:
+                records.append(found[item.object_id][0])
+            elif (shown := self.shown(item.object_id, frame)) is not None:
+                records.append(shown[0])
+                if shown[1] is not None:
+                    prompts[item.object_id] = shown[1]
+        rows = {object_id: row for object_id, (_, row) in found.items()}
+        result = self.frame_result(frame, records, prompts, rows)
+        new = [index for index, record in enumerate(records) if record.object_id in found]
+        if new:
+            self.history.put(result.only(new), [records[index] for index in new])
+        return result
+
+    # -- what may be asked for ----------------------------------------------------------
+
+    def known(self, object_id: int, *, changes: bool = True) -> Tracked:
+        """Return an object; PromptError where there is none, or it is locked and would change."""
+        object_id = check_object_id(object_id)
+        if object_id not in self.objects:
+            raise PromptError(
+                f"there is no object {object_id}; there are {sorted(self.objects) or 'none'}"
+            )
+        item = self.objects[object_id]
+        if changes and item.locked:
+            raise PromptError(f"object {object_id} is locked; unlock it first")
+        return item
+
+    def check_frame(self, frame: int) -> int:
+        """Return a frame's index as an int; PromptError where there is no such frame."""
+        if isinstance(frame, (bool, np.bool_)) or not isinstance(frame, (int, np.integer)):
+            raise PromptError(f"frame {frame!r}; frames are whole numbers from 0")
+        if not len(self.source):
+            raise PromptError(f"frame {frame} does not exist; the stream has no frame yet")
+        if not 0 <= frame < len(self.source):
+            raise PromptError(
+                f"frame {frame} does not exist; the source has frames 0 to {len(self.source) - 1}"
+            )
+        return int(frame)
+
+    def check_alive(self, item: Tracked, frame: int) -> None:
+        """PromptError where an object is not there yet, or no longer."""
+        low, high = item.span(0, len(self.source))
+        if frame < low:
+            raise PromptError(
+                f"object {item.object_id} begins on frame {low}, as a daughter or a part that was "
+                f"split off; frame {frame} lies before that"
+            )
+        if frame >= high:
+            raise PromptError(
+                f"object {item.object_id} ends before frame {high}; take that back first "
+                f"(end_at with None) to say something of frame {frame}"
+            )
+
+    def refuse_stream(self, what: str) -> None:
+        """UsageError on a stream, whose frames are gone."""
+        if self.is_stream:
+            raise UsageError(f"a stream has no past to {what}; frames that went by are gone")
+
+
+def _copy(item: Tracked) -> Tracked:
+    return replace(
+        item,
+        prompted=dict(item.prompted),
+        recent=dict(item.recent),
+        pending=dict(item.pending),
+    )

@@ -1,0 +1,604 @@
+"""A history in SQLite: rows that say from which step to which they hold.
+
+A row holds from the step ``since`` until the step ``until``, and ``head.position`` is the step
+that is in force. Taking a step back only moves the position; nothing is computed or copied. What
+comes after the position is dropped when something new is done.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track import masks as rle
+from sam2track.errors import OutputError, ProjectError, Sam2TrackError
+from sam2track.prompts import Prompt
+from sam2track.tracking.history import SOURCES, Answer, Life, Record, dequantise, quantise
+from sam2track.tracking.result import FrameResult
+from sam2track.tracking.state import State
+
+__all__ = ["SCHEMA", "Ledger", "SpillFile", "how"]
+
+_NOW = 2**62  # ``until`` of what still holds
+_MOST_CODES = 2**24  # decoders' grids are far smaller: a limit for damaged files
+_HOLDS = "since <= position AND position < until"
+
+SCHEMA = f"""
+CREATE TABLE head (position INTEGER NOT NULL, floor INTEGER NOT NULL);
+INSERT INTO head VALUES (0, 0);
+CREATE TABLE journal (
+    step INTEGER PRIMARY KEY, kind TEXT NOT NULL, action TEXT NOT NULL,
+    done INTEGER, undone INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE all_objects (
+    id INTEGER NOT NULL, name TEXT NOT NULL, birth INTEGER, ending INTEGER, mother INTEGER,
+    locked INTEGER NOT NULL, forward INTEGER, backward INTEGER,
+    since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {_NOW},
+    PRIMARY KEY (id, since)
+) WITHOUT ROWID;
+CREATE TABLE all_prompts (
+    object INTEGER NOT NULL, frame INTEGER NOT NULL, said TEXT NOT NULL,
+    mask BLOB, logits BLOB, tracked INTEGER,
+    since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {_NOW},
+    PRIMARY KEY (object, frame, since)
+);
+CREATE TABLE all_results (
+    id INTEGER PRIMARY KEY, frame INTEGER NOT NULL, object INTEGER NOT NULL,
+    source INTEGER NOT NULL, score REAL NOT NULL, iou REAL NOT NULL,
+    mask BLOB, pointer BLOB NOT NULL, codes BLOB NOT NULL, side INTEGER NOT NULL,
+    exact INTEGER NOT NULL,
+    since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {_NOW}
+);
+CREATE UNIQUE INDEX results_by_frame ON all_results (frame, object, since, until);
+CREATE INDEX results_by_object ON all_results (object, frame, since, until);
+CREATE INDEX results_past ON all_results (until) WHERE until < {_NOW};
+CREATE VIEW objects AS
+    SELECT id, name, birth, ending, mother, locked, forward, backward, since
+    FROM all_objects, head WHERE {_HOLDS};
+CREATE VIEW prompts AS
+    SELECT object, frame, said, mask, logits, tracked, since
+    FROM all_prompts, head WHERE {_HOLDS};
+CREATE VIEW results AS
+    SELECT id, frame, object, source, score, iou, mask, pointer, codes, side, exact
+    FROM all_results, head WHERE {_HOLDS};
+CREATE TABLE states (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, done INTEGER NOT NULL, data BLOB NOT NULL
+);
+"""
+
+_TABLES = ("all_objects", "all_prompts", "all_results")
+_RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
+
+
+class Ledger:
+    """A History in an SQLite database that has the tables of ``SCHEMA``.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        With ``isolation_level`` None.
+    name : str
+        What error messages call it.
+    masks : bool
+        Whether masks are kept at the size of the frames.
+    exact_budget : int
+        Bytes of logits that are kept as they are, so that memories can be made again exactly;
+        from then on what eight bits hold of them.
+    past_budget : int
+        Bytes of results that have been replaced and are kept for taking steps back.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        name: str,
+        masks: bool,
+        exact_budget: int = 0,
+        past_budget: int = 2**30,
+    ) -> None:
+        self.name = name
+        self._db = connection
+        self._masks = masks
+        self._exact_left = exact_budget
+        self._past_budget = past_budget
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._db.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise ProjectError(f"{self.name}: {error}") from error
+        except Sam2TrackError:
+            raise
+        except (
+            # What reading values of another type or shape than those written ends in.
+            sqlite3.DatabaseError,
+            zlib.error,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise ProjectError(f"{self.name} is damaged: {error}") from error
+
+    # -- steps --------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Keep all that is written within, or nothing of it; may be nested."""
+        if self._db.in_transaction:
+            yield self._db
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                # On a full disk SQLite has rolled back already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise OutputError(f"{self.name} cannot be written: {error}") from error
+
+    @property
+    def position(self) -> int:
+        """The last step that is in force, 0 before the first."""
+        with self._errors():
+            return int(self._db.execute("SELECT position FROM head").fetchone()[0])
+
+    @contextmanager
+    def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
+        """Begin a step and keep all that is written within, or nothing of it."""
+        with self.transaction() as db:
+            self._drop_undone(db)
+            number = db.execute(
+                "INSERT INTO journal (kind, action) VALUES (?, ?)", (kind, json.dumps(action))
+            ).lastrowid
+            db.execute("UPDATE head SET position = ?", (number,))
+            if kind == "propagate":  # what costs most to look through comes from these
+                self._prune(db)
+            yield int(number or 0)
+
+    def _drop_undone(self, db: sqlite3.Connection) -> None:
+        """Drop what was taken back; it can be put back no longer."""
+        if not db.execute("SELECT 1 FROM journal WHERE undone = 1").fetchone():
+            return
+        position = self.position
+        for table in _TABLES:
+            db.execute(f"DELETE FROM {table} WHERE since > ?", (position,))
+            db.execute(
+                f"UPDATE {table} SET until = {_NOW} WHERE until > ? AND until < {_NOW}",
+                (position,),
+            )
+        db.execute("DELETE FROM states WHERE step > ?", (position,))
+        db.execute("UPDATE journal SET undone = 2 WHERE undone = 1")
+
+    def _prune(self, db: sqlite3.Connection) -> None:
+        """Drop what was replaced longest ago where there is too much of it."""
+        total = 0
+        rows = db.execute(
+            "SELECT until, sum(ifnull(length(mask), 0) + length(pointer) + length(codes)) "
+            f"FROM all_results WHERE until < {_NOW} GROUP BY until ORDER BY until DESC"
+        )
+        for until, size in rows.fetchall():
+            total += size
+            if total > self._past_budget:
+                db.execute(
+                    "DELETE FROM all_results WHERE until <= ? "
+                    "AND id NOT IN (SELECT tracked FROM all_prompts WHERE tracked IS NOT NULL)",
+                    (until,),
+                )
+                for table in ("all_objects", "all_prompts"):
+                    db.execute(f"DELETE FROM {table} WHERE until <= ?", (until,))
+                db.execute("UPDATE head SET floor = max(floor, ?)", (until,))
+                return
+
+    def undo(self) -> dict[str, Any] | None:
+        """Take back the last step; return its action, None where there is none to take back."""
+        with self._errors(), self.transaction() as db:
+            found = db.execute(
+                "SELECT step, kind, action FROM journal, head WHERE step <= position "
+                "AND step > floor AND undone = 0 AND kind NOT IN ('undo', 'redo') "
+                "ORDER BY step DESC LIMIT 1"
+            ).fetchone()
+            if found is None:
+                return None
+            step, kind, action = found
+            db.execute("UPDATE journal SET undone = 1 WHERE step = ?", (step,))
+            db.execute("UPDATE head SET position = ?", (step - 1,))
+            db.execute("INSERT INTO journal (kind, action) VALUES ('undo', '{}')")
+            return {"action": kind, **json.loads(action)}
+
+    def redo(self) -> dict[str, Any] | None:
+        """Put back the step that was taken back last; return its action, None without one."""
+        with self._errors(), self.transaction() as db:
+            found = db.execute(
+                "SELECT step, kind, action FROM journal WHERE undone = 1 ORDER BY step LIMIT 1"
+            ).fetchone()
+            if found is None:
+                return None
+            step, kind, action = found
+            db.execute("UPDATE journal SET undone = 0 WHERE step = ?", (step,))
+            db.execute("UPDATE head SET position = ?", (step,))
+            db.execute("INSERT INTO journal (kind, action) VALUES ('redo', '{}')")
+            return {"action": kind, **json.loads(action)}
+
+    def set_done(self, step: int, frames: int) -> None:
+        """Note how many frames a step has run."""
+        with self.transaction() as db:
+            db.execute("UPDATE journal SET done = ? WHERE step = ?", (frames, step))
+
+    def journal(self) -> list[dict[str, Any]]:
+        """What was done, in order: step, action and its details, frames done, undone or not."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT step, kind, action, done, undone FROM journal ORDER BY step"
+            ).fetchall()
+            return [
+                {"step": step, "action": kind, **json.loads(action)}
+                | ({} if done is None else {"done": done})
+                | ({"undone": True} if undone else {})
+                for step, kind, action, done, undone in rows
+            ]
+
+    def _close(self, db: sqlite3.Connection, table: str, where: str, values: Sequence[Any]) -> None:
+        """End what holds: rows of this step go, older ones hold until this step."""
+        position = self.position
+        db.execute(f"DELETE FROM {table} WHERE {where} AND since = ?", (*values, position))
+        db.execute(
+            f"UPDATE {table} SET until = ? WHERE {where} AND until = {_NOW}", (position, *values)
+        )
+
+    # -- objects ------------------------------------------------------------------------
+
+    def lives(self) -> list[Life]:
+        """Return all objects, by id."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id, name, birth, ending, mother, locked, forward, backward, since "
+                "FROM objects ORDER BY id"
+            ).fetchall()
+            return [
+                Life(int(i), str(name), birth, end, mother, bool(locked), ahead, back, int(since))
+                for i, name, birth, end, mother, locked, ahead, back, since in rows
+            ]
+
+    def keep_life(self, life: Life) -> None:
+        """Keep an object, in place of what was kept of it."""
+        with self.transaction() as db:
+            self._close(db, "all_objects", "id = ?", (life.object_id,))
+            db.execute(
+                "INSERT INTO all_objects (id, name, birth, ending, mother, locked, forward, "
+                "backward, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    life.object_id,
+                    life.name,
+                    life.birth,
+                    life.end,
+                    life.mother,
+                    life.locked,
+                    life.forward,
+                    life.backward,
+                    self.position,
+                ),
+            )
+
+    def drop_life(self, object_id: int) -> None:
+        """Forget an object with its prompts and frames."""
+        with self.transaction() as db:
+            self._close(db, "all_objects", "id = ?", (object_id,))
+            self._close(db, "all_prompts", "object = ?", (object_id,))
+            self._close(db, "all_results", "object = ?", (object_id,))
+
+    # -- prompts ------------------------------------------------------------------------
+
+    def say(
+        self,
+        object_id: int,
+        frame: int,
+        prompt: Prompt,
+        logits: npt.NDArray[np.float32] | None = None,
+        tracked: Record | None = None,
+    ) -> None:
+        """Keep a prompt, with the exact logits that answer it; without them it waits."""
+        with self.transaction() as db:
+            self._close(db, "all_prompts", "object = ? AND frame = ?", (object_id, frame))
+            db.execute(
+                "INSERT INTO all_prompts (object, frame, said, mask, logits, tracked, since) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    object_id,
+                    frame,
+                    json.dumps(prompt.to_dict()),
+                    None if prompt.mask is None else rle.encode(prompt.mask),
+                    None if logits is None else zlib.compress(logits.astype("<f4").tobytes(), 1),
+                    None if tracked is None else tracked.key,
+                    self.position,
+                ),
+            )
+
+    def unsay(self, object_id: int, frame: int) -> None:
+        """Drop a prompt."""
+        with self.transaction() as db:
+            self._close(db, "all_prompts", "object = ? AND frame = ?", (object_id, frame))
+
+    def said(self, object_id: int, frame: int) -> Answer | None:
+        """Return a prompt and what came of it; None where there is none or it waits."""
+        with self._errors():
+            found = self._db.execute(
+                "SELECT said, mask, logits, tracked FROM prompts WHERE object = ? AND frame = ?",
+                (object_id, frame),
+            ).fetchone()
+            if found is None or found[2] is None:
+                return None
+            said, mask, logits, tracked = found
+            record = self.get(object_id, frame)
+            if record is None:
+                raise ValueError(f"no result of the prompt of object {object_id} on {frame}")
+            side = record.logits.shape[0]
+            exact = np.frombuffer(_inflated(logits, 4 * side * side), "<f4").reshape(side, side)
+            return Answer(
+                _prompt(said, mask),
+                replace(record, logits=exact),
+                None if tracked is None else self._by_key(tracked),
+            )
+
+    def waiting(self, object_id: int, frame: int) -> Prompt | None:
+        """Return a prompt that has not been answered."""
+        with self._errors():
+            found = self._db.execute(
+                "SELECT said, mask FROM prompts WHERE object = ? AND frame = ? AND logits IS NULL",
+                (object_id, frame),
+            ).fetchone()
+            return None if found is None else _prompt(*found)
+
+    def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
+        """Return an object's prompted frames, without logits; None where not answered yet."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT p.frame, p.logits IS NULL, r.score, r.iou, r.pointer, r.source "
+                "FROM prompts AS p LEFT JOIN results AS r "
+                "ON r.object = p.object AND r.frame = p.frame "
+                "WHERE p.object = ? ORDER BY p.frame",
+                (object_id,),
+            ).fetchall()
+            none = np.zeros((0, 0), np.float32)
+            return [
+                (
+                    int(frame),
+                    None
+                    if waits
+                    else Record(
+                        object_id,
+                        int(frame),
+                        none,
+                        np.frombuffer(pointer, np.float32),
+                        float(score),
+                        float(iou),
+                        how(source),
+                    ),
+                )
+                for frame, waits, score, iou, pointer, source in rows
+            ]
+
+    # -- frames -------------------------------------------------------------------------
+
+    def put(self, result: FrameResult, records: Sequence[Record]) -> None:
+        """Keep what came of a frame; replaces what was there.
+
+        The records are those of the result's objects, in the same order.
+        """
+        shown = result.masks if self._masks else [None] * len(records)
+        position = self.position
+        packed = []
+        for record, mask in zip(records, shown, strict=True):
+            exact = self._exact_left > 0
+            if exact:
+                codes = record.logits.astype("<f4").tobytes()
+                self._exact_left -= len(codes)
+            else:
+                codes = zlib.compress(quantise(record.logits).tobytes(), 6 if self._masks else 1)
+            packed.append(
+                (
+                    record.frame,
+                    record.object_id,
+                    SOURCES.index(record.source),
+                    record.score,
+                    record.iou,
+                    None if mask is None else rle.encode(mask),
+                    record.pointer.astype(np.float32).tobytes(),
+                    codes,
+                    record.logits.shape[0],
+                    exact,
+                    position,
+                )
+            )
+        with self.transaction() as db:
+            for record in records:
+                where = (record.frame, record.object_id)
+                self._close(db, "all_results", "frame = ? AND object = ?", where)
+            db.executemany(
+                "INSERT INTO all_results (frame, object, source, score, iou, mask, pointer, "
+                "codes, side, exact, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                packed,
+            )
+
+    def get(self, object_id: int, frame: int) -> Record | None:
+        """Return what is kept of an object on a frame."""
+        with self._errors():
+            found = self._db.execute(
+                f"SELECT {_RECORD} FROM results WHERE object = ? AND frame = ?",
+                (object_id, frame),
+            ).fetchone()
+            return None if found is None else self._record(found)
+
+    def _by_key(self, key: int) -> Record | None:
+        found = self._db.execute(f"SELECT {_RECORD} FROM all_results WHERE id = ?", (key,))
+        row = found.fetchone()
+        return None if row is None else self._record(row)
+
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        key, object_id, frame, source, score, iou, mask, pointer, codes, side, exact = row
+        if exact:
+            logits = np.frombuffer(codes, "<f4").reshape(side, side)
+        else:
+            logits = dequantise(self._codes(codes, side))
+        return Record(
+            int(object_id),
+            int(frame),
+            logits,
+            np.frombuffer(pointer, np.float32),
+            float(score),
+            float(iou),
+            how(source),
+            mask,
+            int(key),
+        )
+
+    def _codes(self, data: bytes, side: int) -> npt.NDArray[np.uint8]:
+        if not 0 < side * side <= _MOST_CODES:
+            raise ProjectError(f"{self.name} is damaged: logits on a grid of {side}")
+        return np.frombuffer(_inflated(data, side * side), np.uint8).reshape(side, side)
+
+    def frames_of(self, object_id: int) -> list[int]:
+        """Return the frames on which something is kept of an object, ascending."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT frame FROM results WHERE object = ? ORDER BY frame", (object_id,)
+            )
+            return [int(frame) for (frame,) in rows]
+
+    def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
+        """Drop an object's frames in [start, stop)."""
+        with self.transaction() as db:
+            self._close(
+                db,
+                "all_results",
+                "object = ? AND frame >= ? AND frame < ?",
+                (object_id, start, _NOW if stop is None else stop),
+            )
+
+    def relabel(self, ids: Mapping[int, int], start: int = 0, *, where_free: bool = False) -> None:
+        """Give frames from ``start`` on, and their prompts, to other objects.
+
+        Must come before all else that a step writes.
+
+        Parameters
+        ----------
+        ids : mapping of int to int
+            Which object's frames go to which.
+        start : int
+            First frame.
+        where_free : bool
+            Only frames on which the other object has nothing.
+        """
+        with self.transaction() as db:
+            position = self.position
+            moved: list[tuple[str, int, int]] = []
+            for old, new in ids.items():
+                for table in ("all_prompts", "all_results"):
+                    free = (
+                        " AND NOT EXISTS (SELECT 1 FROM results AS other "
+                        f"WHERE other.object = {int(new)} AND other.frame = {table}.frame)"
+                        if where_free
+                        else ""
+                    )
+                    rows = db.execute(
+                        f"SELECT rowid FROM {table} "
+                        f"WHERE object = ? AND frame >= ? AND until = {_NOW}{free}",
+                        (old, start),
+                    )
+                    moved += [(table, row, new) for (row,) in rows.fetchall()]
+            columns = {
+                "all_prompts": "frame, said, mask, logits, tracked",
+                "all_results": "frame, source, score, iou, mask, pointer, codes, side, exact",
+            }
+            for table, row, _ in moved:
+                db.execute(f"UPDATE {table} SET until = ? WHERE rowid = ?", (position, row))
+            for table, row, new in moved:
+                db.execute(
+                    f"INSERT INTO {table} (object, since, {columns[table]}) "
+                    f"SELECT ?, ?, {columns[table]} FROM {table} WHERE rowid = ?",
+                    (new, position, row),
+                )
+
+    # -- where tracking stands ----------------------------------------------------------
+
+    def save_state(self, state: State, step: int, done: int) -> None:
+        """Keep where tracking stands after so many frames of a step; the last two are kept."""
+        with self.transaction() as db:
+            db.execute(
+                "INSERT INTO states (step, done, data) VALUES (?, ?, ?)",
+                (step, done, state.to_bytes()),
+            )
+            db.execute(
+                "DELETE FROM states "
+                "WHERE id NOT IN (SELECT id FROM states ORDER BY id DESC LIMIT 2)"
+            )
+
+    def last_state(self) -> tuple[State, int, int] | None:
+        """Return the last state that holds, its step, and how many frames that had run."""
+        with self._errors():
+            found = self._db.execute(
+                "SELECT data, step, done FROM states, head WHERE step <= position "
+                "ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+            return None if found is None else (State.from_bytes(found[0]), found[1], found[2])
+
+
+class SpillFile(Ledger):
+    """A history in a temporary file, for trackers without a project.
+
+    The file is SQLite's own and goes when it is closed or the program ends.
+
+    Parameters
+    ----------
+    budget : int
+        Logits are kept as they are, so that memories can be made again exactly, until there are
+        this many bytes of them; from then on what eight bits hold of them.
+    """
+
+    def __init__(self, budget: int = 2**30) -> None:
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = MEMORY")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executescript(SCHEMA)
+        super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """Unpack so many bytes, no more and no less."""
+    inflater = zlib.decompressobj()
+    # One byte more than there are, so that the checksum at the end is looked at.
+    unpacked = inflater.decompress(data, size + 1)
+    if not inflater.eof or len(unpacked) != size:
+        raise ValueError("logits that are cut off")
+    return unpacked
+
+
+def _prompt(said: str, mask: bytes | None) -> Prompt:
+    return Prompt(**json.loads(said), mask=None if mask is None else rle.decode(mask))
+
+
+def how(source: int) -> str:
+    """How a mask came about, by its number."""
+    if not 0 <= source < len(SOURCES):
+        raise ValueError(f"a result of kind {source}")
+    return SOURCES[source]

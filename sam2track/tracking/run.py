@@ -1,0 +1,214 @@
+"""One run through a video: which frames of which objects, in which order, kept as one step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+from sam2track.frames.source import Frame
+from sam2track.tracking.book import Book
+from sam2track.tracking.objects import Tracked
+from sam2track.tracking.result import FrameResult
+from sam2track.tracking.state import State
+
+__all__ = ["Direction", "Plan", "Run"]
+
+Direction = Literal["forward", "backward", "both"]
+
+_STATE_EVERY = 64  # frames
+_STATE_SECONDS = 30.0  # or so much time, where frames are slow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, as ``Tracker.propagate`` takes it."""
+
+    start: int | None
+    stop: int | None
+    direction: Direction
+    objects: tuple[int, ...] | None
+    unfinished: bool
+    until_prompted: bool
+
+    @property
+    def everything(self) -> bool:
+        """Whether frames are run that have been run before."""
+        return (self.start is not None or self.stop is not None) and not self.unfinished
+
+
+class _Window(NamedTuple):
+    """Frames of one object: it is run from ``begin``; at ``final`` nothing is left to run."""
+
+    begin: int
+    low: int
+    high: int
+    final: int
+
+
+class Run:
+    """Frames of a plan, each kept as it comes; exact states now and then, and at the end.
+
+    Another step may come in between, such as a prompt; what follows it is a step of its own, so
+    that each can be taken back. A run ends where the objects are read from the history anew, and
+    where another run begins.
+    """
+
+    def __init__(
+        self, book: Book, plan: Plan, ids: Sequence[int], low: int, high: int, max_batch: int
+    ) -> None:
+        self._book = book
+        self._plan = plan
+        self._ids = ids
+        self._low, self._high = low, high
+        self._max_batch = max_batch
+        self._edition = book.edition
+        self.ended = False
+        self._first: int | None = None  # step that began it
+        self._step: int | None = None  # step that it writes to now
+        self._done = 0
+        self._unsaved = False
+        self._saved_at = 0.0
+
+    def frames(self) -> Generator[FrameResult]:
+        """Yield each frame once it is kept."""
+        before: State | None = None
+        try:
+            for backward in (False, True):
+                if self._plan.direction == ("forward" if backward else "backward"):
+                    continue
+                windows = self._windows(backward=backward)
+                for frame, picture in self._pictures(windows, backward=backward):
+                    if self.ended or self._book.edition != self._edition:
+                        return
+                    before = self._book.standing()
+                    active = [
+                        self._book.objects[i]
+                        for i, window in sorted(windows.items())
+                        if i in self._book.objects
+                        and (
+                            window.low <= frame <= window.begin
+                            if backward
+                            else window.begin <= frame < window.high
+                        )
+                    ]
+                    if not active:
+                        before = None
+                        continue
+                    self._own()
+                    result = self._book.track(
+                        frame, picture, active, backward=backward, max_batch=self._max_batch
+                    )
+                    for item in active:
+                        item.advance(frame, windows[item.object_id].final, backward=backward)
+                    before = None
+                    self._done += 1
+                    self._unsaved = True
+                    if (
+                        self._done % _STATE_EVERY == 0
+                        or time.monotonic() - self._saved_at > _STATE_SECONDS
+                    ):
+                        self.save()
+                    yield result
+        finally:
+            # Also at an interruption, and before an error goes on its way. These come in the
+            # middle of a frame: what is kept is how things stood after the last whole one.
+            if self._book.edition == self._edition:
+                if before is not None:
+                    self._book.go_back_to(before)
+                self.save()
+
+    def save(self) -> None:
+        """Keep where the run stands, if that is not kept yet."""
+        if not self._unsaved or self._step is None or self._book.edition != self._edition:
+            return
+        history = self._book.history
+        with history.transaction():
+            self._own()
+            for object_id in self._ids:
+                if object_id in self._book.objects:
+                    history.keep_life(self._book.objects[object_id].life)
+            history.set_done(self._step, self._done)
+            history.save_state(self._book.standing(), self._step, self._done)
+        self._unsaved = False
+        self._saved_at = time.monotonic()
+
+    def _own(self) -> None:
+        """Begin a step where there is none yet, or something else was done since."""
+        history = self._book.history
+        if self._step is not None and history.position == self._step:
+            return
+        action = asdict(self._plan) | ({} if self._first is None else {"of": self._first})
+        kind = "propagate" if self._first is None else "continue"
+        with history.step(kind, action) as number:
+            history.set_done(number, 0)
+            # From here on a run that is killed before its first state starts again.
+            history.save_state(self._book.standing(), number, 0)
+        self._first = number if self._first is None else self._first
+        self._step, self._done, self._saved_at = number, 0, time.monotonic()
+
+    def _windows(self, *, backward: bool) -> dict[int, _Window]:
+        """What is to be run of each object in one direction."""
+        found: dict[int, _Window] = {}
+        for object_id in self._ids:
+            item = self._book.objects.get(object_id)
+            if item is None:
+                continue
+            window = self._back(item) if backward else self._ahead(item)
+            if window is not None and window.low <= window.begin < window.high:
+                found[object_id] = window
+        return found
+
+    def _ahead(self, item: Tracked) -> _Window | None:
+        low, high = item.span(self._low, self._high)
+        final = item.span(0, len(self._book.source))[1]
+        if self._plan.everything:
+            begin = max(low, item.first)
+        elif False in item.pending:
+            begin = max(low, item.pending[False])
+        else:
+            return None
+        if self._plan.until_prompted:
+            following = item.next_anchor(begin, backward=False)
+            if following is not None:
+                high, final = min(high, following), following
+        return _Window(begin, low, high, final)
+
+    def _back(self, item: Tracked) -> _Window | None:
+        low, high = item.span(self._low, self._high)
+        final = item.span(0, len(self._book.source))[0] - 1
+        top = item.last
+        if self._plan.direction == "both" and not self._plan.until_prompted:
+            # Frames from the first prompt on were run forward.
+            top = item.first - 1
+            item.skip_to(top, backward=True)
+        if self._plan.everything:
+            begin = min(high - 1, top)
+        elif True in item.pending:
+            begin = min(high - 1, item.pending[True], top)
+        else:
+            return None
+        if self._plan.until_prompted:
+            following = item.next_anchor(begin, backward=True)
+            if following is not None:
+                low, final = max(low, following + 1), following
+        return _Window(begin, low, high, final)
+
+    def _pictures(
+        self, windows: dict[int, _Window], *, backward: bool
+    ) -> Iterator[tuple[int, Frame]]:
+        if not windows:
+            return
+        source = self._book.source
+        if backward:
+            low = min(window.low for window in windows.values())
+            top = max(window.begin for window in windows.values())
+            order: Iterable[int] = range(top, low - 1, -1)
+            pictures = source.frames(low, top + 1, backward=True)
+        else:
+            low = min(window.begin for window in windows.values())
+            high = max(window.high for window in windows.values())
+            order = range(low, high)
+            pictures = source.frames(low, high)
+        yield from zip(order, pictures, strict=True)
