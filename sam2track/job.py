@@ -2,64 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
-from sam2track.export.pngs import MaskSequence
-from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
+from sam2track.outputs import (
+    OUTPUTS,
+    Progress,
+    check_apart,
+    holds_project,
+    remove_outputs,
+    wanted_outputs,
+    write_outputs,
+)
+from sam2track.pictures import read_mask
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts, load_prompts
-from sam2track.render import colour_map, overlay
-from sam2track.table import TableWriter
+from sam2track.tracking.actions import repeat
 from sam2track.tracking.tracker import Direction, Tracker
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = [
-    "OUTPUTS",
-    "Interrupted",
-    "Outcome",
-    "Progress",
-    "read_labels",
-    "read_mask",
-    "run",
-    "track",
-]
-
-_log = logging.getLogger(__name__)
-
-# What can be written, and under which name in the output folder.
-OUTPUTS = {
-    "masks": "masks",
-    "mask-video": "masks.mp4",
-    "overlay": "overlay.mp4",
-    "table": "tracks.csv",
-}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is: ``done`` of ``total`` frames of a stage, and seconds it took so far."""
-
-    stage: str
-    done: int
-    total: int
-    seconds: float
+__all__ = ["Interrupted", "Outcome", "replay", "run", "track"]
 
 
 @dataclass
@@ -193,7 +166,7 @@ def run(
         At Ctrl-C, once what was done is safe.
     """
     began = time.monotonic()
-    wanted = _wanted(write)
+    wanted = wanted_outputs(write)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
     opened = open_source(source, fps=fps)
@@ -203,8 +176,8 @@ def run(
         if said is not None:
             _check_prompts(said, opened, wanted)
         folder = Path(output)
-        _check_apart(opened, folder)
-        exists = _exists(folder, overwrite)
+        check_apart(opened, folder)
+        exists = holds_project(folder, overwrite)
         if exists and not (resume or overwrite):
             raise ProjectExistsError(
                 f"{folder} holds a project already; go on with it (--resume), "
@@ -227,43 +200,85 @@ def run(
             opened.close()
 
 
-def _wanted(write: Iterable[str]) -> list[str]:
-    wanted = [write] if isinstance(write, str) else list(write)
-    for name in wanted:
-        if name not in OUTPUTS:
-            raise UsageError(f"cannot write {name!r}; allowed are {', '.join(OUTPUTS)}")
-    return [name for name in OUTPUTS if name in wanted]
+def replay(
+    project: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str],
+    source: Any = None,
+    model: str | os.PathLike[str] | SAM2Base | Model | None = None,
+    device: str = "auto",
+    write: Iterable[str] = tuple(OUTPUTS),
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Do again all that a project's journal says, into a new project with equal masks.
 
+    Parameters
+    ----------
+    project : path
+        A project file, or the folder that holds ``project.s2t``.
+    output : path
+        Folder for the new project and the outputs.
+    source : path, array or FrameSource, optional
+        Where the pictures are, if no longer where the project says.
+    model : str, path, SAM2Base or Model, optional
+        The same model, if not to be had under the name that the project says.
+    device, write, overwrite, progress
+        As ``run``.
 
-def _exists(folder: Path, overwrite: bool) -> bool:
-    """Whether a folder holds a project; refuse one whose files would be lost unasked."""
-    try:
-        if (folder / "project.s2t").exists():
-            return True
-        found = [name for name in OUTPUTS.values() if (folder / name).exists()]
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    if found and not overwrite:
-        raise ProjectExistsError(
-            f"{folder} holds {found[0]} but no project; replace it (--overwrite) "
-            f"or give another folder"
-        )
-    return False
-
-
-def _check_apart(source: FrameSource, folder: Path) -> None:
-    """Refuse to write over what is read."""
-    path = Path(source.name)
-    for name in ("project.s2t", *OUTPUTS.values()):
+    Raises
+    ------
+    ProjectError
+        Where source or model are not those that the project was made with, or the journal
+        cannot be followed.
+    Interrupted
+        At Ctrl-C.
+    """
+    began = time.monotonic()
+    wanted = wanted_outputs(write)
+    path, folder = Path(project), Path(output)
+    path = path / "project.s2t" if path.is_dir() else path
+    with Project.open(path) as old:
+        if (folder / "project.s2t").exists() and path.samefile(folder / "project.s2t"):
+            raise UsageError(f"{path} would be replaced by its own replay; give another folder")
+        meta, times = old.meta, old.times
+        span = float(times[-1] - times[0])
+        fps = (len(times) - 1) / span if span > 0 else 25.0
+        opened = open_source(meta["source"] if source is None else source, fps=fps)
         try:
-            same = (folder / name).exists() and path.exists() and path.samefile(folder / name)
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-        if same:
-            raise UsageError(
-                f"{path} is the source and would be replaced by the output {name}; "
-                f"give another output folder"
+            check_apart(opened, folder)
+            if holds_project(folder, overwrite) and not overwrite:
+                raise ProjectExistsError(
+                    f"{folder} holds a project already; replace it (--overwrite) "
+                    f"or give another folder"
+                )
+            loaded = load_model(
+                meta["model"] if model is None else model,
+                device=device,
+                precision=meta["precision"],
+                image_size=meta["image_size"],
             )
+            _check_same(old, opened, loaded)
+            journal = old.journal()
+            low, high = _replayed_range(journal, len(opened))
+            total = max(1, sum(step.get("done") or 0 for step in journal))
+            with (
+                WriterLock(folder / "project.s2t") as lock,
+                _project(folder, opened, loaded, None, False, overwrite, lock) as new,
+            ):
+                job = _Job(opened, new, loaded, progress, began)
+                return job.finish(low, high, folder, wanted, lambda: job.repeat(journal, total))
+        finally:
+            if opened is not source:
+                opened.close()
+
+
+def _replayed_range(journal: list[dict[str, Any]], frames: int) -> tuple[int, int]:
+    """The frames that the runs of a journal were asked for, all together."""
+    runs = [step for step in journal if step["action"] == "propagate"]
+    low = min((step["start"] or 0 for step in runs), default=0)
+    high = max((frames if step["stop"] is None else step["stop"] for step in runs), default=frames)
+    return low, min(high, frames)
 
 
 def _range(source: FrameSource, start: int | None, stop: int | None) -> tuple[int, int]:
@@ -315,12 +330,15 @@ def _project(
 ) -> Project:
     path = folder / "project.s2t"
     # Asked again: another job may have made one while the model was loaded.
-    if _exists(folder, overwrite) and not overwrite:
-        if resume:
-            return _resumed(path, source, model, prompts, lock)
-        raise ProjectExistsError(f"{folder} holds a project that another job made just now")
+    if holds_project(folder, overwrite) and not overwrite:
+        if not resume:
+            raise ProjectExistsError(f"{folder} holds a project that another job made just now")
+        project = Project.open(path, writable=True, lock=lock)
+        if project.position or prompts is None:
+            return _resumed(project, source, model, prompts)
+        project.close()  # a job was killed before it had stored the prompts
     try:
-        _remove_outputs(folder)
+        remove_outputs(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     project = Project.create(path, meta=_meta(source, model), times=source.times, lock=lock)
@@ -353,9 +371,9 @@ def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
 
 
 def _resumed(
-    path: Path, source: FrameSource, model: Model, prompts: Prompts | None, lock: WriterLock
+    project: Project, source: FrameSource, model: Model, prompts: Prompts | None
 ) -> Project:
-    project = Project.open(path, writable=True, lock=lock)
+    path = project.path
     try:
         if prompts is not None:
             difference = project.prompts.difference(prompts)
@@ -364,36 +382,25 @@ def _resumed(
                     f"{path} was made with other prompts: {difference}; "
                     f"leave the prompts out to go on with the stored ones"
                 )
-        for key, value in _meta(source, model).items():
-            if key == "fingerprint" and project.meta.get(key) != value:
-                raise ProjectError(
-                    f"{path} was made from other pictures than {source.name} holds now; "
-                    f"give what it was made from, or another output folder"
-                )
-            if key not in ("source", "device") and project.meta.get(key) != value:
-                raise ProjectError(
-                    f"{path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
-                )
+        _check_same(project, source, model)
     except BaseException:
         project.close()
         raise
     return project
 
 
-def _remove_outputs(folder: Path) -> None:
-    """Remove what an earlier job wrote, and nothing else."""
-    if not (folder / "project.s2t").exists():
-        return
-    for name in ("project.s2t", "project.s2t-wal", "project.s2t-shm", *OUTPUTS.values()):
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            for picture in path.glob("[0-9]*.png"):
-                if picture.stem.isdecimal() and len(picture.stem) >= 5:
-                    picture.unlink()
-            if not any(path.iterdir()):
-                shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _check_same(project: Project, source: FrameSource, model: Model) -> None:
+    """Refuse another source, model or precision than those that a project was made with."""
+    for key, value in _meta(source, model).items():
+        if key == "fingerprint" and project.meta.get(key) != value:
+            raise ProjectError(
+                f"{project.path} was made from other pictures than {source.name} holds now; "
+                f"give what it was made from, or another output folder"
+            )
+        if key not in ("source", "device") and project.meta.get(key) != value:
+            raise ProjectError(
+                f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
+            )
 
 
 @dataclass
@@ -409,20 +416,38 @@ class _Job:
     def run(
         self, low: int, high: int, direction: Direction, folder: Path, wanted: list[str]
     ) -> Outcome:
-        try:
-            tracker = Tracker(self.model, self.source, history=self.project)
-            self._track(tracker, low, high, direction)
+        def work() -> None:
+            self._track(low, high, direction)
             self._warn_of_idle(low, high, direction)
+
+        return self.finish(low, high, folder, wanted, work)
+
+    def finish(
+        self, low: int, high: int, folder: Path, wanted: list[str], work: Callable[[], None]
+    ) -> Outcome:
+        """Do the work and write the outputs; what was done before an interruption is kept."""
+        outputs = {"project": str(folder / "project.s2t")}
+        try:
+            work()
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
-            outputs = {"project": str(folder / "project.s2t")}
-            self._write(low, high, folder, wanted)
-            outputs |= {name: str(folder / OUTPUTS[name]) for name in wanted}
+            outputs |= write_outputs(
+                self.project, self.source, (low, high), folder, wanted, self.progress
+            )
         except KeyboardInterrupt as error:
-            outputs = {"project": str(folder / "project.s2t")}
             raise Interrupted(self._outcome("interrupted", high - low, outputs)) from error
         return self._outcome("done", high - low, outputs)
 
-    def _track(self, tracker: Tracker, low: int, high: int, direction: Direction) -> None:
+    def repeat(self, journal: list[dict[str, Any]], total: int) -> None:
+        """Do what a journal says."""
+        tracker = Tracker(self.model, self.source, history=self.project)
+        began = time.monotonic()
+        for result in repeat(tracker, journal):
+            if result is not None:
+                self.computed += 1
+                self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _track(self, low: int, high: int, direction: Direction) -> None:
+        tracker = Tracker(self.model, self.source, history=self.project)
         total = _frames_to_run(tracker, low, high, direction)
         began = time.monotonic()
         # Closed at once at an interruption, so that it is kept where tracking stands.
@@ -440,45 +465,6 @@ class _Job:
                     f"object {row['id']} has no frame in [{low}, {high}) going {direction}; "
                     f"prompt it there or take another direction"
                 )
-
-    def _write(self, low: int, high: int, folder: Path, wanted: list[str]) -> None:
-        project, source = self.project, self.source
-        pictures = [name for name in wanted if name != "table"]
-        began = time.monotonic()
-        if pictures:
-            bits: Literal[8, 16] = 16 if max(project.objects) > 255 else 8
-            paths = {name: folder / OUTPUTS[name] for name in wanted}
-            sequence = MaskSequence(paths["masks"], bits=bits) if "masks" in wanted else None
-            videos = {
-                name: VideoWriter(paths[name], height=source.height, width=source.width)
-                for name in ("mask-video", "overlay")
-                if name in wanted
-            }
-            names = project.names
-            try:
-                frames: Iterable[npt.NDArray[np.uint8] | None] = (
-                    source.frames(low, high) if "overlay" in wanted else [None] * (high - low)
-                )
-                for frame, picture in zip(range(low, high), frames, strict=True):
-                    labels = project.labels(frame)
-                    if sequence is not None:
-                        sequence.write(frame, labels)
-                    seconds = float(source.times[frame] - source.times[low])
-                    if "mask-video" in videos:
-                        videos["mask-video"].write(colour_map(labels), seconds)
-                    if picture is not None:
-                        videos["overlay"].write(overlay(picture, labels, names=names), seconds)
-                    self._report("writing", frame - low + 1, high - low, began)
-                for video in videos.values():
-                    video.close()
-            except BaseException:
-                for video in videos.values():
-                    video.abort()
-                raise
-        if "table" in wanted:
-            with TableWriter(folder / OUTPUTS["table"]) as table:
-                for row in project.rows():
-                    table.write(row)
 
     def _report(self, stage: str, done: int, total: int, began: float) -> None:
         if self.progress is not None:
@@ -512,52 +498,3 @@ def _frames_to_run(tracker: Tracker, low: int, high: int, direction: Direction) 
     if direction == "backward":
         return max(0, min(high, max(lasts) + 1) - low)
     return forward + max(0, min(high, max(firsts)) - low)
-
-
-def read_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
-    """Read a label image, (H, W): palette PNGs as indices, grey pictures as their values.
-
-    Raises
-    ------
-    PromptError
-        Where it cannot be read as a picture, or has colours in place of labels.
-    """
-    pixels = _pixels(path)
-    if pixels.ndim != 2:
-        raise PromptError(f"{path} is a colour picture; give a palette or grey image of labels")
-    if pixels.dtype.kind == "f":
-        raise PromptError(f"{path} holds fractions; give a picture of whole numbers")
-    return pixels.astype(np.int64)
-
-
-def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
-    """Read a mask file, (H, W) bool: nonzero is the object; palette PNGs are read as indices.
-
-    Raises
-    ------
-    PromptError
-        Where it cannot be read as a picture.
-    """
-    pixels = _pixels(path)
-    if pixels.ndim == 2:
-        return np.asarray(pixels != 0, np.bool_)
-    # Of colour and opacity only colour counts.
-    return np.asarray(pixels[..., : 3 if pixels.shape[2] > 2 else 1].any(axis=2))
-
-
-def _pixels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except (
-        OSError,
-        SyntaxError,  # what Pillow raises on damaged chunks
-        ValueError,  # a null character in the path; sizes that cannot be
-        EOFError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
-        why = getattr(error, "strerror", None) or "it is no picture that can be read"
-        raise PromptError(f"mask {path} cannot be read: {why}") from error

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -151,36 +152,39 @@ class Project(Ledger):
         if path.exists():
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
         own = WriterLock(path) if lock is None else None
-        db = None
+        # Under its own name it is whole, whenever the program may be killed.
+        partial = path.with_name(f".{path.name}.partial")
         try:
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
+            partial.unlink(missing_ok=True)
+            cls._fill(partial, meta, times)
+            partial.replace(path)
+            db = _connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-            with db:
-                db.execute("BEGIN")
-                db.executemany(
-                    "INSERT INTO meta VALUES (?, ?)",
-                    [(key, json.dumps(value)) for key, value in meta.items()],
-                )
-                db.executemany(
-                    "INSERT INTO times VALUES (?, ?)",
-                    ((frame, float(seconds)) for frame, seconds in enumerate(times)),
-                )
         except BaseException as error:
-            if db is not None:
-                db.close()
-                # Half a project would be in the way of the next attempt.
-                for ending in ("", "-wal", "-shm"):
-                    path.with_name(path.name + ending).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             if own is not None:
                 own.release()
             if isinstance(error, OSError | sqlite3.Error):
                 raise OutputError(f"{path} cannot be written: {error}") from error
             raise
         return cls(path, db, writable=True, lock=own)
+
+    @staticmethod
+    def _fill(path: Path, meta: dict[str, Any], times: npt.NDArray[np.float64]) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute(f"PRAGMA application_id = {_APPLICATION}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+            db.execute("BEGIN")
+            db.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [(key, json.dumps(value)) for key, value in meta.items()],
+            )
+            db.executemany(
+                "INSERT INTO times VALUES (?, ?)",
+                ((frame, float(seconds)) for frame, seconds in enumerate(times)),
+            )
+            db.execute("COMMIT")
 
     @classmethod
     def open(
@@ -214,12 +218,7 @@ class Project(Ledger):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
-            db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False
-            )
-            db.isolation_level = None
-            # What a file from a stranger could do beyond holding data is switched off.
-            db.execute("PRAGMA trusted_schema = OFF")
+            db = _connected(path, mode)
             application = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if application != _APPLICATION:
@@ -239,7 +238,6 @@ class Project(Ledger):
                 raise ProjectError(f"{path} is damaged: {verdict}")
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
             return cls(path, db, writable=writable, lock=own)
         except BaseException as error:
             if db is not None:
@@ -315,6 +313,13 @@ class Project(Ledger):
             if value is None:
                 raise ProjectError(f"{self.path} knows no frame {frame}")
             return float(value[0])
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Presentation time of each frame of the source in seconds, (T,) float64."""
+        with self._errors():
+            rows = self._db.execute("SELECT seconds FROM times ORDER BY frame").fetchall()
+            return np.array([seconds for (seconds,) in rows], np.float64)
 
     @property
     def prompts(self) -> Prompts:
@@ -513,3 +518,17 @@ class Project(Ledger):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect to a file that is there, for reading (ro) or writing (rw)."""
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,  # who drives it from several threads serialises
+    )
+    # What a file from a stranger could do beyond holding data is switched off.
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db

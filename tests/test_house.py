@@ -22,6 +22,7 @@ LAYERS = (
     {"__main__", "cli"},
     {"__init__"},
     {"job", "image", "batch", "doctor"},
+    {"outputs"},
     {"export", "render", "report", "review", "table", "metrics", "project"},
     {"tracking"},
     {
@@ -32,13 +33,14 @@ LAYERS = (
         "prompts",
         "masks",
         "palette",
+        "pictures",
         "samples",
     },
     {"errors"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.
-ALONE = {"masks", "palette", "prompts", "samples"}
+ALONE = {"masks", "palette", "pictures", "prompts", "samples"}
 HEAVY = {"av", "cv2", "huggingface_hub", "sam2", "scipy", "torch", "torchvision"}
 # What only some rooms may know of; nobody may know of viewers.
 ONLY = {

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sam2track import job, track
+from sam2track import outputs, track
 from sam2track.errors import (
     OutputError,
     ProjectError,
@@ -24,8 +24,10 @@ from sam2track.errors import (
 )
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.array import ArraySource
-from sam2track.job import OUTPUTS, Interrupted, Outcome, Progress, run
+from sam2track.job import Interrupted, Outcome, run
 from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.outputs import OUTPUTS, Progress
+from sam2track.pictures import read_labels, read_mask
 from sam2track.project import Project
 from sam2track.prompts import load_prompts
 from sam2track.tracking import run as running
@@ -623,7 +625,7 @@ def test_failed_outputs_leave_no_halves(
     def full(*_: Any, **__: Any) -> np.ndarray:
         raise OutputError("disk full")
 
-    monkeypatch.setattr(job, "overlay", full)
+    monkeypatch.setattr(outputs, "overlay", full)
     with pytest.raises(OutputError):
         run(clip, TWO, output=tmp_path, model=module)
     assert files(tmp_path) == ["masks/00000.png", "project.s2t"]
@@ -633,7 +635,7 @@ def test_failed_outputs_leave_no_halves(
 
 
 def test_track_gives_an_open_project(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
-    said = load_prompts(TWO, read_mask=job.read_mask)
+    said = load_prompts(TWO, read_mask=read_mask)
     with track(clip, said, output=tmp_path, model=module, write=[]) as project:
         assert project.frames == tuple(range(FRAMES))
         assert project.names == {1: "no. 1", 2: "no. 2"}
@@ -660,11 +662,11 @@ def test_mask_files(tmp_path: Path) -> None:
     }
     for name, picture in pictures.items():
         picture.save(tmp_path / f"{name}.png")
-        np.testing.assert_array_equal(job.read_mask(tmp_path / f"{name}.png"), expected)
-    np.testing.assert_array_equal(job.read_labels(tmp_path / "palette.png"), expected * 3)
-    np.testing.assert_array_equal(job.read_labels(tmp_path / "deep.png"), expected * 256)
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png"), expected)
+    np.testing.assert_array_equal(read_labels(tmp_path / "palette.png"), expected * 3)
+    np.testing.assert_array_equal(read_labels(tmp_path / "deep.png"), expected * 256)
     with pytest.raises(PromptError, match="colour picture"):
-        job.read_labels(tmp_path / "rgb.png")
+        read_labels(tmp_path / "rgb.png")
 
 
 def test_mask_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -674,7 +676,7 @@ def test_mask_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "empty.png").write_bytes(b"")
     for name in ("cut.png", "text.png", "empty.png", "none.png", ".", "nul\0l.png"):
-        for read in (job.read_mask, job.read_labels):
+        for read in (read_mask, read_labels):
             with pytest.raises(PromptError, match="cannot be read"):
                 read(tmp_path / name)
 

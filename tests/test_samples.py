@@ -13,8 +13,8 @@ from sam2track import samples
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
-from sam2track.job import read_mask
 from sam2track.masks import bounding_box
+from sam2track.pictures import read_mask
 from sam2track.prompts import load_prompts
 
 NAMES = ["bacteria", "nuclei", "shapes"]

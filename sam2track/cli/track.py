@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from sam2track.cli.progress import Bar, interrupt_on_sigterm, print_outcome
 from sam2track.errors import PromptError, UsageError
 from sam2track.prompts import (
     Prompt,
@@ -23,9 +20,6 @@ from sam2track.prompts import (
     parse_tagged,
     split_frame,
 )
-
-if TYPE_CHECKING:
-    from sam2track.job import Outcome, Progress
 
 __all__ = ["command"]
 
@@ -90,7 +84,7 @@ def command(
     """
     if not source or not str(output).strip("."):
         raise UsageError("SOURCE or the output folder is empty; name both")
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_sigterm()
     if not 0 < fps <= 1000:
         raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")
     prompts = _Collected(start or 0)
@@ -106,7 +100,8 @@ def command(
         prompts.labels(text)
     for text in absent:
         prompts.absent(text)
-    from sam2track.job import Interrupted, read_mask, run
+    from sam2track.job import Interrupted, run
+    from sam2track.pictures import read_mask
 
     said = prompts.with_file(file, load_prompts(file, read_mask=read_mask) if file else None)
     from sam2track.models.loading import choose_auto
@@ -120,7 +115,7 @@ def command(
             if model == "nano"
             else f"model: {model}, found on this machine"
         )
-    bar = _Bar(chosen)
+    bar = Bar(chosen)
     try:
         outcome = run(
             source,
@@ -141,7 +136,7 @@ def command(
         )
     except Interrupted as interrupted:
         bar.close()
-        _print(interrupted.outcome, as_json)
+        print_outcome(interrupted.outcome, as_json)
         click.echo("interrupted; what was done is kept, go on with --resume", err=True)
         sys.exit(130)
     except KeyboardInterrupt:
@@ -150,28 +145,7 @@ def command(
         sys.exit(130)
     finally:
         bar.close()
-    _print(outcome, as_json)
-
-
-def _interrupt(*_: object) -> None:
-    """Let a request to end be what Ctrl-C is: what was done is kept."""
-    raise KeyboardInterrupt
-
-
-def _print(outcome: Outcome, as_json: bool) -> None:
-    for warning in outcome.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if as_json:
-        click.echo(json.dumps(outcome.to_dict(), indent=2))
-        return
-    rate = outcome.frames_computed / outcome.seconds if outcome.seconds else 0.0
-    click.echo(
-        f"{outcome.status}: {outcome.frames_computed} frames, {len(outcome.objects)} objects, "
-        f"{outcome.model} on {outcome.device} in {outcome.precision}, "
-        f"{outcome.seconds:.1f} s ({rate:.1f} frames a second, all told)"
-    )
-    for name, path in outcome.outputs.items():
-        click.echo(f"  {name:<10}  {path}")
+    print_outcome(outcome, as_json)
 
 
 class _Collected:
@@ -197,7 +171,7 @@ class _Collected:
         self._add(text, object_id, frame, Prompt(box=box))
 
     def mask(self, text: str) -> None:
-        from sam2track.job import read_mask
+        from sam2track.pictures import read_mask
 
         object_id, path, frame = parse_tagged(text, default_frame=self.default_frame)
         self._add(text, object_id, frame, Prompt(mask=read_mask(path)))
@@ -205,7 +179,7 @@ class _Collected:
     def labels(self, text: str) -> None:
         import numpy as np
 
-        from sam2track.job import read_labels
+        from sam2track.pictures import read_labels
 
         path, frame = split_frame(text, default_frame=self.default_frame)
         picture = read_labels(path)
@@ -230,45 +204,3 @@ class _Collected:
                 )
             read.add(object_id, frame, prompt)
         return read
-
-
-class _Bar:
-    """A progress bar on stderr with the time that is left; quiet where it is no terminal."""
-
-    def __init__(self, first: str | None = None) -> None:
-        self.first = first  # a line before all else; not said of a job that never begins
-        self.shown = 0.0
-        self.open = False
-
-    def update(self, progress: Progress) -> None:
-        if self.first is not None:
-            click.echo(self.first, err=True)
-            self.first = None
-        now = time.monotonic()
-        last = progress.done == progress.total
-        if sys.stderr is None or not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
-            return
-        self.shown, self.open = now, True
-        part = progress.done / progress.total
-        rate = progress.done / progress.seconds if progress.seconds else 0.0
-        left = (progress.total - progress.done) / rate if rate else 0.0
-        bar = "#" * round(30 * part)
-        click.echo(
-            f"\r{progress.stage:<9}[{bar:<30}] {progress.done}/{progress.total} "
-            f"{rate:6.1f} frames/s, {_clock(left)} left ",
-            nl=last,
-            err=True,
-        )
-        if last:
-            self.open = False
-
-    def close(self) -> None:
-        if self.open:
-            click.echo(err=True)
-            self.open = False
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
-from sam2track import job
+from sam2track import job, pictures
 from sam2track.cli.main import main
 from sam2track.errors import OutputError
 from sam2track.export.videos import VideoWriter
@@ -429,9 +429,9 @@ def test_interrupted_before_anything_is_done(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    for name in ("read_mask", "load_model"):
+    for where, name in ((pictures, "read_mask"), (job, "load_model")):
         with monkeypatch.context() as patch:
-            patch.setattr(job, name, stop)
+            patch.setattr(where, name, stop)
             done = small(things, "-o", tmp_path / "out", "--mask", f"1:{things}/labels.png")
         assert done.exit_code == 130, done.output
         assert len(done.stderr.splitlines()) == 1 and "interrupted" in done.stderr

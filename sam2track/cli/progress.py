@@ -1,0 +1,87 @@
+"""What commands that track have in common: the progress bar, and how they end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sam2track.job import Outcome
+    from sam2track.outputs import Progress
+
+__all__ = ["Bar", "interrupt_on_sigterm", "print_outcome"]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def interrupt_on_sigterm() -> None:
+    """Let a request to end be what Ctrl-C is: what was done is kept."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def print_outcome(outcome: Outcome, as_json: bool) -> None:
+    """Print what came of a job; warnings go to stderr."""
+    for warning in outcome.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        click.echo(json.dumps(outcome.to_dict(), indent=2))
+        return
+    rate = outcome.frames_computed / outcome.seconds if outcome.seconds else 0.0
+    click.echo(
+        f"{outcome.status}: {outcome.frames_computed} frames, {len(outcome.objects)} objects, "
+        f"{outcome.model} on {outcome.device} in {outcome.precision}, "
+        f"{outcome.seconds:.1f} s ({rate:.1f} frames a second, all told)"
+    )
+    for name, path in outcome.outputs.items():
+        click.echo(f"  {name:<10}  {path}")
+
+
+class Bar:
+    """A progress bar on stderr with the time that is left; quiet where it is no terminal."""
+
+    def __init__(self, first: str | None = None) -> None:
+        self.first = first  # a line before all else; not said of a job that never begins
+        self.shown = 0.0
+        self.open = False
+
+    def update(self, progress: Progress) -> None:
+        """Show how far a job is."""
+        if self.first is not None:
+            click.echo(self.first, err=True)
+            self.first = None
+        now = time.monotonic()
+        last = progress.done == progress.total
+        if sys.stderr is None or not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
+            return
+        self.shown, self.open = now, True
+        part = progress.done / progress.total
+        rate = progress.done / progress.seconds if progress.seconds else 0.0
+        left = (progress.total - progress.done) / rate if rate else 0.0
+        bar = "#" * round(30 * part)
+        click.echo(
+            f"\r{progress.stage:<9}[{bar:<30}] {progress.done}/{progress.total} "
+            f"{rate:6.1f} frames/s, {_clock(left)} left ",
+            nl=last,
+            err=True,
+        )
+        if last:
+            self.open = False
+
+    def close(self) -> None:
+        """End the line."""
+        if self.open:
+            click.echo(err=True)
+            self.open = False
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
