@@ -44,15 +44,23 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
             f"object {early.object_id} divides into {[*sisters]} and cannot go on as "
             f"{late.object_id}; remove those first"
         )
-    born = early.birth if late.mother is not None else _least(item.birth, other.birth)
-    ends = late.end if late.mother is not None else _most(item.end, other.end)
+    heirs = _daughters(book, late)
+    last = max(_frames(book, early))
+    if heirs and late.end is not None and last >= late.end:
+        raise PromptError(
+            f"object {late.object_id} divides on frame {late.end} and object {early.object_id} is "
+            f"still there on frame {last}; end it before that first"
+        )
+    within = early.mother is not None or late.mother is not None
+    born = early.birth if within else _least(item.birth, other.birth)
+    ends = late.end if heirs or late.mother is not None else _most(item.end, other.end)
     mother = early.mother
     with book.step("merge", object=item.object_id, other=other.object_id):
         history = book.history
         history.relabel({other.object_id: item.object_id}, where_free=True)
         for frame in sorted(set(mine) & set(theirs)):
             _unite(book, item, other, frame)
-        for daughter in _daughters(book, late):
+        for daughter in heirs:
             history.keep_life(replace(daughter.life, mother=item.object_id))
         history.drop_life(other.object_id)
         either = item.prompted | other.prompted
@@ -200,6 +208,8 @@ def end_at(book: Book, object_id: int, frame: int | None) -> None:
             f"frame {frame}; clear that prompt first"
         )
     with book.step("end", object=item.object_id, frame=frame):
+        if item.end is not None and item.end < frame:
+            item.pending[False] = min(item.pending.get(False, item.end), item.end)
         item.end = frame
         book.history.forget(item.object_id, frame)
         if item.pending.get(False, -1) >= frame:

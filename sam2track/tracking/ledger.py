@@ -422,7 +422,7 @@ class Ledger:
                     SOURCES.index(record.source),
                     record.score,
                     record.iou,
-                    None if mask is None else rle.encode(mask),
+                    record.mask if mask is None else rle.encode(mask),
                     record.pointer.astype(np.float32).tobytes(),
                     codes,
                     record.logits.shape[0],

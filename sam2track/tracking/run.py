@@ -86,7 +86,7 @@ class Run:
                     active = [
                         self._book.objects[i]
                         for i, window in sorted(windows.items())
-                        if i in self._book.objects
+                        if self._may_run(i, frame, backward=backward)
                         and (
                             window.low <= frame <= window.begin
                             if backward
@@ -118,6 +118,14 @@ class Run:
                 if before is not None:
                     self._book.go_back_to(before)
                 self.save()
+
+    def _may_run(self, object_id: int, frame: int, *, backward: bool) -> bool:
+        """Whether an object is still there on a frame: others may have come in between."""
+        item = self._book.objects.get(object_id)
+        if item is None or item.locked:
+            return False
+        low, high = item.span(0, len(self._book.source))
+        return low <= frame < high and item.begun(frame, backward=backward)
 
     def save(self) -> None:
         """Keep where the run stands, if that is not kept yet."""

@@ -1,0 +1,172 @@
+"""A journal done again gives the same project; what a project holds is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sam2track import Project, Tracker, load_model
+from sam2track.cli.main import main
+from sam2track.errors import ProjectError, ProjectExistsError, UsageError
+from sam2track.frames.array import ArraySource
+from sam2track.job import replay, run
+from tests.parity.oracle import SIZE, clip, predictor
+
+PROMPTS: dict[str, Any] = {
+    "version": 1,
+    "objects": [
+        {"id": 1, "name": "cell", "prompts": [{"frame": 2, "box": [30, 30, 70, 80]}]},
+        {"id": 2, "prompts": [{"frame": 0, "points": [[90, 90]]}]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return clip(40)[:12]
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> Path:
+    """Make a project by a job, and go on with it as a person does, in two sittings."""
+    folder = tmp_path_factory.mktemp("worked") / "out"
+    model = load_model(predictor("nano", True))
+    run(frames, PROMPTS, output=folder, model=model, write=[])
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    painted = (rows - 60) ** 2 + (columns - 50) ** 2 < 400
+    with Project.open(folder / "project.s2t", writable=True) as project:
+        tracker = Tracker(model, ArraySource(frames), history=project)
+        tracker.prompt(1, 7, points=[(20, 90), (100, 20)], labels=[1, 0])
+        whole = tracker.propagate()
+        list(islice(whole, 2))
+        tracker.edit(2, 5, painted)  # while a run is under way, which goes on
+        list(whole)
+        tracker.undo()
+        list(tracker.propagate(3, 9, "backward"))
+        list(islice(tracker.propagate(objects=[2]), 2))
+    with Project.open(folder / "project.s2t", writable=True) as project:
+        tracker = Tracker(model, ArraySource(frames), history=project)
+        list(tracker.propagate())
+        tracker.swap_from(1, 2, 8)
+        tracker.divide(2, 10, {3: painted, 4: ~painted})
+        list(tracker.propagate(direction="both", until_prompted=True))
+        tracker.undo()
+        tracker.redo()
+    return folder
+
+
+def everything(path: Path) -> list[Any]:
+    with Project.open(path) as project:
+        found: list[Any] = [project.objects, project.names, project.lineage, project.summary()]
+        found.append([vars(life) | {"since": 0} for life in project.lives()])
+        for frame in project.frames:
+            for object_id, mask in project.masks(frame).items():
+                record = project.get(object_id, frame)
+                assert record is not None
+                bits = mask.tobytes() + record.logits.tobytes() + record.pointer.tobytes()
+                digest = hashlib.sha256(bits).hexdigest()
+                found.append((frame, object_id, record.source, record.score, digest))
+        return found
+
+
+def test_a_replay_gives_equal_masks(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    model = load_model(predictor("nano", True))
+    seen = []
+    outcome = replay(
+        worked,
+        output=tmp_path / "again",
+        source=frames,
+        model=model,
+        write=["masks"],
+        progress=lambda now: seen.append(now.stage),
+    )
+    assert outcome.status == "done" and outcome.frames_computed > 12
+    assert everything(tmp_path / "again" / "project.s2t") == everything(worked / "project.s2t")
+    assert len(list((tmp_path / "again" / "masks").glob("*.png"))) == 12
+    assert {"tracking", "writing"} == set(seen)
+
+
+def test_a_replay_without_a_step_differs(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    """So that the test above is known to see a step that is left out."""
+    from sam2track.tracking.actions import repeat
+
+    model = load_model(predictor("nano", True))
+    with Project.open(worked / "project.s2t") as project:
+        journal = project.journal()
+    edit = next(step["step"] for step in journal if step["action"] == "edit")
+    path = tmp_path / "p.s2t"
+    with Project.create(path, meta=dict(project.meta), times=np.arange(12.0)) as new:
+        tracker = Tracker(model, ArraySource(frames), history=new)
+        for _ in repeat(tracker, [step for step in journal if step["step"] < edit]):
+            pass
+        assert tracker.result(5).sources == ("forward", "forward")
+    assert everything(path) != everything(worked / "project.s2t")
+
+
+def test_what_cannot_be_replayed(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    model = load_model(predictor("nano", True))
+    before = (worked / "project.s2t").read_bytes()
+    with pytest.raises(ProjectError, match="other pictures"):
+        replay(worked, output=tmp_path / "a", source=frames[::-1], model=model)
+    with pytest.raises(ProjectError, match="weights"):
+        replay(worked, output=tmp_path / "a", source=frames, model=predictor("nano", True, 5.0))
+    with pytest.raises(UsageError, match="its own replay"):
+        replay(worked, output=worked, source=frames, model=model, overwrite=True)
+    with pytest.raises(ProjectError, match="no project at"):
+        replay(tmp_path / "none.s2t", output=tmp_path / "a", source=frames, model=model)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "project.s2t").write_bytes(b"something")
+    with pytest.raises(ProjectExistsError):
+        replay(worked, output=tmp_path / "b", source=frames, model=model)
+    assert (worked / "project.s2t").read_bytes() == before
+    assert not (tmp_path / "a" / "project.s2t").exists()
+
+
+def test_info(worked: Path) -> None:
+    runner = CliRunner()
+    shown = runner.invoke(main, ["info", str(worked)])
+    assert shown.exit_code == 0, shown.output
+    for word in ("'cell'", "daughter of 2 since 10", "12 frames of 128 x 128", "divide"):
+        assert word in shown.output
+    listed = runner.invoke(main, ["info", str(worked / "project.s2t"), "--journal"])
+    assert len(listed.output.splitlines()) > len(shown.output.splitlines())
+    told = json.loads(runner.invoke(main, ["info", str(worked), "--json"]).output)
+    assert told["frames"] == 12 and told["results"] > 12 and told["bytes_per_result"]["mask"] > 0
+    assert [row["id"] for row in told["objects"]] == [1, 2, 3, 4]
+    assert any(step.get("undone") for step in told["journal"])
+
+
+def test_info_of_what_is_no_project(tmp_path: Path) -> None:
+    (tmp_path / "p.s2t").write_bytes(b"text")
+    for path in (tmp_path / "p.s2t", tmp_path, tmp_path / "none"):
+        shown = CliRunner().invoke(main, ["info", str(path)])
+        assert shown.exit_code == 1
+        assert len(shown.stderr.splitlines()) == 1
+
+
+def test_replay_on_the_command_line(tmp_path: Path) -> None:
+    """With a model that goes by its name: nano, on a clip of a few small frames."""
+    from PIL import Image
+
+    (tmp_path / "clip").mkdir()
+    for index, frame in enumerate(clip(40)[:4]):
+        Image.fromarray(frame).save(tmp_path / "clip" / f"{index}.png")
+    runner = CliRunner()
+    first = ["track", str(tmp_path / "clip"), "-o", str(tmp_path / "a"), "--model", "nano"]
+    done = runner.invoke(main, [*first, "--box", "1:30,30,70,80@1", "--write", "table"])
+    assert done.exit_code == 0, done.output
+    again = ["replay", str(tmp_path / "a"), "-o", str(tmp_path / "b"), "--write", "table"]
+    done = runner.invoke(main, [*again, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["frames_computed"] == 4
+    table = (tmp_path / "a" / "tracks.csv").read_text()
+    assert (tmp_path / "b" / "tracks.csv").read_text() == table and table.count("\n") == 5
+    refused = runner.invoke(main, again)
+    assert refused.exit_code == 2 and "--overwrite" in refused.stderr

@@ -1,0 +1,608 @@
+"""Which object is which: merging, splitting, swapping, ending and dividing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sam2track import Tracker
+from sam2track.errors import PromptError
+from tests.tracking.known import (
+    FRAMES,
+    LEFT,
+    LOW,
+    RIGHT,
+    computed,
+    disk,
+    dump,
+    frames,
+    marked,
+    marked_forward,
+    mask,
+    masks,
+    of,
+    prompts,
+    ran,
+    tracker,
+)
+
+LAST = FRAMES - 1
+Action = Callable[[Tracker], object]
+
+
+def refused(made: Tracker, action: Action, message: str) -> None:
+    """The action is a PromptError that says so, and nothing whatever is changed by it."""
+    before, journal = dump(made), made.history.journal()
+    with pytest.raises(PromptError, match=message):
+        action(made)
+    assert dump(made) == before
+    assert made.history.journal() == journal
+
+
+def from_on(found: dict[int, Any], frame: int) -> dict[int, Any]:
+    return {f: value for f, value in found.items() if f >= frame}
+
+
+def before(found: dict[int, Any], frame: int) -> dict[int, Any]:
+    return {f: value for f, value in found.items() if f < frame}
+
+
+def in_parts() -> Tracker:
+    """Object 1 up to frame 3, object 2 from 5 on with a second prompt on 6, object 3 throughout."""
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    made.prompt(3, 0, mask=disk(LOW))
+    made.end_at(1, 4)
+    made.prompt(2, 5, mask=disk(RIGHT))
+    made.prompt(2, 6, mask=disk(RIGHT, 12))
+    list(made.propagate())
+    list(made.propagate(direction="backward", objects=[3]))
+    assert sorted(frames(made, 1)) == [0, 1, 2, 3]
+    assert sorted(frames(made, 2)) == [5, 6, 7]
+    return made
+
+
+def divided(frame: int = 4) -> Tracker:
+    """Object 1 divides into 4 and 5; all is run to the end."""
+    made = ran()
+    made.divide(1, frame, {4: disk(LEFT, 9), 5: disk(RIGHT, 9)})
+    list(made.propagate())
+    assert made.life(1).forward is None
+    return made
+
+
+# -- merge ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kept", "gone"), [(1, 2), (2, 1)])
+def test_merged_objects_have_the_frames_and_prompts_of_both_to_the_bit(
+    kept: int, gone: int
+) -> None:
+    made = in_parts()
+    frames_of_both = frames(made, 1) | frames(made, 2)
+    said_of_both = prompts(made, 1) | prompts(made, 2)
+    shown_of_both = masks(made, 1) | masks(made, 2)
+    other = of(made, 3)
+    with computed() as calls:
+        made.merge(kept, gone)
+        assert frames(made, kept) == frames_of_both
+        assert prompts(made, kept) == said_of_both
+        assert masks(made, kept) == shown_of_both
+    assert calls == []
+    assert made.object_ids == tuple(sorted({3, kept}))
+    assert frames(made, gone) == prompts(made, gone) == {}
+    assert made.prompted(kept) == (0, 5, 6)
+    assert made.life(kept).end is None
+    assert set(marked(made)) == {kept}
+    assert of(made, 3) == other
+
+
+def test_merged_objects_that_overlap_have_the_union_of_their_masks() -> None:
+    made = ran((2, 5))
+    other = of(made, 3)
+    unions, alone = {}, 0
+    for frame in range(FRAMES):
+        one, two = mask(made, 1, frame), mask(made, 2, frame)
+        unions[frame] = one | two
+        alone += bool((one & ~two).any() and (two & ~one).any())
+    assert alone > 2, "a scene in which one mask alone would pass for the union"
+    made.merge(1, 2)
+    for frame, union in unions.items():
+        assert np.array_equal(mask(made, 1, frame), union), frame
+        assert mask(made, 2, frame) is None
+    assert made.prompted(1) == (0, 5)
+    result = made.result(5)
+    assert result.sources[result.object_ids.index(1)] == "edited"
+    assert marked_forward(made) == {1: 0}
+    assert of(made, 3) == other
+
+
+def test_a_merged_object_takes_the_others_name_where_it_has_none() -> None:
+    made = in_parts()
+    made.rename(2, "two")
+    made.merge(1, 2)
+    assert made.life(1).name == "two"
+    made = in_parts()
+    made.rename(1, "one")
+    made.rename(2, "two")
+    made.merge(1, 2)
+    assert made.life(1).name == "one"
+
+
+def test_a_merged_object_goes_on_as_one() -> None:
+    made = in_parts()
+    made.merge(2, 1)
+    with computed() as calls:
+        run = list(made.propagate())
+    assert calls
+    assert {i for result in run for i in result.object_ids} == {2}
+    assert sorted(frames(made, 2)) == list(range(FRAMES))
+    assert set(marked(made)) <= {2}
+    assert made.life(2).forward is None
+
+
+def test_an_object_is_not_merged_with_itself() -> None:
+    refused(ran(), lambda made: made.merge(1, 1), "object 1 cannot be merged with itself")
+
+
+@pytest.mark.parametrize("pair", [(2, 4), (4, 2)])
+def test_a_daughter_is_not_merged_with_what_is_there_before_its_birth(
+    pair: tuple[int, int],
+) -> None:
+    refused(divided(), lambda made: made.merge(*pair), "object 4 is a daughter of 1 and would")
+
+
+@pytest.mark.parametrize("pair", [(1, 4), (4, 1)])
+def test_a_mother_is_not_merged_with_one_of_several_daughters(pair: tuple[int, int]) -> None:
+    refused(divided(), lambda made: made.merge(*pair), r"object 1 divides into \[5\]")
+
+
+def test_a_mother_is_not_merged_with_what_is_there_after_its_division() -> None:
+    made = ran()
+    made.end_at(1, 6)  # what comes later
+    made.prompt(6, 2, mask=disk(LOW, 8))
+    made.prompt(6, 3, mask=disk(LOW, 8))
+    made.divide(6, 5, {7: disk(LOW, 5)})
+    list(made.propagate())
+    refused(made, lambda made: made.merge(1, 6), "object 6 divides on frame 5 and object 1 is")
+    made.end_at(1, 5)
+    made.merge(1, 6)
+    assert (made.life(1).end, made.life(7).mother) == (5, 1)
+    list(made.propagate())
+    assert max(frames(made, 1)) == 4
+
+
+def test_merging_a_mother_with_her_only_daughter_undoes_the_division() -> None:
+    made = ran()
+    made.divide(1, 4, {4: disk(LEFT, 9)})
+    made.divide(4, 7, {5: disk(LEFT, 5)})
+    list(made.propagate())
+    both = frames(made, 1) | frames(made, 4)
+    made.merge(1, 4)
+    life = made.life(1)
+    assert (life.birth, life.end, life.mother) == (None, 7, None)
+    assert made.life(5).mother == 1
+    assert frames(made, 1) == both
+    made.merge(1, 5)
+    life = made.life(1)
+    assert (life.birth, life.end, life.mother) == (None, None, None)
+    assert sorted(frames(made, 1)) == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("pair", [(4, 6), (6, 4)])
+def test_a_daughter_that_is_merged_with_a_later_object_keeps_its_birth(
+    pair: tuple[int, int],
+) -> None:
+    made = divided(3)
+    made.end_at(4, 5)
+    made.prompt(6, 6, mask=disk(LEFT))
+    list(made.propagate())
+    made.merge(*pair)
+    life = made.life(pair[0])
+    assert (life.birth, life.end, life.mother) == (3, None, 1)
+    list(made.propagate(direction="backward"))
+    assert min(frames(made, pair[0])) == 3
+
+
+# -- split ----------------------------------------------------------------------------------
+
+
+def test_a_split_leaves_what_was_before_and_gives_the_rest_to_a_new_object() -> None:
+    made = ran((1, 6))
+    was, said, shown, other = frames(made, 1), prompts(made, 1), masks(made, 1), of(made, 3)
+    assert made.split_from(1, 4) == 4
+    assert made.object_ids == (1, 2, 3, 4)
+    assert frames(made, 1) == before(was, 4)
+    assert from_on(frames(made, 4), 5) == from_on(was, 5)
+    assert prompts(made, 1) == before(said, 4)
+    assert from_on(prompts(made, 4), 5) == from_on(said, 5)
+    assert (made.prompted(1), made.prompted(4)) == ((0,), (4, 6))
+    assert (made.life(1).end, made.life(4).birth, made.life(4).end) == (4, 4, None)
+    # The frame itself shows what it showed, as what a person said.
+    assert masks(made, 4)[4] == (shown[4][0], "edited")
+    assert sorted(masks(made, 4)) == [4, 5, 6, 7]
+    assert marked_forward(made) == {4: 4}
+    assert of(made, 3) == other
+
+
+def test_a_split_on_a_prompted_frame_moves_that_prompt_as_it_is() -> None:
+    made = ran((1, 4))
+    was, said = frames(made, 1), prompts(made, 1)
+    assert made.split_from(1, 4, 9) == 9
+    assert frames(made, 9) == from_on(was, 4)
+    assert prompts(made, 9) == from_on(said, 4)
+
+
+def test_both_parts_of_a_split_stay_within_their_frames() -> None:
+    made = ran()
+    made.split_from(1, 4)
+    made.edit(1, 2, disk(LEFT))
+    early = of(made, 2)
+    list(made.propagate())
+    list(made.propagate(0, FRAMES, objects=[1, 4]))
+    list(made.propagate(0, FRAMES, "backward", objects=[1, 4]))
+    assert sorted(frames(made, 1)) == [0, 1, 2, 3]
+    assert sorted(frames(made, 4)) == [4, 5, 6, 7]
+    assert of(made, 2) == early
+
+
+def test_daughters_go_with_the_later_part() -> None:
+    made = divided(6)
+    made.split_from(1, 3, 8)
+    assert [made.life(i).mother for i in (4, 5)] == [8, 8]
+    assert (made.life(1).end, made.life(8).birth, made.life(8).end) == (3, 3, 6)
+    assert made.life(8).mother is None
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda made: made.split_from(1, 0), "object 1 has no prompt before frame 0"),
+        (lambda made: made.split_from(2, 2), "object 2 has no prompt before frame 2"),
+        (lambda made: made.split_from(1, 5), "object 1 is not seen on frame 5"),
+        (lambda made: made.split_from(4, 5), "object 4 has no mask on frame 5"),
+        (lambda made: made.split_from(1, 3, 2), "there is an object 2 already"),
+        (lambda made: made.split_from(1, 3, 0), "positive integers"),
+        (lambda made: made.split_from(1, FRAMES), f"frame {FRAMES} does not exist"),
+        (lambda made: made.split_from(3, 6), "object 3 ends before frame 6"),
+        (lambda made: made.split_from(7, 3), "no object 7"),
+    ],
+)
+def test_a_split_is_refused_where_it_makes_no_two_parts(action: Action, message: str) -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    made.prompt(1, 5, absent=True)
+    made.prompt(2, 2, mask=disk(RIGHT))
+    made.prompt(3, 0, mask=disk(LOW))
+    made.end_at(3, 6)
+    list(made.propagate())
+    made.prompt(4, 0, mask=disk(LOW))
+    refused(made, action, message)
+
+
+# -- swap -----------------------------------------------------------------------------------
+
+
+def test_a_swap_exchanges_frames_and_prompts_from_there_on() -> None:
+    made = ran((1, 6), (2, 2))
+    was = {i: (frames(made, i), prompts(made, i), masks(made, i)) for i in (1, 2)}
+    other = of(made, 3)
+    made.swap_from(1, 2, 4)
+    for item, source in ((1, 2), (2, 1)):
+        assert before(frames(made, item), 4) == before(was[item][0], 4)
+        assert from_on(frames(made, item), 5) == from_on(was[source][0], 5)
+        assert before(prompts(made, item), 4) == before(was[item][1], 4)
+        assert from_on(prompts(made, item), 5) == from_on(was[source][1], 5)
+        assert masks(made, item)[4] == (was[source][2][4][0], "edited")
+    assert (made.prompted(1), made.prompted(2)) == ((0, 4), (0, 2, 4, 6))
+    assert marked_forward(made) == {1: 4, 2: 4}
+    assert of(made, 3) == other
+
+
+def test_running_after_a_swap_changes_nothing_before_it() -> None:
+    made = ran()
+    made.swap_from(1, 2, 4)
+    swapped = {i: frames(made, i) for i in (1, 2)}
+    other = of(made, 3)
+    run = list(made.propagate())
+    assert [result.frame for result in run] == [4, 5, 6, 7]
+    for object_id in (1, 2):
+        now = frames(made, object_id)
+        assert before(now, 5) == before(swapped[object_id], 5), "also the frame itself is said"
+        assert all(now[f] != swapped[object_id][f] for f in range(5, FRAMES))
+    assert of(made, 3) == other
+
+
+def test_a_swap_of_an_object_that_is_not_seen_says_that_the_other_is_absent() -> None:
+    made = ran()
+    made.prompt(2, 4, absent=True)
+    made.swap_from(1, 2, 4)
+    assert not mask(made, 1, 4).any()
+    assert mask(made, 2, 4).any()
+    assert made.history.said(1, 4).prompt.absent
+
+
+def test_ends_and_daughters_are_swapped_too() -> None:
+    made = divided(6)
+    made.swap_from(1, 2, 3)
+    assert (made.life(1).end, made.life(2).end) == (None, 6)
+    assert [made.life(i).mother for i in (4, 5)] == [2, 2]
+    list(made.propagate())
+    assert (max(frames(made, 1)), max(frames(made, 2))) == (LAST, 5)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda made: made.swap_from(1, 1, 3), "object 1 cannot be swapped with itself"),
+        (lambda made: made.swap_from(1, 7, 3), "no object 7"),
+        (lambda made: made.swap_from(1, 2, FRAMES), f"frame {FRAMES} does not exist"),
+        (lambda made: made.swap_from(1, 3, 6), "object 3 ends before frame 5"),
+        (lambda made: made.swap_from(1, 4, 3), "object 4 has no mask on frame 3"),
+        (lambda made: made.swap_from(1, 2, 2), "neither object 1 nor 2 is seen on frame 2"),
+    ],
+)
+def test_a_swap_is_refused_where_there_is_nothing_to_swap(action: Action, message: str) -> None:
+    made = ran()
+    made.end_at(3, 5)
+    made.prompt(4, 5, mask=disk(LOW))
+    made.prompt(1, 2, absent=True)
+    made.prompt(2, 2, absent=True)
+    refused(made, action, message)
+
+
+# -- end ------------------------------------------------------------------------------------
+
+
+def test_an_ended_object_is_on_no_later_frame_and_is_tracked_on_none() -> None:
+    made = ran()
+    was, other = frames(made, 1), of(made, 3)
+    made.end_at(1, 5)
+    assert frames(made, 1) == before(was, 5)
+    assert mask(made, 1, 5) is None
+    assert marked(made).get(1, (None, None))[0] is None
+    list(made.propagate(0, FRAMES))
+    list(made.propagate(0, FRAMES, "backward"))
+    assert sorted(frames(made, 1)) == [0, 1, 2, 3, 4]
+    made.edit(1, 2, disk(LEFT))
+    list(made.propagate())
+    assert sorted(frames(made, 1)) == [0, 1, 2, 3, 4]
+    assert made.life(1).forward is None
+    assert frames(made, 3).keys() == other[4].keys()
+
+
+def test_an_end_that_is_taken_back_is_run_on_from_there() -> None:
+    made = ran()
+    made.end_at(1, 5)
+    list(made.propagate())
+    others = [of(made, i) for i in (2, 3)]
+    made.end_at(1, None)
+    assert made.life(1).end is None
+    assert marked_forward(made) == {1: 5}
+    assert [(r.frame, r.object_ids) for r in made.propagate()] == [(f, (1,)) for f in (5, 6, 7)]
+    assert sorted(frames(made, 1)) == list(range(FRAMES))
+    assert [of(made, i) for i in (2, 3)] == others
+
+
+def test_an_end_that_is_put_off_is_run_up_to_there() -> None:
+    # Alone, since objects that share a batch may differ in their last bits.
+    made, whole = tracker(), tracker()
+    for one in (made, whole):
+        one.prompt(1, 0, mask=disk(LEFT))
+        list(one.propagate())
+    made.end_at(1, 3)
+    made.end_at(1, 6)
+    assert [result.frame for result in made.propagate()] == [3, 4, 5]
+    assert frames(made, 1) == before(frames(whole, 1), 6)
+    assert made.life(1).forward is None
+    made.end_at(1, None)
+    list(made.propagate())
+    assert frames(made, 1) == frames(whole, 1)
+
+
+def test_an_end_that_is_set_while_a_run_is_under_way_holds() -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    made.prompt(2, 0, mask=disk(RIGHT))
+    run = made.propagate()
+    assert [next(run).frame for _ in range(3)] == [0, 1, 2]
+    made.end_at(1, 4)
+    list(run)
+    assert (max(frames(made, 1)), max(frames(made, 2))) == (3, LAST)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda made: made.end_at(1, 5), "object 1 is prompted on frame 6"),
+        (lambda made: made.end_at(1, 6), "object 1 is prompted on frame 6"),
+        (lambda made: made.end_at(1, 0), "object 1 is prompted on frame 6"),
+        (lambda made: made.end_at(1, FRAMES), f"frame {FRAMES} does not exist"),
+        (lambda made: made.end_at(7, 5), "no object 7"),
+        (lambda made: made.end_at(2, 3), r"object 2 ends where it divides into \[4\]"),
+        (lambda made: made.end_at(2, None), r"object 2 ends where it divides into \[4\]"),
+        (lambda made: made.prompt(3, 5, box=(1, 1, 9, 9)), "object 3 ends before frame 5"),
+        (lambda made: made.edit(3, LAST, disk(LOW)), "object 3 ends before frame 5"),
+    ],
+)
+def test_an_end_is_refused_behind_a_prompt_and_nothing_is_said_behind_an_end(
+    action: Action, message: str
+) -> None:
+    made = ran((1, 6))
+    made.divide(2, 4, {4: disk(RIGHT, 9)})
+    made.end_at(3, 5)
+    refused(made, action, message)
+
+
+# -- divide ---------------------------------------------------------------------------------
+
+
+def test_a_mother_ends_where_her_daughters_begin_with_the_masks_given() -> None:
+    made = ran()
+    was, other = frames(made, 1), of(made, 3)
+    given = {4: disk(LEFT, 9), 5: disk(RIGHT, 9)}
+    made.divide(1, 4, given)
+    assert frames(made, 1) == before(was, 4)
+    assert made.life(1).end == 4
+    for object_id, expected in given.items():
+        life = made.life(object_id)
+        assert (life.mother, life.birth, life.end) == (1, 4, None)
+        assert np.array_equal(mask(made, object_id, 4), expected)
+        assert made.prompted(object_id) == (4,)
+    assert marked_forward(made) == {4: 4, 5: 4}
+    assert of(made, 3) == other
+    run = [(r.frame, r.object_ids) for r in made.propagate()]
+    assert run == [(f, (4, 5)) for f in (4, 5, 6, 7)]
+    assert of(made, 3) == other
+
+
+def test_runs_backward_of_a_daughter_stop_at_its_birth() -> None:
+    made = divided(3)
+    made.edit(4, 6, disk(LEFT))
+    others = [of(made, i) for i in (1, 2, 3, 5)]
+    assert [r.frame for r in made.propagate(direction="backward", objects=[4])] == [6, 5, 4, 3]
+    assert made.life(4).backward is None
+    run = list(made.propagate(0, FRAMES, "backward", objects=[4]))
+    assert min(r.frame for r in run) == 3
+    assert min(frames(made, 4)) == 3
+    assert [of(made, i) for i in (1, 2, 3, 5)] == others
+    refused(made, lambda made: made.prompt(4, 2, absent=True), "object 4 begins on frame 3")
+
+
+def test_objects_that_are_there_already_become_daughters_as_they_are() -> None:
+    made = ran()
+    made.prompt(4, 4, mask=disk(LEFT, 9))
+    made.prompt(5, 5, mask=disk(RIGHT, 9))
+    list(made.propagate())
+    was, other = {i: frames(made, i) for i in (4, 5)}, of(made, 3)
+    with computed() as calls:
+        made.divide(1, 4, [4, 5])
+    assert calls == []
+    assert {i: frames(made, i) for i in (4, 5)} == was
+    assert [(made.life(i).mother, made.life(i).birth) for i in (4, 5)] == [(1, 4), (1, 4)]
+    assert all(made.life(i).forward is None for i in (4, 5)), "nothing of them changed"
+    list(made.propagate(direction="backward"))
+    assert [min(frames(made, i)) for i in (4, 5)] == [4, 4]
+    assert of(made, 3)[4] == other[4]
+
+
+def test_an_object_that_is_there_already_may_be_given_its_mask() -> None:
+    made = ran()
+    made.prompt(4, 5, mask=disk(LEFT, 9))
+    list(made.propagate())
+    made.divide(1, 4, {4: disk(RIGHT, 9), 2_000: disk(LEFT, 9)})
+    assert np.array_equal(mask(made, 4, 4), disk(RIGHT, 9))
+    assert made.prompted(4) == (4, 5)
+    assert made.life(4).forward == 4
+
+
+def test_daughters_of_a_mother_that_is_removed_have_none() -> None:
+    made = divided()
+    made.remove(1)
+    assert [made.life(i).mother for i in (4, 5)] == [None, None]
+    made.undo()
+    assert [made.life(i).mother for i in (4, 5)] == [1, 1]
+
+
+ONE = {9: disk(LEFT, 9)}
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda made: made.divide(7, 4, ONE), "no object 7"),
+        (lambda made: made.divide(1, FRAMES, ONE), f"frame {FRAMES} does not exist"),
+        (lambda made: made.divide(1, 4, {}), "without daughters"),
+        (lambda made: made.divide(1, 0, ONE), "object 1 begins on frame 0"),
+        (lambda made: made.divide(2, 4, ONE), "object 2 is prompted on frame 6"),
+        (lambda made: made.divide(4, 6, ONE), "object 4 ends before frame 4"),
+        (lambda made: made.divide(3, 3, ONE), r"object 3 divides into \[5, 6\] already"),
+        (lambda made: made.divide(1, 4, [1]), "object 1 cannot be its own daughter"),
+        (lambda made: made.divide(1, 4, [9]), "there is no object 9"),
+        (lambda made: made.divide(1, 4, [0]), "positive integers"),
+        (lambda made: made.divide(1, 4, [5]), "object 5 is a daughter of 3 already"),
+        (lambda made: made.divide(1, 4, [2]), "object 2 is there from frame 0 on"),
+        (lambda made: made.divide(1, 4, {9: np.ones((3, 4))}), "mask is 4 x 3 pixels, the frame"),
+        (lambda made: made.divide(1, 4, {9: disk(LEFT) * 0}), "the mask is empty"),
+        (lambda made: made.divide(1, 4, ONE | {8: np.ones(3)}), r"shape \(3,\)"),
+        (lambda made: made.divide(1, 7, [8]), "object 8 ends before frame 7"),
+    ],
+)
+def test_a_division_is_refused_where_lives_would_not_fit(action: Action, message: str) -> None:
+    made = ran((2, 6))
+    made.prompt(4, 0, mask=disk(LOW))
+    made.end_at(4, 4)
+    made.divide(3, 5, {5: disk(LOW, 9), 6: disk(RIGHT, 9)})
+    if "object 8" in message:
+        made.prompt(8, 6, mask=disk(LOW))
+        made.end_at(8, 7)
+        message = "object 8 (is there from|ends before) frame"
+    list(made.propagate())
+    refused(made, action, message)
+
+
+# -- all of them ----------------------------------------------------------------------------
+
+CHANGES: dict[str, Action] = {
+    "merge": lambda made: made.merge(1, 2),
+    "split": lambda made: made.split_from(1, 4),
+    "swap": lambda made: made.swap_from(1, 2, 4),
+    "end": lambda made: made.end_at(1, 4),
+    "divide": lambda made: made.divide(1, 4, {4: disk(LEFT, 9)}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_marks_and_touches_no_other_objects(change: str) -> None:
+    made = ran()
+    list(made.propagate(direction="backward"))
+    assert marked(made) == {}
+    others = {3} | ({2} if change not in ("merge", "swap") else set())
+    was = {i: of(made, i) for i in others}
+    CHANGES[change](made)
+    assert not others & set(marked(made))
+    assert {i: of(made, i) for i in others} == was
+    run = list(made.propagate(direction="both"))
+    assert not others & {i for result in run for i in result.object_ids}
+    assert {i: of(made, i) for i in others} == was
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_of_a_change_that_fails_half_way_is_kept(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ran()
+    was = dump(made)
+    keep, calls = made.history.keep_life, []
+
+    def fail(life: Any) -> None:
+        keep(life)
+        calls.append(life)
+        raise MemoryError
+
+    monkeypatch.setattr(made.history, "keep_life", fail)
+    with pytest.raises(MemoryError):
+        CHANGES[change](made)
+    assert calls
+    assert dump(made) == was
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_locked_object_is_not_changed(change: str) -> None:
+    made = ran()
+    made.lock(1)
+    refused(made, CHANGES[change], "object 1 is locked")
+    made.lock(1, locked=False)
+    if change in ("merge", "swap"):
+        made.lock(2)
+        refused(made, CHANGES[change], "object 2 is locked")
+
+
+def test_a_locked_object_does_not_become_a_daughter() -> None:
+    made = ran()
+    made.prompt(4, 5, mask=disk(LOW))
+    made.lock(4)
+    refused(made, lambda made: made.divide(1, 4, [4]), "object 4 is locked")

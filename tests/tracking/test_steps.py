@@ -1,0 +1,476 @@
+"""Editing, confirming, locking, running up to what is right; and taking all of it back."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sam2track import Tracker
+from sam2track.errors import PromptError, UsageError
+from sam2track.tracking.ledger import SCHEMA, Ledger
+from tests.parity.oracle import clip
+from tests.tracking.known import (
+    FRAMES,
+    LEFT,
+    LOW,
+    RIGHT,
+    computed,
+    disk,
+    dump,
+    frames,
+    marked,
+    mask,
+    masks,
+    module,
+    of,
+    ran,
+    tracker,
+)
+
+Action = Callable[[Tracker], object]
+
+
+def refused(made: Tracker, action: Action, message: str, error: type = PromptError) -> None:
+    """The action is an error that says so, and nothing whatever is changed by it."""
+    before, journal = dump(made), made.history.journal()
+    with pytest.raises(error, match=message):
+        action(made)
+    assert dump(made) == before
+    assert made.history.journal() == journal
+
+
+def source(made: Tracker, object_id: int, frame: int) -> str:
+    result = made.result(frame)
+    return result.sources[result.object_ids.index(object_id)]
+
+
+# -- edit and confirm -----------------------------------------------------------------------
+
+
+def test_an_edit_is_reported_as_given_and_no_run_overwrites_it() -> None:
+    made = ran()
+    painted = disk(LOW, 7)
+    shown = made.edit(1, 4, painted)
+    assert np.array_equal(shown.masks[shown.object_ids.index(1)], painted)
+    for start, direction in ((None, "forward"), (0, "forward"), (0, "backward"), (0, "both")):
+        list(made.propagate(start, None, direction))
+        assert np.array_equal(mask(made, 1, 4), painted), direction
+        assert source(made, 1, 4) == "edited"
+
+
+def test_an_edit_conditions_later_frames_and_is_what_is_run_from() -> None:
+    made = ran()
+    was, others = frames(made, 1), [of(made, i) for i in (2, 3)]
+    made.edit(1, 4, disk(LOW, 7))
+    assert [(r.frame, r.object_ids) for r in made.propagate()] == [(f, (1,)) for f in (4, 5, 6, 7)]
+    now = frames(made, 1)
+    assert all(now[f] == was[f] for f in range(4))
+    assert all(now[f] != was[f] for f in range(4, FRAMES))
+    assert [of(made, i) for i in (2, 3)] == others
+
+
+def test_an_empty_edit_says_that_the_object_is_not_there() -> None:
+    made = ran()
+    shown = made.edit(1, 4, np.zeros_like(disk(LEFT)))
+    at = shown.object_ids.index(1)
+    assert not shown.masks[at].any()
+    assert shown.object_scores[at] < 0
+    assert shown.sources[at] == "edited"
+    assert made.history.said(1, 4).prompt.absent
+
+
+def test_an_edit_of_an_edit_replaces_it() -> None:
+    made, once = ran(), ran()
+    made.edit(1, 4, disk(LOW, 7))
+    made.edit(1, 4, disk(RIGHT, 7))
+    once.edit(1, 4, disk(RIGHT, 7))
+    assert made.prompted(1) == (0, 4)
+    assert frames(made, 1) == frames(once, 1)
+
+
+def test_a_confirmed_mask_is_as_it_was_shown() -> None:
+    made = ran()
+    was = mask(made, 1, 4)
+    made.confirm(1, 4)
+    assert np.array_equal(mask(made, 1, 4), was)
+    assert source(made, 1, 4) == "edited"
+    assert made.prompted(1) == (0, 4)
+
+
+@pytest.mark.parametrize("frame", [0, 4])
+def test_confirming_what_a_person_said_does_nothing(frame: int) -> None:
+    made = ran()
+    made.edit(1, 4, disk(LOW))
+    before, journal = dump(made), made.history.journal()
+    made.confirm(1, frame)
+    assert dump(made) == before
+    assert made.history.journal() == journal
+
+
+def test_what_is_not_there_is_not_confirmed() -> None:
+    made = ran()
+    made.prompt(4, 5, mask=disk(LOW))
+    refused(made, lambda made: made.confirm(4, 3), "object 4 has no mask on frame 3")
+
+
+# -- lock and rename ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda made: made.prompt(1, 4, box=(1, 1, 9, 9)),
+        lambda made: made.edit(1, 4, disk(LOW)),
+        lambda made: made.confirm(1, 4),
+        lambda made: made.confirm(1, 0),
+        lambda made: made.clear(1, 0),
+        lambda made: made.remove(1),
+        lambda made: made.rename(1, "one"),
+        lambda made: made.end_at(1, 4),
+        lambda made: made.propagate(objects=[1]),
+    ],
+)
+def test_nothing_changes_a_locked_object(action: Action) -> None:
+    made = ran()
+    made.lock(1)
+    refused(made, action, "object 1 is locked; unlock it first")
+
+
+def test_a_run_leaves_out_what_is_locked() -> None:
+    made = ran()
+    made.lock(1)
+    was = of(made, 1)
+    assert {r.object_ids for r in made.propagate(0, FRAMES, "both")} == {(2, 3)}
+    assert of(made, 1) == was
+    made.lock(1, locked=False)
+    assert {r.object_ids for r in made.propagate(0, FRAMES)} == {(1, 2, 3)}
+
+
+def test_a_lock_holds_in_a_run_that_is_under_way() -> None:
+    made = tracker()
+    for object_id, centre in ((1, LEFT), (2, RIGHT)):
+        made.prompt(object_id, 0, mask=disk(centre))
+    run = made.propagate()
+    list(itertools.islice(run, 3))
+    made.lock(1)
+    assert {r.object_ids for r in run} == {(2,)}
+    assert max(frames(made, 1)) == 2
+    made.lock(1, locked=False)
+    assert [r.frame for r in made.propagate()] == list(range(3, FRAMES))
+
+
+def test_locking_twice_is_one_step_and_what_came_before_it_can_be_undone() -> None:
+    made = ran()
+    before = dump(made)
+    made.edit(1, 4, disk(LOW))
+    made.lock(1)
+    made.lock(1)
+    assert made.undo()["action"] == "lock"
+    made.redo()
+    assert made.life(1).locked
+    assert [made.undo()["action"] for _ in range(2)] == ["lock", "edit"]
+    assert dump(made) == before
+
+
+def test_a_name_is_kept() -> None:
+    made = ran()
+    made.rename(1, "one")
+    assert (made.life(1).name, made.life(2).name) == ("one", "")
+    made.undo()
+    assert made.life(1).name == ""
+
+
+# -- up to the next prompt ------------------------------------------------------------------
+
+
+def test_a_run_forward_stops_before_the_next_prompted_frame() -> None:
+    made = ran((1, 6))
+    was = frames(made, 1)
+    made.edit(1, 3, disk(LOW, 7))
+    run = [r.frame for r in made.propagate(until_prompted=True)]
+    assert run == [3, 4, 5]
+    now = frames(made, 1)
+    assert {f for f in range(FRAMES) if now[f] != was[f]} == {3, 4, 5}
+    assert made.life(1).forward is None
+    assert list(made.propagate()) == []
+
+
+def test_a_run_backward_stops_before_the_next_prompted_frame() -> None:
+    made = ran((1, 6))
+    list(made.propagate(direction="backward"))
+    made.edit(1, 4, disk(LOW, 7))
+    list(made.propagate(until_prompted=True))
+    was = frames(made, 1)
+    made.edit(1, 4, disk(RIGHT, 7))
+    run = [r.frame for r in made.propagate(direction="backward", until_prompted=True)]
+    assert run == [4, 3, 2, 1]
+    now = frames(made, 1)
+    assert {f for f in range(FRAMES) if now[f] != was[f]} == {1, 2, 3, 4}
+    assert made.life(1).backward is None
+
+
+def test_a_run_both_ways_mends_what_lies_between_two_prompts() -> None:
+    made = ran((1, 1), (1, 6))
+    list(made.propagate(direction="backward"))
+    was, others = frames(made, 1), [of(made, i) for i in (2, 3)]
+    made.edit(1, 4, disk(LOW, 7))
+    run = [r.frame for r in made.propagate(direction="both", until_prompted=True)]
+    assert run == [4, 5, 4, 3, 2]
+    now = frames(made, 1)
+    assert {f for f in range(FRAMES) if now[f] != was[f]} == {2, 3, 4, 5}
+    assert marked(made) == {}
+    assert [of(made, i) for i in (2, 3)] == others
+
+
+def test_without_a_later_prompt_such_a_run_goes_to_the_end() -> None:
+    made = ran()
+    made.edit(1, 4, disk(LOW, 7))
+    assert [r.frame for r in made.propagate(until_prompted=True)] == [4, 5, 6, 7]
+
+
+# -- undo and redo --------------------------------------------------------------------------
+
+STEPS: dict[str, Action] = {
+    "prompt": lambda made: made.prompt(4, 3, mask=disk(LOW)),
+    "edit": lambda made: made.edit(1, 4, disk(LOW, 7)),
+    "confirm": lambda made: made.confirm(1, 4),
+    "clear": lambda made: made.clear(2, 5),
+    "remove": lambda made: made.remove(1),
+    "lock": lambda made: made.lock(1),
+    "rename": lambda made: made.rename(1, "one"),
+    "merge": lambda made: made.merge(1, 2),
+    "split": lambda made: made.split_from(1, 4),
+    "swap": lambda made: made.swap_from(1, 2, 4),
+    "end": lambda made: made.end_at(1, 4),
+    "divide": lambda made: made.divide(1, 4, {4: disk(LEFT, 9), 5: disk(RIGHT, 9)}),
+    "propagate": lambda made: list(made.propagate(0, FRAMES, "backward")),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_step_is_taken_back_and_put_back_to_the_bit_and_nothing_is_computed(kind: str) -> None:
+    made = ran((2, 5))
+    before = dump(made)
+    STEPS[kind](made)
+    after = dump(made)
+    assert after != before
+    encoded = made._engine.encoder.encoded
+    with computed() as calls:
+        for _ in range(2):
+            undone = made.undo()
+            assert undone["action"] == kind
+            assert dump(made) == before
+            assert made.redo() == undone
+            assert dump(made) == after
+    assert calls == []
+    assert made._engine.encoder.encoded == encoded
+    assert made.redo() is None
+
+
+def test_calls_of_the_module_are_seen_where_there_are_some() -> None:
+    with computed() as calls:
+        made = tracker()
+        made.prompt(1, 0, mask=disk(LEFT))
+        list(made.propagate(0, 2))
+    assert {"encoder", "attention", "decoder", "memory"} <= set(calls)
+
+
+def test_all_steps_are_taken_back_one_by_one_down_to_nothing() -> None:
+    made = tracker()
+    states = [dump(made)]
+    for action in (
+        lambda made: made.prompt(1, 0, mask=disk(LEFT)),
+        lambda made: made.prompt(2, 2, mask=disk(RIGHT)),
+        lambda made: list(made.propagate()),
+        lambda made: made.swap_from(1, 2, 4),
+        lambda made: list(made.propagate()),
+    ):
+        action(made)
+        states.append(dump(made))
+    for state in states[-2::-1]:
+        assert made.undo() is not None
+        assert dump(made) == state
+    assert made.undo() is None
+    assert made.object_ids == ()
+    for state in states[1:]:
+        assert made.redo() is not None
+        assert dump(made) == state
+    assert made.redo() is None
+
+
+def test_a_new_step_drops_what_was_undone() -> None:
+    made = ran()
+    before = dump(made)
+    made.edit(1, 4, disk(LOW, 7))
+    made.undo()
+    made.rename(2, "two")
+    assert made.redo() is None
+    assert made.prompted(1) == (0,)
+    assert made.undo() == {"action": "rename", "object": 2, "name": "two"}
+    assert {i: dump(made)[i] for i in (1, 2, 3)} == {i: before[i] for i in (1, 2, 3)}
+
+
+def test_what_is_run_after_an_undo_is_as_if_nothing_had_been() -> None:
+    made, plain = ran(), ran()
+    made.edit(1, 3, disk(LOW, 7))
+    list(made.propagate())
+    made.undo()
+    made.undo()
+    for one in (made, plain):
+        one.edit(1, 5, disk(RIGHT, 7))
+        list(one.propagate())
+    assert frames(made, 1) == frames(plain, 1)
+
+
+def under_way() -> tuple[Tracker, Any]:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    run = made.propagate()
+    assert [r.frame for r in itertools.islice(run, 3)] == [0, 1, 2]
+    return made, run
+
+
+def test_an_undo_ends_a_run_that_is_under_way_and_takes_it_back() -> None:
+    made, run = under_way()
+    assert made.undo()["action"] == "propagate"
+    assert list(frames(made, 1)) == [0]
+    assert list(run) == []
+    assert list(frames(made, 1)) == [0]
+    assert made.life(1).forward == 0
+    made.redo()
+    assert list(frames(made, 1)) == [0, 1, 2]
+    assert [r.frame for r in made.propagate()] == list(range(3, FRAMES))
+
+
+def test_a_prompt_in_the_middle_of_a_run_is_a_step_between_two() -> None:
+    made, run = under_way()
+    states = [None, dump(made)]
+    made.prompt(2, 1, mask=disk(RIGHT))
+    made.result(1)
+    states.append(dump(made))
+    assert [r.frame for r in run] == list(range(3, FRAMES))
+    assert max(frames(made, 1)) == FRAMES - 1
+    assert made.undo()["action"] == "continue"
+    assert list(frames(made, 1)) == [0, 1, 2]
+    assert masks(made, 2) == states[2][2][1][-1]
+    assert made.undo()["action"] == "prompt"
+    assert (made.object_ids, list(frames(made, 1))) == ((1,), [0, 1, 2])
+    assert made.undo()["action"] == "propagate"
+    assert list(frames(made, 1)) == [0]
+    assert made.undo()["action"] == "prompt"
+    assert made.undo() is None
+
+
+def small(past_budget: int) -> Tracker:
+    connection = sqlite3.connect("", isolation_level=None)
+    connection.executescript(SCHEMA)
+    history = Ledger(connection, name="it", masks=False, past_budget=past_budget)
+    return Tracker(module(), clip(FRAMES), history=history)
+
+
+@pytest.mark.parametrize(("budget", "left"), [(2**30, 5), (1, 1)])
+def test_what_exceeds_the_budget_of_the_past_cannot_be_undone(budget: int, left: int) -> None:
+    made = small(budget)
+    made.prompt(1, 0, mask=disk(LEFT))
+    for _ in range(4):
+        list(made.propagate(0, FRAMES))
+    oldest: Any = None
+    for _ in range(left):
+        assert made.undo() is not None
+        oldest = dump(made)
+    assert made.undo() is None
+    assert dump(made) == oldest
+    if budget == 1:
+        assert sorted(frames(made, 1)) == list(range(FRAMES))
+    made.prompt(1, 0, mask=disk(RIGHT))
+    assert len(list(made.propagate())) == FRAMES
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_another_tracker_on_the_same_history_knows_the_same(kind: str) -> None:
+    made = ran((2, 5))
+    STEPS[kind](made)
+    other = tracker(history=made.history)
+    assert dump(other) == dump(made)
+    assert marked(other) == marked(made)
+    made.undo()
+    assert dump(tracker(history=made.history)) == dump(made)
+
+
+# -- what cannot be asked for ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda made: made.undo(),
+        lambda made: made.redo(),
+        lambda made: made.merge(1, 2),
+        lambda made: made.split_from(1, 1),
+        lambda made: made.swap_from(1, 2, 1),
+        lambda made: made.divide(1, 1, {4: disk(LEFT)}),
+    ],
+)
+def test_a_stream_has_no_past_to_change(action: Action) -> None:
+    made = Tracker(module())
+    made.update(clip(FRAMES)[0])
+    for object_id, centre in ((1, LEFT), (2, RIGHT)):
+        made.prompt(object_id, 0, mask=disk(centre))
+    made.update(clip(FRAMES)[1])
+    refused(made, action, "a stream has no past", UsageError)
+
+
+BY_FRAME: dict[str, Callable[[Tracker, int, int], object]] = {
+    "prompt": lambda made, i, f: made.prompt(i, f, box=(1, 1, 9, 9)),
+    "edit": lambda made, i, f: made.edit(i, f, disk(LOW)),
+    "confirm": lambda made, i, f: made.confirm(i, f),
+    "clear": lambda made, i, f: made.clear(i, f),
+}
+
+
+@pytest.mark.parametrize("kind", BY_FRAME)
+def test_what_is_said_of_what_is_not_there_names_it(kind: str) -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    made.end_at(1, 4)
+    say = BY_FRAME[kind]
+    if kind != "prompt":
+        refused(made, lambda made: say(made, 9, 0), "no object 9; there are")
+    for frame in (-1, FRAMES):
+        refused(made, lambda made, f=frame: say(made, 1, f), f"frame {frame} does not exist")
+    refused(made, lambda made: say(made, 1, True), "frame True")
+    refused(made, lambda made: say(made, 1, 5), "object 1 .*frame")
+    made.lock(1)
+    refused(made, lambda made: say(made, 1, 0), "object 1 is locked")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda made: made.life(9),
+        lambda made: made.prompted(9),
+        lambda made: made.remove(9),
+        lambda made: made.lock(9),
+        lambda made: made.rename(9, "nine"),
+        lambda made: made.propagate(objects=[9]),
+    ],
+)
+def test_an_object_that_is_not_there_is_named(action: Action) -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    refused(made, action, r"no object 9; there are \[1\]")
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (128, 127), (1, 128, 128)])
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    given = np.ones(shape, bool)
+    message = "frame" if len(shape) == 2 else "shape"
+    refused(made, lambda made: made.edit(1, 2, given), message)
+    refused(made, lambda made: made.prompt(1, 2, mask=given), message)
