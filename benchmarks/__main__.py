@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from benchmarks.corrections import corrections
 from benchmarks.memory import memory
 from benchmarks.nano import nano
 
@@ -13,6 +14,7 @@ def main() -> None:
     """Measure speed, memory and accuracy."""
 
 
+main.add_command(corrections)
 main.add_command(memory)
 main.add_command(nano)
 

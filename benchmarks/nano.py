@@ -68,8 +68,8 @@ def samples(model: Any) -> Iterator[dict[str, Any]]:
     """Yield J and F of the samples, with the prompts that come with them."""
     from sam2track import Prompts, Tracker
     from sam2track.export.pngs import read_label_png
-    from sam2track.pictures import read_mask
     from sam2track.metrics import j_and_f
+    from sam2track.pictures import read_mask
     from sam2track.prompts import load_prompts
     from sam2track.samples import sample_folder, sample_names
 
