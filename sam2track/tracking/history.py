@@ -218,7 +218,7 @@ def quantise(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Eight-bit sigmoid of half the logits; 128 and more where a logit is positive, only there."""
     codes = np.floor(256 / (1 + np.exp(-np.clip(logits / _SPREAD, -20, 20)))).clip(0, 255)
     codes = np.where(logits > 0, codes.clip(128), codes.clip(max=127))
-    return codes.astype(np.uint8)
+    return np.asarray(codes, np.uint8)
 
 
 def dequantise(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
