@@ -71,6 +71,23 @@ class Run:
         self._unsaved = False
         self._saved_at = 0.0
 
+    def begin(self) -> None:
+        """Note what need not be run backward where both directions are: from the first prompt on.
+
+        At once, and not when the forward part has ended, so that it does not matter where a run
+        is left.
+        """
+        if self._plan.direction != "both" or self._plan.until_prompted:
+            return
+        items = [self._book.objects[object_id] for object_id in self._ids]
+        ahead = [item for item in items if item.pending.get(True, -1) > item.first - 1]
+        if ahead:
+            self._own()
+            for item in ahead:
+                item.skip_to(item.first - 1, backward=True)
+            self._unsaved = True
+            self.save()
+
     def frames(self) -> Generator[FrameResult]:
         """Yield each frame once it is kept."""
         before: State | None = None
@@ -190,7 +207,6 @@ class Run:
         if self._plan.direction == "both" and not self._plan.until_prompted:
             # Frames from the first prompt on were run forward.
             top = item.first - 1
-            item.skip_to(top, backward=True)
         if self._plan.everything:
             begin = min(high - 1, top)
         elif True in item.pending:

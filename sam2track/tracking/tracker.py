@@ -435,6 +435,7 @@ class Tracker:
             self._run.save()
             self._run.ended = True
         self._run = Run(self._book, plan, ids, low, high, self.max_batch)
+        self._run.begin()
         return self._run.frames()
 
     def update(self, picture: npt.NDArray[np.uint8]) -> FrameResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,7 @@ def rows_of(tracker: Tracker) -> dict[Key, Row]:
             record = tracker.history.get(object_id, frame)
             assert record is not None
             found[object_id, frame] = (
-                record.logits.tobytes(),
-                record.pointer.tobytes(),
+                hashlib.sha256(record.logits.tobytes() + record.pointer.tobytes()).hexdigest(),
                 record.score,
                 record.source,
             )
@@ -284,8 +284,9 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=12,
-    stateful_step_count=14,
+    max_examples=8,
+    stateful_step_count=12,
+    derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
