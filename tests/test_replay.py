@@ -89,6 +89,11 @@ def test_a_replay_gives_equal_masks(worked: Path, frames: np.ndarray, tmp_path: 
     )
     assert outcome.status == "done" and outcome.frames_computed > 12
     assert everything(tmp_path / "again" / "project.s2t") == everything(worked / "project.s2t")
+    with (
+        Project.open(tmp_path / "again" / "project.s2t") as new,
+        Project.open(worked / "project.s2t") as old,
+    ):
+        assert [s["action"] for s in new.journal()] == [s["action"] for s in old.journal()]
     assert len(list((tmp_path / "again" / "masks").glob("*.png"))) == 12
     assert {"tracking", "writing"} == set(seen)
 

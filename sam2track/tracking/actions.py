@@ -99,9 +99,8 @@ def _do(tracker: Tracker, step: Mapping[str, Any]) -> None:
     """Repeat one step that runs no frames."""
     kind = step["action"]
     if kind == "prompt":
-        tracker.add(step["object"], step["frame"], _prompt(step["said"]))
-        if step.get("name"):
-            tracker.rename(step["object"], step["name"])
+        said, name = _prompt(step["said"]), step.get("name", "")
+        tracker.add(step["object"], step["frame"], said, name=name)
     elif kind == "edit":
         tracker.edit(step["object"], step["frame"], _mask(step["mask"]))
     elif kind == "confirm":

@@ -169,8 +169,8 @@ class Tracker:
         )
         return self.add(object_id, frame, prompt)
 
-    def add(self, object_id: int, frame: int, prompt: Prompt) -> FrameResult:
-        """As ``prompt``, with a Prompt."""
+    def add(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> FrameResult:
+        """As ``prompt``, with a Prompt, and a name for the object where one is given."""
         object_id = check_object_id(object_id)
         if object_id in self._book.objects:
             self._book.known(object_id)
@@ -178,7 +178,8 @@ class Tracker:
         prompt.check(self.source.height, self.source.width)
         if prompt.edited:
             return self._edit("edit", object_id, frame, prompt)
-        said = {"object": object_id, "frame": frame, "said": pack_prompt(prompt)}
+        said: dict[str, Any] = {"object": object_id, "frame": frame, "said": pack_prompt(prompt)}
+        said |= {"name": name} if name else {}
         return self._say("prompt", said, object_id, frame, prompt)
 
     def edit(self, object_id: int, frame: int, mask: npt.ArrayLike) -> FrameResult:
@@ -229,6 +230,7 @@ class Tracker:
         item = book.objects.get(object_id) or Tracked(object_id)
         book.check_alive(item, frame)
         with book.step(kind, **action):
+            item.name = action.get("name") or item.name
             tracked = book.tracked(object_id, frame)
             item.prompted[frame] = book.keep(item, frame, prompt, tracked)
             book.objects[object_id] = item
