@@ -24,7 +24,7 @@ from benchmarks import kills
 from benchmarks.clips import OBJECTS, SIZE, Boxes, drawn
 from benchmarks.memory import machine
 
-CLOSE = 0.99  # mean IoU of what is rebuilt from eight bits
+CLOSE = 0.99  # mean IoU of what is rebuilt from twelve bits
 LARGEST = 16 * 1024  # bytes an object and frame in a project
 PARTS = ("rebuilding", "size", "cost", "kills")
 RESULTS = Path(__file__).parent / "results"

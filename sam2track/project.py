@@ -24,12 +24,14 @@ from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.prompts import Prompt, Prompts
 from sam2track.table import Source, TrackRow, row
 from sam2track.tracking.actions import pack_prompt
+from sam2track.tracking.codes import unpack
 from sam2track.tracking.history import Life
-from sam2track.tracking.ledger import SCHEMA, Ledger, how
+from sam2track.tracking.ledger import Ledger, how
+from sam2track.tracking.steps import SCHEMA
 
 __all__ = ["VERSION", "Project", "WriterLock"]
 
-VERSION = 2
+VERSION = 3
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
 
 _SCHEMA = f"""
@@ -350,7 +352,7 @@ class Project(Ledger):
     def labels(self, frame: int) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32.
 
-        Where masks overlap the highest logit wins, as far as eight bits tell; ties go to the
+        Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the
         lower id.
         """
         self.time(frame)  # which knows whether there is such a frame
@@ -371,7 +373,7 @@ class Project(Ledger):
             covered += mask
         shared = covered > 1
         contested = bool(shared.any())
-        best = np.zeros(labels.shape, np.uint8) if contested else None
+        best = np.zeros(labels.shape, np.uint16) if contested else None
         for object_id, mask, codes, side in found:
             if best is None:
                 labels[mask] = object_id
@@ -382,7 +384,7 @@ class Project(Ledger):
                 continue
             import cv2
 
-            small = self._codes(codes, side)
+            small = unpack(codes, side)
             size = (self.width, self.height)
             large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
             wins = here & (large > best)

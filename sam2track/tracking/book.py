@@ -176,6 +176,17 @@ class Book:
         item.changed(frame)
         self.history.keep_life(item.life)
 
+    def waits(self, item: Tracked, frame: int, *, backward: bool) -> bool:
+        """Whether what was said on a frame has not been followed up from there on."""
+        low, high = item.span(0, len(self.source))
+        beyond = range(frame - 1, low - 1, -1) if backward else range(frame + 1, high)
+        said = [frame]
+        for following in beyond:
+            if following not in item.prompted:
+                return any(self.history.stale(item.object_id, following, f) for f in said)
+            said.append(following)
+        return False
+
     # -- frames -------------------------------------------------------------------------
 
     def shown(self, object_id: int, frame: int) -> tuple[Record, Prompt | None] | None:

@@ -326,7 +326,7 @@ class Engine:
         """Make the recent memories fit a frame, from the history where they are not held.
 
         Where the history holds the logits as they were, so is a memory made from them; where
-        it holds eight bits of them, it is nearly so.
+        it holds twelve bits of them, it is nearly so.
         """
         recent = item.recent.get(backward)
         if recent is None:

@@ -14,7 +14,7 @@ from sam2track.prompts import Prompt
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
 
-__all__ = ["SOURCES", "Answer", "History", "Life", "Record", "dequantise", "quantise"]
+__all__ = ["SOURCES", "Answer", "History", "Life", "Record"]
 
 SOURCES = ("prompted", "forward", "backward", "carried", "edited")
 
@@ -27,7 +27,7 @@ class Record:
     ----------
     object_id, frame : int
     logits : (4h, 4w) float32 array
-        Before hole filling. A history may give back what eight bits hold of them.
+        Before hole filling. A history may give back what twelve bits hold of them.
     pointer : (C,) float32 array
         Object pointer.
     score, iou : float
@@ -183,6 +183,10 @@ class History(Protocol):
         """Return what is kept of an object on a frame."""
         ...
 
+    def stale(self, object_id: int, frame: int, prompted: int) -> bool:
+        """Whether a frame is missing, or older than what was said of another."""
+        ...
+
     def frames_of(self, object_id: int) -> list[int]:
         """Return the frames on which something is kept of an object, ascending."""
         ...
@@ -206,22 +210,3 @@ class History(Protocol):
     def close(self) -> None:
         """Release files."""
         ...
-
-
-# Logits are halved before the sigmoid: eight bits of it then reach to 12.5 in place of 6.2. What is
-# cut off moves the edge of a mask, since edges lie where logits are interpolated to nothing, and
-# the ground's are far larger than an object's.
-_SPREAD = np.float32(2)
-
-
-def quantise(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Eight-bit sigmoid of half the logits; 128 and more where a logit is positive, only there."""
-    codes = np.floor(256 / (1 + np.exp(-np.clip(logits / _SPREAD, -20, 20)))).clip(0, 255)
-    codes = np.where(logits > 0, codes.clip(128), codes.clip(max=127))
-    return np.asarray(codes, np.uint8)
-
-
-def dequantise(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Logits whose signs are those of the original ones, within about 12.5."""
-    probability = (codes.astype(np.float32) + np.float32(0.5)) / np.float32(256)
-    return _SPREAD * np.log(probability / (1 - probability))

@@ -1,17 +1,11 @@
-"""A history in SQLite: rows that say from which step to which they hold.
-
-A row holds from the step ``since`` until the step ``until``, and ``head.position`` is the step
-that is in force. Taking a step back only moves the position; nothing is computed or copied. What
-comes after the position is dropped when something new is done.
-"""
+"""A history in SQLite: objects, prompts and frames, kept in steps."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,66 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
-from sam2track.errors import OutputError, ProjectError, Sam2TrackError
 from sam2track.prompts import Prompt
-from sam2track.tracking.history import SOURCES, Answer, Life, Record, dequantise, quantise
+from sam2track.tracking.codes import dequantise, inflated, pack, unpack
+from sam2track.tracking.history import SOURCES, Answer, Life, Record
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
+from sam2track.tracking.steps import NOW, SCHEMA, Steps
 
-__all__ = ["SCHEMA", "Ledger", "SpillFile", "how"]
+__all__ = ["Ledger", "SpillFile", "how"]
 
-_NOW = 2**62  # ``until`` of what still holds
-_MOST_CODES = 2**24  # decoders' grids are far smaller: a limit for damaged files
-_HOLDS = "since <= position AND position < until"
-
-SCHEMA = f"""
-CREATE TABLE head (position INTEGER NOT NULL, floor INTEGER NOT NULL);
-INSERT INTO head VALUES (0, 0);
-CREATE TABLE journal (
-    step INTEGER PRIMARY KEY, kind TEXT NOT NULL, action TEXT NOT NULL,
-    done INTEGER, undone INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE all_objects (
-    id INTEGER NOT NULL, name TEXT NOT NULL, birth INTEGER, ending INTEGER, mother INTEGER,
-    locked INTEGER NOT NULL, forward INTEGER, backward INTEGER,
-    since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {_NOW},
-    PRIMARY KEY (id, since)
-) WITHOUT ROWID;
-CREATE TABLE all_prompts (
-    object INTEGER NOT NULL, frame INTEGER NOT NULL, said TEXT NOT NULL,
-    mask BLOB, logits BLOB, tracked INTEGER,
-    since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {_NOW},
-    PRIMARY KEY (object, frame, since)
-);
-CREATE TABLE all_results (
-    id INTEGER PRIMARY KEY, frame INTEGER NOT NULL, object INTEGER NOT NULL,
-    source INTEGER NOT NULL, score REAL NOT NULL, iou REAL NOT NULL,
-    mask BLOB, pointer BLOB NOT NULL, codes BLOB NOT NULL, side INTEGER NOT NULL,
-    exact INTEGER NOT NULL,
-    since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {_NOW}
-);
-CREATE UNIQUE INDEX results_by_frame ON all_results (frame, object, since, until);
-CREATE INDEX results_by_object ON all_results (object, frame, since, until);
-CREATE INDEX results_past ON all_results (until) WHERE until < {_NOW};
-CREATE VIEW objects AS
-    SELECT id, name, birth, ending, mother, locked, forward, backward, since
-    FROM all_objects, head WHERE {_HOLDS};
-CREATE VIEW prompts AS
-    SELECT object, frame, said, mask, logits, tracked, since
-    FROM all_prompts, head WHERE {_HOLDS};
-CREATE VIEW results AS
-    SELECT id, frame, object, source, score, iou, mask, pointer, codes, side, exact
-    FROM all_results, head WHERE {_HOLDS};
-CREATE TABLE states (
-    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, done INTEGER NOT NULL, data BLOB NOT NULL
-);
-"""
-
-_TABLES = ("all_objects", "all_prompts", "all_results")
 _RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
 
 
-class Ledger:
+class Ledger(Steps):
     """A History in an SQLite database that has the tables of ``SCHEMA``.
 
     Parameters
@@ -91,7 +38,7 @@ class Ledger:
         Whether masks are kept at the size of the frames.
     exact_budget : int
         Bytes of logits that are kept as they are, so that memories can be made again exactly;
-        from then on what eight bits hold of them.
+        from then on what twelve bits hold of them.
     past_budget : int
         Bytes of results that have been replaced and are kept for taking steps back.
     """
@@ -105,166 +52,9 @@ class Ledger:
         exact_budget: int = 0,
         past_budget: int = 2**30,
     ) -> None:
-        self.name = name
-        self._db = connection
+        super().__init__(connection, name=name, past_budget=past_budget)
         self._masks = masks
         self._exact_left = exact_budget
-        self._past_budget = past_budget
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._db.close()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise ProjectError(f"{self.name}: {error}") from error
-        except Sam2TrackError:
-            raise
-        except (
-            # What reading values of another type or shape than those written ends in.
-            sqlite3.DatabaseError,
-            zlib.error,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ProjectError(f"{self.name} is damaged: {error}") from error
-
-    # -- steps --------------------------------------------------------------------------
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Keep all that is written within, or nothing of it; may be nested."""
-        if self._db.in_transaction:
-            yield self._db
-            return
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                # On a full disk SQLite has rolled back already.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise OutputError(f"{self.name} cannot be written: {error}") from error
-
-    @property
-    def position(self) -> int:
-        """The last step that is in force, 0 before the first."""
-        with self._errors():
-            return int(self._db.execute("SELECT position FROM head").fetchone()[0])
-
-    @contextmanager
-    def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
-        """Begin a step and keep all that is written within, or nothing of it."""
-        with self.transaction() as db:
-            self._drop_undone(db)
-            number = db.execute(
-                "INSERT INTO journal (kind, action) VALUES (?, ?)", (kind, json.dumps(action))
-            ).lastrowid
-            db.execute("UPDATE head SET position = ?", (number,))
-            if kind == "propagate":  # what costs most to look through comes from these
-                self._prune(db)
-            yield int(number or 0)
-
-    def _drop_undone(self, db: sqlite3.Connection) -> None:
-        """Drop what was taken back; it can be put back no longer."""
-        if not db.execute("SELECT 1 FROM journal WHERE undone = 1").fetchone():
-            return
-        position = self.position
-        for table in _TABLES:
-            db.execute(f"DELETE FROM {table} WHERE since > ?", (position,))
-            db.execute(
-                f"UPDATE {table} SET until = {_NOW} WHERE until > ? AND until < {_NOW}",
-                (position,),
-            )
-        db.execute("DELETE FROM states WHERE step > ?", (position,))
-        db.execute("UPDATE journal SET undone = 2 WHERE undone = 1")
-
-    def _prune(self, db: sqlite3.Connection) -> None:
-        """Drop what was replaced longest ago where there is too much of it."""
-        total = 0
-        rows = db.execute(
-            "SELECT until, sum(ifnull(length(mask), 0) + length(pointer) + length(codes)) "
-            f"FROM all_results WHERE until < {_NOW} GROUP BY until ORDER BY until DESC"
-        )
-        for until, size in rows.fetchall():
-            total += size
-            if total > self._past_budget:
-                db.execute(
-                    "DELETE FROM all_results WHERE until <= ? "
-                    "AND id NOT IN (SELECT tracked FROM all_prompts WHERE tracked IS NOT NULL)",
-                    (until,),
-                )
-                for table in ("all_objects", "all_prompts"):
-                    db.execute(f"DELETE FROM {table} WHERE until <= ?", (until,))
-                db.execute("UPDATE head SET floor = max(floor, ?)", (until,))
-                return
-
-    def undo(self) -> dict[str, Any] | None:
-        """Take back the last step; return its action, None where there is none to take back."""
-        with self._errors(), self.transaction() as db:
-            found = db.execute(
-                "SELECT step, kind, action FROM journal, head WHERE step <= position "
-                "AND step > floor AND undone = 0 AND kind NOT IN ('undo', 'redo') "
-                "ORDER BY step DESC LIMIT 1"
-            ).fetchone()
-            if found is None:
-                return None
-            step, kind, action = found
-            db.execute("UPDATE journal SET undone = 1 WHERE step = ?", (step,))
-            db.execute("UPDATE head SET position = ?", (step - 1,))
-            db.execute("INSERT INTO journal (kind, action) VALUES ('undo', '{}')")
-            return {"action": kind, **json.loads(action)}
-
-    def redo(self) -> dict[str, Any] | None:
-        """Put back the step that was taken back last; return its action, None without one."""
-        with self._errors(), self.transaction() as db:
-            found = db.execute(
-                "SELECT step, kind, action FROM journal WHERE undone = 1 ORDER BY step LIMIT 1"
-            ).fetchone()
-            if found is None:
-                return None
-            step, kind, action = found
-            db.execute("UPDATE journal SET undone = 0 WHERE step = ?", (step,))
-            db.execute("UPDATE head SET position = ?", (step,))
-            db.execute("INSERT INTO journal (kind, action) VALUES ('redo', '{}')")
-            return {"action": kind, **json.loads(action)}
-
-    def set_done(self, step: int, frames: int) -> None:
-        """Note how many frames a step has run."""
-        with self.transaction() as db:
-            db.execute("UPDATE journal SET done = ? WHERE step = ?", (frames, step))
-
-    def journal(self) -> list[dict[str, Any]]:
-        """What was done, in order: step, action and its details, frames done, undone or not."""
-        with self._errors():
-            rows = self._db.execute(
-                "SELECT step, kind, action, done, undone FROM journal ORDER BY step"
-            ).fetchall()
-            return [
-                {"step": step, "action": kind, **json.loads(action)}
-                | ({} if done is None else {"done": done})
-                | ({"undone": True} if undone else {})
-                for step, kind, action, done, undone in rows
-            ]
-
-    def _close(self, db: sqlite3.Connection, table: str, where: str, values: Sequence[Any]) -> None:
-        """End what holds: rows of this step go, older ones hold until this step."""
-        position = self.position
-        db.execute(f"DELETE FROM {table} WHERE {where} AND since = ?", (*values, position))
-        db.execute(
-            f"UPDATE {table} SET until = ? WHERE {where} AND until = {_NOW}", (position, *values)
-        )
 
     # -- objects ------------------------------------------------------------------------
 
@@ -353,7 +143,7 @@ class Ledger:
             if record is None:
                 raise ValueError(f"no result of the prompt of object {object_id} on {frame}")
             side = record.logits.shape[0]
-            exact = np.frombuffer(_inflated(logits, 4 * side * side), "<f4").reshape(side, side)
+            exact = np.frombuffer(inflated(logits, 4 * side * side), "<f4").reshape(side, side)
             return Answer(
                 _prompt(said, mask),
                 replace(record, logits=exact),
@@ -414,7 +204,7 @@ class Ledger:
                 codes = record.logits.astype("<f4").tobytes()
                 self._exact_left -= len(codes)
             else:
-                codes = zlib.compress(quantise(record.logits).tobytes(), 6 if self._masks else 1)
+                codes = pack(record.logits, 6 if self._masks else 1)
             packed.append(
                 (
                     record.frame,
@@ -459,7 +249,7 @@ class Ledger:
         if exact:
             logits = np.frombuffer(codes, "<f4").reshape(side, side)
         else:
-            logits = dequantise(self._codes(codes, side))
+            logits = dequantise(unpack(codes, side))
         return Record(
             int(object_id),
             int(frame),
@@ -472,10 +262,17 @@ class Ledger:
             int(key),
         )
 
-    def _codes(self, data: bytes, side: int) -> npt.NDArray[np.uint8]:
-        if not 0 < side * side <= _MOST_CODES:
-            raise ProjectError(f"{self.name} is damaged: logits on a grid of {side}")
-        return np.frombuffer(_inflated(data, side * side), np.uint8).reshape(side, side)
+    def stale(self, object_id: int, frame: int, prompted: int) -> bool:
+        """Whether a frame is missing, or older than what was said of another."""
+        with self._errors():
+            fresh = self._db.execute(
+                "SELECT 1 FROM all_results AS r, prompts AS p, head "
+                "WHERE r.object = :object AND r.frame = :frame AND p.object = :object "
+                "AND p.frame = :prompted AND r.since >= p.since "
+                "AND r.since <= position AND position < r.until",
+                {"object": object_id, "frame": frame, "prompted": prompted},
+            ).fetchone()
+            return fresh is None
 
     def frames_of(self, object_id: int) -> list[int]:
         """Return the frames on which something is kept of an object, ascending."""
@@ -492,7 +289,7 @@ class Ledger:
                 db,
                 "all_results",
                 "object = ? AND frame >= ? AND frame < ?",
-                (object_id, start, _NOW if stop is None else stop),
+                (object_id, start, NOW if stop is None else stop),
             )
 
     def relabel(self, ids: Mapping[int, int], start: int = 0, *, where_free: bool = False) -> None:
@@ -522,7 +319,7 @@ class Ledger:
                     )
                     rows = db.execute(
                         f"SELECT rowid FROM {table} "
-                        f"WHERE object = ? AND frame >= ? AND until = {_NOW}{free}",
+                        f"WHERE object = ? AND frame >= ? AND until = {NOW}{free}",
                         (old, start),
                     )
                     moved += [(table, row, new) for (row,) in rows.fetchall()]
@@ -572,7 +369,7 @@ class SpillFile(Ledger):
     ----------
     budget : int
         Logits are kept as they are, so that memories can be made again exactly, until there are
-        this many bytes of them; from then on what eight bits hold of them.
+        this many bytes of them; from then on what twelve bits hold of them.
     """
 
     def __init__(self, budget: int = 2**30) -> None:
@@ -581,16 +378,6 @@ class SpillFile(Ledger):
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SCHEMA)
         super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
-
-
-def _inflated(data: bytes, size: int) -> bytes:
-    """Unpack so many bytes, no more and no less."""
-    inflater = zlib.decompressobj()
-    # One byte more than there are, so that the checksum at the end is looked at.
-    unpacked = inflater.decompress(data, size + 1)
-    if not inflater.eof or len(unpacked) != size:
-        raise ValueError("logits that are cut off")
-    return unpacked
 
 
 def _prompt(said: str, mask: bytes | None) -> Prompt:

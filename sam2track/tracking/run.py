@@ -100,11 +100,15 @@ class Run:
                     if self.ended or self._book.edition != self._edition:
                         return
                     before = self._book.standing()
-                    active = [
-                        self._book.objects[i]
+                    reached = {
+                        i: self._reach(i, window, backward=backward)
                         for i, window in sorted(windows.items())
                         if self._may_run(i, frame, backward=backward)
-                        and (
+                    }
+                    active = [
+                        self._book.objects[i]
+                        for i, window in reached.items()
+                        if (
                             window.low <= frame <= window.begin
                             if backward
                             else window.begin <= frame < window.high
@@ -118,7 +122,7 @@ class Run:
                         frame, picture, active, backward=backward, max_batch=self._max_batch
                     )
                     for item in active:
-                        item.advance(frame, windows[item.object_id].final, backward=backward)
+                        item.advance(frame, reached[item.object_id].final, backward=backward)
                     before = None
                     self._done += 1
                     self._unsaved = True
@@ -181,9 +185,29 @@ class Run:
             if item is None:
                 continue
             window = self._back(item) if backward else self._ahead(item)
-            if window is not None and window.low <= window.begin < window.high:
+            if window is None:
+                continue
+            window = self._reach(object_id, window, backward=backward)
+            if window.low <= window.begin < window.high:
                 found[object_id] = window
         return found
+
+    def _reach(self, object_id: int, window: _Window, *, backward: bool) -> _Window:
+        """What of a window lies before the next prompted frame, where that ends a run.
+
+        Asked on every frame: a prompt may come in between.
+        """
+        if not self._plan.until_prompted:
+            return window
+        item = self._book.objects[object_id]
+        following = item.next_anchor(window.begin, backward=backward)
+        if following is None:
+            return window
+        # What was said there may not have been followed up yet: then that is still to be run.
+        final = window.final if self._book.waits(item, following, backward=backward) else following
+        if backward:
+            return window._replace(low=max(window.low, following + 1), final=final)
+        return window._replace(high=min(window.high, following), final=final)
 
     def _ahead(self, item: Tracked) -> _Window | None:
         low, high = item.span(self._low, self._high)
@@ -194,10 +218,6 @@ class Run:
             begin = max(low, item.pending[False])
         else:
             return None
-        if self._plan.until_prompted:
-            following = item.next_anchor(begin, backward=False)
-            if following is not None:
-                high, final = min(high, following), following
         return _Window(begin, low, high, final)
 
     def _back(self, item: Tracked) -> _Window | None:
@@ -213,10 +233,6 @@ class Run:
             begin = min(high - 1, item.pending[True], top)
         else:
             return None
-        if self._plan.until_prompted:
-            following = item.next_anchor(begin, backward=True)
-            if following is not None:
-                low, final = max(low, following + 1), following
         return _Window(begin, low, high, final)
 
     def _pictures(

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sam2.modeling.sam2_utils import select_closest_cond_frames
 
-from sam2track.tracking.history import dequantise, quantise
 from sam2track.tracking.ledger import SpillFile
 from sam2track.tracking.memory import Memory, Recent, Rules, closest, look_back
 
@@ -90,18 +89,6 @@ def test_the_same_memories_as_official(
 def test_the_closest_prompted_frames(frame: int, prompted: list[int], most: int) -> None:
     selected, _ = select_closest_cond_frames(frame, dict.fromkeys(prompted), most)
     assert closest(frame, prompted, most) == list(selected)
-
-
-@given(st.lists(st.floats(-2000, 2000, width=32), min_size=1, max_size=64))
-def test_eight_bits_keep_the_sign(values: list[float]) -> None:
-    logits = np.array([values], np.float32)
-    codes = quantise(logits)
-    assert np.array_equal(codes >= 128, logits > 0)
-    back = dequantise(codes)
-    assert np.array_equal(back > 0, logits > 0)
-    near = np.abs(logits) < 5
-    exact, found = 1 / (1 + np.exp(-logits[near])), 1 / (1 + np.exp(-back[near]))
-    assert np.abs(exact - found).max(initial=0) < 1 / 128
 
 
 def test_a_spill_file_gives_back_what_it_took() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from sam2track import Tracker
 from sam2track.errors import PromptError, UsageError
-from sam2track.tracking.ledger import SCHEMA, Ledger
+from sam2track.tracking.ledger import Ledger
+from sam2track.tracking.steps import SCHEMA
 from tests.parity.oracle import clip
 from tests.tracking.known import (
     FRAMES,
@@ -225,6 +226,40 @@ def test_a_run_both_ways_mends_what_lies_between_two_prompts() -> None:
     assert {f for f in range(FRAMES) if now[f] != was[f]} == {2, 3, 4, 5}
     assert marked(made) == {}
     assert [of(made, i) for i in (2, 3)] == others
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_prompt_that_was_not_followed_up_is_still_to_be_run(backward: bool) -> None:
+    made = ran()
+    first, following = (6, 2) if backward else (2, 6)
+    made.edit(1, first, disk(LOW, 7))
+    made.edit(1, following, disk(LOW, 6))
+    way = "backward" if backward else "forward"
+
+    def run() -> list[int]:
+        found = made.propagate(direction=way, objects=[1], until_prompted=True)
+        return [r.frame for r in found]
+
+    assert run() == ([6, 5, 4, 3] if backward else [2, 3, 4, 5])
+    assert (made.life(1).backward if backward else made.life(1).forward) == following
+    assert run() == ([2, 1] if backward else [6, 7])
+    assert (made.life(1).backward if backward else made.life(1).forward) is None
+    made.edit(1, first, disk(LOW, 8))
+    assert run() == ([6, 5, 4, 3] if backward else [2, 3, 4, 5])
+    assert (made.life(1).backward if backward else made.life(1).forward) is None
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_prompt_ahead_of_such_a_run_ends_it(backward: bool) -> None:
+    made = ran((1, 7)) if backward else ran()
+    made.edit(1, 7 if backward else 0, disk(LOW, 7))
+    way = "backward" if backward else "forward"
+    run = made.propagate(direction=way, objects=[1], until_prompted=True)
+    seen = [next(run).frame, next(run).frame]
+    made.edit(1, 3, disk(LOW, 6))
+    seen += [r.frame for r in run]
+    assert seen == ([7, 6, 5, 4] if backward else [0, 1, 2])
+    assert (made.life(1).backward if backward else made.life(1).forward) == 3
 
 
 def test_without_a_later_prompt_such_a_run_goes_to_the_end() -> None:

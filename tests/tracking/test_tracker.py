@@ -211,7 +211,7 @@ def test_a_state_goes_on_exactly(backward: bool) -> None:
         made.add(2, 12 if backward else 3, POINT)
     expected = logits(whole.propagate(direction=direction))
     list(itertools.islice(left.propagate(direction=direction), 8))
-    # What another tracker finds in the history is eight bits of the logits, and the exact state.
+    # What another tracker finds in the history is twelve bits of the logits, and the exact state.
     other = tracker(16, history=left.history)
     found = logits(other.propagate(direction=direction))
     assert len(found) == len(expected) - len(
