@@ -6,31 +6,27 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
-from av.stream import Discard, Disposition
+from av.video.frame import PictureType
 
-from sam2track.errors import SourceError
 from sam2track.frames.packets import NO_STAMP, PacketIndex, coded_packets
+from sam2track.frames.video_input import VideoInput
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["Damage", "Decoder", "open_video"]
+__all__ = ["Damage", "Decoder"]
 
-# FFmpeg shows text files as the screen of a terminal.
-_NO_VIDEOS = frozenset({"tty"})
 # Each thread holds pictures of its own, and more bring little.
 _THREADS = min(4, os.cpu_count() or 1)
-
-
 # So many bad packets without a new picture, and the rest is taken as it comes.
 _PATIENCE = 16
+# Pictures that are made from others.
+_DEPENDENT = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.BI})
 
 
 class _Damaged(Exception):
@@ -47,48 +43,14 @@ class Damage:
         Threads to decode with.
     packets : set of int
         Positions of packets that are not to be decoded.
+    no_keys : set of int
+        Positions at which decoding cannot begin, whatever the file says: for H.263 in AVI all
+        packets count as keyframes.
     """
 
     threads: int = _THREADS
     packets: set[int] = field(default_factory=set)
-
-
-def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file and find its first stream of moving pictures.
-
-    Raises
-    ------
-    SourceError
-        Where FFmpeg cannot make out a video, or none that it can decode.
-    """
-    try:
-        # Absolute, as FFmpeg takes what stands before a colon for a protocol.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
-    except (av.FFmpegError, OSError) as error:
-        raise SourceError(
-            f"{path} is no video that FFmpeg can read ({error.strerror}): it is damaged, cut "
-            "short or something else; see whether a player shows it, or fetch it again"
-        ) from error
-    if container.format.name in _NO_VIDEOS:
-        container.close()
-        raise SourceError(f"{path} is a text, not a video; give a video file")
-    videos = container.streams.video
-    moving = [s for s in videos if not s.disposition & Disposition.attached_pic]
-    if not moving:
-        kinds: list[str] = sorted({s.type for s in container.streams if s.type != "video"})
-        held = " and ".join(["a cover picture"] * bool(videos) + kinds)
-        container.close()
-        raise SourceError(f"{path} holds no video, only {held or 'nothing'}; give a video file")
-    stream = moving[0]
-    if stream.codec_context is None:
-        container.close()
-        raise SourceError(
-            f"{path} is coded in a way that this FFmpeg cannot decode; convert it to H.264 in MP4"
-        )
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all  # MP4 then jumps over their bytes
-    return container, stream
+    no_keys: set[int] = field(default_factory=set)
 
 
 class Decoder:
@@ -98,16 +60,16 @@ class Decoder:
 
     Parameters
     ----------
-    path : Path
-        The video file.
+    video : VideoInput
+        The file.
     index : PacketIndex
         Its packets.
     damage : Damage
         What is known of its bad packets; added to.
     """
 
-    def __init__(self, path: Path, index: PacketIndex, damage: Damage) -> None:
-        self._path = path
+    def __init__(self, video: VideoInput, index: PacketIndex, damage: Damage) -> None:
+        self._video = video
         self._index = index
         self._damage = damage
         self._seekable = True
@@ -124,18 +86,21 @@ class Decoder:
         anchor = self._anchor(start)
         last = -1
         while True:
+            keeps = anchor == 0
             try:
                 for number, picture in self._decode(anchor):
-                    if last < 0 and anchor > 0 and number > self._promised(anchor, start):
-                        break
+                    if not keeps and number >= (promised := self._promised(anchor, start)):
+                        keeps = number == promised and not self._depends(anchor, picture)
+                        if not keeps:
+                            break
                     if number > last:
                         last = number
                         self._fruitless = 0
                         yield number, picture
                 else:
-                    if last >= 0 or anchor == 0:
+                    if keeps:
                         return
-                anchor = self._index.anchor_before(anchor)
+                anchor = self._before(anchor)
             except _Damaged:
                 self._container.close()
                 self._open()
@@ -179,9 +144,17 @@ class Decoder:
     def _anchor(self, frame: int) -> int:
         """Return the position of the last good keyframe from which ``frame`` can be decoded."""
         anchor = self._index.anchor(frame)
-        while anchor in self._damage.packets and anchor > 0:
+        return self._before(anchor) if self._is_bad(anchor) else anchor
+
+    def _before(self, anchor: int) -> int:
+        """Return the good keyframe before a position; 0 where there is none."""
+        anchor = self._index.anchor_before(anchor)
+        while anchor > 0 and self._is_bad(anchor):
             anchor = self._index.anchor_before(anchor)
         return anchor
+
+    def _is_bad(self, anchor: int) -> bool:
+        return anchor in self._damage.packets or anchor in self._damage.no_keys
 
     def _blame(self, position: int, error: av.FFmpegError | None) -> None:
         """Deal with a bad packet, at ``position`` where a single thread decodes.
@@ -207,6 +180,13 @@ class Decoder:
         """
         shown = int(self._index.rank[anchor])
         return shown if shown >= 0 else start
+
+    def _depends(self, anchor: int, picture: VideoFrame) -> bool:
+        """Whether a keyframe's picture is made from others; notes that it is no keyframe then."""
+        if picture.key_frame or picture.pict_type not in _DEPENDENT:
+            return False
+        self._damage.no_keys.add(anchor)
+        return True
 
     def _number(self, picture: VideoFrame, count: int) -> int:
         """Return the frame number of what the decoder gave as its ``count``-th; -1 for none."""
@@ -266,7 +246,7 @@ class Decoder:
         return packet.dts is not None and limit != NO_STAMP and packet.dts > limit
 
     def _open(self) -> None:
-        self._container, self._stream = open_video(self._path)
+        self._container, self._stream = self._video.open()
         self._threads = self._damage.threads
         self._stream.codec_context.thread_type = "AUTO" if self._threads > 1 else "NONE"
         self._stream.codec_context.thread_count = self._threads

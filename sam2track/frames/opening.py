@@ -11,7 +11,13 @@ from sam2track.frames.source import FrameSource
 __all__ = ["open_source"]
 
 
-def open_source(source: object, *, fps: float = 25.0) -> FrameSource:
+def open_source(
+    source: object,
+    *,
+    fps: float = 25.0,
+    stream: int | None = None,
+    hwaccel: str | None = None,
+) -> FrameSource:
     """Open a video file, a folder of pictures or an array.
 
     Parameters
@@ -21,6 +27,8 @@ def open_source(source: object, *, fps: float = 25.0) -> FrameSource:
         is (T, H, W) or (T, H, W, 1, 3 or 4); anything with ``shape`` and ``[]`` will do.
     fps : float
         Frames per second of folders and arrays; a video file has times of its own.
+    stream, hwaccel : optional
+        As ``VideoFile`` takes them.
 
     Raises
     ------
@@ -38,7 +46,7 @@ def open_source(source: object, *, fps: float = 25.0) -> FrameSource:
             return ImageFolder(path, fps=fps)
         from sam2track.frames.video import VideoFile
 
-        return VideoFile(path)
+        return VideoFile(path, stream=stream, hwaccel=hwaccel)
     if isinstance(source, FrameSource):
         return source
     if hasattr(source, "shape") and hasattr(source, "__getitem__"):

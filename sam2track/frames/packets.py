@@ -24,6 +24,7 @@ NO_STAMP = int(np.iinfo(np.int64).min)
 """Stands for a time stamp that a packet does not carry."""
 
 _USUAL_RATE = Fraction(25)
+_UNORDERED = frozenset({"asf", "avi", "mxf"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
     keyframes: list[int] = []
     hidden: list[int] = []
     warnings: list[str] = []
-    encrypted = False
+    encrypted = "enc_key_id" in stream.metadata  # so Matroska says it
     try:
         for packet in coded_packets(container, stream):
             if packet.is_keyframe:
@@ -190,8 +191,8 @@ def _lacks_order(container: InputContainer, stream: VideoStream, pts: Stamps) ->
         return False
     if (pts == NO_STAMP).any():
         return True
-    # AVI has no presentation times: libavformat makes them up, and for H.264 simply counts.
-    return container.format.name == "avi" and bool((np.diff(pts) > 0).all())
+    # These have no presentation times: libavformat makes them up, and for H.264 simply counts.
+    return container.format.name in _UNORDERED and bool((np.diff(pts) > 0).all())
 
 
 def _rising(stamps: Stamps) -> tuple[npt.NDArray[np.float64], int]:

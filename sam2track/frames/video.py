@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_frame, check_span
-from sam2track.frames.decoding import Damage, Decoder, open_video
-from sam2track.frames.packets import index_packets
+from sam2track.frames.decoding import Damage, Decoder
 from sam2track.frames.pixels import Upright
 from sam2track.frames.source import Frame
+from sam2track.frames.video_input import VideoInput
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -43,6 +43,12 @@ class VideoFile:
     ----------
     path : str or PathLike
         The file.
+    stream : int, optional
+        Which of its video streams, counted from 0 without cover pictures; unless said the first,
+        with a warning where there are several.
+    hwaccel : str, optional
+        FFmpeg's name of the hardware that is to decode, such as ``cuda``. Colours may then differ
+        by a step or two from those of the processor.
 
     Attributes
     ----------
@@ -50,6 +56,9 @@ class VideoFile:
         The path as given.
     height, width : int
         Size in pixels of the upright frame.
+    pixel_aspect : Fraction
+        Width of a pixel by its height, upright; 1 where the file says nothing. Frames are not
+        stretched.
     times : (T,) float64 array
         Seconds from the first frame.
     warnings : list of str
@@ -61,30 +70,40 @@ class VideoFile:
     ------
     SourceError
         Where the file cannot be opened, holds no video or no frame that can be decoded.
+    UsageError
+        Where there is no such stream, or no such hardware.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        stream: int | None = None,
+        hwaccel: str | None = None,
+    ) -> None:
         self.name = os.fspath(path)
         self._path = Path(path)
         _check_file(self._path)
-        container, stream = open_video(self._path)
-        try:
-            self._index = index_packets(container, stream)
-            claimed = stream.frames
-        finally:
-            container.close()
+        self._video = VideoInput(self._path, stream, hwaccel)
+        found = self._video.read()
+        self._video, self._index = found.video, found.index
         if not len(self._index):
-            claim = f", though its header claims {claimed}" if claimed else ""
+            claim = f", though its header claims {found.claimed}" if found.claimed else ""
             raise SourceError(
                 f"{self.name} holds no frame{claim}: it is incomplete; fetch or export it again"
             )
         self.times: npt.NDArray[np.float64] = self._index.times
         self.warnings: list[str] = list(self._index.warnings)
+        if found.streams > 1 and stream is None:
+            self.warnings.append(
+                f"it holds {found.streams} video streams: number {self._video.stream} of them, "
+                "counted from 0, is taken unless another is named"
+            )
         self.carried: set[int] = set()
         self._damage = Damage()
         self._scaled = False
         self._lock = threading.RLock()
-        self._decoder: Decoder | None = Decoder(self._path, self._index, self._damage)
+        self._decoder: Decoder | None = Decoder(self._video, self._index, self._damage)
         # What read() gave last, and what follows it.
         self._last: tuple[int, VideoFrame] | None = None
         self._onward: Iterator[tuple[int, VideoFrame]] | None = None
@@ -94,6 +113,12 @@ class VideoFile:
             self.close()
             raise
         self.height, self.width = self._develop.height, self._develop.width
+        self.pixel_aspect = 1 / found.aspect if self._develop.is_turned else found.aspect
+        if self.pixel_aspect != 1:
+            self.warnings.append(
+                f"its pixels are {self.pixel_aspect} as wide as high; nothing is stretched, and "
+                "masks are those of the stored pixels"
+            )
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -156,7 +181,7 @@ class VideoFile:
     def _forward(self, start: int, stop: int) -> Iterator[Frame]:
         if start == stop:
             return
-        decoder = Decoder(self._path, self._index, self._damage)
+        decoder = Decoder(self._video, self._index, self._damage)
         try:
             for number, picture in self._walk(decoder, start):
                 yield self._rgb(picture)
@@ -169,7 +194,7 @@ class VideoFile:
         if start == stop:
             return
         limit = max(_HELD_FRAMES, _HELD_BYTES // self._develop.nbytes)
-        decoder = Decoder(self._path, self._index, self._damage)
+        decoder = Decoder(self._video, self._index, self._damage)
         try:
             while stop > start:
                 # Beginning at a keyframe leaves nothing to be decoded twice.

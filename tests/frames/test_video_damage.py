@@ -106,6 +106,64 @@ def test_truncated_files(tmp_path: Path) -> None:
     assert [digest(f) for f in source.frames(0, len(source), backward=True)] == frames[::-1]
 
 
+def survives(path: Path) -> bool:
+    """Read a file in all ways; False where it is refused in one line."""
+    try:
+        source = VideoFile(path)
+        shape, count = (source.height, source.width, 3), len(source)
+        assert [f.shape for f in source.frames(0, count)] == [shape] * count
+        assert [f.shape for f in source.frames(0, count, backward=True)] == [shape] * count
+        assert source.read(count // 2).shape == shape
+        source.close()
+    except SourceError as error:
+        assert "\n" not in str(error)
+        assert str(path) in str(error)
+        return False
+    return True
+
+
+DAMAGED = {
+    "a.mp4": {"bf": 2, "g": 7},
+    "b.mkv": {"bf": 2, "g": 7},
+    "c.ts": {"bf": 2, "g": 7},
+    "d.avi": {"codec": "mpeg4", "g": 7},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_flipped_byte_is_survived(name: str, tmp_path: Path) -> None:
+    """In fifty places each: the frames come, or one line says why not."""
+    data = write_video(tmp_path / name, 20, **DAMAGED[name]).read_bytes()
+    chance = np.random.default_rng(3)
+    read = 0
+    bad = tmp_path / f"bad-{name}"
+    for position in chance.integers(len(data), size=50):
+        flipped = bytearray(data)
+        flipped[position] ^= int(chance.integers(1, 256))
+        bad.write_bytes(flipped)
+        read += survives(bad)
+    assert read >= 30
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_cut_anywhere_is_survived(name: str, tmp_path: Path) -> None:
+    options = DAMAGED[name] | ({"mux": {"movflags": "faststart"}} if name == "a.mp4" else {})
+    data = write_video(tmp_path / name, 20, **options).read_bytes()
+    bad = tmp_path / f"bad-{name}"
+    read = 0
+    for length in np.random.default_rng(4).integers(len(data), size=20):
+        bad.write_bytes(data[:length])
+        read += survives(bad)
+    assert read >= 5
+
+
+def test_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 8, g=4)
+    whole = decoded(path)
+    wrong = path.rename(tmp_path / "a.mp4")
+    assert [digest(f) for f in VideoFile(wrong).frames(0, 8)] == whole
+
+
 def test_a_bad_packet_costs_its_frame_alone(tmp_path: Path) -> None:
     path = write_video(tmp_path / "all.mov", 20, codec="mjpeg", pix_fmt="yuvj420p")
     whole = decoded(path)
