@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmarks.corrections import corrections
+from benchmarks.decoding import decoding
 from benchmarks.memory import memory
 from benchmarks.nano import nano
 
@@ -15,6 +16,7 @@ def main() -> None:
 
 
 main.add_command(corrections)
+main.add_command(decoding)
 main.add_command(memory)
 main.add_command(nano)
 

@@ -24,6 +24,7 @@ NO_STAMP = int(np.iinfo(np.int64).min)
 """Stands for a time stamp that a packet does not carry."""
 
 _USUAL_RATE = Fraction(25)
+_PATIENCE = 100_000  # packets of other streams in a row
 _UNORDERED = frozenset({"asf", "avi", "mxf"})
 
 
@@ -110,9 +111,20 @@ def coded_packets(container: InputContainer, stream: VideoStream) -> Iterator[Pa
 
     Every pass over a file must count the same packets, so all of them go through here.
     """
-    for packet in container.demux(stream):
-        if packet.size:
-            yield packet
+    fruitless = 0
+    while True:
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    fruitless = 0
+                    yield packet
+            return
+        except IndexError:
+            # A stream that is first seen along the way is unknown to PyAV, which stops at each of
+            # its packets; the next one can be asked for.
+            fruitless += 1
+            if fruitless > _PATIENCE:
+                raise
 
 
 def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:

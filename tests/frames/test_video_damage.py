@@ -157,6 +157,19 @@ def test_a_cut_anywhere_is_survived(name: str, tmp_path: Path) -> None:
     assert read >= 5
 
 
+def test_a_stream_that_turns_up_later_is_passed_over(tmp_path: Path) -> None:
+    data = bytearray(write_video(tmp_path / "a.ts", 60, bf=0).read_bytes())
+    whole = decoded(tmp_path / "a.ts")
+    video = next(p for p in range(0, len(data), 188) if data[p + 1 : p + 3] == b"\x41\x00")
+    starts = [p for p in range(video, len(data), 188) if data[p + 1 : p + 3] == b"\x41\x00"]
+    for start in starts[-4:-1]:
+        data[start + 2] ^= 0x55  # packets of another number
+    path = tmp_path / "late.ts"
+    path.write_bytes(data)
+    source = VideoFile(path)
+    assert [digest(f) for f in source.frames(0, len(source))][:50] == whole[:50]
+
+
 def test_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", 8, g=4)
     whole = decoded(path)
