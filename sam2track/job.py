@@ -15,7 +15,7 @@ from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
 from sam2track.outputs import (
-    OUTPUTS,
+    USUAL,
     Progress,
     check_apart,
     holds_project,
@@ -102,8 +102,8 @@ def track(
             Where to go from the prompts; unlike ``Tracker.propagate``, both by default.
         fps : float
             Frames a second of folders and arrays, 25 by default.
-        write : iterable of {"masks", "mask-video", "overlay", "table"}
-            What to write beside the project; all by default.
+        write : iterable of {"masks", "mask-video", "label-video", "overlay", "table"}
+            What to write beside the project; by default all but ``label-video``.
         resume, overwrite : bool
             Go on with the project in the output folder, or replace it.
         progress : callable
@@ -136,7 +136,7 @@ def run(
     stop: int | None = None,
     direction: Direction = "both",
     fps: float = 25.0,
-    write: Iterable[str] = tuple(OUTPUTS),
+    write: Iterable[str] = USUAL,
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -207,7 +207,7 @@ def replay(
     source: Any = None,
     model: str | os.PathLike[str] | SAM2Base | Model | None = None,
     device: str = "auto",
-    write: Iterable[str] = tuple(OUTPUTS),
+    write: Iterable[str] = USUAL,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:

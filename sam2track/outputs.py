@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sam2track.errors import OutputError, ProjectExistsError, UsageError
 from sam2track.export.pngs import MaskSequence
-from sam2track.export.videos import VideoWriter
+from sam2track.export.videos import LabelVideoWriter, VideoWriter
 from sam2track.frames.source import FrameSource
 from sam2track.project import Project
 from sam2track.render import colour_map, overlay
@@ -22,6 +22,7 @@ from sam2track.table import TableWriter
 
 __all__ = [
     "OUTPUTS",
+    "USUAL",
     "Progress",
     "check_apart",
     "holds_project",
@@ -34,9 +35,12 @@ __all__ = [
 OUTPUTS = {
     "masks": "masks",
     "mask-video": "masks.mp4",
+    "label-video": "masks.mkv",
     "overlay": "overlay.mp4",
     "table": "tracks.csv",
 }
+# What is written unless something else is asked for.
+USUAL = ("masks", "mask-video", "overlay", "table")
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,18 @@ def write_outputs(
         bits: Literal[8, 16] = 16 if max(project.objects) > 255 else 8
         paths = {name: folder / OUTPUTS[name] for name in wanted}
         sequence = MaskSequence(paths["masks"], bits=bits) if "masks" in wanted else None
+        height, width = source.height, source.width
         videos = {
-            name: VideoWriter(paths[name], height=source.height, width=source.width)
+            name: VideoWriter(paths[name], height=height, width=width)
             for name in ("mask-video", "overlay")
             if name in wanted
         }
+        lossless = (
+            LabelVideoWriter(paths["label-video"], height=height, width=width, bits=bits)
+            if "label-video" in wanted
+            else None
+        )
+        open_files = [*videos.values(), *([] if lossless is None else [lossless])]
         names = project.names
         try:
             frames: Iterable[npt.NDArray[np.uint8] | None] = (
@@ -138,15 +149,17 @@ def write_outputs(
                 seconds = float(source.times[frame] - source.times[low])
                 if "mask-video" in videos:
                     videos["mask-video"].write(colour_map(labels), seconds)
+                if lossless is not None:
+                    lossless.write(labels, seconds)
                 if picture is not None:
                     videos["overlay"].write(overlay(picture, labels, names=names), seconds)
                 if progress is not None:
                     seconds = time.monotonic() - began
                     progress(Progress("writing", frame - low + 1, high - low, seconds))
-            for video in videos.values():
+            for video in open_files:
                 video.close()
         except BaseException:
-            for video in videos.values():
+            for video in open_files:
                 video.abort()
             raise
     if "table" in wanted:

@@ -26,7 +26,7 @@ from sam2track.export.pngs import read_label_png
 from sam2track.frames.array import ArraySource
 from sam2track.job import Interrupted, Outcome, run
 from sam2track.models.architecture import ARCHITECTURES, build
-from sam2track.outputs import OUTPUTS, Progress
+from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.pictures import read_labels, read_mask
 from sam2track.project import Project
 from sam2track.prompts import load_prompts
@@ -123,7 +123,7 @@ def test_outcome(unbroken: tuple[Path, Outcome]) -> None:
     assert outcome.frames_computed == FRAMES + 3  # object 2 backward from its first frame
     assert outcome.outputs == {
         "project": str(out / "project.s2t"),
-        **{name: str(out / path) for name, path in OUTPUTS.items()},
+        **{name: str(out / OUTPUTS[name]) for name in USUAL},
     }
     assert [(o["id"], o["name"], o["first"], o["last"]) for o in outcome.objects] == [
         (1, "no. 1", 0, FRAMES - 1),
@@ -212,7 +212,9 @@ def test_ids_above_255_take_16_bits(tmp_path: Path, module: Any, clip: np.ndarra
     assert seen <= {0, 7, 60_000}
 
 
-@pytest.mark.parametrize("write", [(), ("table",), ("masks", "overlay"), "mask-video"])
+@pytest.mark.parametrize(
+    "write", [(), ("table",), ("masks", "overlay"), "mask-video", "label-video"]
+)
 def test_only_what_is_asked_for_is_written(
     tmp_path: Path, module: Any, clip: np.ndarray, write: Any
 ) -> None:
@@ -225,8 +227,25 @@ def test_only_what_is_asked_for_is_written(
     }
 
 
+@pytest.mark.parametrize("object_id", [7, 60_000])
+def test_a_label_video_holds_the_label_maps(
+    tmp_path: Path, module: Any, clip: np.ndarray, object_id: int
+) -> None:
+    said = prompts((object_id, 0, RED))
+    form = "gray" if object_id < 256 else "gray16le"
+    with track(clip, said, output=tmp_path, model=module, write="label-video") as project:
+        with av.open(str(tmp_path / "masks.mkv")) as container:
+            found = [f.to_ndarray(format=form) for f in container.decode(video=0)]
+        assert len(found) == FRAMES
+        for frame, labels in enumerate(found):
+            np.testing.assert_array_equal(labels, project.labels(frame))
+        assert found[0].max() == object_id
+
+
 def test_unknown_outputs_are_refused(tmp_path: Path, clip: np.ndarray) -> None:
-    with pytest.raises(UsageError, match=r"'gif'; allowed are masks, mask-video, overlay, table"):
+    with pytest.raises(
+        UsageError, match=r"'gif'; allowed are masks, mask-video, label-video, overlay, table"
+    ):
         run(clip, TWO, output=tmp_path / "o", write=["gif"])
     assert not (tmp_path / "o").exists()
 

@@ -19,7 +19,10 @@ __all__ = ["command"]
 @click.option("--model", help="The same model's name or checkpoint, if not to be found by name.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or mps.")
 @click.option(
-    "--write", default="masks,mask-video,overlay,table", show_default=True, help="What to write."
+    "--write",
+    default="masks,mask-video,overlay,table",
+    show_default=True,
+    help="What to write; label-video too: masks.mkv, whose grey values are the ids, lossless.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the project in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")

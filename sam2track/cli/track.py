@@ -48,7 +48,10 @@ __all__ = ["command"]
 )
 @click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
 @click.option(
-    "--write", default="masks,mask-video,overlay,table", show_default=True, help="What to write."
+    "--write",
+    default="masks,mask-video,overlay,table",
+    show_default=True,
+    help="What to write; label-video too: masks.mkv, whose grey values are the ids, lossless.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the project in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the project in the folder.")

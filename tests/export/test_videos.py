@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export.videos import VideoWriter
+from sam2track.export.videos import LabelVideoWriter, VideoWriter
 
 
 def pictures(count, height, width):
@@ -239,3 +239,50 @@ def test_threads_are_bounded(tmp_path):
         assert video._stream.codec_context.thread_count == 2
         for picture in pictures(3, 64, 64):
             video.write(picture)
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 255), (16, 65_535)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 47)])
+def test_label_maps_come_back_exactly(tmp_path, bits, most, size):
+    path = tmp_path / "a.mkv"
+    maps = np.random.default_rng(bits).integers(0, most + 1, (6, *size), dtype=np.int32)
+    times = [0, 0.1, 0.15, 1.7, 1.701, 9]
+    with LabelVideoWriter(path, height=size[0], width=size[1], bits=bits) as video:
+        for labels, time in zip(maps, times, strict=True):
+            video.write(labels, time)
+            assert not path.exists()
+    assert list(tmp_path.iterdir()) == [path]
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "ffv1"
+        frames = list(container.decode(stream))
+        form = "gray" if bits == 8 else "gray16le"
+        assert [f.format.name for f in frames] == [form] * 6
+        found = [f.to_ndarray(format=form) for f in frames]
+        assert [f.time for f in frames] == pytest.approx(times, abs=6e-4)
+    np.testing.assert_array_equal(found, maps)
+
+
+def test_label_maps_that_do_not_fit(tmp_path):
+    with LabelVideoWriter(tmp_path / "a.mkv", height=4, width=4) as video:
+        for bad in (np.full((4, 4), 256), np.full((4, 4), -1)):
+            with pytest.raises(UsageError, match="lie from 0 to 255"):
+                video.write(bad)
+        with pytest.raises(UsageError, match=r"are int64 \(4, 4\), not int64 \(4, 5\)"):
+            video.write(np.zeros((4, 5), np.int64))
+        video.write(np.zeros((4, 4), np.uint8))
+    with pytest.raises(UsageError, match="8 or 16 bits, not 12"):
+        LabelVideoWriter(tmp_path / "b.mkv", height=4, width=4, bits=12)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]
+
+
+def test_a_full_disk_leaves_no_label_video(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 65_536, (120, 160), dtype=np.uint16)
+    with (
+        file_limit(30_000),
+        pytest.raises(OutputError, match=r"cannot write .*a\.mkv: File too large"),
+        LabelVideoWriter(tmp_path / "a.mkv", height=120, width=160, bits=16) as video,
+    ):
+        for _ in range(5):
+            video.write(noise)
+    assert not list(tmp_path.iterdir())
