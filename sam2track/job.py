@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
-from sam2track.frames.opening import open_source
+from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
 from sam2track.outputs import (
@@ -101,7 +102,10 @@ def track(
         direction : {"both", "forward", "backward"}
             Where to go from the prompts; unlike ``Tracker.propagate``, both by default.
         fps : float
-            Frames a second of folders and arrays, 25 by default.
+            Frames a second of folders, stacks and arrays, 25 by default.
+        axes, channel, z, limits, key, stream, hwaccel
+            How the source is read, as ``open_source``; what is left out when a project is gone
+            on with is as it was.
         write : iterable of {"masks", "mask-video", "label-video", "overlay", "table"}
             What to write beside the project; by default all but ``label-video``.
         resume, overwrite : bool
@@ -136,6 +140,13 @@ def run(
     stop: int | None = None,
     direction: Direction = "both",
     fps: float = 25.0,
+    axes: str | Sequence[str] | None = None,
+    channel: Sequence[int | str] | int | str | None = None,
+    z: int | Literal["max"] | None = None,
+    limits: object = None,
+    key: str | None = None,
+    stream: int | None = None,
+    hwaccel: str | None = None,
     write: Iterable[str] = USUAL,
     resume: bool = False,
     overwrite: bool = False,
@@ -150,7 +161,9 @@ def run(
     direction : {"both", "forward", "backward"}
         As ``Tracker.propagate``.
     fps : float
-        Frames a second of folders and arrays.
+        Frames a second of folders, stacks and arrays.
+    axes, channel, z, limits, key, stream, hwaccel : optional
+        How the source is read, as ``open_source``; what is left out with ``resume`` is as it was.
     write : iterable of str
         Some of ``OUTPUTS``.
     resume : bool
@@ -169,13 +182,24 @@ def run(
     wanted = wanted_outputs(write)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
-    opened = open_source(source, fps=fps)
+    folder = Path(output)
+    reading: dict[str, Any] = {
+        "axes": axes,
+        "channel": channel,
+        "z": z,
+        "limits": limits,
+        "key": key,
+        "stream": stream,
+    }
+    if resume:
+        given = {name: value for name, value in reading.items() if value is not None}
+        reading = _stored_reading(folder, source) | given
+    opened = open_source(source, fps=fps, hwaccel=hwaccel, **reading)
     try:
         low, high = _range(opened, start, stop)
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
         if said is not None:
             _check_prompts(said, opened, wanted)
-        folder = Path(output)
         check_apart(opened, folder)
         exists = holds_project(folder, overwrite)
         if exists and not (resume or overwrite):
@@ -244,7 +268,7 @@ def replay(
         meta, times = old.meta, old.times
         span = float(times[-1] - times[0])
         fps = (len(times) - 1) / span if span > 0 else 25.0
-        opened = open_source(meta["source"] if source is None else source, fps=fps)
+        opened = reopen_source(meta, source, fps=fps)
         try:
             check_apart(opened, folder)
             if holds_project(folder, overwrite) and not overwrite:
@@ -271,6 +295,15 @@ def replay(
         finally:
             if opened is not source:
                 opened.close()
+
+
+def _stored_reading(folder: Path, source: object) -> dict[str, Any]:
+    """How the source was read when the project in a folder was made, if there is one."""
+    path = folder / "project.s2t"
+    if isinstance(source, FrameSource) or not path.exists():
+        return {}
+    with Project.open(path) as project:
+        return dict(project.meta.get("reading", {}))
 
 
 def _replayed_range(journal: list[dict[str, Any]], frames: int) -> tuple[int, int]:
@@ -356,8 +389,11 @@ def _project(
 
 
 def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
-    return {
+    about = getattr(source, "about", {})
+    reading = getattr(source, "options", {})
+    told = about | {
         "source": source.name,
+        "reading": {key: value for key, value in reading.items() if value is not None},
         "fingerprint": source.fingerprint(),
         "height": source.height,
         "width": source.width,
@@ -368,6 +404,7 @@ def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
         "precision": model.precision,
         "image_size": model.image_size,
     }
+    return dict(json.loads(json.dumps(told)))  # as it is read back
 
 
 def _resumed(
@@ -392,6 +429,8 @@ def _resumed(
 def _check_same(project: Project, source: FrameSource, model: Model) -> None:
     """Refuse another source, model or precision than those that a project was made with."""
     for key, value in _meta(source, model).items():
+        if key == "reading":
+            _check_reading(project, value)
         if key == "fingerprint" and project.meta.get(key) != value:
             raise ProjectError(
                 f"{project.path} was made from other pictures than {source.name} holds now; "
@@ -400,6 +439,16 @@ def _check_same(project: Project, source: FrameSource, model: Model) -> None:
         if key not in ("source", "device") and project.meta.get(key) != value:
             raise ProjectError(
                 f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
+            )
+
+
+def _check_reading(project: Project, now: dict[str, Any]) -> None:
+    before = project.meta.get("reading", {})
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise UsageError(
+                f"{project.path} was made with {key} {before.get(key)!r}, now it is "
+                f"{now.get(key)!r}; leave it out to go on as before, or give another output folder"
             )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sam2track.cli.progress import Bar, interrupt_on_sigterm, print_outcome
+from sam2track.cli.reading import read_reading, reading_options
 from sam2track.errors import PromptError, UsageError
 from sam2track.prompts import (
     Prompt,
@@ -47,6 +49,7 @@ __all__ = ["command"]
     show_default=True,
 )
 @click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
+@reading_options
 @click.option(
     "--write",
     default="masks,mask-video,overlay,table",
@@ -78,8 +81,9 @@ def command(
     resume: bool,
     overwrite: bool,
     as_json: bool,
+    **reading: Any,
 ) -> None:
-    """Follow objects through SOURCE: a video file or a folder of pictures.
+    """Follow objects through SOURCE: a video file, a folder of pictures or a stack.
 
     Mark each object on a frame (T, the first by default) by points, a box or a mask; OBJ is a
     whole number that you choose. The folder will hold the project, label maps, a mask video,
@@ -90,6 +94,7 @@ def command(
     interrupt_on_sigterm()
     if not 0 < fps <= 1000:
         raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")
+    how = read_reading(**reading)
     prompts = _Collected(start or 0)
     for text in points:
         prompts.point(text, 1)
@@ -132,6 +137,7 @@ def command(
             stop=stop,
             direction=direction,  # type: ignore[arg-type]
             fps=fps,
+            **how,
             write=[name.strip() for name in write.split(",") if name.strip()],
             resume=resume,
             overwrite=overwrite,

@@ -7,14 +7,23 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import SourceError
+from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import check_frame, check_span, even_times
 from sam2track.frames.headers import is_whole, stored_size
+from sam2track.frames.intensity import (
+    Limits,
+    check_limits,
+    found_limits,
+    looked_at,
+    sample,
+    scaled,
+)
 from sam2track.frames.source import Frame
 
 __all__ = ["ImageFolder", "natural_key"]
@@ -35,6 +44,7 @@ class ImageFolder:
     """The PNG, JPEG, BMP, TIFF and WebP pictures of a folder, in the natural order of their names.
 
     Grey and palette pictures become RGB, EXIF rotation is applied, transparency is dropped.
+    Pictures of more than 8 bits are scaled by the same limits, as those of stacks are.
 
     Parameters
     ----------
@@ -42,6 +52,8 @@ class ImageFolder:
         The folder; folders within are not looked into.
     fps : float
         Frames per second.
+    limits : (float, float) or "per-frame", optional
+        Values that become 0 and 255; as ``StackSource``.
 
     Attributes
     ----------
@@ -62,10 +74,12 @@ class ImageFolder:
         Where the folder holds no pictures, or pictures of several sizes, or the first cannot be
         read.
     UsageError
-        Where ``fps`` is not a positive number.
+        Where ``fps`` is not a positive number, or limits cannot be.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], fps: float = 25.0, *, limits: object = None
+    ) -> None:
         self.name = os.fspath(path)
         self.warnings: list[str] = []
         folder = Path(path)
@@ -85,6 +99,11 @@ class ImageFolder:
         self.times: npt.NDArray[np.float64] = even_times(len(self.paths), fps)
         first = self._load(self.paths[0])
         self.height, self.width = first.shape[:2]
+        self._dtype = first.dtype
+        self._given = check_limits(limits)
+        if isinstance(self._given, tuple) and len(self._given) > 1:
+            raise UsageError(f"limits {limits!r}; a folder of pictures takes one pair")
+        self._limits = self._given[0] if isinstance(self._given, tuple) else None
         self._check_sizes()
 
     def __len__(self) -> int:
@@ -99,9 +118,35 @@ class ImageFolder:
         SourceError
             Where there is no such frame, or its file cannot be read or has another size.
         """
-        path = self.paths[check_frame(self.name, frame, len(self))]
+        picture = self._values(check_frame(self.name, frame, len(self)))
+        if self._given == "per-frame":
+            return scaled(picture, found_limits([sample(picture, 1)]))
+        if self.limits is None:
+            return picture
+        return scaled(picture, self.limits)
+
+    @property
+    def limits(self) -> Limits | None:
+        """Values that become 0 and 255; None where pictures are taken as they are."""
+        if self._limits is None and self._given is None and self._dtype != np.uint8:
+            frames = looked_at(len(self))
+            self._limits = found_limits([sample(self._values(f), len(frames)) for f in frames])
+        return self._limits
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is shown, in values for JSON."""
+        return {"limits": "per-frame" if self._given == "per-frame" else self.limits}
+
+    def _values(self, frame: int) -> npt.NDArray[Any]:
+        path = self.paths[frame]
         picture = self._load(path)
         self._check_size(path, picture.shape[:2])
+        if picture.dtype != self._dtype:
+            raise SourceError(
+                f"{path} holds {picture.dtype}, but {self.paths[0].name} {self._dtype}; all "
+                "pictures must hold numbers of one kind"
+            )
         return picture
 
     def frames(self, start: int, stop: int, *, backward: bool = False) -> Iterator[Frame]:
@@ -160,7 +205,7 @@ class ImageFolder:
             )
 
     @staticmethod
-    def _load(path: Path) -> Frame:
+    def _load(path: Path) -> npt.NDArray[Any]:
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -178,11 +223,7 @@ class ImageFolder:
                 f"{path} is no picture that can be read: it is empty, cut short or damaged; "
                 "replace or remove it"
             )
-        if picture.dtype != np.uint8:
-            raise SourceError(
-                f"{path} has {picture.dtype.itemsize * 8} bits per channel; convert it to 8 bits"
-            )
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        return np.ascontiguousarray(picture[..., ::-1])  # OpenCV has blue first
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:

@@ -3,57 +3,167 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from sam2track.errors import UsageError
 from sam2track.frames.source import FrameSource
 
-__all__ = ["open_source"]
+__all__ = ["open_source", "reopen_source"]
+
+_STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "numpy", ".npz": "numpy"}
+_OF_STACKS = ("axes", "channel", "z", "limits", "key")
+_OF_VIDEOS = ("stream", "hwaccel")
 
 
 def open_source(
     source: object,
     *,
     fps: float = 25.0,
+    axes: str | Sequence[str] | None = None,
+    channel: Sequence[int | str] | int | str | None = None,
+    z: int | Literal["max"] | None = None,
+    limits: object = None,
+    key: str | None = None,
     stream: int | None = None,
     hwaccel: str | None = None,
 ) -> FrameSource:
-    """Open a video file, a folder of pictures or an array.
+    """Open a video file, a folder of pictures, a stack or an array.
 
     Parameters
     ----------
     source : FrameSource, str, PathLike or array
-        A source is returned as it is. A path is a folder of pictures or a video file. An array
-        is (T, H, W) or (T, H, W, 1, 3 or 4); anything with ``shape`` and ``[]`` will do.
+        A source is returned as it is. A path is a video file, a folder of pictures, a zarr folder,
+        or a TIFF, npy, npz, ND2 or CZI file. An array is (T, H, W) or (T, H, W, 1, 3 or 4), or one
+        with named axes; anything with ``shape`` and ``[]`` will do.
     fps : float
-        Frames per second of folders and arrays; a video file has times of its own.
+        Frames per second of all but video files, which have times of their own.
+    axes : str or sequence of str, optional
+        Of a stack or an array: a letter or name for each axis, such as "TZCYX".
+    channel, z, limits : optional
+        Of a stack or an array, as ``StackSource`` takes them; ``limits`` also of a folder of
+        pictures that are not of 8 bits.
+    key : str, optional
+        Of an npz file: which array.
     stream, hwaccel : optional
-        As ``VideoFile`` takes them.
+        Of a video file, as ``VideoFile`` takes them.
 
     Raises
     ------
     UsageError
-        Where ``source`` is none of these.
+        Where ``source`` is none of these, or an option is not for it.
     SourceError
         Where it cannot be read.
     """
+    given: dict[str, Any] = {
+        "axes": axes,
+        "channel": channel,
+        "z": z,
+        "limits": limits,
+        "key": key,
+        "stream": stream,
+        "hwaccel": hwaccel,
+    }
     # Readers are imported here alone, so that only those needed are loaded.
     if isinstance(source, str | os.PathLike):
-        path = Path(os.fsdecode(source))
-        if path.is_dir():
-            from sam2track.frames.folder import ImageFolder
-
-            return ImageFolder(path, fps=fps)
-        from sam2track.frames.video import VideoFile
-
-        return VideoFile(path, stream=stream, hwaccel=hwaccel)
+        return _opened(Path(os.fsdecode(source)), fps, given)
     if isinstance(source, FrameSource):
+        _refuse(given, (*_OF_STACKS, *_OF_VIDEOS), "a source that is open already")
         return source
     if hasattr(source, "shape") and hasattr(source, "__getitem__"):
         from sam2track.frames.array import ArraySource
 
-        return ArraySource(source, fps=fps)
+        _refuse(given, ("key", *_OF_VIDEOS), "an array")
+        return ArraySource(source, fps=fps, limits=limits, axes=axes, channel=channel, z=z)
     raise UsageError(
-        f"cannot take frames from {type(source).__name__}; give a video file, a folder of pictures "
-        "or an array of (T, H, W) or (T, H, W, 3)"
+        f"cannot take frames from {type(source).__name__}; give a video file, a folder of "
+        "pictures, a stack or an array of (T, H, W) or (T, H, W, 3)"
     )
+
+
+def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float) -> FrameSource:
+    """Open the source of a project as it was opened when that was made.
+
+    Parameters
+    ----------
+    meta : mapping
+        The project's ``meta``.
+    source : optional
+        Where the pictures are, if no longer where the project says.
+    fps : float
+        Frames per second, of what has no times of its own.
+
+    Raises
+    ------
+    UsageError, SourceError
+        As ``open_source``.
+    """
+    if isinstance(source, FrameSource):
+        return source
+    return open_source(
+        meta["source"] if source is None else source, fps=fps, **meta.get("reading", {})
+    )
+
+
+def _opened(path: Path, fps: float, given: dict[str, Any]) -> FrameSource:
+    if path.is_dir():
+        from sam2track.frames.zarr_files import is_zarr
+
+        if not is_zarr(path):
+            from sam2track.frames.folder import ImageFolder
+
+            _refuse(given, ("axes", "channel", "z", "key", *_OF_VIDEOS), f"the folder {path}")
+            return ImageFolder(path, fps=fps, limits=given["limits"])
+    elif not _is_stack(path):
+        from sam2track.frames.video import VideoFile
+
+        _refuse(given, _OF_STACKS, f"the video {path}")
+        return VideoFile(path, stream=given["stream"], hwaccel=given["hwaccel"])
+    from sam2track.frames.stack import StackSource
+
+    _refuse(given, _OF_VIDEOS, f"the stack {path}")
+    stack = _stack(path, given["axes"], given["key"])
+    try:
+        return StackSource(
+            stack, fps=fps, channel=given["channel"], z=given["z"], limits=given["limits"]
+        )
+    except BaseException:
+        stack.close()
+        raise
+
+
+def _is_stack(path: Path) -> bool:
+    if path.suffix.lower() in _STACKS:
+        return path.is_file()
+    if not path.is_file():
+        return False
+    from sam2track.frames.tiff import is_tiff
+
+    return is_tiff(path)
+
+
+def _stack(path: Path, axes: str | None, key: str | None) -> Any:
+    kind = _STACKS.get(path.suffix.lower())
+    if kind == "numpy":
+        from sam2track.frames.numpy_files import numpy_stack
+
+        return numpy_stack(path, axes, key)
+    _refuse({"key": key}, ("key",), str(path))
+    if path.is_dir():
+        from sam2track.frames.zarr_files import zarr_stack
+
+        return zarr_stack(path, axes)
+    if kind is None:
+        from sam2track.frames.tiff import tiff_stack
+
+        return tiff_stack(path, axes)
+    from sam2track.frames.microscopes import czi_stack, nd2_stack
+
+    return nd2_stack(path, axes) if kind == "ND2" else czi_stack(path, axes)
+
+
+def _refuse(given: dict[str, Any], names: Sequence[str], what: str) -> None:
+    for name in names:
+        if given[name] is not None:
+            raise UsageError(f"{name} {given[name]!r} is not for {what}; leave it out")

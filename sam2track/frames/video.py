@@ -8,7 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_frame, check_span
 from sam2track.frames.decoding import Damage, Decoder
+from sam2track.frames.files import ends_of_file
 from sam2track.frames.pixels import Upright
 from sam2track.frames.source import Frame
 from sam2track.frames.video_input import VideoInput
@@ -27,7 +28,6 @@ __all__ = ["VideoFile"]
 
 _HELD_BYTES = 128 << 20
 _HELD_FRAMES = 8
-_HASHED_BYTES = 64 << 10
 _NAMED = 5
 
 
@@ -158,17 +158,16 @@ class VideoFile:
         SourceError
             Where the file can no longer be read.
         """
-        digest = hashlib.sha256()
         try:
-            with self._path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                digest.update(f"{size} {len(self)}".encode())
-                for offset in (0, max(0, size - _HASHED_BYTES)):
-                    file.seek(offset)
-                    digest.update(file.read(_HASHED_BYTES))
+            told = f"{ends_of_file(self._path)} {len(self)} {self._video.stream}"
         except OSError as error:
             raise SourceError(f"{self.name} can no longer be read: {error.strerror}") from error
-        return digest.hexdigest()[:16]
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is read, in values for JSON."""
+        return {"stream": self._video.stream}
 
     def close(self) -> None:
         """Release the file; iterators in use keep theirs until they end."""

@@ -511,3 +511,56 @@ def test_as_a_module(things: Path, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("sam2track: ") and done.stderr.count("\n") == 1
+
+
+# -- stacks -----------------------------------------------------------------------------
+
+
+def test_a_stack_is_read_again_as_it_was(things: Path, tmp_path: Path) -> None:
+    import tifffile
+
+    stack = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(200, 9000, (6, 2, 2, 48, 64)).astype(np.uint16)
+    tifffile.imwrite(stack, values, imagej=True, metadata={"axes": "TZCYX"})
+    model = ("--model", things / "tiny.safetensors", "--image-size", 64)
+    out, box = tmp_path / "out", ("--box", "1:10,10,40,40")
+    refused(invoke(stack, "-o", out, *model, *box), 2, "choose one of Z")
+    assert not out.exists()
+    how = ("--z", "max", "--channel", "1", "--limits", "300,8000")
+    done = invoke(stack, "-o", out, *model, *box, *how, "--stop", 3, "--write", "table")
+    assert done.exit_code == 0, done.output
+    again = invoke(stack, "-o", out, *model, "--resume", "--write", "table", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["frames_computed"] == 3
+    with Project.open(out / "project.s2t") as project:
+        reading = project.meta["reading"]
+        masks = [project.masks(f)[1] for f in range(6)]
+    assert reading == {"axes": "TZCYX", "channel": [1], "z": "max", "limits": [[300, 8000]]}
+    for other, name in ((("--z", "0"), "z"), (("--channel", "0"), "channel")):
+        refused(invoke(stack, "-o", out, *model, "--resume", *other), 2, f"was made with {name}")
+
+    whole = invoke(stack, "-o", tmp_path / "whole", *model, *box, *how, "--write", "table")
+    assert whole.exit_code == 0, whole.output
+    with Project.open(tmp_path / "whole" / "project.s2t") as project:
+        for frame in range(6):
+            assert np.array_equal(project.masks(frame)[1], masks[frame])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--z", "low"), "z 'low'; give a whole number"),
+        (("--limits", "1"), "limits '1'; give LO,HI"),
+        (("--limits", "1,9"), "limits (1.0, 9.0) is not for the video"),
+        (("--channel", ","), "channel ','"),
+        (("--axes", "TYX"), "axes 'TYX' is not for the video"),
+        (("--stream", "3"), "no video stream 3"),
+        (("--hwaccel", "toaster"), "no hardware decoder 'toaster'"),
+    ],
+)
+def test_reading_that_cannot_be(
+    things: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "out"
+    refused(small(things, "-o", out, "--box", BOX, *options), 2, message)
+    assert not out.exists()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.frames.array import ArraySource
 from sam2track.frames.folder import ImageFolder, natural_key
 from sam2track.frames.headers import is_whole, stored_size
 from sam2track.frames.source import Frame, FrameSource
@@ -139,10 +140,7 @@ def test_refusals(tmp_path: Path) -> None:
         ImageFolder(tmp_path)
     with pytest.raises(SourceError, match="cannot be listed"):
         ImageFolder(tmp_path / "missing")
-    path = tmp_path / "deep.png"
-    path.write_bytes(cv2.imencode(".png", np.zeros((4, 4), np.uint16))[1].tobytes())
-    with pytest.raises(SourceError, match="16 bits"):
-        ImageFolder(tmp_path)
+    path = tmp_path / "only.png"
     write(path, scene(1)[0])
     for fps in (0, -1, float("nan")):
         with pytest.raises(UsageError, match="fps"):
@@ -155,6 +153,35 @@ def test_refusals(tmp_path: Path) -> None:
         source.read(0)
     with pytest.raises(SourceError, match="cannot be read"):
         source.fingerprint()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_deep_pictures_have_common_limits(tmp_path: Path, suffix: str) -> None:
+    values = np.random.default_rng(0).integers(900, 1100, (5, 20, 30)).astype(np.uint16)
+    values[4] += 1000
+    for number, picture in enumerate(values):
+        assert cv2.imwrite(str(tmp_path / f"{number}{suffix}"), picture)
+    source = ImageFolder(tmp_path)
+    array = ArraySource(values)
+    np.testing.assert_allclose(source.limits, array.limits[0], atol=1)
+    fixed = ImageFolder(tmp_path, limits=(1000, 2000))
+    assert fixed.options == {"limits": (1000, 2000)}
+    for number in range(5):
+        near = source.read(number).astype(int) - array.read(number)
+        assert np.abs(near).max() <= 1
+        unit = (np.clip(values[number], 1000, 2000) - 1000) / 1000
+        np.testing.assert_array_equal(fixed.read(number)[..., 1], np.rint(unit * 255))
+    each = ImageFolder(tmp_path, limits="per-frame")
+    assert abs(each.read(0).mean() - each.read(4).mean()) < 10 < source.read(4).mean() - 100
+    with pytest.raises(UsageError, match="one pair"):
+        ImageFolder(tmp_path, limits=[(0, 1), (0, 1)])
+
+
+def test_pictures_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4), np.uint8))
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((4, 4), np.uint16))
+    with pytest.raises(SourceError, match=r"1\.png holds uint16, but 0\.png uint8"):
+        ImageFolder(tmp_path).read(1)
 
 
 def test_fingerprint_changes_with_the_content(tmp_path: Path) -> None:

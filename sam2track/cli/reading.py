@@ -1,0 +1,79 @@
+"""Options that say how a source is read; shared by the commands that take one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sam2track.errors import UsageError
+
+__all__ = ["read_reading", "reading_options"]
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command; ``read_reading`` makes of them what ``run`` takes."""
+    for option in reversed(
+        (
+            click.option("--axes", metavar="TZCYX", help="Of a stack: a letter for each axis."),
+            click.option(
+                "--channel", multiple=True, metavar="N[,N]", help="Of a stack: one to three."
+            ),
+            click.option("--z", metavar="N|max", help="Of a stack: a plane, or the brightest."),
+            click.option(
+                "--limits", metavar="LO,HI|per-frame", help="Values that become black and white."
+            ),
+            click.option("--key", help="Which array of an npz file."),
+            click.option("--stream", type=click.IntRange(min=0), help="Which video of a file."),
+            click.option("--hwaccel", metavar="NAME", help="Decode by hardware, such as cuda."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def read_reading(
+    *,
+    axes: str | None,
+    channel: tuple[str, ...],
+    z: str | None,
+    limits: str | None,
+    key: str | None,
+    stream: int | None,
+    hwaccel: str | None,
+) -> dict[str, Any]:
+    """Return keyword arguments for ``open_source``.
+
+    Raises
+    ------
+    UsageError
+        Where ``z`` or ``limits`` are nothing that can be.
+    """
+    channels = [name.strip() for text in channel for name in text.split(",") if name.strip()]
+    if channel and not channels:
+        raise UsageError(f"channel {channel[0]!r}; give numbers from 0, or names")
+    return {
+        "axes": axes,
+        "channel": channels or None,
+        "z": z if z in (None, "max") else _whole(z),
+        "limits": limits if limits in (None, "per-frame") else _pair(limits),
+        "key": key,
+        "stream": stream,
+        "hwaccel": hwaccel,
+    }
+
+
+def _whole(text: str | None) -> int:
+    try:
+        return int(text or "")
+    except ValueError as error:
+        raise UsageError(f"z {text!r}; give a whole number from 0, or max") from error
+
+
+def _pair(text: str | None) -> tuple[float, float]:
+    try:
+        low, high = map(float, (text or "").split(","))
+    except ValueError as error:
+        raise UsageError(f"limits {text!r}; give LO,HI or per-frame") from error
+    return low, high

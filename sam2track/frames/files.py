@@ -1,0 +1,61 @@
+"""Files on disk: what tells one from another, and arrays that lie in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Mapped", "ends_of_file"]
+
+_HASHED_BYTES = 64 << 10
+
+
+def ends_of_file(path: Path) -> str:
+    """Return 64 hexadecimal digits made of a file's size and both its ends; OSError without it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(str(size).encode())
+        for offset in (0, max(0, size - _HASHED_BYTES)):
+            file.seek(offset)
+            digest.update(file.read(_HASHED_BYTES))
+    return digest.hexdigest()
+
+
+class Mapped:
+    """An array that lies in a file as it is; each part is mapped into memory while it is read.
+
+    A mapping that stays would count as this process's memory more and more.
+
+    Parameters
+    ----------
+    path : Path
+    dtype : dtype
+    offset : int
+        Byte at which it begins.
+    shape : tuple of int
+    order : {"C", "F"}
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dtype: np.dtype[Any],
+        offset: int,
+        shape: tuple[int, ...],
+        order: Any = "C",
+    ) -> None:
+        self.path, self.offset, self.order = path, offset, order
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        """Return a part, in memory of its own and in the byte order of this machine."""
+        whole = np.memmap(
+            self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape, order=self.order
+        )
+        return np.array(whole[index], self.dtype.newbyteorder("="))

@@ -1,0 +1,163 @@
+"""Files of microscopes' makers: ND2 (Nikon) and CZI (Zeiss), as stacks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.frames.extras import needs
+from sam2track.frames.files import ends_of_file
+from sam2track.frames.stack import Stack, read_axes
+
+__all__ = ["czi_stack", "nd2_stack"]
+
+
+def nd2_stack(path: Path, axes: str | None = None) -> Stack:
+    """Open an ND2 file; of several positions the first.
+
+    Raises
+    ------
+    SourceError
+        Where it is damaged.
+    UsageError
+        Where the package nd2 is not installed, or the axes do not fit.
+    """
+    with needs("nd2", "microscopes", f"{path} is ND2"):
+        import nd2
+    try:
+        file = nd2.ND2File(path)
+        sizes = dict(file.sizes)
+        array = file.to_dask(wrapper=False, copy=True)
+        voxel, channels = file.voxel_size(), _channels_of(file)
+        interval = _interval(file)
+    except Exception as error:  # readers of closed formats fail in many ways
+        raise _unreadable(path, "ND2", error) from error
+    warnings = []
+    if sizes.get("P", 1) > 1:
+        warnings.append(f"it holds {sizes['P']} positions; the first is taken")
+    kept = {axis: size for axis, size in sizes.items() if axis != "P"}
+    shape = tuple(int(size) for size in kept.values())
+    letters = read_axes(axes or "".join(kept), shape, str(path))
+    place = list(sizes).index("P") if "P" in sizes else None
+
+    def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
+        index: list[Any] = [at.get(a, 0) if a not in "YXS" else slice(None) for a in letters]
+        if place is not None:
+            index.insert(place, 0)
+        return np.asarray(array[tuple(index)])
+
+    return Stack(
+        str(path),
+        letters,
+        shape,
+        np.dtype(file.dtype),
+        read,
+        channels=channels,
+        pixel_size_um=(float(voxel.y), float(voxel.x)),
+        frame_interval_s=interval,
+        warnings=tuple(warnings),
+        fingerprint=lambda: ends_of_file(path),
+        close=file.close,
+    )
+
+
+def czi_stack(path: Path, axes: str | None = None) -> Stack:
+    """Open a CZI file; its tiles are put together, of several scenes it takes the first.
+
+    Raises
+    ------
+    SourceError
+        Where it is damaged.
+    UsageError
+        Where the package pylibCZIrw is not installed, or the axes do not fit.
+    """
+    with needs("pylibCZIrw", "microscopes", f"{path} is CZI"):
+        from pylibCZIrw import czi
+    try:
+        file = czi.CziReader(str(path))
+        box, kinds = file.total_bounding_box, file.pixel_types
+        scenes = file.scenes_bounding_rectangle
+        told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
+        outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
+        scene = {"scene": min(scenes)} if scenes else {}
+        first = file.read(plane=dict.fromkeys(outer, 0), **scene)
+    except Exception as error:
+        raise _unreadable(path, "CZI", error) from error
+    warnings = []
+    if len(scenes) > 1:
+        warnings.append(f"it holds {len(scenes)} scenes; the first is taken")
+    if len(set(kinds.values())) > 1:
+        warnings.append("its channels hold numbers of several kinds")
+    colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
+    sizes = outer | {"Y": first.shape[0], "X": first.shape[1]} | colour
+    shape = tuple(int(size) for size in sizes.values())
+    letters = read_axes(axes or "".join(sizes), shape, str(path))
+    planes = [(name, a) for name, a in zip(sizes, letters, strict=True) if name in "TZC"]
+    lock = threading.Lock()
+
+    def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
+        plane = {name: at.get(a, 0) for name, a in planes}
+        with lock:
+            picture = np.asarray(file.read(plane=plane, **scene))
+        if picture.shape[2] == 1:
+            return picture[..., 0]
+        return picture[..., ::-1]  # libCZI gives blue first
+
+    return Stack(
+        str(path),
+        letters,
+        shape,
+        first.dtype,
+        read,
+        channels=_czi_channels(told),
+        pixel_size_um=_czi_pixel(told),
+        warnings=tuple(warnings),
+        fingerprint=lambda: ends_of_file(path),
+        close=file.close,
+    )
+
+
+def _channels_of(file: Any) -> tuple[str, ...]:
+    found = getattr(file.metadata, "channels", None) or []
+    return tuple(str(c.channel.name) for c in found)
+
+
+def _interval(file: Any) -> float | None:
+    for loop in file.experiment:
+        if loop.type == "TimeLoop" and loop.parameters.periodMs > 0:
+            return float(loop.parameters.periodMs) / 1000
+    return None
+
+
+def _czi_channels(told: Mapping[str, Any]) -> tuple[str, ...]:
+    found = _within(told, "Information", "Image", "Dimensions", "Channels", "Channel") or []
+    found = found if isinstance(found, list) else [found]
+    return tuple(str(c["@Name"]) for c in found if c.get("@Name"))
+
+
+def _czi_pixel(told: Mapping[str, Any]) -> tuple[float, float] | None:
+    found = _within(told, "Scaling", "Items", "Distance") or []
+    found = found if isinstance(found, list) else [found]
+    metres = {d.get("@Id"): float(d.get("Value") or 0) for d in found}
+    if metres.get("X", 0) > 0 and metres.get("Y", 0) > 0:
+        return metres["Y"] * 1e6, metres["X"] * 1e6
+    return None
+
+
+def _within(told: Any, *keys: str) -> Any:
+    for key in keys:
+        told = told.get(key) if isinstance(told, Mapping) else None
+    return told
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"{path} is no {kind} file that can be read ({type(error).__name__}: {error}); see whether "
+        "its maker's program opens it"
+    )

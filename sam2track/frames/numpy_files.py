@@ -1,0 +1,76 @@
+"""numpy's own files, npy and npz, as stacks."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.array import array_stack
+from sam2track.frames.files import Mapped, ends_of_file
+from sam2track.frames.stack import Stack
+
+__all__ = ["numpy_stack"]
+
+_LARGEST = 2**34  # bytes that an array of an npz may claim: it has to be inflated whole
+
+
+def numpy_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
+    """Open an npy file, mapped into memory, or an array of an npz file, which is read whole.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+    key : str, optional
+        Name of the array in an npz file; not needed where there is one alone.
+
+    Raises
+    ------
+    SourceError
+        Where the file is damaged, cut short, or holds Python objects.
+    UsageError
+        Where it holds several arrays and none is named, or the axes do not fit.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            array, key = _chosen(path, key)
+        elif key is not None:
+            raise UsageError(f"{path} holds one array without a name; leave --key {key} out")
+        else:
+            array = _mapped(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        if isinstance(error, (SourceError, UsageError)):
+            raise
+        raise SourceError(
+            f"{path} is no array that can be read ({error}); save it again with numpy"
+        ) from error
+    return array_stack(
+        array, axes=axes, name=str(path), key=key, fingerprint=lambda: ends_of_file(path)
+    )
+
+
+def _mapped(path: Path) -> Any:
+    # No pickles: they can run code.
+    found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    order = "F" if np.isfortran(found) else "C"
+    return Mapped(path, found.dtype, found.offset, found.shape, order)
+
+
+def _chosen(path: Path, key: str | None) -> tuple[Any, str]:
+    with np.load(path, allow_pickle=False) as archive:
+        names = list(archive.files)
+        if key is None and len(names) != 1:
+            held = f"the arrays {', '.join(names)}" if names else "no array"
+            raise UsageError(f"{path} holds {held}; name one, such as --key {(names or ['A'])[0]}")
+        name = names[0] if key is None else key
+        if name not in names:
+            raise UsageError(f"{path} has no array {key!r}; it holds {', '.join(names)}")
+        with zipfile.ZipFile(path) as whole:
+            claimed = whole.getinfo(f"{name}.npy").file_size
+        if claimed > _LARGEST:
+            raise SourceError(f"{path} claims {claimed:,} bytes for {name}; save it as npy")
+        return archive[name], name

@@ -1,0 +1,269 @@
+"""TIFF: multi-page, OME-TIFF and ImageJ stacks, page by page."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.files import Mapped, ends_of_file
+from sam2track.frames.stack import Stack, read_axes
+from sam2track.frames.units import micrometres, seconds
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
+
+__all__ = ["is_tiff", "tiff_stack"]
+
+_UNITS = {2: "inch", 3: "cm"}  # of the tag ResolutionUnit
+
+
+def tiff_stack(path: Path, axes: str | None = None) -> Stack:
+    """Open a TIFF file as a stack; its first series where it holds several.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+        In place of those that the file names.
+
+    Raises
+    ------
+    SourceError
+        Where it is damaged or holds no pictures.
+    UsageError
+        Where the axes do not fit.
+    """
+    import tifffile
+
+    with _said() as said:
+        try:
+            file = tifffile.TiffFile(path)
+        except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError) as error:
+            raise _unreadable(path, error) from error
+        try:
+            return _stack(path, file, axes, said)
+        except (SourceError, UsageError):
+            file.close()
+            raise
+        except (tifffile.TiffFileError, OSError, ValueError, LookupError, TypeError) as error:
+            file.close()
+            raise _unreadable(path, error) from error
+
+
+def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Stack:
+    series, warnings = _series(file)
+    first = series[0]
+    shape = tuple(int(n) for n in first.get_shape(False))
+    kept = [(a, n) for a, n in zip(first.get_axes(False), shape, strict=True) if n > 1 or a in "YX"]
+    if len(series) > 1:
+        kept.insert(0, ("T", len(series)))
+    sizes = tuple(n for _, n in kept)
+    letters = read_axes("".join(a for a, _ in kept) if axes is None else axes, sizes, str(path))
+    pages = _Pages(path, file, series, letters, sizes)
+    return Stack(
+        name=str(path),
+        axes=letters,
+        shape=sizes,
+        dtype=np.dtype(first.dtype),
+        read=pages.read,
+        warnings=(*(f"TIFF: {line}" for line in said), *warnings),
+        fingerprint=lambda: ends_of_file(path),
+        close=file.close,
+        **_about(file, first),
+    )
+
+
+def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
+    """Return the series that make the stack, and what is to be said of the choice."""
+    found = list(file.series)
+    first = found[0]
+    # Written page by page each page may be a series of its own.
+    if not file.is_ome and all(
+        len(s.pages) == 1 and (s.shape, s.dtype, s.axes) == (first.shape, first.dtype, first.axes)
+        for s in found
+    ):
+        return found, []
+    if len(found) > 1:
+        return [first], [f"it holds {len(found)} series of pictures; the first is taken"]
+    return found, []
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    return SourceError(
+        f"{path} is no TIFF file that can be read ({error}); see whether ImageJ opens it, or fetch "
+        "it again"
+    )
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as TIFF does; not where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError:
+        return False
+    return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class _Pages:
+    """Reads planes of a series, by page or where they lie in the file."""
+
+    def __init__(
+        self,
+        path: Path,
+        file: TiffFile,
+        series: Sequence[TiffPageSeries],
+        axes: str,
+        shape: tuple[int, ...],
+    ) -> None:
+        self._path, self._shape, self._axes = path, shape, axes
+        self._lock = threading.Lock()
+        self._bytes = path.stat().st_size
+        self._mapped: Mapped | None = None
+        first = series[0]
+        self._dtype = np.dtype(first.dtype)
+        self._pages: Sequence[TiffPage | TiffFrame | None] = (
+            first.pages if len(series) == 1 else [one.pages[0] for one in series]
+        )
+        page = [n for n in first.keyframe.shape if n > 1] if first.keyframe else []
+        # Axes that a page holds by itself are the last ones.
+        inner = len(page)
+        while inner and list(shape[len(shape) - inner :]) != page[-inner:]:
+            inner -= 1
+        self._outer = len(shape) - inner
+        count = math.prod(shape[: self._outer])
+        if len(self._pages) == count:
+            return
+        if first.dataoffset is None:
+            raise SourceError(
+                f"{path} has {len(self._pages)} pages for {count} planes; it is cut short or "
+                "damaged: fetch or export it again"
+            )
+        # ImageJ writes one page and lets all planes follow it.
+        if first.dataoffset + first.nbytes > self._bytes:
+            raise SourceError(f"{path} is cut short; fetch or export it again")
+        dtype = self._dtype.newbyteorder(file.byteorder)
+        self._mapped = Mapped(path, dtype, first.dataoffset, shape)
+
+    def read(self, at: Mapping[str, int]) -> npt.NDArray[Any]:
+        index = tuple(at.get(a, 0) if a not in "YXS" else slice(None) for a in self._axes)
+        if self._mapped is not None:
+            return self._mapped[index]
+        outer = self._shape[: self._outer]
+        places = [at.get(axis, 0) for axis in self._axes[: self._outer]]
+        number = int(np.ravel_multi_index(places, outer)) if outer else 0
+        with self._lock:
+            page = self._pages[number]
+            if page is None:  # OME-TIFF may leave planes out
+                whole: npt.NDArray[Any] = np.zeros(self._shape[self._outer :], self._dtype)
+            else:
+                whole = self._decoded(page).reshape(self._shape[self._outer :])
+        return whole[index[self._outer :]]
+
+    def _decoded(self, page: TiffPage | TiffFrame) -> npt.NDArray[Any]:
+        ends = zip(page.dataoffsets, page.databytecounts, strict=False)
+        if any(offset + count > self._bytes for offset, count in ends):
+            raise SourceError("the file is cut short before it")
+        try:
+            return np.asarray(page.asarray())
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+        # Compressions that tifffile knows only with a package of codecs OpenCV mostly reads.
+        import cv2
+
+        found, pictures = cv2.imreadmulti(
+            str(self._path), page.index, 1, flags=cv2.IMREAD_UNCHANGED
+        )
+        if not found:
+            raise SourceError("its compression is not known here; install imagecodecs to read it")
+        picture = np.asarray(pictures[0])
+        if picture.ndim == 3:
+            picture = picture[..., [2, 1, 0, 3][: picture.shape[2]]]
+        return picture
+
+
+def _about(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:
+    """Pixel size, frame interval and names of channels, as far as the file has them."""
+    try:
+        if file.is_ome:
+            return _about_ome(file)
+        if file.is_imagej:
+            return _about_imagej(file)
+        return {"pixel_size_um": _resolution(series, None)}
+    except (AttributeError, KeyError, LookupError, TypeError, ValueError, ZeroDivisionError):
+        return {}  # odd metadata are no reason to refuse the pictures
+
+
+def _about_ome(file: TiffFile) -> dict[str, Any]:
+    import tifffile
+
+    image = tifffile.xml2dict(file.ome_metadata or "")["OME"]["Image"]
+    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    channels = pixels.get("Channel", [])
+    channels = channels if isinstance(channels, list) else [channels]
+    size = tuple(
+        micrometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
+        for a in "YX"
+    )
+    return {
+        "channels": tuple(str(c["Name"]) for c in channels if "Name" in c),
+        "pixel_size_um": None if None in size else size,
+        "frame_interval_s": seconds(
+            pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")
+        ),
+    }
+
+
+def _about_imagej(file: TiffFile) -> dict[str, Any]:
+    told = file.imagej_metadata or {}
+    return {
+        "pixel_size_um": _resolution(file.series[0], told.get("unit")),
+        "frame_interval_s": seconds(told.get("finterval"), told.get("tunit", "s")),
+    }
+
+
+def _resolution(series: TiffPageSeries, unit: str | None) -> tuple[float, float] | None:
+    """Height and width of a pixel by the tags of the first page, which hold pixels per unit."""
+    tags = series.keyframe.tags
+    if unit is None:
+        unit = _UNITS.get(int(tags["ResolutionUnit"].value))
+    size = []
+    for name in ("YResolution", "XResolution"):
+        above, below = tags[name].value
+        length = micrometres(below / above, unit)
+        if length is None:
+            return None
+        size.append(length)
+    return size[0], size[1]
+
+
+@contextmanager
+def _said() -> Iterator[list[str]]:
+    """Collect what tifffile logs, which it does where others raise."""
+    said: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = " ".join(record.getMessage().split())
+            if text not in said:
+                said.append(text)
+
+    logger, handler = logging.getLogger("tifffile"), Collect(logging.WARNING)
+    kept = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = kept

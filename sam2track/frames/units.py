@@ -1,0 +1,59 @@
+"""Lengths and times that files give in units of their own."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["micrometres", "seconds"]
+
+_MICROMETRES = {
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "um": 1.0,
+    "µm": 1.0,  # the micro sign
+    "μm": 1.0,  # the Greek letter
+    "\\u00b5m": 1.0,  # as ImageJ writes it
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "inch": 25_400.0,
+}
+_SECONDS = {
+    "ms": 1e-3,
+    "msec": 1e-3,
+    "millisecond": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "seconds": 1.0,
+    "min": 60.0,
+    "minute": 60.0,
+    "h": 3600.0,
+    "hour": 3600.0,
+}
+
+
+def micrometres(value: object, unit: object) -> float | None:
+    """Return a length in micrometres; None where the unit is not known or it is no length."""
+    return _converted(value, unit, _MICROMETRES)
+
+
+def seconds(value: object, unit: object) -> float | None:
+    """Return a time in seconds; None where the unit is not known or it is no time."""
+    return _converted(value, unit, _SECONDS)
+
+
+def _converted(value: object, unit: object, table: dict[str, float]) -> float | None:
+    factor = table.get(str(unit).strip().lower())
+    try:
+        number = float(value) * (factor or 0)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None

@@ -1,0 +1,117 @@
+"""Zarr 2 and 3, and OME-Zarr: one chunked array of a folder, as a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.array import array_stack
+from sam2track.frames.extras import needs
+from sam2track.frames.stack import Stack
+from sam2track.frames.units import micrometres, seconds
+
+__all__ = ["is_zarr", "zarr_stack"]
+
+_MARKS = ("zarr.json", ".zarray", ".zgroup")
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr array or group."""
+    return any((path / mark).is_file() for mark in _MARKS)
+
+
+def zarr_stack(path: Path, axes: str | None = None) -> Stack:
+    """Open a zarr array, the largest scale of an OME-Zarr, or the only array of a group.
+
+    Raises
+    ------
+    SourceError
+        Where it is damaged or holds no array.
+    UsageError
+        Where zarr is not installed, it holds several arrays, or the axes do not fit.
+    """
+    with needs("zarr", "stacks", f"{path} is zarr"):
+        import zarr
+    try:
+        node = zarr.open(str(path), mode="r")
+        about: dict[str, Any] = {}
+        if isinstance(node, zarr.Group):
+            if "bioformats2raw.layout" in node.attrs and "0" in node:
+                node = node["0"]
+            attributes: Mapping[str, Any] = dict(node.attrs)
+            attributes = attributes.get("ome", attributes)
+            scales = attributes.get("multiscales") or []
+            if scales:
+                node, about = _ome(node, scales[0], attributes)
+            else:
+                node = _only(node, path)
+        names = about.pop("axes", None) or _dimensions(node)
+        return array_stack(
+            node,
+            axes=axes if axes is not None else names,
+            name=str(path),
+            fingerprint=lambda: _fingerprint(path),
+            **about,
+        )
+    except (UsageError, SourceError):
+        raise
+    except Exception as error:  # zarr has no tree of its own, and damaged metadata end in anything
+        raise SourceError(
+            f"{path} is no zarr that can be read ({type(error).__name__}: {error}); "
+            "see whether it is whole"
+        ) from error
+
+
+def _ome(
+    group: Any, scale: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the array at full size, and what is said of it."""
+    first = scale["datasets"][0]
+    array = group[first["path"]]
+    told = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in scale.get("axes", [])]
+    about: dict[str, Any] = {"axes": [axis["name"] for axis in told] or None}
+    steps = {}
+    for change in first.get("coordinateTransformations", []):
+        if change.get("type") == "scale":
+            for axis, step in zip(told, change["scale"], strict=False):
+                steps[axis["name"].lower()] = (step, axis.get("unit"))
+    size = [micrometres(*steps[a]) for a in "yx" if a in steps]
+    if len(size) == 2 and None not in size:
+        about["pixel_size_um"] = tuple(size)
+    if "t" in steps:
+        about["frame_interval_s"] = seconds(*steps["t"])
+    channels = attributes.get("omero", {}).get("channels", [])
+    about["channels"] = tuple(str(c["label"]) for c in channels if "label" in c)
+    return array, about
+
+
+def _only(group: Any, path: Path) -> Any:
+    names = sorted(name for name, _ in group.arrays())
+    if len(names) == 1:
+        return group[names[0]]
+    if not names:
+        raise SourceError(f"{path} is a zarr group without arrays; give the folder of one")
+    raise UsageError(
+        f"{path} holds the arrays {', '.join(names)}; give the folder of one, such as "
+        f"{path / names[0]}"
+    )
+
+
+def _dimensions(array: Any) -> list[str] | None:
+    """Return the names of dimensions of zarr 3, or as xarray writes them into zarr 2."""
+    names = getattr(array.metadata, "dimension_names", None)
+    names = names or array.attrs.get("_ARRAY_DIMENSIONS")
+    return list(names) if names and None not in names else None
+
+
+def _fingerprint(path: Path) -> str:
+    """Names, sizes and times of change of all files: chunks are too many to be read."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        told = file.stat()
+        digest.update(f"{file.relative_to(path)} {told.st_size} {told.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

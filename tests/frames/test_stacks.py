@@ -1,0 +1,445 @@
+"""Stacks, written by the libraries that people write them with, and read back plane by plane."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import psutil
+import pytest
+import tifffile
+import xarray
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.array import ArraySource
+from sam2track.frames.opening import open_source, reopen_source
+from sam2track.frames.source import FrameSource
+from sam2track.frames.stack import StackSource, read_axes
+
+SIZES = {"T": 5, "Z": 2, "C": 2, "Y": 6, "X": 8}
+
+
+def numbers(axes: str, dtype: Any = np.uint16) -> np.ndarray:
+    """An array in which every value tells its place."""
+    shape = tuple(SIZES[a] for a in axes)
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def write_tiff(path: Path, array: np.ndarray, axes: str) -> Path:
+    tifffile.imwrite(path, array, metadata={"axes": axes}, photometric="minisblack")
+    return path
+
+
+def write_ome(path: Path, array: np.ndarray, axes: str) -> Path:
+    path = path.with_suffix(".ome.tif")
+    tifffile.imwrite(path, array, metadata={"axes": axes}, compression="zlib")
+    return path
+
+
+def write_imagej(path: Path, array: np.ndarray, axes: str) -> Path:
+    tifffile.imwrite(path, array, imagej=True, metadata={"axes": axes})
+    return path
+
+
+def write_zarr(version: int) -> Callable[[Path, np.ndarray, str], Path]:
+    def write(path: Path, array: np.ndarray, axes: str) -> Path:
+        path = path.with_suffix(".zarr")
+        options: dict[str, Any] = {"dimension_names": list(axes.lower())} if version == 3 else {}
+        made = zarr.create_array(str(path), data=array, zarr_format=version, **options)
+        if version == 2:
+            made.attrs["_ARRAY_DIMENSIONS"] = list(axes.lower())
+        return path
+
+    return write
+
+
+def write_ome_zarr(path: Path, array: np.ndarray, axes: str) -> Path:
+    path = path.with_suffix(".ome.zarr")
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    group.create_array("0", data=array)
+    group.create_array("1", data=array[..., ::2, ::2])
+    kinds = {"T": "time", "Z": "space", "C": "channel", "Y": "space", "X": "space"}
+    units = {"T": {"unit": "minute"}} | {a: {"unit": "micrometer"} for a in "ZYX"}
+    steps = {"T": 2.0, "Z": 1.0, "C": 1.0, "Y": 0.5, "X": 0.25}
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [
+            {
+                "axes": [{"name": a.lower(), "type": kinds[a], **units.get(a, {})} for a in axes],
+                "datasets": [
+                    {
+                        "path": "0",
+                        "coordinateTransformations": [
+                            {"type": "scale", "scale": [steps[a] for a in axes]}
+                        ],
+                    },
+                    {"path": "1", "coordinateTransformations": []},
+                ],
+            }
+        ],
+        "omero": {"channels": [{"label": "DAPI"}, {"label": "GFP"}]},
+    }
+    return path
+
+
+WRITERS = {
+    "ome": write_ome,
+    "imagej": write_imagej,
+    "tiff": write_tiff,
+    "zarr 2": write_zarr(2),
+    "zarr 3": write_zarr(3),
+    "ome-zarr": write_ome_zarr,
+}
+RANGE = (0, 65_535 / 257)  # values are small: a byte tells each
+
+
+@pytest.mark.parametrize("axes", ["TYX", "ZYX", "TCYX", "TZYX", "TZCYX"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_plane_is_the_right_one(kind: str, axes: str, tmp_path: Path) -> None:
+    array = numbers(axes)
+    path = WRITERS[kind](tmp_path / "a.tif", array, axes)
+    for z, channel in itertools.product([0, 1, "max"], [0, 1]):
+        named = None if kind != "tiff" else axes
+        source = open_source(
+            path,
+            axes=named,
+            z=z if "Z" in axes and "T" in axes else None,
+            channel=channel if "C" in axes else None,
+        )
+        assert isinstance(source, FrameSource)
+        assert (len(source), source.height, source.width) == (SIZES[axes[0]], 6, 8)
+        for frame in range(len(source)):
+            plane = array[frame]
+            if "Z" in axes and "T" in axes:
+                plane = plane.max(0) if z == "max" else plane[z]
+            if "C" in axes:
+                plane = plane[channel]
+            np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
+        again = [source.values(f)[..., 0] for f in range(len(source))]
+        assert len(list(source.frames(0, len(source), backward=True))) == len(again)
+        source.close()
+
+
+@pytest.mark.parametrize("kind", ["ome", "ome-zarr"])
+def test_what_files_say_of_themselves(kind: str, tmp_path: Path) -> None:
+    array = numbers("TCYX")
+    if kind == "ome":
+        path = tmp_path / "a.ome.tif"
+        told: dict[str, Any] = {
+            "axes": "TCYX",
+            "PhysicalSizeX": 250,
+            "PhysicalSizeXUnit": "nm",
+            "PhysicalSizeY": 0.5,
+            "PhysicalSizeYUnit": "µm",
+            "TimeIncrement": 2,
+            "TimeIncrementUnit": "min",
+            "Channel": {"Name": ["DAPI", "GFP"]},
+        }
+        tifffile.imwrite(path, array, metadata=told)
+    else:
+        path = write_ome_zarr(tmp_path / "a", array, "TCYX")
+    source = open_source(path, channel="GFP")
+    assert source.about == {
+        "axes": "TCYX",
+        "channels": ["DAPI", "GFP"],
+        "pixel_size_um": (0.5, 0.25),
+        "frame_interval_s": 120.0,
+    }
+    np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
+
+
+def test_what_imagej_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    told = {"axes": "TYX", "unit": "um", "finterval": 30.0}
+    tifffile.imwrite(path, numbers("TYX"), imagej=True, metadata=told, resolution=(4, 2))
+    about = open_source(path).about
+    assert about["pixel_size_um"] == pytest.approx((0.5, 0.25))
+    assert about["frame_interval_s"] == 30
+
+
+@pytest.mark.parametrize("compression", ["lzw", "deflate", None])
+@pytest.mark.parametrize("colour", [False, True])
+def test_compressed_pages(compression: str | None, colour: bool, tmp_path: Path) -> None:
+    import cv2
+
+    random = np.random.default_rng(0)
+    pages = random.integers(0, 2000, (4, 20, 30, *([3] if colour else []))).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    if compression == "lzw":  # tifffile does not write it without a package of codecs
+        assert cv2.imwritemulti(
+            str(path),
+            [p[..., ::-1] if colour else p for p in pages],
+            [cv2.IMWRITE_TIFF_COMPRESSION, 5],
+        )
+    else:
+        photometric = "rgb" if colour else "minisblack"
+        tifffile.imwrite(path, pages, compression=compression, photometric=photometric)
+    source = open_source(path)
+    assert len(source) == 4
+    for frame in range(4):
+        expected = pages[frame] if colour else pages[frame][..., None]
+        np.testing.assert_array_equal(source.values(frame), expected)
+
+
+def test_channels_are_colours_with_limits_of_their_own() -> None:
+    random = np.random.default_rng(0)
+    array = random.integers(0, 100, (4, 2, 50, 60)).astype(np.uint16)
+    array[:, 1] *= 300
+    source = ArraySource(array, axes="TCYX")
+    assert "red and green" in source.warnings[0]
+    limits = source.limits
+    assert limits is not None and limits[0][1] < 100 < 20_000 < limits[1][1]
+    shown = source.read(2)
+    assert abs(int(shown[..., 0].mean()) - int(shown[..., 1].mean())) < 10
+    assert shown[..., 2].max() == 0
+    swapped = ArraySource(array, axes="TCYX", channel=[1, 0])
+    np.testing.assert_array_equal(swapped.read(2)[..., 0], shown[..., 1])
+    assert not swapped.warnings
+    one = ArraySource(array, axes="TCYX", channel="1").read(2)
+    np.testing.assert_array_equal(one, np.repeat(shown[..., 1:2], 3, axis=2))
+    given = ArraySource(array, axes="TCYX", limits=[(0, 100), (0, 30_000)])
+    np.testing.assert_array_equal(given.read(0)[..., 1], np.rint(array[0, 1] / 30_000 * 255))
+
+
+def test_limits_of_each_frame() -> None:
+    array = np.random.default_rng(0).normal(100, 10, (3, 40, 40))
+    array[2] = array[0] * 7 + 1000
+    array[0, 0, 0] = np.nan
+    source = ArraySource(array, limits="per-frame")
+    assert source.limits is None
+    shown = source.read(0).astype(int) - source.read(2)
+    assert np.abs(shown.reshape(-1, 3)[1:]).max() <= 1
+    assert source.read(2).std() > 20
+    assert source.read(0)[0, 0].max() == 0
+    assert source.options["limits"] == "per-frame"
+
+
+@pytest.mark.parametrize("wrap", [dask.array.from_array, lambda a: xarray.DataArray(a, dims=DIMS)])
+def test_arrays_of_other_libraries(wrap: Callable[[np.ndarray], Any]) -> None:
+    array = numbers("TZCYX")
+    made = wrap(array)
+    source = open_source(made, axes=None if hasattr(made, "dims") else "TZCYX", z=1, channel=[1])
+    np.testing.assert_array_equal(source.values(2)[..., 0], array[2, 1, 1])
+
+
+DIMS = ("time", "depth", "channel", "row", "column")
+
+
+def test_maximum_ignores_nan() -> None:
+    array = numbers("TZYX", np.float32)
+    array[0, 1, 2, 3] = np.nan
+    source = ArraySource(array, axes="TZYX", z="max")
+    assert source.values(0)[2, 3, 0] == array[0, 0, 2, 3]
+    assert source.values(1)[2, 3, 0] == array[1, 1, 2, 3]
+
+
+def test_one_frame_is_read_at_a_time(tmp_path: Path) -> None:
+    """200 MB on disk; a few frames are all that is ever in memory."""
+    frames, side = 200, 724
+    tiff, npy = tmp_path / "a.tif", tmp_path / "a.npy"
+    made = np.lib.format.open_memmap(npy, "w+", np.uint16, (frames, side, side))
+    folder = zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=made.shape, dtype=made.dtype, chunks=(1, side, side)
+    )
+    with tifffile.TiffWriter(tiff) as writer:
+        for number in range(frames):
+            plane = np.full((side, side), number + 1, np.uint16)
+            made[number] = plane
+            folder[number] = plane
+            writer.write(plane, contiguous=False)
+    del made
+    process = psutil.Process()
+    for path, axes in ((tiff, None), (npy, "TYX"), (tmp_path / "a.zarr", "TYX")):
+        source = open_source(path, axes=axes, limits=(0, 255))
+        source.read(0)
+        before = process.memory_full_info().uss
+        for number in range(frames):
+            assert source.read(number)[5, 5, 0] == number + 1
+        assert process.memory_full_info().uss - before < 40 << 20, path
+        source.close()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_source_is_opened_again_as_it_was(kind: str, tmp_path: Path) -> None:
+    path = WRITERS[kind](tmp_path / "a.tif", numbers("TZCYX"), "TZCYX")
+    source = open_source(path, z=1, channel=1, axes="TZCYX" if kind == "tiff" else None)
+    reading = {key: value for key, value in source.options.items() if value is not None}
+    again = reopen_source({"source": source.name, "reading": reading}, fps=25)
+    assert again.fingerprint() == source.fingerprint()
+    assert again.options == source.options
+    other = open_source(path, z=0, channel=1, axes="TZCYX" if kind == "tiff" else None)
+    assert other.fingerprint() != source.fingerprint()
+    for frame in range(3):
+        np.testing.assert_array_equal(again.read(frame), source.read(frame))
+
+
+# -- what cannot be -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axes", "options", "message"),
+    [
+        ("TZYX", {}, "axes T 5, Z 2, Y 6, X 8; choose one of Z"),
+        ("TZYX", {"z": 2}, "z 2; .* below 2"),
+        ("TZYX", {"z": -1}, "z -1"),
+        ("TYX", {"z": 0}, "no Z; leave it out"),
+        ("TCYX", {"channel": 2}, "no channel 2"),
+        ("TCYX", {"channel": "GFP"}, "no channel 'GFP'"),
+        ("TCYX", {"channel": [0, 0]}, "one to three different"),
+        ("TCYX", {"limits": [(0, 1)] * 3}, "3 pairs of limits for 2 channels"),
+        ("TCYX", {"limits": (3, 2)}, "first must lie below"),
+        ("TCYX", {"limits": (0, float("nan"))}, "finite"),
+        ("TCYX", {"limits": "all"}, "'per-frame'"),
+    ],
+)
+def test_options_that_cannot_be(axes: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        ArraySource(numbers(axes), axes=axes, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_than_three_channels_have_to_be_chosen() -> None:
+    array = np.zeros((2, 5, 4, 4), np.uint16)
+    with pytest.raises(UsageError, match=r"C 5.*choose up to three"):
+        ArraySource(array, axes="TCYX")
+    assert len(ArraySource(array, axes="TCYX", channel=[4, 0, 2])) == 2
+
+
+@pytest.mark.parametrize("axes", ["TY", "TTYX", "TZCX", "ABYX", "", "TZCYXS"])
+def test_axes_that_do_not_fit(axes: str) -> None:
+    with pytest.raises(UsageError, match="do not fit"):
+        ArraySource(numbers("TZYX"), axes=axes)
+
+
+@given(st.lists(st.text(max_size=4), max_size=6), st.lists(st.integers(1, 5), max_size=6))
+def test_any_axes_are_read_or_refused(axes: list[str], shape: list[int]) -> None:
+    try:
+        letters = read_axes(axes, tuple(shape), "it")
+    except UsageError:
+        return
+    assert len(letters) == len(shape)
+    assert letters.count("Y") == letters.count("X") == 1
+
+
+def test_files_that_cannot_be(tmp_path: Path) -> None:
+    def refused(path: Path, error: type, message: str, **options: Any) -> None:
+        with pytest.raises(error, match=message) as caught:
+            source = open_source(path, **options)
+            source.read(len(source) - 1)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+
+    whole = tmp_path / "a.tif"
+    tifffile.imwrite(whole, numbers("TYX"), metadata={"axes": "TYX"}, compression="deflate")
+    data = whole.read_bytes()
+    (tmp_path / "cut.tif").write_bytes(data[:60])
+    refused(tmp_path / "cut.tif", SourceError, "no TIFF|does not give|cut short")
+    (tmp_path / "junk.tif").write_bytes(b"II*\0" + bytes(range(200)))
+    refused(tmp_path / "junk.tif", SourceError, "no TIFF")
+    tifffile.imwrite(tmp_path / "j.tif", np.zeros((9, 30, 30), np.uint16), imagej=True)
+    (tmp_path / "half.tif").write_bytes((tmp_path / "j.tif").read_bytes()[:4000])
+    half = open_source(tmp_path / "half.tif")
+    assert len(half) < 9 and any("invalid" in line for line in half.warnings)
+    half.close()
+    np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
+    refused(tmp_path / "o.npy", SourceError, "Python objects")
+    (tmp_path / "b.npy").write_bytes(b"\x93NUMPY\x01\0")
+    refused(tmp_path / "b.npy", SourceError, "no array that can be read")
+    np.savez(tmp_path / "two.npz", images=numbers("TYX"), labels=numbers("TYX"))
+    refused(tmp_path / "two.npz", UsageError, "images, labels; name one")
+    refused(tmp_path / "two.npz", UsageError, "no array 'x'", key="x")
+    refused(tmp_path / "a.tif", UsageError, "key 'x' is not for", key="x")
+    zarr.open_group(str(tmp_path / "e.zarr"), mode="w")
+    refused(tmp_path / "e.zarr", SourceError, "without arrays")
+    group = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
+    for name in ("one", "two"):
+        group.create_array(name, data=numbers("TYX"))
+    refused(tmp_path / "g.zarr", UsageError, "one, two; give the folder of one")
+    made = write_zarr(3)(tmp_path / "c", numbers("TYX"), "TYX")
+    (made / "zarr.json").write_text("{")
+    refused(made, SourceError, "no zarr that can be read")
+    refused(whole, UsageError, "stream 1 is not for the stack", stream=1)
+    for name in ("x.nd2", "x.czi"):
+        (tmp_path / name).write_bytes(b"no such thing" * 9)
+        refused(tmp_path / name, SourceError, "file that can be read")
+
+
+def test_a_chunk_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = write_zarr(3)(tmp_path / "a", numbers("TYX"), "TYX")
+    for chunk in (path / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"junk")
+    with pytest.raises(SourceError, match="does not give frame 0"):
+        open_source(path).read(0)
+
+
+def test_planes_that_claim_too_much_are_not_read() -> None:
+    class Huge:
+        shape = (3, 60_000, 60_000)
+        dtype = np.dtype(np.uint16)
+
+        def __getitem__(self, index: object) -> Any:
+            raise AssertionError("must not be read")
+
+    with pytest.raises(SourceError, match="larger than 2 GiB"):
+        ArraySource(Huge())
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    path = write_zarr(3)(tmp_path / "a", numbers("TYX"), "TYX")
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(
+        UsageError, match=r"zarr is not installed; pip install 'sam2track\[stacks\]'"
+    ):
+        open_source(path)
+
+
+# -- microscopes ----------------------------------------------------------------------------
+
+
+def test_czi(tmp_path: Path) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    array = numbers("TZCYX")
+    path = tmp_path / "a.czi"
+    with czi.create_czi(str(path)) as file:
+        for t, z, c in itertools.product(range(5), range(2), range(2)):
+            file.write(array[t, z, c][..., None], plane={"T": t, "Z": z, "C": c})
+        file.write_metadata(
+            "a", channel_names={0: "DAPI", 1: "GFP"}, scale_x=0.25e-6, scale_y=0.5e-6
+        )
+    source = open_source(path, z="max", channel="GFP")
+    assert source.about["channels"] == ["DAPI", "GFP"]
+    assert source.about["pixel_size_um"] == pytest.approx([0.5, 0.25])
+    for frame in range(3):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, :, 1].max(0))
+    source.close()
+
+
+@pytest.mark.parametrize("test_data", ["odd/stacks/cluster.nd2"], indirect=True)
+def test_nd2(test_data: Path) -> None:
+    nd2 = pytest.importorskip("nd2")
+    array = nd2.imread(test_data)
+    assert array.shape == (3, 10, 2, 31, 38)
+    source = open_source(test_data, z=4, channel=1)
+    assert source.about["pixel_size_um"] == pytest.approx((0.1678, 0.1678), abs=1e-4)
+    for frame in range(3):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, 4, 1])
+    source.close()
+
+
+@pytest.mark.parametrize("test_data", ["microscopy/laptrack_cells/data_small.npz"], indirect=True)
+def test_cells(test_data: Path, tmp_path: Path) -> None:
+    shutil.copyfile(test_data, tmp_path / "a.npz")
+    source = open_source(tmp_path / "a.npz", key="images")
+    assert isinstance(source, StackSource)
+    assert (len(source), source.height, source.width) == (10, 234, 234)
