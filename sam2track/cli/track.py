@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sam2track.cli.progress import Bar, interrupt_on_sigterm, print_outcome
-from sam2track.cli.reading import read_reading, reading_options
+from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.errors import PromptError, UsageError
 from sam2track.prompts import (
     Prompt,
