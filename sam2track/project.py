@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,15 @@ import portalocker
 from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.prompts import Prompt, Prompts
-from sam2track.table import Source, TrackRow, row
+from sam2track.table import Observation, Source, TrackRow, row
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.codes import unpack
 from sam2track.tracking.history import Life
 from sam2track.tracking.ledger import Ledger, how
 from sam2track.tracking.steps import SCHEMA
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["VERSION", "Project", "WriterLock"]
 
@@ -392,26 +396,35 @@ class Project(Ledger):
             best[wins] = large[wins]
         return labels
 
-    def rows(self) -> Iterator[TrackRow]:
-        """Yield one row for each begun object and frame, by frame and object."""
+    def observations(
+        self, frames: Iterable[int] | None = None
+    ) -> Iterator[tuple[int, list[Observation]]]:
+        """Yield frames with their begun objects and masks, by object; one is held at a time.
+
+        Parameters
+        ----------
+        frames : iterable of int, optional
+            All that hold results, ascending, if not given.
+        """
         names = self.names
         with self._errors():
             carried = set(self.meta.get("carried", ()))
-        for frame in self.frames:
+        for frame in self.frames if frames is None else frames:
             time = self.time(frame)
             with self._errors():
-                found = self._db.execute(
-                    "SELECT object, source, score, iou, mask FROM results "
+                rows = self._db.execute(
+                    "SELECT object, source, score, iou, mask, codes, side FROM results "
                     "WHERE frame = ? ORDER BY object",
                     (frame,),
                 ).fetchall()
-            for object_id, source, score, iou, mask in found:
-                with self._errors():
+                found = []
+                for object_id, source, score, iou, packed, codes, side in rows:
                     origin = how(source)
                     if frame in carried and origin in ("forward", "backward"):
                         origin = "carried"
+                    mask = self._mask(packed)
                     one = row(
-                        self._mask(mask),
+                        mask,
                         frame=frame,
                         time=time,
                         object_id=object_id,
@@ -420,7 +433,77 @@ class Project(Ledger):
                         object_score=float(score),
                         predicted_iou=float(iou),
                     )
-                yield one
+                    found.append(Observation(one, mask, codes, side))
+            yield frame, found
+
+    def rows(self) -> Iterator[TrackRow]:
+        """Yield one row for each begun object and frame, by frame and object."""
+        for _, found in self.observations():
+            for one in found:
+                yield one.row
+
+    def table(
+        self,
+        *,
+        source: Any = None,
+        intensities: bool = True,
+        pixel_size_um: float | None = None,
+        frame_interval_s: float | None = None,
+    ) -> pandas.DataFrame:
+        """Measure all objects on all frames: see docs/measurements.md for the columns.
+
+        Parameters
+        ----------
+        source : path, array or FrameSource, optional
+            Where the pictures are, if no longer where the project says.
+        intensities : bool
+            Whether to read the pictures.
+        pixel_size_um, frame_interval_s : float, optional
+            Micrometres and seconds; those of the project, if not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each begun object and frame. Where the pictures cannot be had, or changed,
+            a UserWarning says so and there are no intensities.
+
+        Raises
+        ------
+        UsageError
+            Where a size or an interval is not above 0.
+        """
+        return self._tables(source, intensities, pixel_size_um, frame_interval_s)[0]
+
+    def object_table(
+        self, *, pixel_size_um: float | None = None, frame_interval_s: float | None = None
+    ) -> pandas.DataFrame:
+        """Measure the path of each object, one row each; parameters as `table`."""
+        return self._tables(None, False, pixel_size_um, frame_interval_s)[1]
+
+    def _tables(
+        self, source: Any, intensities: bool, pixel_size: float | None, interval: float | None
+    ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        import pandas
+
+        from sam2track.footage import Footage, open_footage
+        from sam2track.measure import Scale, measured, summarised
+
+        scale = Scale.of(self.meta, pixel_size_um=pixel_size, frame_interval_s=interval)
+        footage = open_footage(self, source) if intensities else Footage(None, "")
+        try:
+            made = measured(self, source=footage.source, scale=scale)
+            rows = list(made.rows)
+            names, objects = summarised(rows, scale=scale)
+        finally:
+            if footage.source is not None and footage.source is not source:
+                footage.source.close()
+        for problem in (footage.problem, *made.warnings):
+            if problem:
+                warnings.warn(problem, stacklevel=3)
+        return (
+            pandas.DataFrame(rows, columns=list(made.columns)),
+            pandas.DataFrame(objects, columns=list(names)),
+        )
 
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""
