@@ -7,6 +7,7 @@ import click
 from benchmarks.corrections import corrections
 from benchmarks.memory import memory
 from benchmarks.nano import nano
+from benchmarks.review import review
 
 
 @click.group()
@@ -17,6 +18,7 @@ def main() -> None:
 main.add_command(corrections)
 main.add_command(memory)
 main.add_command(nano)
+main.add_command(review)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def samples() -> Iterator[Clip]:
         yield Clip(name, frames, labels, [entry["id"] for entry in said["objects"]])
 
 
-def drawn(seeds: Sequence[int], length: int = 64) -> Iterator[Clip]:
+def drawn_clips(seeds: Sequence[int], length: int = 64) -> Iterator[Clip]:
     """Yield clips of the generator, to set the exponents on: others than the samples."""
     from benchmarks.nano import _visible
     from sam2track.training.scenes import HELD_OUT, draw_clip
@@ -102,7 +102,7 @@ class Held:
         self.height, self.width = project.height, project.width
         self.found = list(project.observations())
 
-    def observations(self) -> Iterator[Any]:
+    def observations(self, frames: Any = None) -> Iterator[Any]:
         yield from self.found
 
     def onward(self, frame: int, other: Held) -> None:
@@ -154,22 +154,106 @@ class Case:
 
     clip: str
     kind: str
-    known: dict[int, Any]
-    ious: dict[tuple[int, int], float]
+    held: Held
+    known: dict[str, dict[int, Any]]
     wrong: dict[tuple[int, int], bool]
 
 
 def judged(clip: Clip, kind: str, held: Held) -> Case:
-    from sam2track.confidence import signals
+    from sam2track.confidence import Confidence, confidences
     from sam2track.metrics import jaccard
 
-    found = [one for _, frame in held.observations() for one in frame if one.row.frame]
-    keys = [(one.row.object_id, one.row.frame) for one in found]
-    agreement = [jaccard(one.mask, clip.labels[t] == i) for one, (i, t) in zip(found, keys)]
-    return Case(
-        clip.name,
-        kind,
-        signals(held),
-        {key: float(one.row.predicted_iou or 0) for key, one in zip(keys, found)},
-        {key: value < WRONG for key, value in zip(keys, agreement)},
-    )
+    found = [one for _, frame in held.observations() for one in frame]
+    wrong = {
+        (one.row.object_id, one.row.frame): jaccard(
+            one.mask, clip.labels[one.row.frame] == one.row.object_id
+        )
+        < WRONG
+        for one in found
+    }
+    sure = confidences(held)
+    alone = {}
+    for object_id, known in sure.items():
+        ious = [one.row.predicted_iou for one in found if one.row.object_id == object_id]
+        alone[object_id] = Confidence(
+            known.frames, np.array(ious, np.float32), np.zeros(len(ious), np.uint8)
+        )
+    return Case(clip.name, kind, held, {"confidence": sure, "predicted IoU": alone}, wrong)
+
+
+def precision(case: Case, what: str, count: int = 10) -> float:
+    """Return the share of what ``review -n 10`` lists that is wrong."""
+    from sam2track.review import worst_of
+
+    looks = worst_of(case.held, case.known[what], count=count)
+    return float(np.mean([case.wrong[look.object_id, look.frame] for look in looks]))
+
+
+def best_precision(case: Case, count: int = 10) -> float:
+    """Return what a list that knows the truth would reach with the same gaps."""
+    from sam2track.confidence import Confidence
+    from sam2track.review import worst_of
+
+    truth = {
+        i: Confidence(
+            known.frames,
+            np.array([not case.wrong[i, int(t)] for t in known.frames], np.float32),
+            known.reasons,
+        )
+        for i, known in case.known["confidence"].items()
+    }
+    looks = worst_of(case.held, truth, count=count)
+    return float(np.mean([case.wrong[look.object_id, look.frame] for look in looks]))
+
+
+def area_under_curve(case: Case, what: str) -> float:
+    """Return how often a wrong mask is told from a right one: ROC AUC; NaN if one kind lacks."""
+    from scipy.stats import rankdata
+
+    values, bad = [], []
+    for object_id, known in case.known[what].items():
+        values += known.values.tolist()
+        bad += [case.wrong[object_id, int(t)] for t in known.frames]
+    wrong = np.array(bad)
+    n, m = int(wrong.sum()), int((~wrong).sum())
+    if not n or not m:
+        return float("nan")
+    ranks = rankdata(-np.array(values))
+    return float((ranks[wrong].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def table(found: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return one row for each kind of error, and one for all."""
+    rows = []
+    for kind in (*ERRORS, "all"):
+        mine = [case for case in found if kind in (case.kind, "all")]
+        row: dict[str, Any] = {"error": kind, "clips": len(mine)}
+        row["wrong"] = float(np.mean([np.mean(list(case.wrong.values())) for case in mine]))
+        for what in ("confidence", "predicted IoU"):
+            row[f"auc, {what}"] = float(np.nanmean([area_under_curve(c, what) for c in mine]))
+            row[f"precision at 10, {what}"] = float(np.mean([precision(c, what) for c in mine]))
+        row["precision at 10, best"] = float(np.mean([best_precision(c) for c in mine]))
+        rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+    return rows
+
+
+@click.command()
+@click.option("--times", default=3, show_default=True, help="Errors of each kind in each clip.")
+@click.option("--drawn", default=0, help="Clips a family of those the exponents were set on.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def review(times: int, drawn: int, out: Path) -> None:
+    """Say how well confidence finds errors that were made on purpose."""
+    clips = drawn_clips(range(drawn)) if drawn else samples()
+    rows = table(list(cases(clips, times)))
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    lines += [
+        "| " + " | ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()) + " |"
+        for row in rows
+    ]
+    print("\n".join(lines))
+    if drawn:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "review.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (out / "review.md").write_text("\n".join(lines) + "\n")

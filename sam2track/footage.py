@@ -74,7 +74,7 @@ def open_footage(results: Results, source: Any = None) -> Footage:
     return Footage(None, problem)
 
 
-def needed_footage(results: Results, source: Any = None) -> Footage:
+def needed_footage(results: Results, source: Any = None) -> tuple[FrameSource, str]:
     """As ``open_footage``, for what cannot do without pictures.
 
     Raises
@@ -85,4 +85,4 @@ def needed_footage(results: Results, source: Any = None) -> Footage:
     footage = open_footage(results, source)
     if footage.source is None:
         raise SourceError(f"{footage.problem}; say where they are (--source)")
-    return footage
+    return footage.source, footage.problem

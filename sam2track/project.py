@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -353,8 +353,10 @@ class Project(Ledger):
             ).fetchall()
             return {object_id: self._mask(mask) for object_id, mask in rows}
 
-    def labels(self, frame: int) -> npt.NDArray[np.int32]:
-        """Label map of a frame, (H, W) int32.
+    def labels(
+        self, frame: int, objects: Collection[int] | None = None
+    ) -> npt.NDArray[np.int32]:
+        """Label map of a frame, (H, W) int32, of all objects or some.
 
         Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the
         lower id.
@@ -365,6 +367,8 @@ class Project(Ledger):
                 "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",
                 (frame,),
             ).fetchall()
+            if objects is not None:
+                rows = [row for row in rows if row[0] in objects]
             return self._painted(rows)
 
     def _painted(self, rows: Sequence[tuple[int, bytes, bytes, int]]) -> npt.NDArray[np.int32]:

@@ -1,13 +1,14 @@
-"""H.264 videos that play in browsers, written frame by frame."""
+"""Videos that play in browsers, written frame by frame."""
 
 from __future__ import annotations
 
 import math
+import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,30 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["VideoWriter"]
+__all__ = ["CODECS", "Codec", "VideoWriter"]
+
+Codec = Literal["h264", "hevc", "vp9", "av1"]
+
+
+class _Coding(NamedTuple):
+    """An encoder of FFmpeg: its name, its largest and usual crf, options, and the codec's tag."""
+
+    encoder: str
+    most: int
+    usual: int
+    options: dict[str, str]
+    tag: str | None = None
+
+
+CODECS: dict[str, _Coding] = {
+    "h264": _Coding("libx264", 51, 19, {"preset": "veryfast"}),
+    "hevc": _Coding(
+        "libx265", 51, 22, {"preset": "veryfast", "x265-params": "log-level=error"}, "hvc1"
+    ),
+    "vp9": _Coding("libvpx-vp9", 63, 30, {"b": "0", "deadline": "realtime", "cpu-used": "6"}),
+    "av1": _Coding("libsvtav1", 63, 32, {"preset": "9", "svtav1-params": "enable-stat-report=0"}),
+}
+"""Codecs that can be written, each with what its encoder is told."""
 
 _TICKS = 90_000  # a second; the customary clock of video, and a multiple of all usual rates
 _LONGEST = 3600  # seconds between two frames: MP4 has 31 bits for several such gaps together
@@ -29,7 +53,7 @@ _KEY_EVERY = 60  # frames, so that a jump within the video is shown at once
 
 
 class VideoWriter:
-    """An MP4 file of H.264 (yuv420p, BT.709) whose index stands in front.
+    """An MP4 or WebM file (yuv420p, BT.709); of MP4 the index stands in front.
 
     Until it is closed the file bears a temporary name beside its own. As a context manager it
     is closed where all went well, and aborted where not: half a video is never left, nor is one
@@ -40,16 +64,19 @@ class VideoWriter:
     Parameters
     ----------
     path : str or Path
-        A file that is there is replaced on `close`.
+        A file that is there is replaced on `close`. WebM where it ends so, else MP4.
     height, width : int
         Size of the frames in pixels.
     rate : float or Fraction
         Frames per second: the times of frames that are written without one, and what a player
         is told to expect.
-    crf : int
-        Constant rate factor of x264, 0 (lossless) to 51; 18 is hard to tell from the source.
-    preset : str
-        x264's trade of time for size.
+    crf : int, optional
+        Constant rate factor of the encoder, 0 (best) to 51 (63 of VP9 and AV1). Of H.264, 0 is
+        lossless and 18 hard to tell from the source.
+    preset : str, optional
+        x264's trade of time for size; "veryfast", if not given.
+    codec : {"h264", "hevc", "vp9", "av1"}
+        VP9 and AV1 alone fit WebM.
     threads : int
         Threads of the encoder.
 
@@ -68,20 +95,29 @@ class VideoWriter:
         height: int,
         width: int,
         rate: float | Fraction = 25,
-        crf: int = 19,
-        preset: str = "veryfast",
+        crf: int | None = None,
+        preset: str | None = None,
+        codec: Codec = "h264",
         threads: int = 2,
     ) -> None:
+        coding = CODECS.get(codec)
+        webm = Path(path).suffix.lower() == ".webm"
+        if coding is None or (webm and codec not in ("vp9", "av1")):
+            raise UsageError(
+                f"codec {codec!r} for {Path(path).name}; allowed are {', '.join(CODECS)}, and of "
+                f"these vp9 and av1 in a .webm"
+            )
+        crf = coding.usual if crf is None else crf
         if (
             height < 1
             or width < 1
             or not 1 / _LONGEST <= rate <= _TICKS
-            or not 0 <= crf <= 51
+            or not 0 <= crf <= coding.most
             or threads < 1
         ):
             raise UsageError(
                 f"a video needs a size of at least 1 x 1, a rate from 1/{_LONGEST} to {_TICKS}, "
-                f"a crf from 0 to 51 and a thread, not {height} x {width}, {rate}, {crf}, {threads}"
+                f"a crf from 0 to {coding.most} and a thread, not {height} x {width}, {rate}, {crf}, {threads}"
             )
         self.path = Path(path)
         self.height, self.width = height, width
@@ -91,7 +127,8 @@ class VideoWriter:
         # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
         self._partial = partial_path(self.path.absolute())
         self._container: OutputContainer | None = None
-        self._stream = self._opened({"crf": str(crf), "preset": preset}, threads)
+        options = coding.options | {"crf": str(crf)} | ({"preset": preset} if preset else {})
+        self._stream = self._opened(coding, options, threads, "webm" if webm else "mp4")
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float | None = None) -> None:
         """Append a frame.
@@ -193,15 +230,24 @@ class VideoWriter:
         else:
             self.abort()
 
-    def _opened(self, options: dict[str, str], threads: int) -> VideoStream:
+    def _opened(
+        self, coding: _Coding, options: dict[str, str], threads: int, container: str
+    ) -> VideoStream:
         import av
 
         try:
             # faststart: the index is moved to the front, so that a browser need not have it all.
             self._container = av.open(
-                str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
+                str(self._partial),
+                "w",
+                format=container,
+                options={"movflags": "+faststart"} if container == "mp4" else {},
             )
-            stream = self._container.add_stream("libx264", rate=self.rate, options=options)
+            if coding.encoder == "libsvtav1":
+                os.environ.setdefault("SVT_LOG", "1")  # errors alone; it talks on stderr
+            stream = self._container.add_stream(coding.encoder, rate=self.rate, options=options)
+            if coding.tag and container == "mp4":
+                stream.codec_context.codec_tag = coding.tag
             stream.height, stream.width = self.height + self.height % 2, self.width + self.width % 2
             stream.pix_fmt = "yuv420p"
             stream.time_base = stream.codec_context.time_base = Fraction(1, _TICKS)
@@ -217,7 +263,7 @@ class VideoWriter:
             self.abort()
             size = f"{self.width} x {self.height}"
             raise cannot_write(
-                self.path, f"the H.264 encoder refuses {size} pixels with {options}"
+                self.path, f"the encoder {coding.encoder} refuses {size} pixels with {options}"
             ) from error
         return stream
 
