@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
 from sam2track.frames.opening import open_source
@@ -104,6 +104,8 @@ def track(
             Frames a second of folders and arrays, 25 by default.
         write : iterable of {"masks", "mask-video", "overlay", "table"}
             What to write beside the project; all by default.
+        table : {"plain", "full"}
+            Whether the table has all measurements.
         resume, overwrite : bool
             Go on with the project in the output folder, or replace it.
         progress : callable
@@ -137,6 +139,7 @@ def run(
     direction: Direction = "both",
     fps: float = 25.0,
     write: Iterable[str] = tuple(OUTPUTS),
+    table: Literal["plain", "full"] = "plain",
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -153,6 +156,8 @@ def run(
         Frames a second of folders and arrays.
     write : iterable of str
         Some of ``OUTPUTS``.
+    table : {"plain", "full"}
+        Whether the table has all measurements (docs/measurements.md).
     resume : bool
         Go on with the project in the output folder.
     overwrite : bool
@@ -169,6 +174,8 @@ def run(
     wanted = wanted_outputs(write)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
+    if table not in ("plain", "full"):
+        raise UsageError(f"table {table!r}; allowed are plain and full")
     opened = open_source(source, fps=fps)
     try:
         low, high = _range(opened, start, stop)
@@ -193,7 +200,7 @@ def run(
             WriterLock(folder / "project.s2t") as lock,
             _project(folder, opened, loaded, said, resume, overwrite, lock) as project,
         ):
-            job = _Job(opened, project, loaded, progress, began)
+            job = _Job(opened, project, loaded, progress, began, full_table=table == "full")
             return job.run(low, high, direction, folder, wanted)
     finally:
         if opened is not source:
@@ -410,6 +417,7 @@ class _Job:
     model: Model
     progress: Callable[[Progress], None] | None
     began: float
+    full_table: bool = False
     computed: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -431,7 +439,13 @@ class _Job:
             work()
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
             outputs |= write_outputs(
-                self.project, self.source, (low, high), folder, wanted, self.progress
+                self.project,
+                self.source,
+                (low, high),
+                folder,
+                wanted,
+                self.progress,
+                full=self.full_table,
             )
         except KeyboardInterrupt as error:
             raise Interrupted(self._outcome("interrupted", high - low, outputs)) from error

@@ -129,6 +129,7 @@ def measured(
     *,
     source: FrameSource | None = None,
     scale: Scale | None = None,
+    sure: Mapping[int, Confidence] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
     """Measure all objects on all frames.
@@ -143,8 +144,10 @@ def measured(
         The pictures, for intensities.
     scale : Scale, optional
         That of the project, if not given.
+    sure : mapping of int to Confidence, optional
+        What `confidences` gives, where it is known already.
     progress : callable, optional
-        Called with each frame that was read; each comes twice.
+        Called with each frame that was read; each comes twice, once where `sure` is given.
 
     Returns
     -------
@@ -156,7 +159,7 @@ def measured(
     made = Measured(
         iter(()), columns(intensities=source is not None, units=scale.pixel_size_um is not None)
     )
-    made.rows = _rows(results, source, scale, made.warnings, progress)
+    made.rows = _rows(results, source, scale, sure, made.warnings, progress)
     return made
 
 
@@ -240,16 +243,17 @@ def _rows(
     results: Results,
     source: FrameSource | None,
     scale: Scale,
+    sure: Mapping[int, Confidence] | None,
     warnings: list[str],
     progress: Callable[[int], None] | None,
 ) -> Iterator[Row]:
-    sure = confidences(results, progress=progress)
+    known = confidences(results, progress=progress) if sure is None else sure
     pictures = _Pictures(source, warnings)
     before: dict[int, tuple[float, tuple[float, float]]] = {}
     for frame, found in results.observations():
         picture = pictures.at(frame)
         for one in found:
-            yield _row(one, picture, scale, before, sure[one.row.object_id])
+            yield _row(one, picture, scale, before, known[one.row.object_id])
         if progress is not None:
             progress(frame)
 

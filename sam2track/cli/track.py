@@ -50,6 +50,13 @@ __all__ = ["command"]
 @click.option(
     "--write", default="masks,mask-video,overlay,table", show_default=True, help="What to write."
 )
+@click.option(
+    "--table",
+    type=click.Choice(["plain", "full"]),
+    default="plain",
+    show_default=True,
+    help="Full: all measurements.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the project in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the project in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -72,6 +79,7 @@ def command(
     direction: str,
     fps: float,
     write: str,
+    table: str,
     resume: bool,
     overwrite: bool,
     as_json: bool,
@@ -130,6 +138,7 @@ def command(
             direction=direction,  # type: ignore[arg-type]
             fps=fps,
             write=[name.strip() for name in write.split(",") if name.strip()],
+            table=table,  # type: ignore[arg-type]
             resume=resume,
             overwrite=overwrite,
             progress=bar.update,
