@@ -18,7 +18,8 @@ direction of tracking::
 r   the area over the median of the five areas before, or the inverse, whichever is below 1; at
     least 0.05
 j   how far the centroid lies from where it was, or from where going on as before would have taken
-    it, whichever is nearer, over the square root of the median area
+    it, whichever is nearer, over the square root of the median area; none where it has been on
+    fewer than two frames
 
 so a jump or a sudden change of area leaves a doubt that fades with the frames: what follows a
 mistake is a mistake, too, however sure the model is of it. An edited mask is a person's: its p, q
@@ -247,7 +248,7 @@ def _follow(
             usual = median(areas)
             kept = _faded(kept)
             kept[0] -= exponents.area * math.log(_steady(area, usual))
-            if area and places:
+            if area and len(places) == 2:
                 jump = _jump((x, y), places) / math.sqrt(usual)
                 kept[1] += exponents.jump * max(0.0, jump - 0.1) / 0.3
         trust[index], doubt[index] = math.exp(-kept.sum()), kept
@@ -271,8 +272,5 @@ def _steady(area: float, usual: float) -> float:
 
 
 def _jump(place: tuple[float, float], before: Sequence[tuple[float, float]]) -> float:
-    jump = math.dist(place, before[-1])
-    if len(before) == 2:
-        (x0, y0), (x1, y1) = before
-        jump = min(jump, math.dist(place, (2 * x1 - x0, 2 * y1 - y0)))
-    return jump
+    (x0, y0), (x1, y1) = before
+    return min(math.dist(place, (x1, y1)), math.dist(place, (2 * x1 - x0, 2 * y1 - y0)))

@@ -230,10 +230,10 @@ class _Walk:
             side = line.side(at)
             # The last point beside the line, and the last one that may lie on it.
             beside, last = self.sides.get(index, (at, at))
-            if side and line.side(beside) * side < 0:
-                # Points on the line lie between; the way leads over it where the last of them is.
-                if line.met(last if line.side(last) == 0 else beside, at):
-                    yield line.name, "left to right" if side > 0 else "right to left"
+            # Where points on the line lie between, the way leads over it at the last of them.
+            last = last if line.side(last) == 0 else beside
+            if line.side(beside) * side < 0 and line.met(last, at):
+                yield line.name, "left to right" if side > 0 else "right to left"
             if side or index not in self.sides:
                 beside = at
             self.sides[index] = beside, at

@@ -229,7 +229,7 @@ def _writer(
         return GifWriter(made.path, height=made.height, width=made.width)
     if ending:
         raise UsageError(
-            f"{made.path.name}; allowed are .mp4, .webm, .gif, or no ending for a folder of pictures"
+            f"{made.path.name}; allowed are .mp4, .webm, .gif, or no ending for a folder"
         )
     return PictureFolder(made.path, first=first, step=every, kind=pictures, quality=quality)
 
@@ -285,8 +285,13 @@ class _Window:
     def move(self, row: TrackRow | None) -> None:
         """Go towards where the object is."""
         if row is not None and row.centroid is not None:
-            (x, y), (to_x, to_y) = self._at, row.centroid
-            self._at = x + _EASE * (to_x - x), y + _EASE * (to_y - y)
+            high, wide = self.size
+            x, y = (
+                # However fast it is, it stays in the middle half.
+                min(max(at + _EASE * (to - at), to - side / 4), to + side / 4)
+                for at, to, side in zip(self._at, row.centroid, (wide, high), strict=True)
+            )
+            self._at = x, y
 
     def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what is seen of a picture."""

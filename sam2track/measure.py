@@ -24,7 +24,9 @@ __all__ = ["OBJECT_COLUMNS", "Measured", "Scale", "cells", "columns", "measured"
 _SHAPE = ("perimeter_px", "eccentricity", "orientation_rad", "solidity", "touches_border")
 _MOTION = ("displacement_px", "speed_px_per_s")
 _CHANNELS = ("r", "g", "b")
-_INTENSITY = tuple(f"intensity_{what}_{c}" for c in _CHANNELS for what in ("mean", "std", "min", "max"))
+_INTENSITY = tuple(
+    f"intensity_{what}_{c}" for c in _CHANNELS for what in ("mean", "std", "min", "max")
+)
 _UNITS = (
     "area_um2",
     "centroid_x_um",
@@ -76,7 +78,10 @@ class Scale:
     frame_interval_s: float | None = None
 
     def __post_init__(self) -> None:
-        for what, value in (("pixel size", self.pixel_size_um), ("interval", self.frame_interval_s)):
+        for what, value in (
+            ("pixel size", self.pixel_size_um),
+            ("interval", self.frame_interval_s),
+        ):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{what} {value:g}; it must be a number above 0")
 
@@ -307,7 +312,9 @@ def _add_units(row: Row, side: float) -> None:
     """Add lengths in micrometres; those of an area are squared."""
     row["area_um2"] = row["area_px"] * side**2
     for name in _UNITS[1:]:
-        pixels = name.removesuffix("_um") if name.startswith("centroid") else name.replace("um", "px")
+        pixels = (
+            name.removesuffix("_um") if name.startswith("centroid") else name.replace("um", "px")
+        )
         value = row.get(pixels)
         row[name] = None if value is None else value * side
 

@@ -353,9 +353,7 @@ class Project(Ledger):
             ).fetchall()
             return {object_id: self._mask(mask) for object_id, mask in rows}
 
-    def labels(
-        self, frame: int, objects: Collection[int] | None = None
-    ) -> npt.NDArray[np.int32]:
+    def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32, of all objects or some.
 
         Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the

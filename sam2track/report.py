@@ -1,7 +1,7 @@
 """One page on a project, in one file: overlay, confidence, charts, where to look, methods.
 
-The page works offline from a file. What comes from data (names, paths) reaches it as text alone: as
-JSON that script reads and puts in as text, or escaped; and a policy in its head lets no other script
+The page works offline from a file. What comes from data (names, paths) reaches it as text alone:
+as JSON that its script puts in as text, or escaped; and a policy in its head lets no other script
 run than its own. Its size does not grow with the length of the video beyond a limit: there are at
 most `BINS` moments in charts and timelines, and `SHOWN` frames in the player.
 """
@@ -17,7 +17,7 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any, TextIO
@@ -98,9 +98,7 @@ def report(
     """
     if not project.frames:
         raise ProjectError(f"{project.path} holds no results yet; track first")
-    scale = Scale.of(
-        project.meta, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s
-    )
+    scale = Scale.of(project.meta, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s)
     path = Path(output)
     footage = open_footage(project, source)
     problem = footage.problem
@@ -110,9 +108,10 @@ def report(
     try:
         content = _content(project, footage.source, scale, looks, warnings, progress)
         partial = partial_path(path.absolute())
-        with output_errors(path), tempfile.TemporaryDirectory(
-            dir=path.absolute().parent, prefix=".report-"
-        ) as folder:
+        with (
+            output_errors(path),
+            tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".report-") as folder,
+        ):
             film = None
             if video and footage.source is not None:
                 film = Path(folder) / "overlay.mp4"
@@ -201,7 +200,7 @@ def _content(
     classes: Counter[str] = Counter()
     made = measured(project, scale=scale, sure=sure, progress=progress)
 
-    def rows():  # type: ignore[no-untyped-def]
+    def rows() -> Iterator[dict[str, Any]]:
         current, here = low, Counter(dict.fromkeys(classes, 0))
         for row in made.rows:
             frame, object_id = row["frame"], row["object"]

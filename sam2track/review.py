@@ -170,7 +170,9 @@ def contact_sheet(
             cv2.putText(
                 text, line, (4, at), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA
             )
-        tiles.append(np.pad(np.vstack((picture, text)), ((4, 4), (4, 4), (0, 0)), constant_values=255))
+        tiles.append(
+            np.pad(np.vstack((picture, text)), ((4, 4), (4, 4), (0, 0)), constant_values=255)
+        )
     across = min(across, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % across)
     return np.vstack([np.hstack(tiles[i : i + across]) for i in range(0, len(tiles), across)])

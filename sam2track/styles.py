@@ -49,7 +49,10 @@ def fitted(picture: Picture, height: int, width: int) -> Picture:
     import cv2
 
     scale = max(height / picture.shape[0], width / picture.shape[1])
-    size = (max(width, round(picture.shape[1] * scale)), max(height, round(picture.shape[0] * scale)))
+    size = (
+        max(width, round(picture.shape[1] * scale)),
+        max(height, round(picture.shape[0] * scale)),
+    )
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     large = cv2.resize(picture, size, interpolation=how)
     top, left = (size[1] - height) // 2, (size[0] - width) // 2

@@ -198,7 +198,7 @@ def row(
 
 
 class TableWriter:
-    """A CSV file of `TrackRow`, or of other columns: UTF-8, comma separated, lines that end in a line feed.
+    """A CSV file of `TrackRow`, or of other columns: UTF-8, comma separated, ends of lines are LF.
 
     Until it is closed the file bears a temporary name beside its own. As a context manager it
     is closed where all went well, and thrown away where not.

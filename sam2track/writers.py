@@ -7,7 +7,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from sam2track.export import cannot_write, output_errors, partial_path
 if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.filter import Graph
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 __all__ = ["GifWriter", "PictureFolder", "PictureWriter"]
@@ -119,7 +120,7 @@ class GifWriter(_Managed):
         picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
         try:
             self._graph.push(picture)
-            found = self._graph.pull()
+            found = cast("VideoFrame", self._graph.pull())
             found.pts, found.time_base = tick, Fraction(1, _TICKS)
             self._container.mux(self._stream.encode(found))
         except (av.FFmpegError, OSError) as error:
@@ -162,7 +163,8 @@ class GifWriter(_Managed):
         if container is not None:
             with suppress(av.FFmpegError, OSError):  # it is thrown away in any case
                 container.close()
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
 
 
 class PictureFolder(_Managed):
@@ -255,10 +257,11 @@ class PictureFolder(_Managed):
 def _palettes(height: int, width: int) -> Graph:
     """Return a graph that gives each frame the 256 colours that fit it best."""
     import av.filter
+    from av.video.format import VideoFormat
 
     graph = av.filter.Graph()
     start = graph.add_buffer(
-        width=width, height=height, format="rgb24", time_base=Fraction(1, _TICKS)
+        width=width, height=height, format=VideoFormat("rgb24"), time_base=Fraction(1, _TICKS)
     )
     split = graph.add("split")
     generate = graph.add("palettegen", "stats_mode=single")

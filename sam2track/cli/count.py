@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from sam2track.errors import UsageError
 
 if TYPE_CHECKING:
     from sam2track.counting import Event
+    from sam2track.table import TrackRow
 
 __all__ = ["command"]
 
@@ -51,7 +53,7 @@ def command(
 
     walls = [counting.parse_line(text) for text in lines]
     areas = [counting.parse_region(text) for text in regions]
-    places = [place.name for place in (*walls, *areas)]
+    places = [wall.name for wall in walls] + [area.name for area in areas]
     if len(set(places)) < len(places):
         raise UsageError(f"two lines or regions have one name: {', '.join(places)}; name each")
     with results_of(project) as results, ExitStack() as files:
@@ -79,7 +81,7 @@ def command(
 
         with counted("counting", len(results.frames)) as step:
 
-            def frames():  # type: ignore[no-untyped-def]
+            def frames() -> Iterator[tuple[int, float, list[TrackRow]]]:
                 for frame, found in results.observations():
                     yield frame, results.time(frame), [one.row for one in found]
                     step(frame)

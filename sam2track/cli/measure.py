@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,7 +60,7 @@ def command(
                 else:
                     with TableWriter(output, made.columns) as table:
 
-                        def written():  # type: ignore[no-untyped-def]
+                        def written() -> Iterator[dict[str, Any]]:
                             for row in made.rows:
                                 table.write_cells(cells(row, made.columns))
                                 yield row

@@ -63,7 +63,9 @@ def command(
 
             footage = open_footage(results, source)
             if footage.problem:
-                warn(f"{footage.problem}; the sheet shows {'it' if footage.source else 'masks only'}")
+                warn(
+                    f"{footage.problem}; the sheet shows {'it' if footage.source else 'masks only'}"
+                )
             pictures = review.crops(results, looks, footage.source)
             if footage.source is not None:
                 footage.source.close()

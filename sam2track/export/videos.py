@@ -8,7 +8,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +117,8 @@ class VideoWriter:
         ):
             raise UsageError(
                 f"a video needs a size of at least 1 x 1, a rate from 1/{_LONGEST} to {_TICKS}, "
-                f"a crf from 0 to {coding.most} and a thread, not {height} x {width}, {rate}, {crf}, {threads}"
+                f"a crf from 0 to {coding.most} and a thread, "
+                f"not {height} x {width}, {rate}, {crf}, {threads}"
             )
         self.path = Path(path)
         self.height, self.width = height, width
@@ -214,7 +215,8 @@ class VideoWriter:
         if container is not None:
             with suppress(av.FFmpegError, OSError):  # it is thrown away in any case
                 container.close()
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -245,7 +247,10 @@ class VideoWriter:
             )
             if coding.encoder == "libsvtav1":
                 os.environ.setdefault("SVT_LOG", "1")  # errors alone; it talks on stderr
-            stream = self._container.add_stream(coding.encoder, rate=self.rate, options=options)
+            stream = cast(
+                "VideoStream",
+                self._container.add_stream(coding.encoder, rate=self.rate, options=options),
+            )
             if coding.tag and container == "mp4":
                 stream.codec_context.codec_tag = coding.tag
             stream.height, stream.width = self.height + self.height % 2, self.width + self.width % 2
@@ -263,7 +268,7 @@ class VideoWriter:
             self.abort()
             size = f"{self.width} x {self.height}"
             raise cannot_write(
-                self.path, f"the encoder {coding.encoder} refuses {size} pixels with {options}"
+                self.path, f"the {coding.encoder} encoder refuses {size} pixels with {options}"
             ) from error
         return stream
 
