@@ -1,10 +1,10 @@
 """Whether the frames that ``review`` lists are those that are wrong: clips with made errors.
 
 ``nano`` follows the objects of a clip whose truth is known, from their true masks. On one frame
-its memory is then poisoned by a mask that is wrong as tracking errors are (that of another object, one
-that lies beside, none, one that spills over), and it goes on by itself. Up to that frame the masks
-are those of the honest run, behind it those of the poisoned one, with all that the model says of
-them. A mask is wrong where its IoU with the truth is below 0.5.
+its memory is then poisoned by a mask that is wrong as tracking errors are (another object's, one
+beside it, none, one that spills over), and it goes on by itself. Up to that frame the masks are
+those of the honest run, behind it those of the poisoned one, with all that the model says of them.
+A mask is wrong where its IoU with the truth is below 0.5.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ direction of tracking::
 
 r   the area over the median of the five areas before, or the inverse, whichever is below 1; at
     least 0.05
-j   how far the centroid lies from where it was, or from where going on as before would have taken
-    it, whichever is nearer, over the square root of the median area; none where it has been on
-    fewer than two frames
+j   how far the centroid lies from where it was on the last two frames, or from where going on as
+    before would have taken it, whichever is nearest, over the square root of the median area; 0
+    where it was on fewer than two frames
 
 so a jump or a sudden change of area leaves a doubt that fades with the frames: what follows a
 mistake is a mistake, too, however sure the model is of it. An edited mask is a person's: its p, q
@@ -273,4 +273,4 @@ def _steady(area: float, usual: float) -> float:
 
 def _jump(place: tuple[float, float], before: Sequence[tuple[float, float]]) -> float:
     (x0, y0), (x1, y1) = before
-    return min(math.dist(place, (x1, y1)), math.dist(place, (2 * x1 - x0, 2 * y1 - y0)))
+    return min(math.dist(place, at) for at in ((x0, y0), (x1, y1), (2 * x1 - x0, 2 * y1 - y0)))

@@ -18,6 +18,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 from typing import Any, TextIO
@@ -345,8 +346,6 @@ def _summary(project: Project, low: int, high: int, objects: int) -> list[list[A
 
 def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
     """A paragraph that says how the results were made."""
-    import sam2track
-
     meta = project.meta
     info = project.info()
     kinds: Counter[str] = Counter()
@@ -363,7 +362,7 @@ def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
     if scale.frame_interval_s is not None:
         units.append(f"frames are {scale.frame_interval_s:g} s apart")
     return (
-        f"Objects were followed with sam2track {sam2track.__version__} and the SAM 2 model "
+        f"Objects were followed with sam2track {version("sam2track")} and the SAM 2 model "
         f"{meta.get('model')} (weights {meta.get('weights')}, {meta.get('precision')}, input of "
         f"{meta.get('image_size')} x {meta.get('image_size')} pixels, device {meta.get('device')}) "
         f"on frames {low} to {high - 1} of {_title(project)} (fingerprint "

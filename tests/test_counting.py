@@ -76,7 +76,9 @@ def test_polygons() -> None:
 def test_counts_by_class() -> None:
     one, two = list(walk([(1, 1), (1, 1), None], 1)), list(walk([None, (1, 1), (1, 1)], 2))
     three = list(walk([(1, 1), (1, 1), (1, 1)], 3, "dog"))
-    frames = [(t, s, a + b + c) for (t, s, a), (_, _, b), (_, _, c) in zip(one, two, three)]
+    frames = [
+        (t, s, a + b + c) for (t, s, a), (_, _, b), (_, _, c) in zip(one, two, three, strict=False)
+    ]
     seen = []
     counts = count(frames, on_frame=lambda t, s, here: seen.append((t, dict(here))))
     assert seen == [(0, {"car": 1, "dog": 1}), (1, {"car": 2, "dog": 1}), (2, {"car": 1, "dog": 1})]

@@ -206,16 +206,14 @@ def test_what_is_in_the_way(project: Project, tmp_path: Path) -> None:
         with pytest.raises(OutputError):
             render(project, tmp_path / output)
     assert (tmp_path / "full/mine.txt").read_text() == (tmp_path / "file").read_text() == "mine"
-    assert not [p for p in tmp_path.rglob("*.partial")]
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_backgrounds_that_cannot_be_read(project: Project, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for name in ("none.png", "text.png", "."):
         with pytest.raises(SourceError, match="background"):
-            render(
-                project, tmp_path / "o.mp4", style="background", background=tmp_path / name
-            )
+            render(project, tmp_path / "o.mp4", style="background", background=tmp_path / name)
 
 
 def test_pictures_that_moved_or_changed(project: Project, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ LAYERS = (
         "review",
         "styles",
         "table",
+        "writers",
     },
     {"tracking"},
     {

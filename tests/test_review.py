@@ -54,9 +54,7 @@ def test_refusals(project: Project, wrong) -> None:
 def test_orders_of_objects_are_merged(project: Project) -> None:
     random = np.random.default_rng(0)
     sure = {
-        i: Confidence(
-            np.arange(10), random.random(10).astype(np.float32), np.zeros(10, np.uint8)
-        )
+        i: Confidence(np.arange(10), random.random(10).astype(np.float32), np.zeros(10, np.uint8))
         for i in (1, 2)
     }
     found = review.worst_of(project, sure, count=20, gap=1)
