@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -474,38 +473,19 @@ class Project(Ledger):
         UsageError
             Where a size or an interval is not above 0.
         """
-        return self._tables(source, intensities, pixel_size_um, frame_interval_s)[0]
+        from sam2track.tables import frames_and_objects
+
+        scale = (pixel_size_um, frame_interval_s)
+        return frames_and_objects(self, *scale, source=source, intensities=intensities)[0]
 
     def object_table(
         self, *, pixel_size_um: float | None = None, frame_interval_s: float | None = None
     ) -> pandas.DataFrame:
         """Measure the path of each object, one row each; parameters as `table`."""
-        return self._tables(None, False, pixel_size_um, frame_interval_s)[1]
+        from sam2track.tables import frames_and_objects
 
-    def _tables(
-        self, source: Any, intensities: bool, pixel_size: float | None, interval: float | None
-    ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-        import pandas
-
-        from sam2track.footage import Footage, open_footage
-        from sam2track.measure import Scale, measured, summarised
-
-        scale = Scale.of(self.meta, pixel_size_um=pixel_size, frame_interval_s=interval)
-        footage = open_footage(self, source) if intensities else Footage(None, "")
-        try:
-            made = measured(self, source=footage.source, scale=scale)
-            rows = list(made.rows)
-            names, objects = summarised(rows, scale=scale)
-        finally:
-            if footage.source is not None and footage.source is not source:
-                footage.source.close()
-        for problem in (footage.problem, *made.warnings):
-            if problem:
-                warnings.warn(problem, stacklevel=3)
-        return (
-            pandas.DataFrame(rows, columns=list(made.columns)),
-            pandas.DataFrame(objects, columns=list(names)),
-        )
+        scale = (pixel_size_um, frame_interval_s)
+        return frames_and_objects(self, *scale, intensities=False)[1]
 
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""

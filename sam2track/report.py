@@ -9,10 +9,7 @@ most `BINS` moments in charts and timelines, and `SHOWN` frames in the player.
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
 import io
-import json
 import math
 import os
 import tempfile
@@ -20,8 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +29,7 @@ from sam2track.films import render
 from sam2track.footage import open_footage
 from sam2track.frames.source import FrameSource
 from sam2track.measure import Scale, measured, summarised
+from sam2track.page import write_page
 from sam2track.palette import colour
 from sam2track.project import Project
 
@@ -45,8 +42,6 @@ SHOWN = 3000
 
 _CHARTED = 12  # objects in the charts
 _LISTED = 200  # objects in timelines
-_ASSETS = Path(__file__).parent / "assets"
-_CHUNK = 3 * 2**18  # bytes that become base64 at once; whole groups of three
 
 
 def report(
@@ -129,7 +124,7 @@ def report(
                 )
             try:
                 with partial.open("w", encoding="utf-8") as page:
-                    _write(page, title or _title(project), content, film, footage.source)
+                    write_page(page, title or _title(project), content, film)
                 partial.replace(path)
             except BaseException:
                 partial.unlink(missing_ok=True)
@@ -221,11 +216,6 @@ def _content(
     by_id = project.names
     label = {i: f"{i} {by_id.get(i, '')}".rstrip() for i in sure}
     times = project.times
-    step = scale.frame_interval_s
-
-    def seconds(frame: int) -> float:
-        return frame * step if step is not None else float(times[frame])
-
     worst = review.worst_of(project, sure, count=looks) if looks else []
     pictures = review.crops(project, worst, source) if worst else []
     firsts = doubt.first_frames
@@ -246,7 +236,8 @@ def _content(
             }
             for i in listed
         ],
-        "left_out": [max(0, len(sure) - _LISTED), max(0, len(sure) - _CHARTED)],
+        "listed": _left_out(len(sure), _LISTED),
+        "charted": _left_out(len(sure), _CHARTED),
         "charts": [
             {
                 "title": name,
@@ -290,13 +281,19 @@ def _content(
         ],
         "objectHeader": list(names),
         "objectRows": [[_plain(row.get(name)) for name in names] for row in objects],
-    } | {"shown_seconds": [seconds(low), seconds(high - 1)]}
+    }
 
 
 def _add_counts(bins: _Bins, frame: int, here: Counter[str], classes: Counter[str]) -> None:
     classes.update(here)
     for name in classes:
         bins.add(name, frame, here[name])
+
+
+def _left_out(there: int, shown: int) -> str:
+    if there <= shown:
+        return ""
+    return f"The {shown} objects that are least sure; {there - shown} more are left out."
 
 
 def _least_sure(sure: Mapping[int, Confidence], count: int) -> list[int]:
@@ -362,7 +359,7 @@ def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
     if scale.frame_interval_s is not None:
         units.append(f"frames are {scale.frame_interval_s:g} s apart")
     return (
-        f"Objects were followed with sam2track {version("sam2track")} and the SAM 2 model "
+        f"Objects were followed with sam2track {version('sam2track')} and the SAM 2 model "
         f"{meta.get('model')} (weights {meta.get('weights')}, {meta.get('precision')}, input of "
         f"{meta.get('image_size')} x {meta.get('image_size')} pixels, device {meta.get('device')}) "
         f"on frames {low} to {high - 1} of {_title(project)} (fingerprint "
@@ -374,50 +371,3 @@ def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
         f"area and place; docs/measurements.md has the formula. The journal in the project file "
         f"holds every step."
     )
-
-
-def _write(
-    page: TextIO, title: str, content: dict[str, Any], film: Path | None, source: Any
-) -> None:
-    parts = {
-        name: (_ASSETS / name).read_text(encoding="utf-8")
-        for name in ("report.html", "report.css", "report.js", "uPlot.iife.min.js", "uPlot.min.css")
-    }
-    library, program = parts["uPlot.iife.min.js"], parts["report.js"]
-    hashes = " ".join(f"'sha256-{_digest(script)}'" for script in (library, program))
-    first, last = content.pop("shown_seconds")
-    listed, charted = content.pop("left_out")
-    template = parts["report.html"]
-    # What stands in the page as it is; all else is in the data, whose "<" are written otherwise.
-    fills = {
-        "policy": f"default-src 'none'; img-src data:; media-src blob:; "
-        f"style-src 'unsafe-inline'; script-src {hashes}",
-        "title": html.escape(title),
-        "style": parts["uPlot.min.css"] + parts["report.css"],
-        "subtitle": html.escape(f"sam2track report, {first:.3f} s to {last:.3f} s"),
-        "player": ""
-        if film is None
-        else '<video id="video" controls muted playsinline preload="auto"></video>',
-        "timeline": f"{listed} more objects are left out; these are the least sure."
-        if listed
-        else "",
-        "charted": f"The {_CHARTED} objects that are least sure; {charted} more are left out."
-        if charted
-        else "",
-        "data": json.dumps(content, separators=(",", ":"), allow_nan=False)
-        .replace("<", "\\u003c")
-        .replace(">", "\\u003e"),
-        "library": library,
-        "program": program,
-    }
-    before, after = template.split("$overlay")
-    page.write(Template(before).substitute(fills))
-    if film is not None:
-        with film.open("rb") as packed:
-            while piece := packed.read(_CHUNK):
-                page.write(base64.b64encode(piece).decode())
-    page.write(Template(after).substitute(fills))
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -142,7 +142,7 @@ def test_its_size_has_a_limit(made: Path, tmp_path: Path, monkeypatch) -> None:
     assert counts == [5]
     assert data["frames"] == [1, 5, 9, 13, 17]
     assert len(data["objects"]) == 3 and len(data["charts"][0]["series"]) == 2
-    assert "2 more objects are left out" in text and "3 more are left out" in text
+    assert "2 more are left out" in data["listed"] and "3 more" in data["charted"]
     areas = [v for v in data["charts"][0]["series"][0]["values"] if v is not None]
     assert data["charts"][0]["title"] == "area (µm²)" and set(areas) == {4.0 * 81}
 
@@ -173,7 +173,7 @@ def test_no_half_is_left(made: Path, tmp_path: Path, monkeypatch) -> None:
         def stopped(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(rooms, "_write", stopped)
+        monkeypatch.setattr(rooms, "write_page", stopped)
         with pytest.raises(KeyboardInterrupt):
             report(project, tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text() == "old"

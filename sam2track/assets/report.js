@@ -62,7 +62,7 @@
     byId("summary").append(row);
   }
   for (const text of data.warnings) byId("warnings").append(make("p", text, "warning"));
-  byId("methods").textContent = data.methods;
+  for (const id of ["methods", "listed", "charted"]) byId(id).textContent = data[id];
   table(byId("objects"), data.objectHeader, data.objectRows);
 
   // -- the player -----------------------------------------------------------------------------
