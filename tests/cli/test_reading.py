@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -197,6 +198,14 @@ def test_what_is_read_is_not_written_over(things: Path) -> None:
     refused(invoke("review", path, "--sheet", path), 2, "is what is read")
     refused(invoke("render", path, "-o", things / "frames"), 2, "is what is read")
     assert path.read_bytes() == before
+
+
+def test_devices_are_not_replaced(things: Path) -> None:
+    os.mkfifo("pipe.html")
+    for target in ("pipe.html", "/dev/new.html"):
+        refused(invoke("measure", things / "out", "-o", target), 2, "give the name of a file")
+    refused(invoke("report", things / "out", "-o", "pipe.html"), 2, "give the name of a file")
+    assert Path("pipe.html").is_fifo()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
