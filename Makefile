@@ -24,6 +24,7 @@ demo:  ## track two objects through a sample clip with the embedded model
 	@$(PYTHON_ENV)/python scripts/demo.py $(ARGS)
 
 test: env  ## run all tests but slow, soak and gpu ones
+	@sh scripts/browser.sh
 	@$(WITH_VIEWER) $(PYTEST) -n $(WORKERS) $(ARGS)
 
 test-slow: env  ## run the slow and soak tests

@@ -8,6 +8,7 @@ from benchmarks.corrections import corrections
 from benchmarks.decoding import decoding
 from benchmarks.memory import memory
 from benchmarks.nano import nano
+from benchmarks.review import review
 
 
 @click.group()
@@ -19,6 +20,7 @@ main.add_command(corrections)
 main.add_command(decoding)
 main.add_command(memory)
 main.add_command(nano)
+main.add_command(review)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

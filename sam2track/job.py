@@ -108,6 +108,8 @@ def track(
             on with is as it was.
         write : iterable of {"masks", "mask-video", "label-video", "overlay", "table"}
             What to write beside the project; by default all but ``label-video``.
+        table : {"plain", "full"}
+            Whether the table has all measurements.
         resume, overwrite : bool
             Go on with the project in the output folder, or replace it.
         progress : callable
@@ -148,6 +150,7 @@ def run(
     stream: int | None = None,
     hwaccel: str | None = None,
     write: Iterable[str] = USUAL,
+    table: Literal["plain", "full"] = "plain",
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -166,6 +169,8 @@ def run(
         How the source is read, as ``open_source``; what is left out with ``resume`` is as it was.
     write : iterable of str
         Some of ``OUTPUTS``.
+    table : {"plain", "full"}
+        Whether the table has all measurements (docs/measurements.md).
     resume : bool
         Go on with the project in the output folder.
     overwrite : bool
@@ -182,6 +187,8 @@ def run(
     wanted = wanted_outputs(write)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
+    if table not in ("plain", "full"):
+        raise UsageError(f"table {table!r}; allowed are plain and full")
     folder = Path(output)
     reading: dict[str, Any] = {
         "axes": axes,
@@ -217,7 +224,7 @@ def run(
             WriterLock(folder / "project.s2t") as lock,
             _project(folder, opened, loaded, said, resume, overwrite, lock) as project,
         ):
-            job = _Job(opened, project, loaded, progress, began)
+            job = _Job(opened, project, loaded, progress, began, full_table=table == "full")
             return job.run(low, high, direction, folder, wanted)
     finally:
         if opened is not source:
@@ -459,6 +466,7 @@ class _Job:
     model: Model
     progress: Callable[[Progress], None] | None
     began: float
+    full_table: bool = False
     computed: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -480,7 +488,13 @@ class _Job:
             work()
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
             outputs |= write_outputs(
-                self.project, self.source, (low, high), folder, wanted, self.progress
+                self.project,
+                self.source,
+                (low, high),
+                folder,
+                wanted,
+                self.progress,
+                full=self.full_table,
             )
         except KeyboardInterrupt as error:
             raise Interrupted(self._outcome("interrupted", high - low, outputs)) from error

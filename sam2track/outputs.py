@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, ProjectExistsError, UsageError
+from sam2track.export.label_videos import LabelVideoWriter
 from sam2track.export.pngs import MaskSequence
-from sam2track.export.videos import LabelVideoWriter, VideoWriter
+from sam2track.export.videos import VideoWriter
 from sam2track.frames.source import FrameSource
+from sam2track.measure import cells, measured
 from sam2track.project import Project
 from sam2track.render import colour_map, overlay
 from sam2track.table import TableWriter
@@ -116,8 +118,13 @@ def write_outputs(
     folder: Path,
     wanted: Sequence[str],
     progress: Callable[[Progress], None] | None = None,
+    *,
+    full: bool = False,
 ) -> dict[str, str]:
-    """Write what is asked for of the frames [low, high), and return the paths by name."""
+    """Write what is asked for of the frames [low, high), and return the paths by name.
+
+    `full` is a table with all measurements.
+    """
     low, high = span
     pictures = [name for name in wanted if name != "table"]
     began = time.monotonic()
@@ -163,7 +170,13 @@ def write_outputs(
                 video.abort()
             raise
     if "table" in wanted:
-        with TableWriter(folder / OUTPUTS["table"]) as table:
-            for row in project.rows():
-                table.write(row)
+        if full:
+            made = measured(project, source=source)
+            with TableWriter(folder / OUTPUTS["table"], made.columns) as table:
+                for measurements in made.rows:
+                    table.write_cells(cells(measurements, made.columns))
+        else:
+            with TableWriter(folder / OUTPUTS["table"]) as table:
+                for row in project.rows():
+                    table.write(row)
     return {name: str(folder / OUTPUTS[name]) for name in wanted}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,15 @@ import portalocker
 from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.prompts import Prompt, Prompts
-from sam2track.table import Source, TrackRow, row
+from sam2track.table import Observation, Source, TrackRow, row
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.codes import unpack
 from sam2track.tracking.history import Life
 from sam2track.tracking.ledger import Ledger, how
 from sam2track.tracking.steps import SCHEMA
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["VERSION", "Project", "WriterLock"]
 
@@ -349,8 +352,8 @@ class Project(Ledger):
             ).fetchall()
             return {object_id: self._mask(mask) for object_id, mask in rows}
 
-    def labels(self, frame: int) -> npt.NDArray[np.int32]:
-        """Label map of a frame, (H, W) int32.
+    def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
+        """Label map of a frame, (H, W) int32, of all objects or some.
 
         Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the
         lower id.
@@ -361,6 +364,8 @@ class Project(Ledger):
                 "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",
                 (frame,),
             ).fetchall()
+            if objects is not None:
+                rows = [row for row in rows if row[0] in objects]
             return self._painted(rows)
 
     def _painted(self, rows: Sequence[tuple[int, bytes, bytes, int]]) -> npt.NDArray[np.int32]:
@@ -392,26 +397,35 @@ class Project(Ledger):
             best[wins] = large[wins]
         return labels
 
-    def rows(self) -> Iterator[TrackRow]:
-        """Yield one row for each begun object and frame, by frame and object."""
+    def observations(
+        self, frames: Iterable[int] | None = None
+    ) -> Iterator[tuple[int, list[Observation]]]:
+        """Yield frames with their begun objects and masks, by object; one is held at a time.
+
+        Parameters
+        ----------
+        frames : iterable of int, optional
+            All that hold results, ascending, if not given.
+        """
         names = self.names
         with self._errors():
             carried = set(self.meta.get("carried", ()))
-        for frame in self.frames:
+        for frame in self.frames if frames is None else frames:
             time = self.time(frame)
             with self._errors():
-                found = self._db.execute(
-                    "SELECT object, source, score, iou, mask FROM results "
+                rows = self._db.execute(
+                    "SELECT object, source, score, iou, mask, codes, side FROM results "
                     "WHERE frame = ? ORDER BY object",
                     (frame,),
                 ).fetchall()
-            for object_id, source, score, iou, mask in found:
-                with self._errors():
+                found = []
+                for object_id, source, score, iou, packed, codes, side in rows:
                     origin = how(source)
                     if frame in carried and origin in ("forward", "backward"):
                         origin = "carried"
+                    mask = self._mask(packed)
                     one = row(
-                        self._mask(mask),
+                        mask,
                         frame=frame,
                         time=time,
                         object_id=object_id,
@@ -420,7 +434,58 @@ class Project(Ledger):
                         object_score=float(score),
                         predicted_iou=float(iou),
                     )
-                yield one
+                    found.append(Observation(one, mask, codes, side))
+            yield frame, found
+
+    def rows(self) -> Iterator[TrackRow]:
+        """Yield one row for each begun object and frame, by frame and object."""
+        for _, found in self.observations():
+            for one in found:
+                yield one.row
+
+    def table(
+        self,
+        *,
+        source: Any = None,
+        intensities: bool = True,
+        pixel_size_um: float | None = None,
+        frame_interval_s: float | None = None,
+    ) -> pandas.DataFrame:
+        """Measure all objects on all frames: see docs/measurements.md for the columns.
+
+        Parameters
+        ----------
+        source : path, array or FrameSource, optional
+            Where the pictures are, if no longer where the project says.
+        intensities : bool
+            Whether to read the pictures.
+        pixel_size_um, frame_interval_s : float, optional
+            Micrometres and seconds; those of the project, if not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each begun object and frame. Where the pictures cannot be had, or changed,
+            a UserWarning says so and there are no intensities.
+
+        Raises
+        ------
+        UsageError
+            Where a size or an interval is not above 0.
+        """
+        from sam2track.tables import frames_and_objects
+
+        scale = (pixel_size_um, frame_interval_s)
+        return frames_and_objects(self, *scale, source=source, intensities=intensities)[0]
+
+    def object_table(
+        self, *, pixel_size_um: float | None = None, frame_interval_s: float | None = None
+    ) -> pandas.DataFrame:
+        """Measure the path of each object, one row each; parameters as `table`."""
+        from sam2track.tables import frames_and_objects
+
+        scale = (pixel_size_um, frame_interval_s)
+        return frames_and_objects(self, *scale, intensities=False)[1]
 
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from sam2track.errors import UsageError
 from sam2track.masks import Box
 from sam2track.palette import PALETTE, wrapped
 
-__all__ = ["colour_map", "overlay"]
+__all__ = ["colour_map", "overlay", "stamp", "tag"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -112,10 +112,30 @@ def overlay(
     if outline:
         cv2.copyTo(_painted(rows, _bright()), _edges(part, width), inside)
     if tags:
-        for object_id, place in _places(labels).items():
-            name = (names or {}).get(object_id, "")
-            _write(picture, f"{object_id} {name}".strip(), place)
+        named = names or {}
+        tag(picture, labels, lambda object_id: f"{object_id} {named.get(object_id, '')}".strip())
     return picture
+
+
+def tag(picture: Picture, labels: npt.NDArray[Any], text: Callable[[int], str]) -> None:
+    """Write a text on each object of a picture, which is changed.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8 RGB array
+    labels : (H, W) array of integers
+    text : callable
+        Gives an object's text by its id; nothing is written where it is empty.
+    """
+    for object_id, place in _places(labels).items():
+        if line := text(object_id):
+            _write(picture, line, place)
+
+
+def stamp(picture: Picture, text: str) -> None:
+    """Write a text in the lower left corner of a picture, which is changed."""
+    height = picture.shape[0]
+    _write(picture, text, _Place(0, height, (0, height, 0, height)))
 
 
 def _check_labels(labels: npt.NDArray[Any]) -> None:

@@ -1,21 +1,24 @@
-"""``tracks.csv``: what is measured of each object on each frame."""
+"""What a project says of each object on each frame, and ``tracks.csv``."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TextIO, get_args
+from typing import Any, Literal, Protocol, Self, TextIO, get_args
 
+import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
 from sam2track.export import cannot_write, output_errors, partial_path
 from sam2track.masks import Box, measure
+from sam2track.tracking.codes import stability
 
-__all__ = ["COLUMNS", "Source", "TableWriter", "TrackRow", "row"]
+__all__ = ["COLUMNS", "Observation", "Results", "Source", "TableWriter", "TrackRow", "row"]
 
 Source = Literal["prompted", "forward", "backward", "carried", "edited"]
 """What a mask comes from."""
@@ -104,6 +107,65 @@ class TrackRow:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One object on one frame, with its mask.
+
+    Parameters
+    ----------
+    row : TrackRow
+    mask : (H, W) bool array
+    codes : bytes
+        Logits as the project keeps them, on a grid of `side` x `side`.
+    side : int
+    """
+
+    row: TrackRow
+    mask: npt.NDArray[np.bool_]
+    codes: bytes
+    side: int
+
+    @property
+    def stability(self) -> float:
+        """How little the mask depends on the threshold, 0 to 1: see `codes.stability`."""
+        return stability(self.codes, self.side)
+
+
+class Results(Protocol):
+    """What is measured: a project, in what measuring needs of it."""
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Source, its size and fingerprint, model and settings."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Height of the upright frame in pixels."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width of the upright frame in pixels."""
+        ...
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Presentation time of each frame of the source in seconds."""
+        ...
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the objects by id."""
+        ...
+
+    def observations(
+        self, frames: Iterable[int] | None = None
+    ) -> Iterator[tuple[int, list[Observation]]]:
+        """Yield frames, all that hold results or those named, with their objects, ascending."""
+        ...
+
+
 def row(
     mask: npt.NDArray[Any],
     *,
@@ -136,7 +198,7 @@ def row(
 
 
 class TableWriter:
-    """A CSV file of `TrackRow`: UTF-8, comma separated, lines that end in a line feed.
+    """A CSV file of `TrackRow`, or of other columns: UTF-8, comma separated, ends of lines are LF.
 
     Until it is closed the file bears a temporary name beside its own. As a context manager it
     is closed where all went well, and thrown away where not.
@@ -145,6 +207,8 @@ class TableWriter:
     ----------
     path : str or Path
         A file that is there is replaced on `close`.
+    columns : sequence of str
+        The header.
 
     Raises
     ------
@@ -152,14 +216,14 @@ class TableWriter:
         Where the file cannot be made.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, columns: Sequence[str] = COLUMNS) -> None:
         self.path = Path(path)
         self._partial = partial_path(self.path)
         self._file: TextIO | None = None
         with output_errors(self.path):
             self._file = self._partial.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
-        self._write(COLUMNS)
+        self.write_cells(columns)
 
     def write(self, row: TrackRow) -> None:
         """Append a row.
@@ -171,7 +235,20 @@ class TableWriter:
         OutputError
             Where it cannot be written; the table is aborted then.
         """
-        self._write(row.cells())
+        self.write_cells(row.cells())
+
+    def write_cells(self, cells: Sequence[str]) -> None:
+        """Append a row of text, one cell for each column; raises as `write`."""
+        if self._file is None:
+            raise UsageError(f"{self.path.name} is closed")
+        try:
+            self._csv.writerow(cells)
+        except OSError as error:
+            self.abort()
+            raise cannot_write(self.path, error) from error
+        except UnicodeEncodeError as error:
+            self.abort()
+            raise OutputError(f"cannot write {self.path}: {cells!a} is no valid text") from error
 
     def close(self) -> None:
         """Finish the file and give it its name. Does nothing where it is closed already.
@@ -215,18 +292,6 @@ class TableWriter:
             self.close()
         else:
             self.abort()
-
-    def _write(self, cells: tuple[str, ...]) -> None:
-        if self._file is None:
-            raise UsageError(f"{self.path.name} is closed")
-        try:
-            self._csv.writerow(cells)
-        except OSError as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        except UnicodeEncodeError as error:
-            self.abort()
-            raise OutputError(f"cannot write {self.path}: {cells!a} is no valid text") from error
 
 
 def _score(value: float | None) -> str:

@@ -23,7 +23,24 @@ LAYERS = (
     {"__init__"},
     {"job", "image", "batch", "doctor"},
     {"outputs"},
-    {"export", "render", "report", "review", "table", "metrics", "project"},
+    {
+        "confidence",
+        "counting",
+        "export",
+        "films",
+        "footage",
+        "measure",
+        "metrics",
+        "page",
+        "project",
+        "render",
+        "report",
+        "review",
+        "styles",
+        "table",
+        "tables",
+        "writers",
+    },
     {"tracking"},
     {
         "frames",
@@ -35,13 +52,14 @@ LAYERS = (
         "palette",
         "pictures",
         "samples",
+        "shape",
     },
     {"errors"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.
 ALONE = {"masks", "palette", "pictures", "prompts", "samples"}
-HEAVY = {"av", "cv2", "huggingface_hub", "sam2", "scipy", "torch", "torchvision"}
+HEAVY = {"av", "cv2", "huggingface_hub", "pandas", "sam2", "scipy", "torch", "torchvision"}
 # What only some rooms may know of; nobody may know of viewers.
 ONLY = {
     "click": {"cli", "training"},

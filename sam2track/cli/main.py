@@ -15,7 +15,12 @@ from sam2track.errors import Sam2TrackError
 __all__ = ["main"]
 
 _COMMANDS = {
+    "count": "Count objects, crossings of lines, and entries of regions.",
     "info": "Say what a project holds.",
+    "measure": "Measure all objects of a project.",
+    "render": "Make a video or pictures of a project's objects.",
+    "report": "Write one page on a project.",
+    "review": "List the frames most worth looking at.",
     "replay": "Do again what was done in a project.",
     "sample": "Write a sample clip with its prompts and ground truth.",
     "track": "Follow objects through a video.",

@@ -56,6 +56,13 @@ __all__ = ["command"]
     show_default=True,
     help="What to write; label-video too: masks.mkv, whose grey values are the ids, lossless.",
 )
+@click.option(
+    "--table",
+    type=click.Choice(["plain", "full"]),
+    default="plain",
+    show_default=True,
+    help="Full: all measurements.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the project in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the project in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -78,6 +85,7 @@ def command(
     direction: str,
     fps: float,
     write: str,
+    table: str,
     resume: bool,
     overwrite: bool,
     as_json: bool,
@@ -139,6 +147,7 @@ def command(
             fps=fps,
             **how,
             write=[name.strip() for name in write.split(",") if name.strip()],
+            table=table,  # type: ignore[arg-type]
             resume=resume,
             overwrite=overwrite,
             progress=bar.update,

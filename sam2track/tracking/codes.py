@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BITS", "dequantise", "inflated", "pack", "quantise", "unpack"]
+__all__ = ["BITS", "dequantise", "inflated", "pack", "quantise", "stability", "unpack"]
 
 # With eight bits a run that goes on from what is kept parts from the unbroken one on clips where
 # little decides which of two things is followed (mean IoU 0.981 over 30 frames, with twelve 0.993).
@@ -59,6 +59,22 @@ def unpack(data: bytes, side: int) -> npt.NDArray[np.uint16]:
     low = np.stack((planes[count:] >> 4, planes[count:] & 15), axis=1).ravel()[:count]
     codes = planes[:count].astype(np.uint16) << 4 | low
     return np.asarray(codes, np.uint16).reshape(side, side)
+
+
+def stability(data: bytes, side: int, offset: float = 1.0) -> float:
+    """Intersection over union of the masks at two thresholds, `offset` above and below 0.
+
+    The stability score of "Segment Anything" (Kirillov et al. 2023). 1 where both are empty.
+
+    Raises
+    ------
+    ValueError, zlib.error
+        As ``unpack``.
+    """
+    codes = unpack(data, side)
+    low, high = (_LEVELS / (1 + np.exp(np.array((offset, -offset))))).astype(np.int64)
+    wide = int(np.count_nonzero(codes >= low))
+    return int(np.count_nonzero(codes >= high)) / wide if wide else 1.0
 
 
 def inflated(data: bytes, size: int) -> bytes:

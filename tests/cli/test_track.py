@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from sam2track import job, pictures
 from sam2track.cli.main import main
-from sam2track.errors import OutputError
+from sam2track.errors import OutputError, UsageError
 from sam2track.export.videos import VideoWriter
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.project import Project
@@ -156,6 +156,22 @@ def test_options_say_what_they_say(things: Path, tmp_path: Path) -> None:
         assert said[4][3].mask.sum() == 20 * 20 + 10 * 20
         assert said[2][6].mask.sum() == 20 * 20 and said[9][6].mask.sum() == 10 * 20
         assert project.frames == (0, *range(2, FRAMES))  # from --start on, and what is prompted
+
+
+def test_a_full_table(things: Path, tmp_path: Path) -> None:
+    for kind in ("plain", "full"):
+        done = small(
+            things, "-o", tmp_path / kind, "--box", BOX, "--write", "table", "--table", kind
+        )
+        assert done.exit_code == 0, done.output
+    plain, full = (
+        [line.split(",") for line in (tmp_path / k / "tracks.csv").read_text().splitlines()]
+        for k in ("plain", "full")
+    )
+    assert [row[: len(plain[0])] for row in full] == plain
+    assert {"perimeter_px", "speed_px_per_s", "confidence", "intensity_std_g"} < set(full[0])
+    with pytest.raises(UsageError, match="allowed are plain and full"):
+        job.run(things / "clip.mp4", output=tmp_path / "x", table="wide")
 
 
 def test_folders_take_fps(things: Path, tmp_path: Path) -> None:

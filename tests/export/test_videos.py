@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export.videos import LabelVideoWriter, VideoWriter
+from sam2track.export.label_videos import LabelVideoWriter
+from sam2track.export.videos import VideoWriter
 
 
 def pictures(count, height, width):

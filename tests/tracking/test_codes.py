@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sam2track.tracking.codes import dequantise, inflated, pack, quantise, unpack
+from sam2track.tracking.codes import dequantise, inflated, pack, quantise, stability, unpack
 
 _LOGITS = st.integers(1, 9).flatmap(
     lambda side: arrays(np.float32, (side, side), elements=st.floats(-2000, 2000, width=32))
@@ -50,3 +50,15 @@ def test_what_inflates_to_far_more_is_not_inflated() -> None:
     bomb = zlib.compress(bytes(10**8), 9)
     with pytest.raises(ValueError, match="cut off"):
         unpack(bomb, 4)
+
+
+@given(_LOGITS, st.sampled_from([0.5, 1.0, 2.0]))
+def test_stability_is_that_of_the_logits(logits: np.ndarray, offset: float) -> None:
+    found = stability(pack(logits, 1), len(logits), offset)
+    # Codes are whole: thresholds are met to one of 4096 levels.
+    low, high = (4096 / (1 + np.exp(np.array([offset, -offset])))).astype(int)
+    codes = quantise(logits)
+    wide = (codes >= low).sum()
+    assert found == (1 if not wide else (codes >= high).sum() / wide)
+    clear = np.where(logits > 0, np.float32(9), np.float32(-9))
+    assert stability(pack(clear, 1), len(clear), offset) == 1

@@ -1,0 +1,121 @@
+"""What commands that read a project have in common."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam2track.cli.progress import Bar
+from sam2track.errors import ProjectError, UsageError
+
+if TYPE_CHECKING:
+    from sam2track.project import Project
+
+__all__ = ["check_apart", "counted", "ids", "print_json", "print_table", "results_of", "warn"]
+
+
+@contextmanager
+def results_of(path: Path) -> Iterator[Project]:
+    """Open a .s2t file or the folder that holds one; refuse a project without results.
+
+    Raises
+    ------
+    ProjectError
+        Where there is no project, or nothing in it.
+    """
+    from sam2track.project import Project
+
+    with Project.open(path / "project.s2t" if path.is_dir() else path) as project:
+        if not project.frames:
+            raise ProjectError(f"{project.path} holds no results yet; track first")
+        yield project
+
+
+def check_apart(output: Path, *others: str | Path | None) -> None:
+    """Refuse to write over what is read, or in place of a device.
+
+    Raises
+    ------
+    UsageError
+        Where `output` is one of the others, or no file.
+    """
+    device = output.exists() and not (output.is_file() or output.is_dir())
+    if device or Path("/dev") in output.absolute().parents:
+        # A file takes its name once it is whole: it would replace the device.
+        raise UsageError(f"{output} is a device or a pipe; give the name of a file")
+    for other in others:
+        try:
+            same = other is not None and output.exists() and Path(other).samefile(output)
+        except (OSError, ValueError):
+            same = False
+        if same:
+            raise UsageError(f"{output} is what is read; give another output")
+
+
+@contextmanager
+def counted(stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far a stage is; what is given is called once for each thing done."""
+    from sam2track.outputs import Progress
+
+    bar, done, began = Bar(), 0, time.monotonic()
+
+    def step(_: int) -> None:
+        nonlocal done
+        done += 1
+        bar.update(Progress(stage, min(done, total), total, time.monotonic() - began))
+
+    try:
+        yield step
+    finally:
+        bar.close()
+
+
+def ids(text: str | None, known: Iterable[int]) -> list[int] | None:
+    """Parse ``1,4,7``; None where nothing was said.
+
+    Raises
+    ------
+    UsageError
+        Where an id is no number or not known.
+    """
+    if text is None:
+        return None
+    known = sorted(known)
+    found = []
+    for part in text.split(","):
+        if not part.strip().isdecimal() or int(part) not in known:
+            there = ", ".join(map(str, known[:20]))
+            raise UsageError(f"object {part.strip()!r} is not in the project; it holds {there}")
+        found.append(int(part))
+    return found
+
+
+def warn(*problems: str) -> None:
+    """Say on stderr what is not as it should be."""
+    for problem in problems:
+        if problem:
+            click.echo(f"warning: {' '.join(problem.split())}", err=True)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print an object for programs, with its version."""
+    click.echo(json.dumps({"version": 1, **content}, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print columns that stand below each other; numbers to the right."""
+    # Control characters of a name would move the terminal's cursor.
+    text = [["".join(c if c.isprintable() else "?" for c in str(v)) for v in row] for row in rows]
+    wide = [max(map(len, column)) for column in zip(header, *text, strict=True)]
+    for row in (list(header), *text):
+        line = "  ".join(
+            cell.rjust(w) if cell[:1].isdigit() or cell[:1] == "-" else cell.ljust(w)
+            for cell, w in zip(row, wide, strict=True)
+        )
+        click.echo(line.rstrip())

@@ -1,0 +1,93 @@
+"""``sam2track review``: where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of, warn
+
+__all__ = ["command"]
+
+
+@click.command("review")
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("-n", "--count", type=click.IntRange(1, 500), default=20, show_default=True)
+@click.option(
+    "--gap",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Frames between two of one object.",
+)
+@click.option("--sheet", type=click.Path(path_type=Path), help="PNG: crops with outlines.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV: the list.")
+@click.option("--source", help="The video, if no longer where the project says.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def command(
+    project: Path,
+    count: int,
+    gap: int,
+    sheet: Path | None,
+    output: Path | None,
+    source: str | None,
+    as_json: bool,
+) -> None:
+    """List the frames of PROJECT most worth looking at, worst first.
+
+    PROJECT is a .s2t file or the folder that holds one.
+    """
+    interrupt_on_sigterm()
+    with results_of(project) as results:
+        from sam2track import review
+        from sam2track.export import write_bytes
+        from sam2track.table import TableWriter
+
+        for path in (output, sheet):
+            if path is not None:
+                check_apart(path, results.path, source or str(results.meta.get("source")))
+        with counted("reviewing", len(results.frames)) as step:
+            looks = review.worst(results, count=count, gap=gap, progress=step)
+        if output is not None:
+            with TableWriter(output, review.COLUMNS) as table:
+                for rank, look in enumerate(looks, start=1):
+                    table.write_cells(review.cells(rank, look))
+        if sheet is not None:
+            import io
+
+            from PIL import Image
+
+            from sam2track.footage import open_footage
+
+            footage = open_footage(results, source)
+            if footage.problem:
+                warn(
+                    f"{footage.problem}; the sheet shows {'it' if footage.source else 'masks only'}"
+                )
+            pictures = review.crops(results, looks, footage.source)
+            if footage.source is not None:
+                footage.source.close()
+            packed = io.BytesIO()
+            Image.fromarray(review.contact_sheet(looks, pictures)).save(packed, "PNG")
+            write_bytes(sheet, packed.getvalue())
+        rows = [review.cells(rank, look) for rank, look in enumerate(looks, start=1)]
+        if as_json:
+            print_json(
+                {
+                    "looks": [
+                        {
+                            "frame": look.frame,
+                            "time_s": look.time,
+                            "object": look.object_id,
+                            "name": look.name,
+                            "confidence": round(look.confidence, 6),
+                            "reason": look.reason,
+                        }
+                        for look in looks
+                    ]
+                }
+            )
+        else:
+            print_table(review.COLUMNS, rows)

@@ -1,0 +1,311 @@
+"""Videos, GIFs and folders of pictures that show a project's objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import OutputError, SourceError, UsageError
+from sam2track.export.videos import CODECS, VideoWriter
+from sam2track.footage import needed_footage
+from sam2track.masks import Box
+from sam2track.project import Project
+from sam2track.render import stamp, tag
+from sam2track.styles import Trails, checked, fitted, styled
+from sam2track.table import TrackRow
+from sam2track.writers import GifWriter, PictureFolder, PictureWriter
+
+__all__ = ["Film", "render"]
+
+Picture = npt.NDArray[np.uint8]
+
+_VIDEOS = {".mp4": "h264", ".m4v": "h264", ".webm": "vp9"}
+_AROUND = 1.6  # a following crop's side over the largest of the object
+_EASE = 0.25  # of the way to the object a crop goes each frame
+
+
+@dataclass
+class Film:
+    """What `render` wrote.
+
+    Attributes
+    ----------
+    path : Path
+    frames : int
+    height, width : int
+    warnings : list of str
+    """
+
+    path: Path
+    frames: int
+    height: int
+    width: int
+    warnings: list[str] = field(default_factory=list)
+
+
+def render(
+    project: Project,
+    output: str | os.PathLike[str],
+    *,
+    source: Any = None,
+    style: str = "overlay",
+    background: str | os.PathLike[str] | None = None,
+    objects: Collection[int] | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+    ids: bool = True,
+    names: bool = True,
+    scores: bool = False,
+    clock: bool = False,
+    follow: int | None = None,
+    crop: tuple[int, int] | None = None,
+    trail: int = 50,
+    codec: str | None = None,
+    quality: int | None = None,
+    pictures: Literal["png", "jpg"] = "png",
+    size: int | None = None,
+    every: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Film:
+    """Show a project's objects as a video, a GIF or a folder of pictures.
+
+    Frames keep their times; one is held at a time.
+
+    Parameters
+    ----------
+    project : Project
+    output : path
+        ``.mp4``, ``.webm`` or ``.gif``; without an ending, a folder of pictures named by frame.
+    source : path, array or FrameSource, optional
+        Where the pictures are, if no longer where the project says.
+    style : str
+        One of `styles.Style`. Of ``cutout``, PNGs are transparent around the objects.
+    background : path, optional
+        The picture behind the objects of style ``background``, scaled to cover the frame.
+    objects : collection of int, optional
+        Those to show; all, if not given.
+    start, stop : int, optional
+        Frames [start, stop); those that hold results, if not given.
+    ids, names, scores : bool
+        What is written on each object; the score is the predicted IoU.
+    clock : bool
+        Whether the time is written into each frame.
+    follow : int, optional
+        Show the surroundings of this object alone.
+    crop : (int, int), optional
+        Width and height of these surroundings; fits the object, if not given.
+    trail : int
+        Frames that a trail goes back.
+    codec : {"h264", "hevc", "vp9", "av1"}, optional
+        H.264 in ``.mp4`` and VP9 in ``.webm``, if not given.
+    quality : int, optional
+        Of videos the constant rate factor, 0 best; of JPEG 1 to 100.
+    pictures : {"png", "jpg"}
+        What a folder holds.
+    size : int, optional
+        Longest side of what is written, in pixels; nothing is made larger.
+    every : int
+        Only every so manieth frame.
+    progress : callable, optional
+        Called with each frame that was written.
+
+    Raises
+    ------
+    UsageError
+        Where an option is out of its range.
+    SourceError
+        Where the pictures cannot be had.
+    OutputError
+        Where it cannot be written; no half of it is left.
+    """
+    look = checked(style)
+    if (look == "background") != (background is not None):
+        raise UsageError("style background and a background picture go together; give both")
+    if every < 1 or (size is not None and size < 16):
+        raise UsageError(f"every {every} and size {size}; allowed are 1 and 16 or more")
+    low, high = _range(project, start, stop)
+    if follow is not None and follow not in project.objects:
+        raise UsageError(f"object {follow} to follow is not in the project")
+    pictured, problem = needed_footage(project, source)
+    made = Film(Path(output), 0, 0, 0, [problem] if problem else [])
+    behind = None if background is None else _picture(background, pictured.height, pictured.width)
+    window = None if follow is None else _Window(project, follow, crop)
+    height, width = window.size if window else (pictured.height, pictured.width)
+    scale = min(1.0, size / max(height, width)) if size else 1.0
+    made.height, made.width = max(1, round(height * scale)), max(1, round(width * scale))
+    trails = Trails(trail)
+    known = project.names
+    transparent = look == "cutout" and pictures == "png" and not made.path.suffix
+    writer = _writer(made, low, codec, quality, pictures, every)
+    try:
+        for frame, picture in zip(range(low, high), pictured.frames(low, high), strict=False):
+            rows = _rows(project, frame, objects) if scores or look == "trails" or window else {}
+            trails.add(frame, {i: r.centroid for i, r in rows.items() if r.centroid is not None})
+            if window is not None:
+                window.move(rows.get(window.object_id))
+            if (frame - low) % every:
+                continue
+            labels = project.labels(frame, objects)
+            shown = styled(look, picture, labels, background=behind, trails=trails)
+            if window is not None:
+                shown, labels = window.of(shown), window.of(labels)
+            if scale < 1:
+                shown, labels = _smaller(shown, labels, made.height, made.width)
+
+            def text(i: int, rows: dict[int, TrackRow] = rows) -> str:
+                iou = rows[i].predicted_iou if scores and i in rows else None
+                parts = (str(i) if ids else "", str(known.get(i, "")) if names else "")
+                return " ".join(filter(None, (*parts, "" if iou is None else f"{iou:.2f}")))
+
+            if transparent:
+                writer.write(np.dstack((shown, np.where(labels > 0, 255, 0).astype(np.uint8))), 0)
+            else:
+                tag(shown, labels, text)
+                seconds = float(pictured.times[frame])
+                if clock:
+                    stamp(shown, f"{int(seconds // 60)}:{seconds % 60:06.3f}")
+                writer.write(shown, seconds - float(pictured.times[low]))
+            made.frames += 1
+            if progress is not None:
+                progress(frame)
+        writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+    finally:
+        if pictured is not source:
+            pictured.close()
+    return made
+
+
+def _range(project: Project, start: int | None, stop: int | None) -> tuple[int, int]:
+    frames, count = project.frames, int(project.meta["frames"])
+    first, last = (frames[0], frames[-1] + 1) if frames else (0, count)
+    low, high = first if start is None else start, last if stop is None else min(stop, count)
+    if not 0 <= low < high:
+        raise UsageError(f"frames [{low}, {high}) to show; the project has 0 to {count - 1}")
+    return low, high
+
+
+def _rows(project: Project, frame: int, objects: Collection[int] | None) -> dict[int, TrackRow]:
+    ((_, found),) = project.observations([frame])
+    rows = {one.row.object_id: one.row for one in found}
+    return {i: row for i, row in rows.items() if objects is None or i in objects}
+
+
+def _writer(
+    made: Film,
+    first: int,
+    codec: str | None,
+    quality: int | None,
+    pictures: Literal["png", "jpg"],
+    every: int,
+) -> PictureWriter:
+    ending = made.path.suffix.lower()
+    if ending in _VIDEOS:
+        codec = codec or _VIDEOS[ending]
+        if made.path.is_dir():
+            raise OutputError(f"{made.path} is a folder; give the name of a video")
+        if codec not in CODECS:
+            raise UsageError(f"codec {codec!r}; allowed are {', '.join(CODECS)}")
+        return VideoWriter(
+            made.path,
+            height=made.height,
+            width=made.width,
+            crf=quality,
+            codec=codec,  # type: ignore[arg-type]
+        )
+    if codec is not None:
+        raise UsageError(f"codec {codec} for {made.path.name}; only .mp4 and .webm have one")
+    if ending == ".gif":
+        if quality is not None:
+            raise UsageError("a GIF has no quality; leave it out")
+        return GifWriter(made.path, height=made.height, width=made.width)
+    if ending:
+        raise UsageError(
+            f"{made.path.name}; allowed are .mp4, .webm, .gif, or no ending for a folder"
+        )
+    return PictureFolder(made.path, first=first, step=every, kind=pictures, quality=quality)
+
+
+def _picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return fitted(np.asarray(image.convert("RGB")), height, width)
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
+        why = getattr(error, "strerror", None) or "it is no picture that can be read"
+        raise SourceError(f"background {path} cannot be read: {why}") from error
+
+
+def _smaller(
+    shown: Picture, labels: npt.NDArray[np.int32], height: int, width: int
+) -> tuple[Picture, npt.NDArray[np.int32]]:
+    import cv2
+
+    smaller = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
+    few = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(smaller, np.uint8), np.asarray(few, np.int32)
+
+
+class _Window:
+    """A crop that follows an object smoothly, and stays where it was lost."""
+
+    def __init__(self, project: Project, object_id: int, crop: tuple[int, int] | None) -> None:
+        self.object_id = object_id
+        self._frame = project.height, project.width
+        first, side = None, 0
+        for row in _own(project, object_id):
+            first = first or row.centroid
+            x0, y0, x1, y1 = row.box or (0, 0, 0, 0)
+            side = max(side, x1 - x0, y1 - y0)
+            if crop is not None and first is not None:
+                break
+        if first is None:
+            raise UsageError(f"object {object_id} to follow is on no frame")
+        self._at = first
+        wide, high = crop or (max(64, round(_AROUND * side)),) * 2
+        if wide < 16 or high < 16:
+            raise UsageError(f"a crop of {wide} x {high}; it has at least 16 x 16")
+        self.size = min(high, project.height), min(wide, project.width)
+
+    def move(self, row: TrackRow | None) -> None:
+        """Go towards where the object is."""
+        if row is not None and row.centroid is not None:
+            high, wide = self.size
+            x, y = (
+                # However fast it is, it stays in the middle half.
+                min(max(at + _EASE * (to - at), to - side / 4), to + side / 4)
+                for at, to, side in zip(self._at, row.centroid, (wide, high), strict=True)
+            )
+            self._at = x, y
+
+    def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what is seen of a picture."""
+        x0, y0, x1, y1 = self._box()
+        return np.ascontiguousarray(picture[y0:y1, x0:x1])
+
+    def _box(self) -> Box:
+        (high, wide), (height, width) = self.size, self._frame
+        x0 = min(max(0, round(self._at[0] - wide / 2)), width - wide)
+        y0 = min(max(0, round(self._at[1] - high / 2)), height - high)
+        return x0, y0, x0 + wide, y0 + high
+
+
+def _own(project: Project, object_id: int) -> Iterator[TrackRow]:
+    for row in project.rows():
+        if row.object_id == object_id:
+            yield row

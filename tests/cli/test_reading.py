@@ -1,0 +1,214 @@
+"""Commands that read a project: what they print and write, and how they fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from sam2track.cli.main import main
+from sam2track.confidence import confidences
+from sam2track.project import Project
+from sam2track.table import COLUMNS
+from tests.made import HEIGHT, WIDTH, disk, write_folder, write_project
+
+COMMANDS = {
+    "measure": [],
+    "count": [],
+    "review": [],
+    "render": ["-o", "o.mp4"],
+    "report": ["-o", "o.html"],
+}
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("things")
+    source = write_folder(folder / "frames", 6)
+    nothing = np.zeros((HEIGHT, WIDTH), bool)
+    one = {t: disk(10 + 10 * t, 30, 6) for t in range(6)}
+    two = {t: disk(40, 40, 6) if t > 1 else nothing for t in range(6)}
+    names = {1: "car", 2: "\x1b[31m<b>"}
+    (folder / "out").mkdir()
+    write_project(folder / "out/project.s2t", {1: one, 2: two}, source=source, names=names)
+    write_project(folder / "empty.s2t", {1: {}})
+    (folder / "noise.s2t").write_bytes(b"SQLite format 3\0 noise")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def invoke(command: str, *arguments: object) -> Result:
+    return CliRunner().invoke(main, [command, *map(str, arguments)], prog_name="sam2track")
+
+
+def done(command: str, *arguments: object) -> Result:
+    result = invoke(command, *arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(result: Result, status: int, message: str) -> None:
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+
+
+def read(path: str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_measure(things: Path) -> None:
+    found = done("measure", things / "out", "-o", "t.csv", "--objects", "o.csv", "--json")
+    objects = json.loads(found.stdout)
+    assert objects["version"] == 1 and len(objects["objects"]) == 2
+    assert objects["objects"][0]["path_length_px"] == pytest.approx(50)
+    rows = read("t.csv")
+    assert list(rows[0])[: len(COLUMNS)] == list(COLUMNS)
+    assert len(rows) == 12 and rows[0]["intensity_mean_r"] and rows[1]["perimeter_px"] == ""
+    assert [row["object"] for row in read("o.csv")] == ["1", "2"]
+    with Project.open(things / "out/project.s2t") as project:
+        sure = confidences(project)
+    for row in rows:
+        wanted = sure[int(row["object"])].at(int(row["frame"]))[0]
+        assert float(row["confidence"]) == pytest.approx(wanted, abs=1e-4)
+    done("measure", things / "out", "-o", "u.csv", "--no-intensity", "--pixel-size", "0.5")
+    assert read("u.csv")[0]["area_um2"] and "intensity_mean_r" not in read("u.csv")[0]
+    assert "\x1b" not in done("measure", things / "out").stdout
+
+
+def test_count(things: Path) -> None:
+    line, region = "mid=35,0,35,60", "40,20,60,60"
+    options = ("--line", line, "--region", region)
+    found = done("count", things / "out", *options, "-o", "c.csv", "--events", "e.csv", "--json")
+    content = json.loads(found.stdout)
+    assert content["frames"] == 6
+    cars = next(row for row in content["classes"] if row["class"] == "car")
+    assert cars == {"class": "car", "objects": 1, "most_on_a_frame": 1, "mean_per_frame": 1.0}
+    events = {(e["where"], e["event"], e["class"]): e["count"] for e in content["events"]}
+    assert events["mid", "right to left", "car"] == 1
+    assert events["mid", "left to right", "car"] == 0
+    assert events[region, "entry", "car"] == events[region, "exit", "car"] == 1
+    assert len(read("c.csv")) == 12
+    assert next((row["frame"], row["event"]) for row in read("e.csv")) == ("3", "right to left")
+    assert "most on a frame" in done("count", things / "out").stdout
+
+
+def test_review(things: Path) -> None:
+    found = done("review", things / "out", "-n", "3", "--sheet", "s.png", "-o", "r.csv", "--json")
+    looks = json.loads(found.stdout)["looks"]
+    assert len(looks) == 3
+    assert [int(row["frame"]) for row in read("r.csv")] == [look["frame"] for look in looks]
+    with Image.open("s.png") as sheet:
+        assert sheet.size == (3 * 208, 246)
+    assert done("review", things / "out").stdout.startswith("rank")
+
+
+def test_render_and_report(things: Path) -> None:
+    assert "6 frames of 80 x 60" in done("render", things / "out", "-o", "o.mp4").stdout
+    Image.new("RGB", (4, 4)).save("b.png")
+    done("render", things / "out", "-o", "b", "--background", "b.png", "--objects", "2,1")
+    options = ("--follow", "1", "--crop", "32x20", "--time", "--scores", "--style", "trails")
+    assert "32 x 20" in done("render", things / "out", "-o", "f.gif", *options).stdout
+    assert "MB" in done("report", things / "out", "-o", "o.html").stdout
+    assert Path("o.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_pictures_that_moved(things: Path, tmp_path: Path) -> None:
+    shutil.copy(things / "out/project.s2t", "p.s2t")
+    with Project.open("p.s2t", writable=True) as project:
+        project.set_meta(source=str(tmp_path / "nowhere"))
+    found = done("measure", "p.s2t", "-o", "t.csv")
+    assert "nowhere" in found.stderr and "no intensities" in found.stderr
+    assert "intensity_mean_r" not in read("t.csv")[0]
+    assert "masks only" in done("review", "p.s2t", "--sheet", "s.png").stderr
+    assert "no pictures" in done("report", "p.s2t", "-o", "o.html").stderr
+    refused(invoke("render", "p.s2t", "-o", "o.mp4"), 1, "--source")
+    found = done("measure", "p.s2t", "-o", "u.csv", "--source", things / "frames")
+    assert found.stderr == "" and read("u.csv")[0]["intensity_mean_r"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_projects_that_cannot_be_read(things: Path, command: str) -> None:
+    options = COMMANDS[command]
+    refused(invoke(command, things / "empty.s2t", *options), 1, "no results yet; track first")
+    refused(invoke(command, things / "none.s2t", *options), 1, "there is no project")
+    refused(invoke(command, things / "noise.s2t", *options), 1, "noise.s2t")
+    refused(invoke(command, things / "frames", *options), 1, "there is no project")
+    assert list(Path().iterdir()) == []
+
+
+def test_damage_within(things: Path) -> None:
+    import sqlite3
+
+    shutil.copy(things / "out/project.s2t", "p.s2t")
+    with sqlite3.connect("p.s2t") as db:
+        db.execute("UPDATE all_results SET mask = x'00' WHERE frame = 4")
+    db.close()
+    for command, options in COMMANDS.items():
+        refused(invoke(command, "p.s2t", *options), 1, "damaged")
+    assert [p.name for p in Path().iterdir()] == ["p.s2t"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "status", "message"),
+    [
+        ("measure", ["--pixel-size", "0"], 2, "above 0"),
+        ("measure", ["--frame-interval", "nan"], 2, "above 0"),
+        ("measure", ["-o", "none/t.csv"], 1, "cannot write"),
+        ("count", ["--line", "1,2,3"], 2, "allowed is"),
+        ("count", ["--region", "1,2"], 2, "allowed is"),
+        ("count", ["--line", "a=1,2,3,4", "--region", "a=1,2,3,4"], 2, "name each"),
+        ("count", ["-o", "none/t.csv"], 1, "cannot write"),
+        ("review", ["--sheet", "none/s.png"], 1, "cannot write"),
+        ("render", ["-o", "o.mp4", "--objects", "7"], 2, "it holds 1, 2"),
+        ("render", ["-o", "o.mp4", "--objects", "x"], 2, "it holds 1, 2"),
+        ("render", ["-o", "o.mp4", "--crop", "9x9"], 2, "--follow"),
+        ("render", ["-o", "o.mp4", "--follow", "1", "--crop", "9"], 2, "WxH"),
+        ("render", ["-o", "o.mp4", "--style", "background"], 2, "--background"),
+        ("render", ["-o", "o.xyz"], 2, "allowed are .mp4"),
+        ("render", ["-o", "none/o.mp4"], 1, "cannot write"),
+        ("render", ["-o", "o.mp4", "--start", "99"], 2, "the project has 0 to 5"),
+        ("report", ["-o", "o.pdf"], 2, ".html"),
+        ("report", ["-o", "none/o.html"], 1, "cannot write"),
+    ],
+)
+def test_refusals(things: Path, command: str, arguments: list[str], status, message) -> None:
+    refused(invoke(command, things / "out", *arguments), status, message)
+    assert list(Path().iterdir()) == []
+
+
+def test_what_is_read_is_not_written_over(things: Path) -> None:
+    path = things / "out/project.s2t"
+    before = path.read_bytes()
+    for command in ("measure", "count"):
+        refused(invoke(command, path, "-o", path), 2, "is what is read")
+    refused(invoke("review", path, "--sheet", path), 2, "is what is read")
+    refused(invoke("render", path, "-o", things / "frames"), 2, "is what is read")
+    assert path.read_bytes() == before
+
+
+def test_devices_are_not_replaced(things: Path) -> None:
+    os.mkfifo("pipe.html")
+    for target in ("pipe.html", "/dev/new.html"):
+        refused(invoke("measure", things / "out", "-o", target), 2, "give the name of a file")
+    refused(invoke("report", things / "out", "-o", "pipe.html"), 2, "give the name of a file")
+    assert Path("pipe.html").is_fifo()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str) -> None:
+    found = done(command, "--help")
+    assert "PROJECT" in found.stdout and max(map(len, found.stdout.splitlines())) <= 80

@@ -1,0 +1,128 @@
+"""Confidence: the formula by hand, where doubts go, and that they fade."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam2track.confidence import EXPONENTS, REASONS, Signals, confidences, weigh
+from sam2track.project import Project
+from tests.made import disk, write_project
+
+
+def found(path: Path, tracks, **options):
+    with Project.open(write_project(path / "p.s2t", tracks, **options)) as project:
+        return confidences(project)
+
+
+def signal(count: int, **changes) -> Signals:
+    """Steady signals, with some entries changed: name to (index, value)…."""
+    parts = {
+        "own": np.full((count, 4), 1, np.float32),
+        "area": np.full(count, 100, np.float32),
+        "centroid": np.full((count, 2), 50, np.float32),
+        "backward": np.zeros(count, bool),
+        "anchored": np.arange(count) == 0,
+    }
+    for name, entries in changes.items():
+        for index, value in entries:
+            parts[name][index] = value
+    return Signals(frames=np.arange(count), **parts)
+
+
+def test_the_formula_by_hand(tmp_path: Path) -> None:
+    one = {0: disk(20, 20, 8), 1: disk(20, 20, 8), 2: disk(22, 20, 8)}
+    two = {0: disk(60, 40, 8), 2: disk(34, 20, 8)}
+    made = found(
+        tmp_path,
+        {1: one, 2: two},
+        said={(1, 2): (1.5, 0.8)},
+        logits=0.5,  # so that nothing is surely in: stability 0
+    )
+    shared = np.count_nonzero(one[2] & two[2]) / np.count_nonzero(one[2])
+    assert 0 < shared < 1
+    sure = 1 / (1 + math.exp(-1.5))
+    stable = 1e-6**EXPONENTS.stability
+    wanted = sure**EXPONENTS.score * 0.8**EXPONENTS.iou * stable
+    wanted *= (1 - shared) ** EXPONENTS.overlap
+    jump = 2 / math.sqrt(np.count_nonzero(one[0]))
+    wanted *= math.exp((0.1 - jump) / 0.3) ** EXPONENTS.jump
+    assert made[1].values[2] == pytest.approx(wanted, rel=1e-4)
+    assert made[1].at(2) == (pytest.approx(wanted, rel=1e-4), "stability")
+
+
+def test_a_jump_leaves_a_doubt_that_fades() -> None:
+    known = weigh(signal(200, centroid=[(slice(100, None), (80, 50))]))
+    values = known.values
+    assert (values[:100] == 1).all()
+    assert values[100] < 0.3
+    assert (np.diff(values[100:]) > 0).all() and values[101] < 0.35
+    assert known.at(150)[1] == "jump"
+    trust, after = float(values[120]), float(values[121])
+    assert after == pytest.approx(trust + 0.005 * (1 - trust), rel=1e-5)
+
+
+def test_a_doubt_goes_the_way_of_tracking() -> None:
+    backward = weigh(
+        signal(
+            100,
+            anchored=[(0, False), (99, True)],
+            backward=[(slice(0, 99), True)],
+            area=[(slice(0, 40), 10)],
+        )
+    )
+    assert (backward.values[40:] == 1).all()
+    assert backward.values[39] < 0.5 and (backward.values[:39] < 0.6).all()
+    assert backward.values[0] > backward.values[35]
+    assert backward.at(10)[1] == "area"
+
+
+def test_what_a_person_said_is_trusted_again() -> None:
+    known = weigh(signal(30, centroid=[(slice(10, None), (90, 50))], anchored=[(20, True)]))
+    assert known.values[19] < 0.5
+    assert (known.values[20:] == 1).all()
+
+
+def test_steady_motion_is_no_jump() -> None:
+    path = np.stack((np.arange(40) * 9.0, np.zeros(40)), axis=1)
+    known = weigh(signal(40, centroid=[(slice(None), path)]))
+    assert (known.values == 1).all()
+
+
+def test_an_empty_mask_is_as_sure_as_the_score_is_low(tmp_path: Path) -> None:
+    nothing = np.zeros_like(disk(0, 0, 1))
+    track = {t: disk(20, 20, 8) if t < 2 else nothing for t in range(5)}
+    sure = found(tmp_path, {1: track}, said={(1, 2): (-9.0, 0.1), (1, 3): (9.0, 0.1)})
+    assert sure[1].values[2] > 0.1 > sure[1].values[3]
+
+
+def test_edits_are_a_persons(tmp_path: Path) -> None:
+    track = {0: disk(20, 20, 8), 1: disk(60, 40, 3)}
+    sure = found(tmp_path, {1: track}, said={(1, 1): (-5.0, 0.0)}, origins={(1, 1): "edited"})
+    assert sure[1].values[1] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_any_signals_give_numbers_from_0_to_1(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    area = random.integers(0, 400, count) * (random.random(count) < 0.8)
+    centroid = random.normal(50, 30, (count, 2))
+    centroid[area == 0] = np.nan
+    known = weigh(
+        Signals(
+            np.sort(random.choice(1000, count, replace=False)),
+            random.random((count, 4)).astype(np.float32),
+            area.astype(np.float32),
+            centroid.astype(np.float32),
+            random.random(count) < 0.5,
+            random.random(count) < 0.1,
+        )
+    )
+    assert ((known.values >= 0) & (known.values <= 1)).all()
+    assert (known.reasons < len(REASONS)).all()

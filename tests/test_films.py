@@ -1,0 +1,258 @@
+"""Renderings: what is drawn, which frames, when, and that no half of one is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam2track.errors import OutputError, SourceError, UsageError
+from sam2track.export.videos import VideoWriter
+from sam2track.films import render
+from sam2track.frames.folder import ImageFolder
+from sam2track.project import Project
+from sam2track.styles import Trails, fitted, styled
+from sam2track.writers import GifWriter, PictureFolder
+from tests.made import disk, write_folder, write_project
+
+SIZE = (45, 61)  # odd
+TIMES = (0.0, 0.04, 0.2, 0.24, 0.5, 0.9)
+
+
+@pytest.fixture
+def project(tmp_path: Path):
+    """Six frames with uneven times; object 1 goes right, object 2 begins on frame 2."""
+    video = tmp_path / "clip.mp4"
+    with VideoWriter(video, height=SIZE[0], width=SIZE[1], threads=1, crf=5) as writer:
+        for t, seconds in enumerate(TIMES):
+            writer.write(np.full((*SIZE, 3), 60 + 20 * t, np.uint8), seconds)
+    tracks = {
+        1: {t: disk(12 + 6 * t, 20, 7, (46, 62)) for t in range(6)},
+        2: {t: disk(50, 36, 5, (46, 62)) for t in range(2, 6)},
+    }
+    path = write_project(tmp_path / "p.s2t", tracks, source=video, names={1: "ball"})
+    with Project.open(path) as opened:
+        yield opened
+
+
+def decoded(path: Path) -> tuple[list[np.ndarray], list[float]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [f.to_ndarray(format="rgb24") for f in frames], [float(f.time) for f in frames]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("o.mp4", None), ("o.mp4", "hevc"), ("o.webm", None), ("o.webm", "av1")]
+)
+def test_frames_keep_their_times(project: Project, tmp_path: Path, name, codec) -> None:
+    film = render(project, tmp_path / name, codec=codec)
+    assert (film.frames, film.height, film.width, film.warnings) == (6, 46, 62, [])
+    pictures, times = decoded(tmp_path / name)
+    assert times == pytest.approx(TIMES, abs=2e-3)
+    assert [p.shape for p in pictures] == [(46, 62, 3)] * 6
+    for t, picture in enumerate(pictures):
+        assert picture[2, 60].mean() == pytest.approx(60 + 20 * t, abs=8)
+        assert picture[20, 12 + 6 * t, 0] > picture[20, 12 + 6 * t, 1] + 20 or t > 3
+
+
+def test_gif(project: Project, tmp_path: Path) -> None:
+    assert render(project, tmp_path / "o.gif", style="outline", ids=False).frames == 6
+    with Image.open(tmp_path / "o.gif") as gif:
+        assert gif.n_frames == 6 and gif.size == (62, 46)
+        shown = []
+        for t in range(6):
+            gif.seek(t)
+            shown.append(gif.info["duration"])
+            assert abs(int(np.asarray(gif.convert("RGB"))[2, 60].mean()) - (60 + 20 * t)) < 8
+    assert shown[:5] == [40, 160, 40, 260, 400]
+
+
+def test_cutout_as_pictures_is_transparent(project: Project, tmp_path: Path) -> None:
+    film = render(project, tmp_path / "o", style="cutout", objects=[2], start=1, stop=99, every=2)
+    assert film.frames == 3
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [
+        "00001.png",
+        "00003.png",
+        "00005.png",
+    ]
+    picture = np.asarray(Image.open(tmp_path / "o/00003.png"))
+    np.testing.assert_array_equal(picture[..., 3] > 0, project.masks(3)[2])
+    assert not picture[picture[..., 3] == 0].any()
+    assert not np.asarray(Image.open(tmp_path / "o/00001.png")).any()
+
+
+def test_background(project: Project, tmp_path: Path) -> None:
+    Image.new("RGB", (10, 40), (0, 0, 255)).save(tmp_path / "blue.png")
+    options = {"style": "background", "background": tmp_path / "blue.png", "ids": False}
+    render(project, tmp_path / "o", **options, names=False)
+    picture = np.asarray(Image.open(tmp_path / "o/00003.png"))
+    held = project.labels(3) > 0
+    assert (picture[~held] == (0, 0, 255)).all()
+    assert np.ptp(picture[held].astype(int), axis=1).max() < 6  # the grey of the source
+
+
+def test_a_crop_that_follows(project: Project, tmp_path: Path) -> None:
+    film = render(project, tmp_path / "o", follow=1, crop=(20, 30), names=False, ids=False)
+    assert (film.width, film.height) == (20, 30)
+    for t in range(6):
+        picture = np.asarray(Image.open(tmp_path / f"o/{t:05d}.png")).astype(int)
+        red = np.argwhere(picture[..., 0] > picture[..., 1] + 15)
+        assert len(red) > 30  # it is in the crop on every frame
+    whole = render(project, tmp_path / "p", follow=2, size=16)
+    assert max(whole.height, whole.width) == 16
+    huge = render(project, tmp_path / "q", follow=2, crop=(5000, 5000))
+    assert (huge.height, huge.width) == (46, 62)
+
+
+def test_texts(project: Project, tmp_path: Path) -> None:
+    plain = {"ids": False, "names": False}
+    for index, options in enumerate(
+        (plain, {**plain, "ids": True}, {**plain, "names": True}, {**plain, "scores": True})
+    ):
+        render(project, tmp_path / f"{index}", **options)
+    render(project, tmp_path / "4", **plain, clock=True)
+    pictures = [np.asarray(Image.open(tmp_path / f"{i}/00003.png")) for i in range(5)]
+    for i in range(5):
+        for j in range(i):
+            assert (pictures[i] != pictures[j]).any(), (i, j)
+    changed = np.argwhere((pictures[4] != pictures[0]).any(axis=2))
+    assert changed[:, 0].min() > 20 and changed[:, 1].max() < 61
+
+
+def test_trails() -> None:
+    picture = np.zeros((40, 60, 3), np.uint8)
+    trails = Trails(4)
+    for t in range(8):
+        trails.add(t, {1: (5 + 5.0 * t, 20.0)} if t != 6 else {})
+    trails.draw(picture)
+    columns = np.flatnonzero(picture.any(axis=(0, 2)))
+    # Frames 4 and 5; 6 is a gap, so nothing leads to 7.
+    assert columns.min() >= 24 and columns.max() <= 31
+    trails.add(20, {})
+    assert not trails.objects
+    with pytest.raises(UsageError, match="at least 1"):
+        Trails(0)
+
+
+def test_styles() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+    labels = np.zeros((50, 70), np.int32)
+    labels[10:30, 10:30] = 3
+    held = labels > 0
+    blurred = styled("blur-background", picture, labels)
+    assert (blurred[held] == picture[held]).all()
+    assert blurred[~held].std() < picture[~held].std() / 2
+    outline = styled("outline", picture, labels)
+    assert (outline[15:25, 15:25] == picture[15:25, 15:25]).all()
+    assert (outline[10, 10:30] != picture[10, 10:30]).any(axis=1).all()
+    assert fitted(picture, 20, 100).shape == (20, 100, 3)
+    with pytest.raises(UsageError, match="needs a picture"):
+        styled("background", picture, labels)
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "message"),
+    [
+        ("o.mp4", {"style": "neon"}, "allowed are overlay"),
+        ("o.mp4", {"style": "background"}, "go together"),
+        ("o.avi", {}, "allowed are .mp4"),
+        ("o.mp4", {"codec": "divx"}, "allowed are h264"),
+        ("o.webm", {"codec": "h264"}, "vp9 and av1"),
+        ("o.gif", {"codec": "h264"}, "only .mp4"),
+        ("o.gif", {"quality": 3}, "no quality"),
+        ("o.mp4", {"quality": 52}, "crf of h264 lies from 0 to 51"),
+        ("o", {"pictures": "jpg", "quality": 0}, "quality 1 to 100"),
+        ("o.mp4", {"start": 5, "stop": 5}, "frames"),
+        ("o.mp4", {"start": 900}, "frames"),
+        ("o.mp4", {"follow": 9}, "not in the project"),
+        ("o.mp4", {"follow": 1, "crop": (2, 2)}, "at least 16"),
+        ("o.mp4", {"every": 0}, "every 0"),
+        ("o.mp4", {"size": 3}, "size 3"),
+        ("o.mp4", {"trail": 0}, "at least 1"),
+    ],
+)
+def test_refusals(project: Project, tmp_path: Path, output, options, message) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=message):
+        render(project, tmp_path / output, **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("output", ["o.mp4", "o.webm", "o.gif", "o"])
+def test_no_half_is_left(project: Project, tmp_path: Path, output, monkeypatch) -> None:
+    before = sorted(tmp_path.iterdir())
+    labels = Project.labels
+
+    def broken(self, frame, objects=None):
+        if frame == 3:
+            raise KeyboardInterrupt
+        return labels(self, frame, objects)
+
+    monkeypatch.setattr(Project, "labels", broken)
+    with pytest.raises(KeyboardInterrupt):
+        render(project, tmp_path / output)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_in_the_way(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.mp4").mkdir()
+    for output in ("full", "file", "file/o.mp4", "file/o.gif", "folder.mp4", "file/below"):
+        with pytest.raises(OutputError):
+            render(project, tmp_path / output)
+    assert (tmp_path / "full/mine.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_backgrounds_that_cannot_be_read(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("none.png", "text.png", "."):
+        with pytest.raises(SourceError, match="background"):
+            render(project, tmp_path / "o.mp4", style="background", background=tmp_path / name)
+
+
+def test_pictures_that_moved_or_changed(project: Project, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.rename(tmp_path / "moved.mp4")
+    with pytest.raises(SourceError, match="--source"):
+        render(project, tmp_path / "o.mp4")
+    assert not render(project, tmp_path / "o.mp4", source=tmp_path / "moved.mp4").warnings
+    render(project, tmp_path / "again.mp4", source=tmp_path / "moved.mp4", style="outline")
+    film = render(project, tmp_path / "o.mp4", source=tmp_path / "again.mp4")
+    assert "other pictures" in film.warnings[0]
+
+
+def test_writers_by_themselves(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="at least one frame"):
+        GifWriter(tmp_path / "o.gif", height=4, width=4).close()
+    gif = GifWriter(tmp_path / "o.gif", height=4, width=4)
+    gif.write(np.zeros((4, 4, 3), np.uint8), 0)
+    gif.close()
+    gif.close()
+    with pytest.raises(UsageError, match="closed"):
+        gif.write(np.zeros((4, 4, 3), np.uint8), 1)
+    with PictureFolder(tmp_path / "o", first=7, step=2, kind="jpg") as folder:
+        folder.write(np.zeros((4, 4, 3), np.uint8))
+        folder.write(np.zeros((4, 4, 3), np.uint8))
+        assert not (tmp_path / "o").exists()
+    assert [p.name for p in sorted((tmp_path / "o").iterdir())] == ["00007.jpg", "00009.jpg"]
+
+
+def test_pictures_are_read_once_and_in_order(project, tmp_path: Path, monkeypatch) -> None:
+    frames = write_folder(tmp_path / "frames", 6, (46, 62))
+    read: list[int] = []
+    whole = ImageFolder.read
+
+    def counted(self, frame):
+        read.append(frame)
+        return whole(self, frame)
+
+    monkeypatch.setattr(ImageFolder, "read", counted)
+    film = render(project, tmp_path / "o.mp4", source=frames)
+    assert "other pictures" in film.warnings[0]
+    assert read in ([], [0, 1, 2, 3, 4, 5])
