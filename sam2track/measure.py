@@ -6,7 +6,7 @@ The first columns are those of ``tracks.csv``; docs/measurements.md says what ea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sam2track.confidence import Confidence, confidences
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
+from sam2track.frames.stack import StackSource
 from sam2track.shape import intensity, shape
 from sam2track.table import COLUMNS, Observation, Results, TrackRow
 
@@ -23,10 +24,8 @@ __all__ = ["OBJECT_COLUMNS", "Measured", "Scale", "cells", "columns", "measured"
 
 _SHAPE = ("perimeter_px", "eccentricity", "orientation_rad", "solidity", "touches_border")
 _MOTION = ("displacement_px", "speed_px_per_s")
-_CHANNELS = ("r", "g", "b")
-_INTENSITY = tuple(
-    f"intensity_{what}_{c}" for c in _CHANNELS for what in ("mean", "std", "min", "max")
-)
+_RGB = ("r", "g", "b")
+_STATISTICS = ("mean", "std", "min", "max")
 _UNITS = (
     "area_um2",
     "centroid_x_um",
@@ -94,9 +93,13 @@ class Scale:
         frame_interval_s: float | None = None,
     ) -> Scale:
         """Return what is given, else what a project knows under the same names."""
+        size = meta.get("pixel_size_um")
+        if isinstance(size, Sequence) and len(size) == 2:
+            # Lengths have one unit only where pixels are square.
+            size = size[0] if math.isclose(size[0], size[1], rel_tol=0.01) else None
         known = [
             float(value) if isinstance(value, int | float) and value > 0 else None
-            for value in (meta.get("pixel_size_um"), meta.get("frame_interval_s"))
+            for value in (size, meta.get("frame_interval_s"))
         ]
         return cls(
             known[0] if pixel_size_um is None else pixel_size_um,
@@ -117,14 +120,22 @@ class Measured:
     warnings: list[str] = field(default_factory=list)
 
 
-def columns(*, intensities: bool, units: bool) -> tuple[str, ...]:
+def _intensities(source: FrameSource | None) -> tuple[str, ...]:
+    """Return the columns of intensities: of a stack those of its channels, as measured."""
+    if source is None:
+        return ()
+    names: Sequence[str] = getattr(source, "channel_names", _RGB)
+    return tuple(f"intensity_{what}_{name}" for name in names for what in _STATISTICS)
+
+
+def columns(*, intensities: Sequence[str], units: bool) -> tuple[str, ...]:
     """Return the columns of a table of measurements, in order."""
     return (
         *COLUMNS,
         *_SHAPE,
         *_MOTION,
         "confidence",
-        *(_INTENSITY if intensities else ()),
+        *intensities,
         *(_UNITS if units else ()),
     )
 
@@ -162,7 +173,7 @@ def measured(
     """
     scale = scale or Scale.of(results.meta)
     made = Measured(
-        iter(()), columns(intensities=source is not None, units=scale.pixel_size_um is not None)
+        iter(()), columns(intensities=_intensities(source), units=scale.pixel_size_um is not None)
     )
     made.rows = _rows(results, source, scale, sure, made.warnings, progress)
     return made
@@ -254,18 +265,20 @@ def _rows(
 ) -> Iterator[Row]:
     known = confidences(results, progress=progress) if sure is None else sure
     pictures = _Pictures(source, warnings)
+    names = _intensities(source)
     before: dict[int, tuple[float, tuple[float, float]]] = {}
     for frame, found in results.observations():
         picture = pictures.at(frame)
         for one in found:
-            yield _row(one, picture, scale, before, known[one.row.object_id])
+            yield _row(one, picture, names, scale, before, known[one.row.object_id])
         if progress is not None:
             progress(frame)
 
 
 def _row(
     one: Observation,
-    picture: npt.NDArray[np.uint8] | None,
+    picture: npt.NDArray[Any] | None,
+    names: Sequence[str],
     scale: Scale,
     before: dict[int, tuple[float, tuple[float, float]]],
     sure: Confidence,
@@ -302,7 +315,7 @@ def _row(
                 row["speed_px_per_s"] = row["displacement_px"] / (time - then)
         before[plain.object_id] = time, plain.centroid
     if picture is not None and (values := intensity(one.mask, picture)) is not None:
-        row |= dict(zip(_INTENSITY, np.stack(values, axis=1).ravel().tolist(), strict=True))
+        row |= dict(zip(names, np.stack(values, axis=1).ravel().tolist(), strict=True))
     if scale.pixel_size_um is not None:
         _add_units(row, scale.pixel_size_um)
     return row
@@ -328,11 +341,13 @@ class _Pictures:
         self._next = 0
         self._frames: Iterator[npt.NDArray[np.uint8]] | None = None
 
-    def at(self, frame: int) -> npt.NDArray[np.uint8] | None:
+    def at(self, frame: int) -> npt.NDArray[Any] | None:
         """Return the picture of a frame, None where there is none."""
         if self._source is None:
             return None
         try:
+            if isinstance(self._source, StackSource):
+                return self._source.values(frame)
             if self._frames is None:
                 self._next = frame
                 self._frames = self._source.frames(frame, len(self._source))

@@ -40,6 +40,7 @@ def write_project(
     tracks: Tracks,
     *,
     source: Path | None = None,
+    channel: str | None = None,
     count: int = 0,
     names: Mapping[int, str] | None = None,
     said: Mapping[tuple[int, int], tuple[float, float]] | None = None,
@@ -53,8 +54,10 @@ def write_project(
     times = np.arange(count or 1 + max((max(t) for t in tracks.values() if t), default=0)) / 25
     about: dict[str, Any] = {"source": "gone.mp4", "model": "none", "precision": "fp32"}
     if source is not None:
-        opened = open_source(source)
+        opened = open_source(source, channel=channel)
         times = opened.times
+        about |= getattr(opened, "about", {})
+        about["reading"] = {k: v for k, v in opened.options.items() if v is not None}
         about |= {"source": opened.name, "fingerprint": opened.fingerprint()}
         opened.close()
     about |= {"height": height, "width": width, "frames": len(times), **meta}

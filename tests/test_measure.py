@@ -31,10 +31,13 @@ def walked(tmp_path: Path) -> Path:
     )
 
 
+RGB = [f"intensity_{what}_{c}" for c in "rgb" for what in ("mean", "std", "min", "max")]
+
+
 def test_each_mask_is_measured_as_scikit_image_does(walked: Path) -> None:
     with Project.open(walked) as project:
         table = project.table()
-        assert list(table.columns) == list(columns(intensities=True, units=False))
+        assert list(table.columns) == list(columns(intensities=RGB, units=False))
         assert len(table) == 12
         for row in table.to_dict("records"):
             mask = project.masks(row["frame"])[row["object"]]
@@ -61,6 +64,33 @@ def test_each_mask_is_measured_as_scikit_image_does(walked: Path) -> None:
                     truth.intensity_max[index],
                 ]
                 assert found == pytest.approx(wanted)
+
+
+def test_a_stack_is_measured_as_it_is(tmp_path: Path) -> None:
+    """Not as eight bits: 16-bit values of the channels shown, by their names."""
+    import tifffile
+
+    values = np.random.default_rng(0).integers(200, 9000, (4, 2, HEIGHT, WIDTH)).astype(np.uint16)
+    told = {"axes": "TCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    for axis in "XY":
+        told |= {f"PhysicalSize{axis}": 0.5, f"PhysicalSize{axis}Unit": "µm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", values, metadata=told)
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[5:20, 8:30] = True
+    path = write_project(
+        tmp_path / "p.s2t",
+        {1: dict.fromkeys(range(4), mask)},
+        source=tmp_path / "a.ome.tif",
+        channel="GFP",
+    )
+    with Project.open(path) as project:
+        table = project.table()
+    assert "intensity_mean_r" not in table.columns
+    for row in table.to_dict("records"):
+        under = values[row["frame"], 1][mask]
+        assert row["intensity_mean_GFP"] == pytest.approx(under.mean())
+        assert row["intensity_max_GFP"] == under.max()
+        assert row["area_um2"] == pytest.approx(mask.sum() / 4)
 
 
 def test_motion_over_a_gap(walked: Path) -> None:
@@ -133,7 +163,7 @@ def test_pictures_that_moved_or_changed(walked: Path, how: str, message: str) ->
     with Project.open(walked) as project:
         with pytest.warns(UserWarning, match=message):
             table = project.table()
-        assert list(table.columns) == list(columns(intensities=False, units=False))
+        assert list(table.columns) == list(columns(intensities=(), units=False))
         if how == "moved":
             found = project.table(source=walked.parent / "elsewhere")
             assert found["intensity_mean_r"].notna().any()

@@ -224,6 +224,14 @@ class StackSource:
         return {key: value for key, value in told.items() if value is not None}
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of what ``values`` gives: those of the file, else numbers; r, g, b of colours."""
+        if self._stack.size("S") > 1:
+            return ("r", "g", "b")
+        names = self._stack.channels
+        return tuple(names[c] if c < len(names) else str(c) for c in self._shown)
+
+    @property
     def limits(self) -> tuple[Limits, ...] | None:
         """Values that become 0 and 255 in each channel; None where there are no such for all."""
         kind = self._stack.dtype
