@@ -23,7 +23,7 @@ from sam2track.report import report
 from tests.made import disk, write_project
 
 HOSTILE = [
-    "</script><script>window.hit = 1</script>",
+    "</script ><script>window.hit = 1</script>",
     "<img src=x onerror='window.hit = 1'>",
     "\"'><b>$data $overlay ${1} {{x}} %s",
     "&lt;&amp;\u2028\u202e<!--",
@@ -81,6 +81,7 @@ def test_data_is_data_alone(made: Path) -> None:
     kinds = [tag for tag, _ in page.elements]
     assert kinds.count("script") == 4
     assert "img" not in kinds and "b" not in kinds and "i" not in kinds
+    assert "<" not in dict(page.scripts)["data"]
     assert html.escape(HOSTILE[0]) in text
     labels = [one["label"] for one in page.data["objects"]]
     assert labels == [f"{i} {name}".rstrip() for i, name in enumerate(HOSTILE, start=1)]
