@@ -1,0 +1,8 @@
+"""Boxes from a detector: what they are, and the files that hold them."""
+
+from __future__ import annotations
+
+from sam2track.detections.boxes import Detections, as_detections, match
+from sam2track.detections.files import DetectionFile, load_detections
+
+__all__ = ["DetectionFile", "Detections", "as_detections", "load_detections", "match"]
