@@ -15,6 +15,7 @@ from sam2track.errors import Sam2TrackError
 __all__ = ["main"]
 
 _COMMANDS = {
+    "image": "Find objects in single pictures.",
     "info": "Say what a project holds.",
     "replay": "Do again what was done in a project.",
     "sample": "Write a sample clip with its prompts and ground truth.",

@@ -4,5 +4,15 @@ from __future__ import annotations
 
 from sam2track.detections.boxes import Detections, as_detections, match
 from sam2track.detections.files import DetectionFile, load_detections
+from sam2track.detections.plan import chosen, packed, unpacked
 
-__all__ = ["DetectionFile", "Detections", "as_detections", "load_detections", "match"]
+__all__ = [
+    "DetectionFile",
+    "Detections",
+    "as_detections",
+    "chosen",
+    "load_detections",
+    "match",
+    "packed",
+    "unpacked",
+]

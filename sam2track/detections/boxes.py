@@ -135,7 +135,8 @@ def as_detections(given: Any) -> Detections:
         names = data.get("class_name")
         if names is None and (classes := getattr(given, "class_id", None)) is not None:
             names = [str(int(number)) for number in classes]
-        return Detections(given.xyxy, getattr(given, "confidence", None), names)
+        scores: Any = getattr(given, "confidence", None)
+        return Detections(given.xyxy, scores, names)  # type: ignore[arg-type]
     if hasattr(given, "shape") or (isinstance(given, Sequence) and not isinstance(given, str)):
         return Detections(given)
     raise PromptError(

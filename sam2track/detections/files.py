@@ -406,7 +406,7 @@ def _coco(path: Path, text: str, names: Mapping[int, str] | None) -> DetectionFi
     except (RecursionError, ValueError) as error:
         raise PromptError(f"{path} is no JSON that can be read: {error}") from error
     images: dict[Any, tuple[int, str]] = {}
-    known = dict(names or {})
+    known: dict[Any, str] = dict(names or {})
     entries = content
     if isinstance(content, dict):
         entries = content.get("annotations")

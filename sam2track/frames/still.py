@@ -66,7 +66,8 @@ def picture_of(image: Any) -> Frame:
         image = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     if not hasattr(image, "shape"):
         raise UsageError(
-            f"cannot take a picture from {type(image).__name__}; give a file or an array (H, W[, 3])"
+            f"cannot take a picture from {type(image).__name__}; give a file or an array (H, W), "
+            f"(H, W, 3)"
         )
     array = np.asarray(image)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):

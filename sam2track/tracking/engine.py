@@ -292,6 +292,20 @@ class Engine:
                 if frame not in looked_at:
                     held.memory.spatial = None
 
+    def forget_prompts(self, item: Tracked, frame: int) -> None:
+        """Forget the prompts of a stream that no later frame looks at.
+
+        Frames only come, so that those closest in time are the latest; one more is kept, since
+        a prompt on the latest frame looks at the others.
+        """
+        most = self.rules.max_cond_frames
+        if most < 0:
+            return
+        reach = max(self.rules.max_pointers, self.rules.spatial_reach)
+        for old in sorted(item.prompted)[: -(most + 1)]:
+            if frame - old > reach:
+                del item.prompted[old]
+
     def _recall(self, item: Tracked, frame: int, *, backward: bool) -> None:
         """Make the recent memories fit a frame, from the history where they are not held.
 

@@ -107,6 +107,7 @@ def test_json(things: Path, tmp_path: Path) -> None:
         "frames_computed",
         "seconds",
         "objects",
+        "counts",
         "outputs",
         "warnings",
     ]
@@ -116,6 +117,7 @@ def test_json(things: Path, tmp_path: Path) -> None:
     assert found["precision"] == "fp32"
     assert (found["frames"], found["frames_computed"]) == (FRAMES, FRAMES + 4)
     assert found["seconds"] > 0 and found["warnings"] == []
+    assert found["counts"] == {"": 2}
     assert [list(item) for item in found["objects"]] == [
         ["id", "name", "first", "last", "mean_score"]
     ] * 2
@@ -130,7 +132,8 @@ def test_plain_summary(things: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     first, *rest = done.stdout.splitlines()
     assert first.startswith("done: 9 frames, 1 objects, tiny.safetensors on cpu in fp32, ")
-    assert [line.split()[0] for line in rest] == ["project", "table"]
+    assert [line.split()[0] for line in rest] == ["counts", "project", "table"]
+    assert rest[0].split()[1:] == ["1", "red"]
     with Project.open(tmp_path / "project.s2t") as project:
         assert project.names == {1: "red"}
 
