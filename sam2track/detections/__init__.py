@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sam2track.detections.boxes import Detections, as_detections, match
-from sam2track.detections.files import DetectionFile, load_detections
+from sam2track.detections.files import load_detections
 from sam2track.detections.plan import chosen, packed, unpacked
+from sam2track.detections.rows import DetectionFile
 
 __all__ = [
     "DetectionFile",

@@ -20,17 +20,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from sam2track.detections.boxes import Detections
+from sam2track.detections.rows import DetectionFile, Row
 from sam2track.errors import PromptError
 
-__all__ = ["DetectionFile", "load_detections"]
+__all__ = ["load_detections"]
 
 _CSV_BOXES = (
     (("x0", "y0", "x1", "y1"), False),
@@ -47,109 +44,6 @@ _CSV_CLASSES = ("class_name", "name", "label", "class", "class_id", "category", 
 _CSV_FRAMES = ("frame", "frame_id", "frame_index")
 _CSV_IMAGES = ("image", "file", "filename", "file_name")
 _YOLO_SLACK = 0.01  # detectors round; what lies outside is clipped
-
-
-class _Row(NamedTuple):
-    box: tuple[float, float, float, float]
-    relative: bool  # to the frame's width and height
-    score: float
-    name: str
-
-
-@dataclass
-class DetectionFile:
-    """Boxes by frame or by picture, as a file holds them.
-
-    Attributes
-    ----------
-    path : str
-    by_frame : dict of int to rows
-    by_stem : dict of str to rows
-        By the name of the picture, without folder and ending.
-    anywhere : list of rows
-        Of a file that tells no frames.
-    """
-
-    path: str
-    by_frame: dict[int, list[_Row]] = field(default_factory=dict)
-    by_stem: dict[str, list[_Row]] = field(default_factory=dict)
-    anywhere: list[_Row] = field(default_factory=list)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """All class names, sorted."""
-        return tuple(sorted({row.name for row in self._rows()}))
-
-    def _rows(self) -> Iterator[_Row]:
-        yield from self.anywhere
-        for rows in (*self.by_frame.values(), *self.by_stem.values()):
-            yield from rows
-
-    def check(
-        self, *, frames: int, classes: Collection[str] | None, stems: Sequence[str] | None
-    ) -> None:
-        """PromptError where a class is not in the file, or a frame not in the source."""
-        known = self.classes
-        for name in classes or ():
-            if name not in known:
-                raise PromptError(
-                    f"{self.path} has no class {name!r}; it has "
-                    f"{', '.join(filter(None, known)) or 'none'}"
-                )
-        if self.by_stem and stems is not None:
-            if not self.by_frame and not set(stems) & set(self.by_stem):
-                raise PromptError(
-                    f"{self.path} has no boxes for any of these pictures; it names "
-                    f"{', '.join(sorted(self.by_stem)[:3])}"
-                )
-            return
-        if self.by_stem and not self.by_frame:
-            raise PromptError(
-                f"{self.path} tells no frames: names such as {min(self.by_stem)!r} do not end in "
-                f"a number; give files like video_1.txt, counted from 1"
-            )
-        beyond = max(self.by_frame, default=0)
-        if beyond >= frames:
-            raise PromptError(
-                f"{self.path} has boxes on frame {beyond} (counted from 0), but the source has "
-                f"frames 0 to {frames - 1}"
-            )
-
-    def at(
-        self,
-        frame: int,
-        *,
-        height: int,
-        width: int,
-        stem: str | None = None,
-        anywhere: bool = False,
-    ) -> Detections:
-        """Boxes of a frame of that size, in pixels.
-
-        Parameters
-        ----------
-        stem : str, optional
-            The picture's name without folder and ending, for files that go by that.
-        anywhere : bool
-            Whether boxes that name no frame belong here.
-        """
-        if stem is not None and self.by_stem:
-            rows = list(self.by_stem.get(stem, ()))
-        else:
-            rows = list(self.by_frame.get(frame, ()))
-        rows += self.anywhere if anywhere else ()
-        scale = (width, height, width, height)
-        boxes = [
-            [value * side for value, side in zip(row.box, scale, strict=True)]
-            if row.relative
-            else row.box
-            for row in rows
-        ]
-        return Detections(
-            np.array(boxes, np.float64).reshape(-1, 4),
-            np.array([row.score for row in rows], np.float64),
-            tuple(row.name for row in rows),
-        )
 
 
 def load_detections(
@@ -252,7 +146,7 @@ def _classes_beside(folder: Path) -> dict[int, str] | None:
     return dict(enumerate(_text(path).splitlines())) if path.is_file() else None
 
 
-def _yolo(path: Path, line: int, text: str, names: Mapping[int, str] | None) -> _Row:
+def _yolo(path: Path, line: int, text: str, names: Mapping[int, str] | None) -> Row:
     shape = "class x_centre y_centre width height [score [track]]"
     parts = text.split()
     if not 5 <= len(parts) <= 7:
@@ -262,7 +156,7 @@ def _yolo(path: Path, line: int, text: str, names: Mapping[int, str] | None) -> 
         raise _fail(path, line, f"{text.strip()!r} is not in parts of the picture, 0 to 1")
     box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
     name = _named(_whole(path, line, number, "the class"), names)
-    return _Row(_checked(path, line, box), True, rest[0] if rest else 1.0, name)
+    return Row(_checked(path, line, box), True, rest[0] if rest else 1.0, name)
 
 
 def _yolo_folder(path: Path, names: Mapping[int, str] | None) -> DetectionFile:
@@ -304,7 +198,7 @@ def _mot(
         name = "" if number < 0 else _named(_whole(path, line, number, "the class"), names)
         box = _checked(path, line, (x, y, x + width, y + height))
         score = values[6] if len(values) > 6 else 1.0
-        found.by_frame.setdefault(frame, []).append(_Row(box, False, score, name))
+        found.by_frame.setdefault(frame, []).append(Row(box, False, score, name))
     return found
 
 
@@ -381,7 +275,7 @@ def _csv_row(
     number = _as_number(name)
     if number is not None and number == int(number) and 0 <= number < 2**31:
         name = _named(int(number), names)
-    made = _Row(_checked(path, line, box), False, score, name)
+    made = Row(_checked(path, line, box), False, score, name)
     if columns.frame is not None:
         (frame,) = _values(path, line, [row[columns.frame]], "a frame")
         found.by_frame.setdefault(_whole(path, line, frame, "the frame"), []).append(made)
@@ -437,7 +331,7 @@ def _coco(path: Path, text: str, names: Mapping[int, str] | None) -> DetectionFi
 
 
 def _key(value: Any) -> int | str | None:
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
@@ -454,7 +348,7 @@ def _dicts(path: Path, value: Any, what: str) -> list[dict[str, Any]]:
     return value
 
 
-def _coco_row(path: Path, place: int, entry: dict[str, Any], names: Mapping[Any, str]) -> _Row:
+def _coco_row(path: Path, place: int, entry: dict[str, Any], names: Mapping[Any, str]) -> Row:
     box, score = entry.get("bbox"), entry.get("score", 1.0)
     numbers = [*box, score] if isinstance(box, list) else []
     for value in numbers:
@@ -467,8 +361,8 @@ def _coco_row(path: Path, place: int, entry: dict[str, Any], names: Mapping[Any,
             f"x, y, width, height, and one"
         )
     x, y, width, height = (float(value) for value in numbers[:4])
-    if not (width > 0 and height > 0):
+    if not (x < x + width and y < y + height):
         raise PromptError(f"{path}, entry {place}: bbox {box!r} has no area")
     category = _key(entry.get("category_id"))
     name = "" if category is None else names.get(category, str(category))
-    return _Row((x, y, x + width, y + height), False, float(score), name)
+    return Row((x, y, x + width, y + height), False, float(score), name)

@@ -122,7 +122,7 @@ def run(
     ground = read_ground(background)
     said = prompts or Prompts()
     _check(said, paths, everything is not None, detections)
-    check_free(Path(output), paths, wanted, overwrite=overwrite)
+    check_free(Path(output), paths, wanted, candidates=all_candidates, overwrite=overwrite)
     loaded = load_model(model, device=device, precision=precision, image_size=image_size)
     work = _Work(
         loaded,

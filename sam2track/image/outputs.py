@@ -131,7 +131,12 @@ def wanted_files(write: Iterable[str]) -> list[str]:
 
 
 def check_free(
-    folder: Path, pictures: Sequence[Path], wanted: Sequence[str], *, overwrite: bool
+    folder: Path,
+    pictures: Sequence[Path],
+    wanted: Sequence[str],
+    *,
+    candidates: bool,
+    overwrite: bool,
 ) -> None:
     """UsageError where files would be lost: of one another, of what is there, of what is read."""
     by_stem: dict[str, Path] = {}
@@ -142,22 +147,29 @@ def check_free(
                 f"{other} and {picture} would be written under the same name; "
                 f"give them different output folders"
             )
-    for picture in pictures:
-        for name in wanted:
-            path = folder / f"{picture.stem}.{WRITTEN[name]}"
-            try:
-                if not path.exists():
+    try:
+        there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        if not folder.is_dir() and folder.exists():
+            raise OutputError(f"{folder} is a file; give a folder to write to")
+        read = {path.resolve() for path in pictures}
+        for picture in pictures:
+            names = {f"{picture.stem}.{WRITTEN[name]}" for name in wanted}
+            for name, path in there.items():
+                is_candidate = candidates and name.startswith(f"{picture.stem}.candidate-")
+                if name not in names and not is_candidate:
                     continue
-                if any(path.samefile(source) for source in pictures if source.exists()):
+                if path.resolve() in read:
                     raise UsageError(
                         f"{path} is to be read and would be written over; give another folder"
                     )
-            except OSError as error:
-                raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-            if not overwrite:
-                raise UsageError(
-                    f"{path} is there already; replace it (--overwrite) or give another folder"
-                )
+                if not overwrite:
+                    raise UsageError(
+                        f"{path} is there already; replace it (--overwrite) or give another folder"
+                    )
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def write(
