@@ -145,8 +145,10 @@ def _refuse_video(path: Path) -> None:
 
     try:
         with av.open(str(path)) as container:
-            # FFmpeg guesses pictures and text too; what has a duration is a video.
-            moving = bool(container.streams.video) and bool(container.duration)
+            # FFmpeg takes pictures and text for videos, too.
+            names = container.format.name
+            guessed = names in ("image2", "tty") or names.endswith("_pipe")
+            moving = bool(container.streams.video) and not guessed
     except (OSError, ValueError):  # av's own errors are among these
         return
     if moving:

@@ -261,14 +261,21 @@ def _found(
 def _distinct(
     candidates: list[_Candidate], scores: Sequence[float], most: float
 ) -> list[_Candidate]:
-    """The best of those whose boxes cover the same, best first."""
-    if not candidates:
-        return []
-    from torchvision.ops import nms
-
-    boxes = torch.tensor([candidate.edges for candidate in candidates], dtype=torch.float32)
-    keep = nms(boxes, torch.tensor(scores, dtype=torch.float32), most)
-    return [candidates[index] for index in keep.tolist()]
+    """The best of those whose boxes cover the same, best first; as ``torchvision.ops.nms``."""
+    boxes = np.array([c.edges for c in candidates], np.float32).reshape(-1, 4)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    waiting = np.argsort(-np.array(scores, np.float32), kind="stable")
+    kept = []
+    while len(waiting):
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(candidates[best])
+        low = np.maximum(boxes[best, :2], boxes[waiting, :2])
+        high = np.minimum(boxes[best, 2:], boxes[waiting, 2:])
+        common = (high - low).clip(0).prod(axis=1)
+        together = areas[best] + areas[waiting] - common
+        # Written so that boxes without area, which overlap by 0 / 0, are kept.
+        waiting = waiting[~(common > np.float32(most) * together)]
+    return kept
 
 
 def _area(box: Box) -> int:

@@ -148,7 +148,7 @@ def check_free(
                 f"give them different output folders"
             )
     try:
-        there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        there = {path.name: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
         if not folder.is_dir() and folder.exists():
             raise OutputError(f"{folder} is a file; give a folder to write to")
         read = {path.resolve() for path in pictures}
