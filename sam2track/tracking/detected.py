@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from sam2track.detections import as_detections, match
 from sam2track.errors import UsageError
-from sam2track.masks import bounding_box
+from sam2track.masks import Box
 from sam2track.prompts import Prompt
 from sam2track.tracking.actions import said_of
 from sam2track.tracking.book import Book
@@ -40,7 +43,7 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
         # What is prompted by a box is where that is, whatever mask came of it.
         answer = book.history.said(object_id, frame)
         box = None if answer is None else answer.prompt.box
-        box = box or bounding_box(result.masks[index])
+        box = box or _place(result.masks[index])
         if box is not None:
             places[object_id] = box
     names = {i: item.name for i, item in book.objects.items()}
@@ -56,3 +59,14 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
         said = said_of(object_id, frame, prompt, name if known is None else "")
         note("prompt", said, object_id, frame, prompt)
     return book.result(frame)
+
+
+def _place(mask: npt.NDArray[np.bool_]) -> Box | None:
+    """The box of a mask's largest part: specks elsewhere would make it cover half the frame."""
+    import cv2
+
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if len(stats) < 2:  # nothing but the background
+        return None
+    x, y, width, height, _ = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()].tolist()
+    return x, y, x + width, y + height
