@@ -13,9 +13,9 @@ import pytest
 from sam2track import job
 from sam2track.errors import PromptError, UsageError
 from sam2track.job import Interrupted, replay, run
-from sam2track.masks import bounding_box
 from sam2track.project import Project
 from sam2track.prompts import Prompt, Prompts
+from sam2track.tracking.detected import place_of
 from tests.parity.oracle import clip
 from tests.tracking.known import module
 
@@ -101,7 +101,7 @@ def test_a_box_on_a_tracked_object_refreshes_it(tmp_path: Path) -> None:
     first = go(tmp_path / "a", detections=[ONE])
     assert first.counts == {"": 1}
     with Project.open(tmp_path / "a" / "project.s2t") as project:
-        tracked = bounding_box(project.masks(4)[1])
+        tracked = place_of(project.masks(4)[1])
     assert tracked is not None
     done = go(tmp_path / "b", detections={0: [ONE], 4: [tracked]}, detections_every=4)
     assert [o["id"] for o in done.objects] == [1]

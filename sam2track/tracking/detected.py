@@ -16,7 +16,7 @@ from sam2track.tracking.actions import said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.result import FrameResult
 
-__all__ = ["take"]
+__all__ = ["place_of", "take"]
 
 Note = Callable[[str, Mapping[str, Any], int, int, Prompt], None]
 
@@ -43,7 +43,7 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
         # What is prompted by a box is where that is, whatever mask came of it.
         answer = book.history.said(object_id, frame)
         box = None if answer is None else answer.prompt.box
-        box = box or _place(result.masks[index])
+        box = box or place_of(result.masks[index])
         if box is not None:
             places[object_id] = box
     names = {i: item.name for i, item in book.objects.items()}
@@ -61,7 +61,7 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
     return book.result(frame)
 
 
-def _place(mask: npt.NDArray[np.bool_]) -> Box | None:
+def place_of(mask: npt.NDArray[np.bool_]) -> Box | None:
     """The box of a mask's largest part: specks elsewhere would make it cover half the frame."""
     import cv2
 

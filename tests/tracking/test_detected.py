@@ -11,7 +11,7 @@ import pytest
 from sam2track import Tracker
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
-from sam2track.masks import bounding_box
+from sam2track.tracking.detected import place_of
 from tests.parity.oracle import SIZE, clip
 from tests.tracking.known import module, tracker
 
@@ -19,7 +19,7 @@ ONE, TWO = (10, 10, 60, 50), (70, 60, 120, 120)
 
 
 def places(result: Any) -> dict[int, tuple[int, int, int, int] | None]:
-    return {i: bounding_box(mask) for i, mask in zip(result.object_ids, result.masks, strict=True)}
+    return {i: place_of(mask) for i, mask in zip(result.object_ids, result.masks, strict=True)}
 
 
 def said(made: Tracker, object_id: int) -> dict[int, Any]:
@@ -100,6 +100,14 @@ def test_what_is_wrong_changes_nothing() -> None:
         made.detect(99, [ONE])
     assert made.object_ids == ()
     assert made.detect(0, []).object_ids == ()
+
+
+def test_an_object_is_where_the_largest_part_of_its_mask_is() -> None:
+    mask = np.zeros((40, 60), np.bool_)
+    assert place_of(mask) is None
+    mask[10:20, 5:30] = True
+    mask[35, 55] = mask[0, 0] = True  # specks
+    assert place_of(mask) == (5, 10, 30, 20)
 
 
 # -- streams ----------------------------------------------------------------------------
