@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sam2track.errors import Sam2TrackError as Sam2TrackError
+    from sam2track.image.segmenter import ImageSegmenter as ImageSegmenter
+    from sam2track.image.segmenter import segment as segment
     from sam2track.job import track as track
     from sam2track.models.loading import Model as Model
     from sam2track.models.loading import load_model as load_model
@@ -22,6 +24,7 @@ __version__ = "0.1.0"
 # package costs nothing.
 _HOMES = {
     "FrameResult": "sam2track.tracking.result",
+    "ImageSegmenter": "sam2track.image.segmenter",
     "Model": "sam2track.models.loading",
     "Project": "sam2track.project",
     "Prompt": "sam2track.prompts",
@@ -29,11 +32,13 @@ _HOMES = {
     "Sam2TrackError": "sam2track.errors",
     "Tracker": "sam2track.tracking.tracker",
     "load_model": "sam2track.models.loading",
+    "segment": "sam2track.image.segmenter",
     "track": "sam2track.job",
 }
 
 __all__ = [
     "FrameResult",
+    "ImageSegmenter",
     "Model",
     "Project",
     "Prompt",
@@ -41,6 +46,7 @@ __all__ = [
     "Sam2TrackError",
     "Tracker",
     "load_model",
+    "segment",
     "track",
 ]
 

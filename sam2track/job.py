@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sam2track.detections import Detections, chosen, packed, unpacked
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
@@ -49,6 +51,7 @@ class Outcome:
     frames_computed: int
     seconds: float
     objects: list[dict[str, Any]]
+    counts: dict[str, int]
     outputs: dict[str, str]
     warnings: list[str] = field(default_factory=list)
     version: int = 1
@@ -114,6 +117,8 @@ def track(
             Go on with the project in the output folder, or replace it.
         progress : callable
             Called with a Progress (stage, done, total, seconds) now and then.
+        detections, detections_frame, detections_every, min_score, classes, class_names
+            Boxes of a detector, as ``run``.
 
     Returns
     -------
@@ -154,6 +159,12 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    detections: Any = None,
+    detections_frame: int | None = None,
+    detections_every: int | None = None,
+    min_score: float | None = None,
+    classes: Collection[str] | None = None,
+    class_names: Sequence[str] | Mapping[int, str] | None = None,
 ) -> Outcome:
     """As ``track``, but return what the command line prints.
 
@@ -177,6 +188,16 @@ def run(
         Replace it.
     progress : callable, optional
         Called with a Progress now and then.
+    detections : path, dict, Detections, supervision.Detections or (N, 4) array, optional
+        Boxes of a detector: a file, by frame, or those of one frame. Each is an object named by
+        its class.
+    detections_frame : int, optional
+        The frame whose boxes are taken; the first by default.
+    detections_every : int, optional
+        Take the boxes of every so many frames, from the first on: one that lies on a tracked
+        object refreshes it, any other begins a new one.
+    min_score, classes, class_names
+        Which boxes are taken, and the names of class numbers.
 
     Raises
     ------
@@ -205,6 +226,28 @@ def run(
     try:
         low, high = _range(opened, start, stop)
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
+        boxes: dict[int, Detections] | None = None
+        if detections is not None:
+            if detections_every is not None and direction == "backward":
+                raise UsageError("detections of every so many frames are taken forward, or both")
+            frames = _frames_of(opened, (low, high), detections_frame, detections_every)
+            boxes = chosen(
+                detections,
+                frames,
+                [(opened.height, opened.width)] * len(frames),
+                total=len(opened),
+                stems=_stems(opened),
+                min_score=min_score,
+                classes=classes,
+                class_names=class_names,
+            )
+            if not boxes:
+                where = f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames"
+                raise PromptError(f"there are no detections on {where} that are wanted")
+            if detections_every is None:
+                said, boxes = _joined(said, boxes), None
+        elif detections_frame is not None or detections_every is not None:
+            raise UsageError("a frame of detections was named, but no detections; give them, too")
         if said is not None:
             _check_prompts(said, opened, wanted)
         check_apart(opened, folder)
@@ -214,15 +257,15 @@ def run(
                 f"{folder} holds a project already; go on with it (--resume), "
                 f"replace it (--overwrite) or give another folder"
             )
-        if said is None and not (exists and resume):
+        if said is None and boxes is None and not (exists and resume):
             none = f"there is no project in {folder} to go on with; " if resume else ""
             raise PromptError(
-                f"{none}nothing to track: give a point, a box, a mask or a prompts file"
+                f"{none}nothing to track: give a point, a box, a mask, a prompts file or detections"
             )
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
         with (
             WriterLock(folder / "project.s2t") as lock,
-            _project(folder, opened, loaded, said, resume, overwrite, lock) as project,
+            _project(folder, opened, loaded, said, resume, overwrite, lock, boxes) as project,
         ):
             job = _Job(opened, project, loaded, progress, began, full_table=table == "full")
             return job.run(low, high, direction, folder, wanted)
@@ -331,6 +374,39 @@ def _range(source: FrameSource, start: int | None, stop: int | None) -> tuple[in
     return low, high
 
 
+def _frames_of(
+    source: FrameSource, span: tuple[int, int], frame: int | None, every: int | None
+) -> Sequence[int]:
+    """The frames whose detections are taken."""
+    if frame is not None and every is not None:
+        raise UsageError("give one frame of the detections, or every so many, not both")
+    if frame is not None and not 0 <= frame < len(source):
+        raise UsageError(f"frame {frame} of the detections; {source.name} has {len(source)} frames")
+    if every is not None:
+        if every < 1:
+            raise UsageError(f"every {every} frames; allowed are 1 and more")
+        return range(*span, every)
+    return [span[0] if frame is None else frame]
+
+
+def _stems(source: FrameSource) -> list[str] | None:
+    """Names of a source's pictures, where it consists of files."""
+    paths = getattr(source, "paths", None)
+    return None if paths is None else [Path(path).stem for path in paths]
+
+
+def _joined(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts:
+    """Prompts, and an object more for each box."""
+    joined = Prompts() if said is None else said
+    for frame, found in boxes.items():
+        first = max(joined.by_object, default=0) + 1
+        more = found.prompts(frame=frame, first_id=first)
+        for object_id, at, prompt in more:
+            joined.add(object_id, at, prompt)
+        joined.names |= more.names
+    return joined
+
+
 def _check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> None:
     if not prompts.by_object:
         raise PromptError("nothing to track: there is no prompt")
@@ -367,6 +443,7 @@ def _project(
     resume: bool,
     overwrite: bool,
     lock: WriterLock,
+    boxes: Mapping[int, Detections] | None = None,
 ) -> Project:
     path = folder / "project.s2t"
     # Asked again: another job may have made one while the model was loaded.
@@ -374,14 +451,18 @@ def _project(
         if not resume:
             raise ProjectExistsError(f"{folder} holds a project that another job made just now")
         project = Project.open(path, writable=True, lock=lock)
-        if project.position or prompts is None:
-            return _resumed(project, source, model, prompts)
+        if project.position or (prompts is None and boxes is None):
+            return _resumed(project, source, model, prompts, boxes)
         project.close()  # a job was killed before it had stored the prompts
     try:
         remove_outputs(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    project = Project.create(path, meta=_meta(source, model), times=source.times, lock=lock)
+    meta = _meta(source, model)
+    if boxes is not None:
+        hand = [[object_id, frame] for object_id, frame, _ in prompts or ()]
+        meta["detections"] = {"frames": packed(boxes), "by_hand": hand}
+    project = Project.create(path, meta=meta, times=source.times, lock=lock)
     try:
         with project.transaction():  # all of them or none
             for object_id, frame, prompt in prompts or ():
@@ -415,12 +496,29 @@ def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
 
 
 def _resumed(
-    project: Project, source: FrameSource, model: Model, prompts: Prompts | None
+    project: Project,
+    source: FrameSource,
+    model: Model,
+    prompts: Prompts | None,
+    boxes: Mapping[int, Detections] | None,
 ) -> Project:
     path = project.path
     try:
+        stored = project.meta.get("detections")
+        if boxes is not None and (stored is None or stored["frames"] != packed(boxes)):
+            raise UsageError(
+                f"{path} was made with other detections, or none; leave them out to go on with "
+                f"what is stored"
+            )
         if prompts is not None:
-            difference = project.prompts.difference(prompts)
+            said = project.prompts
+            if stored is not None:  # those that detections led to are no difference
+                by_hand = {(object_id, frame) for object_id, frame in stored["by_hand"]}
+                said = Prompts()
+                for object_id, frame, prompt in project.prompts:
+                    if (object_id, frame) in by_hand:
+                        said.add(object_id, frame, prompt)
+            difference = said.difference(prompts)
             if difference:
                 raise UsageError(
                     f"{path} was made with other prompts: {difference}; "
@@ -511,13 +609,31 @@ class _Job:
 
     def _track(self, low: int, high: int, direction: Direction) -> None:
         tracker = Tracker(self.model, self.source, history=self.project)
-        total = _frames_to_run(tracker, low, high, direction)
         began = time.monotonic()
+        stored = self.project.meta.get("detections")
+        # Also where a run goes on: boxes that were taken already change nothing.
+        for frame, boxes in sorted(unpacked(stored["frames"] if stored else {}).items()):
+            if low <= frame < high:
+                if tracker.object_ids:
+                    self._go(tracker, low, frame + 1, "forward", high - low, began)
+                tracker.detect(frame, boxes)
+        total = self.computed + _frames_to_run(tracker, low, high, direction)
+        self._go(tracker, low, high, direction, total, began)
+
+    def _go(
+        self,
+        tracker: Tracker,
+        low: int,
+        high: int,
+        direction: Direction,
+        total: int,
+        began: float,
+    ) -> None:
         # Closed at once at an interruption, so that it is kept where tracking stands.
         with closing(tracker.propagate(low, high, direction, unfinished=True)) as results:
-            for done, _ in enumerate(results, start=1):
-                self.computed = done
-                self._report("tracking", done, max(total, done), began)
+            for _ in results:
+                self.computed += 1
+                self._report("tracking", self.computed, max(total, self.computed), began)
 
     def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
         """Say which objects have no result in the range, and why that may be."""
@@ -534,6 +650,7 @@ class _Job:
             self.progress(Progress(stage, done, total, time.monotonic() - began))
 
     def _outcome(self, status: str, frames: int, outputs: dict[str, str]) -> Outcome:
+        objects = self.project.summary()
         return Outcome(
             status=status,
             source=self.source.name,
@@ -543,7 +660,8 @@ class _Job:
             frames=frames,
             frames_computed=self.computed,
             seconds=round(time.monotonic() - self.began, 3),
-            objects=self.project.summary(),
+            objects=objects,
+            counts=dict(Counter(row["name"] or "" for row in objects)),
             outputs=outputs,
             warnings=[*self.source.warnings, *self.warnings],
         )

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "count": "Count objects, crossings of lines, and entries of regions.",
+    "image": "Find objects in single pictures.",
     "info": "Say what a project holds.",
     "measure": "Measure all objects of a project.",
     "render": "Make a video or pictures of a project's objects.",

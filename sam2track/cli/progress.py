@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sam2track.job import Outcome
     from sam2track.outputs import Progress
 
-__all__ = ["Bar", "interrupt_on_sigterm", "print_outcome"]
+__all__ = ["Bar", "auto_model", "interrupt_on_sigterm", "print_outcome"]
 
 
 def _interrupt(*_: object) -> None:
@@ -24,6 +24,21 @@ def _interrupt(*_: object) -> None:
 def interrupt_on_sigterm() -> None:
     """Let a request to end be what Ctrl-C is: what was done is kept."""
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def auto_model(model: str, device: str) -> tuple[str, str | None]:
+    """What ``auto`` comes to, and a line that says so; None where a model was named."""
+    if model != "auto":
+        return model, None
+    from sam2track.models.loading import choose_auto
+
+    model = choose_auto(device)
+    if model == "nano":
+        return model, (
+            "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
+            "--model sam2.1-small downloads one"
+        )
+    return model, f"model: {model}, found on this machine"
 
 
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
@@ -39,6 +54,9 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
         f"{outcome.model} on {outcome.device} in {outcome.precision}, "
         f"{outcome.seconds:.1f} s ({rate:.1f} frames a second, all told)"
     )
+    if any(outcome.counts):
+        counts = (f"{count} {name or 'unnamed'}" for name, count in outcome.counts.items())
+        click.echo(f"  {'counts':<10}  {', '.join(counts)}")
     for name, path in outcome.outputs.items():
         click.echo(f"  {name:<10}  {path}")
 

@@ -33,23 +33,16 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def read_reading(
-    *,
-    axes: str | None,
-    channel: tuple[str, ...],
-    z: str | None,
-    limits: str | None,
-    key: str | None,
-    stream: int | None,
-    hwaccel: str | None,
-) -> dict[str, Any]:
-    """Return keyword arguments for ``open_source``.
+def read_reading(said: dict[str, Any]) -> dict[str, Any]:
+    """Take the options out of what a command was given; return arguments for ``open_source``.
 
     Raises
     ------
     UsageError
         Where ``z`` or ``limits`` are nothing that can be.
     """
+    axes, key, stream, hwaccel = (said.pop(n) for n in ("axes", "key", "stream", "hwaccel"))
+    channel, z, limits = (said.pop(name) for name in ("channel", "z", "limits"))
     channels = [name.strip() for text in channel for name in text.split(",") if name.strip()]
     if channel and not channels:
         raise UsageError(f"channel {channel[0]!r}; give numbers from 0, or names")

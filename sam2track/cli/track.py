@@ -8,20 +8,15 @@ from typing import Any
 
 import click
 
-from sam2track.cli.progress import Bar, interrupt_on_sigterm, print_outcome
-from sam2track.cli.source_options import read_reading, reading_options
-from sam2track.errors import PromptError, UsageError
-from sam2track.prompts import (
-    Prompt,
-    Prompts,
-    load_prompts,
-    merged,
-    parse_absent,
-    parse_box,
-    parse_point,
-    parse_tagged,
-    split_frame,
+from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, print_outcome
+from sam2track.cli.prompting import (
+    collect,
+    detection_options,
+    prompt_options,
+    wanted_detections,
 )
+from sam2track.cli.source_options import read_reading, reading_options
+from sam2track.errors import UsageError
 
 __all__ = ["command"]
 
@@ -29,13 +24,10 @@ __all__ = ["command"]
 @click.command("track")
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--point", "points", multiple=True, metavar="OBJ:X,Y[@T]", help="On the object.")
-@click.option("--background", multiple=True, metavar="OBJ:X,Y[@T]", help="Beside the object.")
-@click.option("--box", "boxes", multiple=True, metavar="OBJ:X0,Y0,X1,Y1[@T]")
-@click.option("--mask", "masks", multiple=True, metavar="OBJ:FILE[@T]", help="Nonzero: object.")
-@click.option("--masks", "labels", multiple=True, metavar="LABELIMAGE[@T]", help="All objects.")
-@click.option("--absent", multiple=True, metavar="OBJ@T", help="Not on that frame.")
-@click.option("--prompts", "file", type=click.Path(path_type=Path), help="Prompts as JSON.")
+@prompt_options
+@detection_options
+@click.option("--detections-frame", type=click.IntRange(min=0), help="Whose; the first else.")
+@click.option("--detections-every", type=click.IntRange(min=1), help="Of every so many frames.")
 @click.option("--model", default="auto", show_default=True, help="Name or checkpoint.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16 or fp16.")
@@ -69,13 +61,8 @@ __all__ = ["command"]
 def command(
     source: str,
     output: Path,
-    points: tuple[str, ...],
-    background: tuple[str, ...],
-    boxes: tuple[str, ...],
-    masks: tuple[str, ...],
-    labels: tuple[str, ...],
-    absent: tuple[str, ...],
-    file: Path | None,
+    detections_frame: int | None,
+    detections_every: int | None,
     model: str,
     device: str,
     precision: str,
@@ -89,53 +76,30 @@ def command(
     resume: bool,
     overwrite: bool,
     as_json: bool,
-    **reading: Any,
+    **said: Any,
 ) -> None:
     """Follow objects through SOURCE: a video file, a folder of pictures or a stack.
 
     Mark each object on a frame (T, the first by default) by points, a box or a mask; OBJ is a
-    whole number that you choose. The folder will hold the project, label maps, a mask video,
-    an overlay video and a table.
+    whole number that you choose; or take the boxes of a detector. The folder will hold the
+    project, label maps, a mask video, an overlay video and a table.
     """
     if not source or not str(output).strip("."):
         raise UsageError("SOURCE or the output folder is empty; name both")
     interrupt_on_sigterm()
     if not 0 < fps <= 1000:
         raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")
-    how = read_reading(**reading)
-    prompts = _Collected(start or 0)
-    for text in points:
-        prompts.point(text, 1)
-    for text in background:
-        prompts.point(text, 0)
-    for text in boxes:
-        prompts.box(text)
-    for text in masks:
-        prompts.mask(text)
-    for text in labels:
-        prompts.labels(text)
-    for text in absent:
-        prompts.absent(text)
+    how = read_reading(said)
+    prompts = collect(start or 0, said)
+    wanted = wanted_detections(said)
     from sam2track.job import Interrupted, run
-    from sam2track.pictures import read_mask
 
-    said = prompts.with_file(file, load_prompts(file, read_mask=read_mask) if file else None)
-    from sam2track.models.loading import choose_auto
-
-    chosen = None
-    if model == "auto":
-        model = choose_auto(device)
-        chosen = (
-            "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
-            "--model sam2.1-small downloads one"
-            if model == "nano"
-            else f"model: {model}, found on this machine"
-        )
+    model, chosen = auto_model(model, device)
     bar = Bar(chosen)
     try:
         outcome = run(
             source,
-            said if len(said) else None,
+            prompts if len(prompts) else None,
             output=output,
             model=model,
             device=device,
@@ -151,6 +115,9 @@ def command(
             resume=resume,
             overwrite=overwrite,
             progress=bar.update,
+            detections_frame=detections_frame,
+            detections_every=detections_every,
+            **wanted,
         )
     except Interrupted as interrupted:
         bar.close()
@@ -164,61 +131,3 @@ def command(
     finally:
         bar.close()
     print_outcome(outcome, as_json)
-
-
-class _Collected:
-    """Adds up the options' prompts."""
-
-    def __init__(self, default_frame: int) -> None:
-        self.default_frame = default_frame
-        self.prompts = Prompts()
-
-    def _add(self, text: str, object_id: int, frame: int, prompt: Prompt) -> None:
-        frames = self.prompts.by_object.setdefault(object_id, {})
-        try:
-            frames[frame] = merged(frames.get(frame), prompt)
-        except PromptError as error:
-            raise PromptError(f"{text!r}: {error}") from error
-
-    def point(self, text: str, label: int) -> None:
-        object_id, point, frame = parse_point(text, default_frame=self.default_frame)
-        self._add(text, object_id, frame, Prompt(points=(point,), labels=(label,)))
-
-    def box(self, text: str) -> None:
-        object_id, box, frame = parse_box(text, default_frame=self.default_frame)
-        self._add(text, object_id, frame, Prompt(box=box))
-
-    def mask(self, text: str) -> None:
-        from sam2track.pictures import read_mask
-
-        object_id, path, frame = parse_tagged(text, default_frame=self.default_frame)
-        self._add(text, object_id, frame, Prompt(mask=read_mask(path)))
-
-    def labels(self, text: str) -> None:
-        import numpy as np
-
-        from sam2track.pictures import read_labels
-
-        path, frame = split_frame(text, default_frame=self.default_frame)
-        picture = read_labels(path)
-        ids = np.unique(picture)
-        if not ids.any():
-            raise PromptError(f"{text!r} holds no object: all of it is 0")
-        for object_id in ids[ids > 0]:
-            self._add(text, int(object_id), frame, Prompt(mask=picture == object_id))
-
-    def absent(self, text: str) -> None:
-        object_id, frame = parse_absent(text)
-        self._add(text, object_id, frame, Prompt(absent=True))
-
-    def with_file(self, path: Path | None, read: Prompts | None) -> Prompts:
-        if read is None:
-            return self.prompts
-        for object_id, frame, prompt in self.prompts:
-            if frame in read.by_object.get(object_id, {}):
-                raise PromptError(
-                    f"object {object_id} on frame {frame} is prompted both in {path} and by an "
-                    f"option; give one"
-                )
-            read.add(object_id, frame, prompt)
-        return read

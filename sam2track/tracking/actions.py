@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sam2track.tracking.result import FrameResult
     from sam2track.tracking.tracker import Tracker
 
-__all__ = ["pack_mask", "pack_prompt", "repeat"]
+__all__ = ["pack_mask", "pack_prompt", "repeat", "said_of"]
 
 
 def pack_mask(mask: npt.NDArray[np.bool_]) -> str:
@@ -31,6 +31,12 @@ def pack_prompt(prompt: Prompt) -> dict[str, Any]:
     """All of a prompt as JSON values."""
     mask = None if prompt.mask is None else pack_mask(prompt.mask)
     return prompt.to_dict() | {"mask": mask}
+
+
+def said_of(object_id: int, frame: int, prompt: Prompt, name: str = "") -> dict[str, Any]:
+    """The action that says a prompt, and names the object where a name is given."""
+    said = {"object": object_id, "frame": frame, "said": pack_prompt(prompt)}
+    return said | ({"name": name} if name else {})
 
 
 def _mask(text: str) -> npt.NDArray[np.bool_]:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from sam2track.errors import ProjectError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.prompts import Prompt
-from sam2track.tracking import step
+from sam2track.tracking import inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.history import History, Record
@@ -105,24 +104,19 @@ class Engine:
         module = self.model.module
         if prompt.absent or prompt.is_mask_alone:
             found = step.given_mask(
-                self.model, self._constants, features, self._square(prompt.mask)
+                self.model, self._constants, features, inputs.square(self.model, prompt.mask)
             )
         else:
             dense = None
             if prompt.mask is not None:
-                size = self.model.image_size // 4
-                dense = F.interpolate(
-                    self._square(prompt.mask) * 20 - 10,
-                    (size, size),
-                    mode="bilinear",
-                    align_corners=False,
-                    antialias=True,
-                )
+                dense = inputs.mask_logits(self.model, prompt.mask)
             elif tracked is not None:
                 # As official: what was shown of it, within what the encoder is used to.
                 dense = self.filled(tracked.logits).to(self.model.device).clamp(-32, 32)
             conditioned = self._conditioned(item, frame, features, tracked)
-            points = self._clicks(prompt)
+            points = inputs.clicks(
+                self.model, prompt, height=self.source.height, width=self.source.width
+            )
             found = step.decode(
                 self.model,
                 self._constants,
@@ -169,30 +163,6 @@ class Engine:
             features,
             [self._reading(alone, view, backward=backward)],
             self.rules.max_pointers,
-        )
-
-    def _square(self, mask: npt.NDArray[np.bool_] | None) -> torch.Tensor:
-        """A mask on the model's square, (1, 1, S, S) float32; zeros where there is none."""
-        size = self.model.image_size
-        if mask is None:
-            return torch.zeros(1, 1, size, size, device=self.model.device)
-        given = torch.from_numpy(mask.astype(np.float32))[None, None].to(self.model.device)
-        if given.shape[-2:] == (size, size):
-            return given
-        resized = F.interpolate(
-            given, (size, size), mode="bilinear", align_corners=False, antialias=True
-        )
-        return (resized >= 0.5).float()
-
-    def _clicks(self, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
-        """Points and a box's corners, in pixels of the model's square; corners come first."""
-        corners = [] if prompt.box is None else [prompt.box[:2], prompt.box[2:]]
-        points = torch.tensor([[*corners, *prompt.points]], dtype=torch.float32)
-        labels = torch.tensor([[*[2, 3][: len(corners)], *prompt.labels]], dtype=torch.int32)
-        points = points / torch.tensor([self.source.width, self.source.height])
-        return (
-            (points * self.model.image_size).to(self.model.device),
-            labels.to(self.model.device),
         )
 
     def track(
@@ -321,6 +291,20 @@ class Engine:
             for frame, held in item.prompted.items():
                 if frame not in looked_at:
                     held.memory.spatial = None
+
+    def forget_prompts(self, item: Tracked, frame: int) -> None:
+        """Forget the prompts of a stream that no later frame looks at.
+
+        Frames only come, so that those closest in time are the latest; one more is kept, since
+        a prompt on the latest frame looks at the others.
+        """
+        most = self.rules.max_cond_frames
+        if most < 0:
+            return
+        reach = max(self.rules.max_pointers, self.rules.spatial_reach)
+        for old in sorted(item.prompted)[: -(most + 1)]:
+            if frame - old > reach:
+                del item.prompted[old]
 
     def _recall(self, item: Tracked, frame: int, *, backward: bool) -> None:
         """Make the recent memories fit a frame, from the history where they are not held.

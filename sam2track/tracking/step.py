@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Constants",
     "Decoded",
+    "Heads",
     "Reading",
     "attend",
     "decode",
     "filled",
     "given_mask",
+    "heads",
     "remember",
     "without_memory",
 ]
@@ -55,6 +57,27 @@ class Decoded:
     pointers: torch.Tensor
     scores: torch.Tensor
     ious: torch.Tensor
+
+
+class Heads(NamedTuple):
+    """What the mask decoder gives, as it gives it.
+
+    Attributes
+    ----------
+    masks : (B, K, 4h, 4w) tensor
+        Logits of K candidates: 3, or 1.
+    ious : (B, K) tensor
+        Predicted IoU of each.
+    tokens : (B, 1 or K, C) tensor
+        Mask tokens that object pointers are made of.
+    scores : (B, 1) tensor
+        Object score logits.
+    """
+
+    masks: torch.Tensor
+    ious: torch.Tensor
+    tokens: torch.Tensor
+    scores: torch.Tensor
 
 
 @dataclass
@@ -185,6 +208,45 @@ def without_memory(model: Model, constants: Constants, features: Features) -> to
 
 
 @torch.inference_mode()
+def heads(
+    model: Model,
+    constants: Constants,
+    features: Features,
+    conditioned: torch.Tensor,
+    *,
+    points: tuple[torch.Tensor, torch.Tensor] | None = None,
+    dense: torch.Tensor | None = None,
+    candidates: bool,
+) -> Heads:
+    """Run prompt encoder and mask decoder once for B objects.
+
+    Parameters
+    ----------
+    conditioned : (B, C, h, w) tensor
+    points : ((B, P, 2) float32, (B, P) int32) tensors, optional
+        Clicks in pixels of the model's square, and their labels: 1 object, 0 background,
+        2 and 3 corners of a box.
+    dense : (B, 1, 4h, 4w) tensor, optional
+        Logits of an earlier mask.
+    candidates : bool
+        Decode three candidates for each object, not one mask.
+    """
+    module = model.module
+    with model.autocast():
+        sparse, dense_embedding = module.sam_prompt_encoder(points=points, boxes=None, masks=dense)
+        masks, ious, tokens, scores = module.sam_mask_decoder(
+            image_embeddings=conditioned,
+            image_pe=constants.prompt_grid,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense_embedding,
+            multimask_output=candidates,
+            repeat_image=False,
+            high_res_features=features.high_res(len(conditioned)),
+        )
+    return Heads(masks, ious, tokens, scores)
+
+
+@torch.inference_mode()
 def decode(
     model: Model,
     constants: Constants,
@@ -198,17 +260,7 @@ def decode(
     """Masks of B objects from a frame's features.
 
     Follows ``SAM2Base._forward_sam_heads``; of three candidate masks only the best is kept.
-
-    Parameters
-    ----------
-    conditioned : (B, C, h, w) tensor
-    points : ((B, P, 2) float32, (B, P) int32) tensors, optional
-        Clicks in pixels of the model's square, and their labels: 1 object, 0 background,
-        2 and 3 corners of a box.
-    dense : (B, 1, 4h, 4w) tensor, optional
-        Logits of an earlier mask.
-    candidates : bool
-        Decode three candidates and take the one with the best predicted IoU.
+    Parameters are those of ``heads``.
     """
     module = model.module
     count = len(conditioned)
@@ -218,15 +270,14 @@ def decode(
             -torch.ones(count, 1, dtype=torch.int32, device=model.device),
         )
     with model.autocast():
-        sparse, dense_embedding = module.sam_prompt_encoder(points=points, boxes=None, masks=dense)
-        masks, ious, tokens, scores = module.sam_mask_decoder(
-            image_embeddings=conditioned,
-            image_pe=constants.prompt_grid,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense_embedding,
-            multimask_output=candidates,
-            repeat_image=False,
-            high_res_features=features.high_res(count),
+        masks, ious, tokens, scores = heads(
+            model,
+            constants,
+            features,
+            conditioned,
+            points=points,
+            dense=dense,
+            candidates=candidates,
         )
         if candidates:
             rows = torch.arange(count, device=model.device)

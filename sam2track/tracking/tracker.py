@@ -12,8 +12,8 @@ from sam2track.errors import PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
 from sam2track.prompts import Prompt, check_object_id
-from sam2track.tracking import identity
-from sam2track.tracking.actions import pack_mask, pack_prompt
+from sam2track.tracking import detected, identity
+from sam2track.tracking.actions import pack_mask, said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.engine import Engine
 from sam2track.tracking.features import default_budget
@@ -102,6 +102,11 @@ class Tracker:
         """The objects, ascending."""
         return tuple(sorted(self._book.objects))
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The objects' names, of those that have one."""
+        return {i: item.name for i, item in sorted(self._book.objects.items()) if item.name}
+
     def life(self, object_id: int) -> Life:
         """Return an object's name, birth, end, mother, lock, and what has to be run of it."""
         return self._book.known(object_id, changes=False).life
@@ -178,8 +183,7 @@ class Tracker:
         prompt.check(self.source.height, self.source.width)
         if prompt.edited:
             return self._edit("edit", object_id, frame, prompt)
-        said: dict[str, Any] = {"object": object_id, "frame": frame, "said": pack_prompt(prompt)}
-        said |= {"name": name} if name else {}
+        said = said_of(object_id, frame, prompt, name)
         return self._say("prompt", said, object_id, frame, prompt)
 
     def edit(self, object_id: int, frame: int, mask: npt.ArrayLike) -> FrameResult:
@@ -226,6 +230,12 @@ class Tracker:
     def _say(
         self, kind: str, action: Mapping[str, Any], object_id: int, frame: int, prompt: Prompt
     ) -> FrameResult:
+        self._note(kind, action, object_id, frame, prompt)
+        return self._book.result(frame)
+
+    def _note(
+        self, kind: str, action: Mapping[str, Any], object_id: int, frame: int, prompt: Prompt
+    ) -> None:
         book = self._book
         item = book.objects.get(object_id) or Tracked(object_id)
         book.check_alive(item, frame)
@@ -235,7 +245,6 @@ class Tracker:
             item.prompted[frame] = book.keep(item, frame, prompt, tracked)
             book.objects[object_id] = item
             book.changed(item, frame)
-        return book.result(frame)
 
     def clear(self, object_id: int, frame: int) -> FrameResult:
         """Take back what was said of an object on a frame; no memory of it is left.
@@ -440,13 +449,39 @@ class Tracker:
         self._run.begin()
         return self._run.frames()
 
-    def update(self, picture: npt.NDArray[np.uint8]) -> FrameResult:
+    def detect(self, frame: int, detections: Any, *, min_iou: float = 0.5) -> FrameResult:
+        """Take a detector's boxes on a frame.
+
+        A box that lies on an object, as it was tracked or prompted there, refreshes it: it is a
+        prompt like another. Any other begins an object, named by its class. What was said of an
+        object on the frame before stays, and locked objects do.
+
+        Parameters
+        ----------
+        frame : int
+        detections : Detections, supervision.Detections, or (N, 4) array
+            As ``as_detections``; what lies outside the frame is cut off.
+        min_iou : float
+            Least intersection over union of a box and an object's.
+
+        Returns
+        -------
+        FrameResult
+            The frame as it is now.
+        """
+        return detected.take(self._book, self._note, frame, detections, min_iou)
+
+    def update(
+        self, picture: npt.NDArray[np.uint8], detections: Any = None, *, min_iou: float = 0.5
+    ) -> FrameResult:
         """Take one more frame of a stream and track all objects on it.
 
         Parameters
         ----------
         picture : (H, W, 3) or (H, W) uint8 array
             RGB or grey; every frame has the size of the first.
+        detections, min_iou
+            Boxes of a detector on this frame, as ``detect``.
 
         Returns
         -------
@@ -462,6 +497,11 @@ class Tracker:
         if not isinstance(self.source, StreamSource):
             raise UsageError("this tracker reads a source; make one without a source for streams")
         frame, picture = self.source.push(picture)
+        result = self._advance(frame, picture)
+        return result if detections is None else self.detect(frame, detections, min_iou=min_iou)
+
+    def _advance(self, frame: int, picture: npt.NDArray[np.uint8]) -> FrameResult:
+        """Track all objects of a stream on its latest frame."""
         active = [
             item
             for _, item in sorted(self._book.objects.items())
@@ -472,6 +512,7 @@ class Tracker:
         result = self._book.track(frame, picture, active, backward=False, max_batch=self.max_batch)
         for item in active:
             item.advance(frame, -1, backward=False)
+            self._engine.forget_prompts(item, frame)
         return result
 
 

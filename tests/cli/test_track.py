@@ -107,6 +107,7 @@ def test_json(things: Path, tmp_path: Path) -> None:
         "frames_computed",
         "seconds",
         "objects",
+        "counts",
         "outputs",
         "warnings",
     ]
@@ -116,6 +117,7 @@ def test_json(things: Path, tmp_path: Path) -> None:
     assert found["precision"] == "fp32"
     assert (found["frames"], found["frames_computed"]) == (FRAMES, FRAMES + 4)
     assert found["seconds"] > 0 and found["warnings"] == []
+    assert found["counts"] == {"": 2}
     assert [list(item) for item in found["objects"]] == [
         ["id", "name", "first", "last", "mean_score"]
     ] * 2
@@ -130,9 +132,29 @@ def test_plain_summary(things: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     first, *rest = done.stdout.splitlines()
     assert first.startswith("done: 9 frames, 1 objects, tiny.safetensors on cpu in fp32, ")
-    assert [line.split()[0] for line in rest] == ["project", "table"]
+    assert [line.split()[0] for line in rest] == ["counts", "project", "table"]
+    assert rest[0].split()[1:] == ["1", "red"]
     with Project.open(tmp_path / "project.s2t") as project:
         assert project.names == {1: "red"}
+
+
+def test_detections(things: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "det.txt"
+    boxes.write_text("1,-1,4,6,20,20,0.9,1,1\n1,-1,30,6,20,20,0.2,1,1\n5,-1,40,20,20,20,0.9,2,1\n")
+    options = ("--detections", boxes, "--min-score", 0.5, "--class-names", "none,ball,dog")
+    one = small(things, "-o", tmp_path / "one", "--write", "", *options, "--json")
+    assert one.exit_code == 0, one.output
+    assert json.loads(one.stdout)["counts"] == {"ball": 1}
+    every = ("--detections-every", 2)
+    more = small(things, "-o", tmp_path / "more", "--write", "", *options, *every, "--json")
+    assert more.exit_code == 0, more.output
+    with Project.open(tmp_path / "more" / "project.s2t") as project:
+        said = {(f, prompt.box) for _, f, prompt in project.prompts}
+    assert said == {(0, (4, 6, 24, 26)), (4, (40, 20, 60, 40))}
+    boxes.write_text("1,-1,4,6,20,20\n1,2\n")
+    wrong = small(things, "-o", tmp_path / "wrong", "--detections", boxes)
+    assert wrong.exit_code == 2 and "det.txt, line 2: 2 columns; expected 6 to 10" in wrong.stderr
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_options_say_what_they_say(things: Path, tmp_path: Path) -> None:

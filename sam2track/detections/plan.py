@@ -1,0 +1,85 @@
+"""Which boxes a job takes: of one frame, or of every so many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sam2track.detections.boxes import Detections, as_detections
+from sam2track.detections.files import load_detections
+
+__all__ = ["chosen", "packed", "unpacked"]
+
+
+def chosen(
+    given: Any,
+    frames: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    total: int,
+    stems: Sequence[str] | None = None,
+    min_score: float | None = None,
+    classes: Collection[str] | None = None,
+    class_names: Sequence[str] | Mapping[int, str] | None = None,
+    anywhere: int | None = None,
+) -> dict[int, Detections]:
+    """Boxes of some frames, within the frame, by frame; frames without any are left out.
+
+    Parameters
+    ----------
+    given : path, dict, Detections, supervision.Detections or (N, 4) array
+        A file, boxes by frame, or the boxes of the first of ``frames``.
+    frames : sequence of int
+    sizes : sequence of (int, int)
+        Height and width of each of them.
+    total : int
+        Frames of the source, for files that name others.
+    stems : sequence of str, optional
+        The names of all pictures, for files that go by those.
+    min_score, classes, class_names
+        As ``Detections.selected`` and ``load_detections``.
+    anywhere : int, optional
+        The frame of boxes that name none; the first of ``frames`` by default.
+
+    Raises
+    ------
+    PromptError
+        Where file or boxes cannot be, or do not fit the source.
+    """
+    found: dict[int, Detections] = {}
+    unnamed = frames[0] if anywhere is None else anywhere
+    if isinstance(given, (str, os.PathLike)):
+        file = load_detections(given, class_names=class_names)
+        file.check(frames=total, classes=classes, stems=stems)
+        for frame, (height, width) in zip(frames, sizes, strict=True):
+            stem = None if stems is None else stems[frame]
+            found[frame] = file.at(
+                frame, height=height, width=width, stem=stem, anywhere=frame == unnamed
+            )
+    elif isinstance(given, Mapping):
+        found = {frame: as_detections(given[frame]) for frame in frames if frame in given}
+    elif unnamed in frames:
+        found = {unnamed: as_detections(given)}
+    fitted = {
+        frame: found[frame].selected(min_score=min_score, classes=classes).clipped(*size)
+        for frame, size in zip(frames, sizes, strict=True)
+        if frame in found
+    }
+    return {frame: detections for frame, detections in fitted.items() if len(detections)}
+
+
+def packed(detections: Mapping[int, Detections]) -> dict[str, Any]:
+    """Boxes by frame as JSON values."""
+    return {
+        str(frame): [item.boxes.tolist(), item.scores.tolist(), list(item.names)]
+        for frame, item in detections.items()
+    }
+
+
+def unpacked(content: Mapping[str, Any]) -> dict[int, Detections]:
+    """Boxes by frame from JSON values."""
+    return {
+        int(frame): Detections(boxes, scores, tuple(names))
+        for frame, (boxes, scores, names) in content.items()
+    }

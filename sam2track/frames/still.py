@@ -1,0 +1,155 @@
+"""Single pictures: files and arrays as upright RGB."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.array import ArraySource
+from sam2track.frames.folder import natural_key
+from sam2track.frames.headers import is_whole
+from sam2track.frames.source import Frame
+
+__all__ = ["list_pictures", "picture_of", "read_picture"]
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_STACKS = frozenset({".czi", ".lif", ".nd2", ".npy", ".npz", ".zarr"})
+_HINT = "`sam2track track` follows objects through it"
+
+
+def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the PNG, JPEG, BMP, TIFF and WebP files of a folder, in natural order of their names.
+
+    Raises
+    ------
+    SourceError
+        Where it cannot be listed or holds none.
+    """
+    path = Path(folder)
+    if path.suffix.lower() == ".zarr" or (path / "zarr.json").exists():
+        raise UsageError(f"{path} is a stack, not a folder of pictures; {_HINT}")
+    try:
+        entries = [e for e in path.iterdir() if e.is_file() and not e.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"{path} cannot be listed ({error.strerror})") from error
+    found = [e for e in entries if e.suffix.lower() in _SUFFIXES]
+    if not found:
+        raise SourceError(f"{path} holds no pictures; it takes PNG, JPEG, BMP, TIFF and WebP")
+    return sorted(found, key=lambda e: natural_key(e.name))
+
+
+def picture_of(image: Any) -> Frame:
+    """Return a picture as (H, W, 3) uint8 RGB.
+
+    Parameters
+    ----------
+    image : path, array or PIL image
+        An array is (H, W), or (H, W, C) of 1 (grey), 3 (RGB) or 4 (RGBA; its alpha is dropped)
+        channels. What is not uint8 or bool is scaled by its 0.1 and 99.9 percentiles.
+
+    Raises
+    ------
+    UsageError
+        Where it is no picture, or a stack of many.
+    SourceError
+        Where a file cannot be read.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_picture(image)
+    if hasattr(image, "getexif"):
+        from PIL import ImageOps
+
+        image = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if not hasattr(image, "shape"):
+        raise UsageError(
+            f"cannot take a picture from {type(image).__name__}; give a file or an array (H, W), "
+            f"(H, W, 3)"
+        )
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise UsageError(
+            f"an array of shape {array.shape} is no single picture, which is (H, W) or (H, W, 3); "
+            f"for a stack make a Tracker, or call track()"
+        )
+    return ArraySource(array[None]).read(0)
+
+
+def read_picture(path: str | os.PathLike[str]) -> Frame:
+    """Read a picture file as upright (H, W, 3) uint8 RGB.
+
+    EXIF rotation is applied, transparency is dropped. Pictures of more than 8 bits are scaled by
+    their 0.1 and 99.9 percentiles.
+
+    Raises
+    ------
+    UsageError
+        Where the file is a stack or a video.
+    SourceError
+        Where it is no picture that can be read.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() in _STACKS:
+        what = "a folder" if path.is_dir() and path.suffix.lower() not in _STACKS else "a stack"
+        raise UsageError(f"{path} is {what}, not a single picture; {_HINT}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a null character in the name
+        raise SourceError(f"{str(path)!r} cannot be read: {error}") from error
+    _refuse_pages(path, data)
+    picture = _decoded(path, data) if data and is_whole(data) else None
+    if picture is None:
+        _refuse_video(path)
+        raise SourceError(
+            f"{path} is no picture that can be read: it is empty, cut short, damaged or of "
+            f"another kind; give PNG, JPEG, BMP, TIFF or WebP"
+        )
+    return picture if picture.dtype == np.uint8 else ArraySource(picture[None]).read(0)
+
+
+def _decoded(path: Path, data: bytes) -> Any:
+    import cv2
+
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise SourceError(f"{path} cannot be decoded: {error.err}") from error
+    return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _refuse_pages(path: Path, data: bytes) -> None:
+    """UsageError where a file holds several pages or frames; a phone's extra JPEGs are none."""
+    import io
+
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            # Not all formats know of pages; MPO is a JPEG with previews behind it.
+            pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return  # decoding says what is wrong
+    if pages > 1:
+        raise UsageError(f"{path} holds {pages} pictures, not one; {_HINT}")
+
+
+def _refuse_video(path: Path) -> None:
+    """UsageError where a file that is no picture is a video."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            # FFmpeg takes pictures and text for videos, too.
+            names = container.format.name
+            guessed = names in ("image2", "tty") or names.endswith("_pipe")
+            moving = bool(container.streams.video) and not guessed
+    except (OSError, ValueError):  # av's own errors are among these
+        return
+    if moving:
+        raise UsageError(f"{path} is a video, not a picture; {_HINT}")

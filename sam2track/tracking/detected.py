@@ -1,0 +1,72 @@
+"""Boxes from a detector become prompts: of the objects that they lie on, or of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.detections import as_detections, match
+from sam2track.errors import UsageError
+from sam2track.masks import Box
+from sam2track.prompts import Prompt
+from sam2track.tracking.actions import said_of
+from sam2track.tracking.book import Book
+from sam2track.tracking.result import FrameResult
+
+__all__ = ["place_of", "take"]
+
+Note = Callable[[str, Mapping[str, Any], int, int, Prompt], None]
+
+
+def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) -> FrameResult:
+    """Prompt objects on a frame with the boxes that lie on them, and begin others.
+
+    The same boxes twice change nothing: what was said of an object on the frame stays.
+
+    Parameters
+    ----------
+    note : callable
+        Says a prompt: kind of step, action, object, frame, prompt.
+    """
+    if not 0 < min_iou <= 1:
+        raise UsageError(f"min_iou {min_iou}; allowed are numbers above 0 and up to 1")
+    frame = book.check_frame(frame)
+    given = as_detections(detections).clipped(book.source.height, book.source.width)
+    result = book.result(frame)
+    if not len(given):
+        return result
+    places: dict[int, tuple[float, ...]] = {}
+    for index, object_id in enumerate(result.object_ids):
+        # What is prompted by a box is where that is, whatever mask came of it.
+        answer = book.history.said(object_id, frame)
+        box = None if answer is None else answer.prompt.box
+        box = box or place_of(result.masks[index])
+        if box is not None:
+            places[object_id] = box
+    names = {i: item.name for i, item in book.objects.items()}
+    found = match(given, places, names, min_iou=min_iou)
+    following = max(book.objects, default=0) + 1
+    for known, box, name in zip(found, given.boxes, given.names, strict=True):
+        object_id = following if known is None else known
+        if known is None:
+            following += 1
+        elif frame in book.objects[known].prompted or book.objects[known].locked:
+            continue
+        prompt = Prompt(box=tuple(box.tolist()))
+        said = said_of(object_id, frame, prompt, name if known is None else "")
+        note("prompt", said, object_id, frame, prompt)
+    return book.result(frame)
+
+
+def place_of(mask: npt.NDArray[np.bool_]) -> Box | None:
+    """The box of a mask's largest part: specks elsewhere would make it cover half the frame."""
+    import cv2
+
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if len(stats) < 2:  # nothing but the background
+        return None
+    x, y, width, height, _ = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()].tolist()
+    return x, y, x + width, y + height

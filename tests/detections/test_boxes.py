@@ -1,0 +1,96 @@
+"""Boxes, whatever detector they come from, and which objects they lie on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sam2track.detections import Detections, as_detections, match
+from sam2track.errors import PromptError
+
+CAR = (10.0, 20.0, 60.0, 50.0)
+
+
+def test_an_array_has_boxes_alone() -> None:
+    found = as_detections(np.array([CAR, (0, 0, 5, 5)]))
+    assert found.boxes.tolist() == [list(CAR), [0, 0, 5, 5]]
+    assert found.scores.tolist() == [1, 1] and found.names == ("", "")
+    assert len(as_detections([])) == 0
+    assert len(as_detections(np.zeros((0, 4)))) == 0
+    assert as_detections(found) is found
+
+
+def test_the_detections_of_supervision() -> None:
+    given = SimpleNamespace(
+        xyxy=np.array([CAR]),
+        confidence=np.array([0.5]),
+        class_id=np.array([2]),
+        data={"class_name": np.array(["car"])},
+    )
+    found = as_detections(given)
+    assert (found.names, found.scores.tolist()) == (("car",), [0.5])
+    given.data = {}
+    assert as_detections(given).names == ("2",)
+    given.class_id = given.confidence = None
+    assert as_detections(given).names == ("",)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (np.zeros((2, 3)), "shape"),
+        ([(5, 5, 5, 9)], "no area"),
+        ([(0, 0, np.nan, 9)], "not finite"),
+        ([("a", 0, 1, 1)], "not numbers"),
+        ("boxes", "cannot take boxes from str"),
+        (7, "cannot take boxes from int"),
+    ],
+)
+def test_what_is_no_box_is_refused(given: object, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        as_detections(given)
+
+
+def test_scores_and_names_fit_the_boxes() -> None:
+    with pytest.raises(PromptError, match="1 boxes but 2 scores"):
+        Detections([CAR], [0.1, 0.2])
+    with pytest.raises(PromptError, match="2 names"):
+        Detections([CAR], None, ("a", "b"))
+
+
+def test_boxes_are_selected_and_cut() -> None:
+    found = Detections([CAR, (-5, -5, 5, 5), (200, 0, 210, 9)], [0.9, 0.2, 0.8], ("car", "a", "a"))
+    assert found.selected(min_score=0.5).names == ("car", "a")
+    assert found.selected(classes=["a"]).scores.tolist() == [0.2, 0.8]
+    cut = found.clipped(40, 100)
+    assert cut.boxes.tolist() == [[10, 20, 60, 40], [0, 0, 5, 5]]
+    said = cut.prompts(first_id=4, frame=2)
+    assert said.by_object[4][2].box == (10, 20, 60, 40)
+    assert said.names == {4: "car", 5: "a"}
+
+
+def test_each_box_finds_its_own_object() -> None:
+    boxes = Detections([(0, 0, 10, 10), (1, 0, 11, 10), (50, 50, 60, 60)])
+    tracked = {3: (1, 0, 11, 10), 7: (80, 80, 90, 90)}
+    # The first overlaps object 3 as well, but the second lies on it better.
+    assert match(boxes, tracked, {}, min_iou=0.5) == [None, 3, None]
+    assert match(boxes, {}, {}, min_iou=0.5) == [None] * 3
+    assert match(Detections(np.zeros((0, 4))), tracked, {}, min_iou=0.5) == []
+
+
+def test_least_overlap() -> None:
+    boxes = Detections([(0, 0, 10, 10)])
+    half = {1: (0, 0, 10, 5)}  # an intersection over union of exactly a half
+    assert match(boxes, half, {}, min_iou=0.5) == [1]
+    assert match(boxes, half, {}, min_iou=0.51) == [None]
+
+
+def test_the_same_class_comes_first() -> None:
+    rider = Detections([(0, 0, 10, 10), (0, 1, 10, 11)], None, ("person", "bicycle"))
+    tracked = {1: (0, 1, 10, 11), 2: (0, 0, 10, 10)}
+    assert match(rider, tracked, {1: "person", 2: "bicycle"}, min_iou=0.5) == [1, 2]
+    # A class that was mistaken begins no second object.
+    person = rider.only(np.array([True, False]))
+    assert match(person, {2: (0, 0, 10, 10)}, {2: "dog"}, min_iou=0.5) == [2]

@@ -1,0 +1,188 @@
+"""Whole jobs that begin with a detector's boxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sam2track import job
+from sam2track.errors import PromptError, UsageError
+from sam2track.job import Interrupted, replay, run
+from sam2track.project import Project
+from sam2track.prompts import Prompt, Prompts
+from sam2track.tracking.detected import place_of
+from tests.parity.oracle import clip
+from tests.tracking.known import module
+
+FRAMES = 8
+ONE, TWO = [10, 10, 60, 50], [70, 60, 120, 120]
+
+
+def go(folder: Path, prompts: Any = None, **options: Any) -> job.Outcome:
+    return run(clip(FRAMES), prompts, output=folder, model=module(), write=[], **options)
+
+
+def prompts_of(folder: Path) -> dict[int, dict[int, Any]]:
+    with Project.open(folder / "project.s2t") as project:
+        return {
+            i: {f: prompt.box for f, prompt in frames.items()}
+            for i, frames in project.prompts.by_object.items()
+        }
+
+
+def codes_of(folder: Path) -> dict[tuple[int, int], bytes]:
+    with Project.open(folder / "project.s2t") as project:
+        return {
+            (t, i): np.packbits(mask).tobytes()
+            for t in project.frames
+            for i, mask in project.masks(t).items()
+        }
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "boxes.csv"
+    rows = [
+        (0, ONE, 0.9, "cell"),
+        (0, TWO, 0.2, "dust"),
+        (2, TWO, 0.9, "cell"),
+        (4, [0, 0, 3, 3], 0.8, "dust"),
+    ]
+    text = "".join(f"{f},{','.join(map(str, b))},{s},{c}\n" for f, b, s, c in rows)
+    path.write_text("frame,x0,y0,x1,y1,score,class\n" + text)
+    return path
+
+
+def test_the_boxes_of_one_frame(file: Path, tmp_path: Path) -> None:
+    done = go(tmp_path / "a", detections=file)
+    assert [(o["id"], o["name"], o["first"]) for o in done.objects] == [
+        (1, "cell", 0),
+        (2, "dust", 0),
+    ]
+    assert done.counts == {"cell": 1, "dust": 1}
+    assert prompts_of(tmp_path / "a") == {1: {0: tuple(ONE)}, 2: {0: tuple(TWO)}}
+    done = go(tmp_path / "b", detections=file, detections_frame=2)
+    assert prompts_of(tmp_path / "b") == {1: {2: tuple(TWO)}}
+    go(tmp_path / "c", detections=file, min_score=0.5)
+    assert prompts_of(tmp_path / "c") == {1: {0: tuple(ONE)}}
+    go(tmp_path / "d", detections=file, classes=["dust"])
+    assert prompts_of(tmp_path / "d") == {1: {0: tuple(TWO)}}
+
+
+def test_beside_prompts_of_a_person(file: Path, tmp_path: Path) -> None:
+    said = Prompts({3: {1: Prompt(points=((64, 60),))}}, {3: "mine"})
+    done = go(tmp_path / "a", said, detections=[TWO])
+    assert [(o["id"], o["name"]) for o in done.objects] == [(3, "mine"), (4, "")]
+
+
+def every_second(folder: Path, file: Path, **options: Any) -> job.Outcome:
+    return go(folder, detections=file, detections_every=2, min_score=0.5, **options)
+
+
+def test_boxes_of_every_second_frame(file: Path, tmp_path: Path) -> None:
+    done = every_second(tmp_path / "a", file)
+    assert done.counts["cell"] >= 1 and done.counts["dust"] == 1
+    found = prompts_of(tmp_path / "a")
+    assert found[1][0] == tuple(ONE)
+    # Frame 2's lies on object 1, as tracked, or begins one; so does that of frame 4.
+    boxes = sorted((f, box) for frames in found.values() for f, box in frames.items())
+    assert boxes == [(0, tuple(ONE)), (2, tuple(TWO)), (4, (0, 0, 3, 3))]
+    with Project.open(tmp_path / "a" / "project.s2t") as project:
+        assert project.frames == tuple(range(FRAMES))
+        assert project.masks(0).keys() == set(found)  # the later ones were run backward, too
+
+
+def test_a_box_on_a_tracked_object_refreshes_it(tmp_path: Path) -> None:
+    first = go(tmp_path / "a", detections=[ONE])
+    assert first.counts == {"": 1}
+    with Project.open(tmp_path / "a" / "project.s2t") as project:
+        tracked = place_of(project.masks(4)[1])
+    assert tracked is not None
+    done = go(tmp_path / "b", detections={0: [ONE], 4: [tracked]}, detections_every=4)
+    assert [o["id"] for o in done.objects] == [1]
+    assert prompts_of(tmp_path / "b") == {1: {0: tuple(ONE), 4: tracked}}
+
+
+def test_a_replay_is_equal(file: Path, tmp_path: Path) -> None:
+    every_second(tmp_path / "a", file)
+    replay(tmp_path / "a", output=tmp_path / "b", source=clip(FRAMES), model=module(), write=[])
+    assert codes_of(tmp_path / "b") == codes_of(tmp_path / "a")
+
+
+@pytest.mark.parametrize("at", [1, 3, 6])
+@pytest.mark.parametrize("again", [True, False], ids=["given again", "stored"])
+def test_an_interrupted_job_goes_on(file: Path, tmp_path: Path, at: int, again: bool) -> None:
+    every_second(tmp_path / "whole", file, direction="forward")
+
+    def stop(progress: Any) -> None:
+        if progress.done == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        every_second(tmp_path / "cut", file, direction="forward", progress=stop)
+    if again:
+        every_second(tmp_path / "cut", file, direction="forward", resume=True)
+    else:
+        go(tmp_path / "cut", direction="forward", resume=True)
+    assert prompts_of(tmp_path / "cut") == prompts_of(tmp_path / "whole")
+    assert codes_of(tmp_path / "cut") == codes_of(tmp_path / "whole")
+
+
+def test_other_detections_are_no_resumption(file: Path, tmp_path: Path) -> None:
+    every_second(tmp_path / "a", file)
+    with pytest.raises(UsageError, match="made with other detections"):
+        go(tmp_path / "a", detections=file, detections_every=4, min_score=0.5, resume=True)
+    said = Prompts({9: {0: Prompt(points=((64, 60),))}})
+    with pytest.raises(UsageError, match="made with other prompts: object 9"):
+        every_second(tmp_path / "a", file, prompts=said, resume=True)
+    assert every_second(tmp_path / "a", file, resume=True).frames_computed == 0
+
+
+@pytest.fixture
+def wrong(file: Path) -> Iterator[dict[str, Any]]:
+    yield {
+        "both": {"detections": file, "detections_frame": 0, "detections_every": 2},
+        "beyond": {"detections": file, "detections_frame": FRAMES},
+        "never": {"detections": file, "detections_every": 0},
+        "backward": {"detections": file, "detections_every": 2, "direction": "backward"},
+        "none there": {"detections": file, "detections_frame": 3},
+        "none good": {"detections": file, "min_score": 2.0},
+        "no class": {"detections": file, "classes": ["cat"]},
+        "without": {"detections_every": 2},
+        "empty": {"detections": []},
+    }
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        ("both", "not both"),
+        ("beyond", "has 8 frames"),
+        ("never", "every 0 frames"),
+        ("backward", "forward, or both"),
+        ("none there", "no detections on frame 3"),
+        ("none good", "no detections on frame 0"),
+        ("no class", "no class 'cat'; it has cell, dust"),
+        ("without", "but no detections"),
+        ("empty", "no detections on frame 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_done(
+    wrong: dict[str, Any], which: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises((UsageError, PromptError), match=says):
+        go(tmp_path / "out", **wrong[which])
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_stored_is_json(file: Path, tmp_path: Path) -> None:
+    every_second(tmp_path / "a", file)
+    with Project.open(tmp_path / "a" / "project.s2t") as project:
+        stored = project.meta["detections"]
+    assert json.loads(json.dumps(stored)) == stored
+    assert sorted(stored["frames"]) == ["0", "2", "4"] and stored["by_hand"] == []
