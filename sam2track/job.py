@@ -32,7 +32,7 @@ from sam2track.tracking.tracker import Direction, Tracker
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Interrupted", "Outcome", "replay", "run", "track"]
+__all__ = ["Interrupted", "Outcome", "project_meta", "replay", "run", "track"]
 
 
 @dataclass
@@ -341,7 +341,7 @@ def _project(
         remove_outputs(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    project = Project.create(path, meta=_meta(source, model), times=source.times, lock=lock)
+    project = Project.create(path, meta=project_meta(source, model), times=source.times, lock=lock)
     try:
         with project.transaction():  # all of them or none
             for object_id, frame, prompt in prompts or ():
@@ -355,7 +355,8 @@ def _project(
     return project
 
 
-def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
+def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
+    """What a new project says of its source and of the model it is tracked with."""
     return {
         "source": source.name,
         "fingerprint": source.fingerprint(),
@@ -391,7 +392,7 @@ def _resumed(
 
 def _check_same(project: Project, source: FrameSource, model: Model) -> None:
     """Refuse another source, model or precision than those that a project was made with."""
-    for key, value in _meta(source, model).items():
+    for key, value in project_meta(source, model).items():
         if key == "fingerprint" and project.meta.get(key) != value:
             raise ProjectError(
                 f"{project.path} was made from other pictures than {source.name} holds now; "

@@ -15,6 +15,9 @@ from sam2track.errors import Sam2TrackError
 __all__ = ["main"]
 
 _COMMANDS = {
+    "eval": "Compare masks with a ground truth.",
+    "export": "Write a project in formats that other tools read.",
+    "import": "Make a project of masks that another tool made.",
     "info": "Say what a project holds.",
     "replay": "Do again what was done in a project.",
     "sample": "Write a sample clip with its prompts and ground truth.",
@@ -31,7 +34,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"sam2track.cli.{cmd_name}")
+        # "import" is no name that a module may have.
+        name = "import_" if cmd_name == "import" else cmd_name
+        module = importlib.import_module(f"sam2track.cli.{name}")
         command: click.Command = module.command
         return command
 
