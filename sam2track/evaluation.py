@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -72,8 +74,9 @@ def evaluate(
 ) -> Evaluation:
     """Compare masks with a ground truth.
 
-    Every frame and object of the truth counts. Objects are compared by their ids in J and F, and
-    matched by overlap in the other measures.
+    Every frame and object of the truth counts; an object from the first frame on which one of the
+    two shows it. Objects are compared by their ids in J and F, and matched by overlap in the
+    other measures.
 
     Parameters
     ----------
@@ -109,11 +112,13 @@ def evaluate(
             right = _opened(true, truth_format, stack)
             _check(left, right)
             values: dict[int, dict[str, list[float]]] = {}
+            true_ids: set[int] = set()
             scores = TrackScores() if set(wanted) - {"jf"} else None
             frames = 0
             for frame, own, their in _paired(left, right, skip_ends, found):
                 frames += 1
                 if "jf" in wanted:
+                    true_ids |= {i for i, mask in their.items() if mask.any()}
                     everything += _measure(name, frame, own, their, values)
                 if scores is not None:
                     scores.add(own, their)
@@ -124,9 +129,12 @@ def evaluate(
             raise UsageError(f"{true} has no frame that could be compared")
         sequence: dict[str, Any] = {"name": name, "frames": frames}
         if "jf" in wanted:
-            if not values:
+            if not true_ids:
                 raise UsageError(f"{true} holds no object")
-            objects = {i: _summary(v) for i, v in sorted(values.items())}
+            everything = [
+                one for one in everything if one["sequence"] != name or one["object"] in true_ids
+            ]
+            objects = {i: _summary(values[i]) for i in sorted(true_ids)}
             sequence |= {
                 "mean": _mean(list(objects.values())),
                 "objects": {str(i): o for i, o in objects.items()},
@@ -150,7 +158,7 @@ def _wanted(metrics: Sequence[str] | None, found: Evaluation) -> tuple[str, ...]
         wanted = ["jf"]
         for name, package in packages.items():
             try:
-                needed(package, name, "eval")
+                _load(package, name)
                 wanted.append(name)
             except UsageError as error:
                 found.warnings.append(f"not measured: {error}")
@@ -159,10 +167,16 @@ def _wanted(metrics: Sequence[str] | None, found: Evaluation) -> tuple[str, ...]
         if name not in METRICS:
             raise UsageError(f"metric {name!r}; allowed are {', '.join(METRICS)}")
         if name in packages:
-            needed(packages[name], name, "eval")
+            _load(packages[name], name)
     if not metrics:
         raise UsageError(f"no metric; allowed are {', '.join(METRICS)}")
     return tuple(metrics)
+
+
+def _load(package: str, name: str) -> None:
+    # TrackEval prints which of its own parts are not there.
+    with contextlib.redirect_stdout(io.StringIO()):
+        needed(package, name, "eval")
 
 
 def _pairs(
@@ -260,9 +274,9 @@ def _of(reading: Reading, frames: Sequence[int]) -> Iterator[Masks]:
 def _measure(
     name: str, frame: int, own: Masks, their: Masks, values: dict[int, dict[str, list[float]]]
 ) -> list[dict[str, Any]]:
-    """J and F of each object that the truth has shown so far."""
+    """J and F of each object that one of the two has shown so far."""
     none: npt.NDArray[np.bool_] | None = None
-    for object_id, mask in their.items():
+    for object_id, mask in (*their.items(), *own.items()):
         if mask.any():
             values.setdefault(object_id, {"j": [], "f": []})
     rows = []
@@ -274,7 +288,7 @@ def _measure(
             some = a if a is not None else b
             none = np.zeros_like(some) if none is None else none
             a, b = none if a is None else a, none if b is None else b
-            j, f = jaccard(a, b), boundary_f(a, b)
+            j, f = float(jaccard(a, b)), float(boundary_f(a, b))
         kept["j"].append(j)
         kept["f"].append(f)
         rows.append(

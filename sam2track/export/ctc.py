@@ -69,21 +69,22 @@ class Tracks:
         for object_id in objects:
             track = self._last.get(object_id)
             if track is None or track.end < frame - 1:
-                track = self._new(object_id, frame, track)
+                track = self._new(object_id, frame, track, objects)
             found[object_id] = track.label
         for object_id in objects:
             self._last[object_id].end = frame
         return found
 
-    def _new(self, object_id: int, frame: int, before: Track | None) -> Track:
+    def _new(self, object_id: int, frame: int, before: Track | None, here: list[int]) -> Track:
         label = object_id
         parent = 0
         if before is not None:
             label, parent = self._next, before.label
             self._next += 1
         elif object_id in self._mothers:
-            mother = self._last.get(self._mothers[object_id])
-            if mother is not None and mother.end < frame:
+            mother_id = self._mothers[object_id]
+            mother = self._last.get(mother_id)
+            if mother is not None and mother_id not in here:
                 parent = mother.label
             else:
                 self.unlinked.add(object_id)

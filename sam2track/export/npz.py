@@ -49,7 +49,7 @@ def write(path: Path, sequence: Sequenced) -> None:
 def read(path: Path, kind: str) -> Reading:
     """Read such an archive."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             height, width = (int(side) for side in archive["shape"])
             frames = [int(frame) for frame in archive["frames"]]
             objects = [int(i) for i in archive["objects"]]
@@ -61,7 +61,7 @@ def read(path: Path, kind: str) -> Reading:
         raise SourceError(f"{path} claims frames of {height} x {width}")
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for frame in frames:
                 if f"ids_{frame:05d}" not in archive:
                     yield frame, {}

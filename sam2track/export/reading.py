@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import SourceError, UsageError
+from sam2track.errors import Sam2TrackError, SourceError, UsageError
 
 __all__ = ["READERS", "Reading", "by_label", "detect", "open_masks"]
 
@@ -95,17 +99,40 @@ def open_masks(path: str | Path, format: str | None = None) -> Reading:
     if found not in READERS:
         raise UsageError(f"{found!r} holds no masks; allowed are {', '.join(READERS)}")
     module = import_module(f"sam2track.export.{READERS[found]}")
-    try:
+    with _errors(path, found):
         reading: Reading = module.read(path, found)
+
+    def shots() -> Iterator[tuple[int, dict[int, Mask]]]:
+        with _errors(path, found):
+            yield from reading.shots()
+
+    return replace(reading, shots=shots)
+
+
+@contextmanager
+def _errors(path: Path, found: str) -> Iterator[None]:
+    """Say of a file that is damaged, or no such file at all, that it cannot be read."""
+    try:
+        yield
+    except Sam2TrackError:
+        raise
     except OSError as error:
-        if isinstance(error, SourceError):
-            raise
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, EOFError, IndexError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise SourceError(f"cannot read {path} as {found}: {error!r:.200}") from error
-    return reading
+    except (
+        # What libraries raise on bytes that are not what they take them for.
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SourceError(f"cannot read {path} as {found}: {why:.200}") from error
 
 
 _BY_SUFFIX = {

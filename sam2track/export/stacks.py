@@ -80,6 +80,14 @@ def read(path: Path, kind: str) -> Reading:
             series = file.series[0]
             shape, dtype = series.shape, series.dtype
             paged = len(series.pages) == (shape[0] if len(shape) == 3 else 1)
+            ends = (
+                offset + size
+                for page in series.pages
+                if page is not None
+                for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+            )
+            if max(ends) > path.stat().st_size:  # tifffile would give zeros
+                raise SourceError(f"{path} is cut off")
     except (tifffile.TiffFileError, IndexError) as error:
         raise SourceError(f"cannot read {path} as TIFF: {error}") from error
     if len(shape) not in (2, 3) or dtype is None or dtype.kind not in "bui":
