@@ -86,8 +86,10 @@ def read(path: Path, kind: str) -> Reading:
                 if page is not None
                 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
             )
-            if max(ends) > path.stat().st_size:  # tifffile would give zeros
-                raise SourceError(f"{path} is cut off")
+            told = (file.shaped_metadata or ({},))[0].get("shape", shape)
+            # Of a file that is cut off tifffile would give zeros, or the pages that are left.
+            if max(ends) > path.stat().st_size or np.prod(told) != np.prod(shape):
+                raise SourceError(f"{path} is cut off or damaged")
     except (tifffile.TiffFileError, IndexError) as error:
         raise SourceError(f"cannot read {path} as TIFF: {error}") from error
     if len(shape) not in (2, 3) or dtype is None or dtype.kind not in "bui":
