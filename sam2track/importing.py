@@ -18,7 +18,7 @@ from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
 from sam2track.job import project_meta
 from sam2track.models.loading import Model, load_model
-from sam2track.project import Project
+from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompt
 from sam2track.tracking.history import Life, Record
 from sam2track.tracking.result import FrameResult
@@ -97,12 +97,20 @@ def import_masks(
     try:
         _check(reading, opened)
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
-        with staged(path, folder=False, overwrite=overwrite) as partial:
+        for taken in (Path(reading.path), Path(opened.name)):
+            if taken.exists() and path.exists() and path.samefile(taken):
+                raise UsageError(f"{path} is what is imported from; name another project")
+        with (
+            WriterLock(path),
+            staged(path, folder=False, overwrite=overwrite) as partial,
+        ):
             meta = project_meta(opened, loaded)
             with Project.create(partial, meta=meta, times=opened.times) as project:
                 first = _fill(project, reading, loaded.image_size // 4, len(opened), progress)
                 if not first:
                     raise SourceError(f"{reading.path} holds no object on any frame")
+            for log in ("-wal", "-shm"):  # of a project that is replaced
+                path.with_name(path.name + log).unlink(missing_ok=True)
         warnings = []
         if reading.frames is not None and len(reading.frames) < len(opened):
             warnings.append(

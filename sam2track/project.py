@@ -457,6 +457,7 @@ class Project(Ledger):
             meta=self.meta,
             columns=COLUMNS,
             options=Options(**options),
+            keep=(self.path,),
         )
 
     def summary(self) -> list[dict[str, Any]]:

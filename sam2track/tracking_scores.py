@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 from sam2track.export.ctc import Tracks
+from sam2track.masks import bounding_box
 
 __all__ = ["TrackScores"]
 
@@ -39,9 +40,15 @@ class TrackScores:
         mine = {i: mask for i, mask in sorted(own.items()) if mask.any()}
         theirs = {i: mask for i, mask in sorted(true.items()) if mask.any()}
         shared = np.zeros((len(theirs), len(mine)), np.int64)
+        boxes = [bounding_box(mask) or (0, 0, 0, 0) for mask in mine.values()]
         for row, b in enumerate(theirs.values()):
-            for column, a in enumerate(mine.values()):
-                shared[row, column] = np.count_nonzero(a & b)
+            left, top, right, bottom = bounding_box(b) or (0, 0, 0, 0)
+            for column, (a, (x0, y0, x1, y1)) in enumerate(zip(mine.values(), boxes, strict=True)):
+                rows = slice(max(top, y0), min(bottom, y1))
+                columns = slice(max(left, x0), min(right, x1))
+                if rows.start < rows.stop and columns.start < columns.stop:
+                    both = a[rows, columns] & b[rows, columns]
+                    shared[row, column] = np.count_nonzero(both)
         self._own.append(np.array(list(mine), np.int64))
         self._true.append(np.array(list(theirs), np.int64))
         self._areas.append(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam2track.errors import ProjectExistsError, SourceError, UsageError
+from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
 from sam2track.importing import import_masks
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.models.loading import load_model
@@ -127,7 +127,17 @@ def test_a_project_that_is_there_stays(given, clip, model, tmp_path):
         import_masks(
             given / "p.s2t", target, source=clip, format="npz", model=model, overwrite=True
         )
-    assert target.read_bytes() == before
+    coco = (given / "coco").read_bytes()
+    with pytest.raises(UsageError, match="imported from"):
+        import_masks(
+            given / "coco", given / "coco", source=clip, format="coco", model=model, overwrite=True
+        )
+    assert (given / "coco").read_bytes() == coco
+    with Project.open(target, writable=True), pytest.raises(ProjectError, match="in use"):
+        import_masks(
+            given / "coco", target, source=clip, format="coco", model=model, overwrite=True
+        )
+    assert target.read_bytes()[100:] == before[100:]
     import_masks(given / "coco", target, source=clip, format="coco", model=model, overwrite=True)
     with Project.open(target) as opened:
         assert np.array_equal(opened.masks(2)[2], masks()[2][2])

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
@@ -47,6 +48,7 @@ def command(
 
     --format and -o may be given several times, in pairs.
     """  # noqa: D301
+    interrupt_on_sigterm()
     if len(formats) != len(outputs):
         raise UsageError(f"{len(formats)} formats and {len(outputs)} outputs; give one for each")
     if len({path.absolute() for path in outputs}) < len(outputs):

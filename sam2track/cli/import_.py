@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.progress import interrupt_on_sigterm
+
 __all__ = ["command"]
 
 
@@ -42,6 +44,7 @@ def command(
     MASKS are in any format that `sam2track export` writes masks to: a folder of label PNGs
     (davis), of the Cell Tracking Challenge (ctc), COCO instances, a TIFF or OME-Zarr stack, ...
     """
+    interrupt_on_sigterm()
     from sam2track.importing import import_masks
 
     done = import_masks(

@@ -68,6 +68,7 @@ def export_results(
     meta: Mapping[str, Any],
     columns: Sequence[str],
     options: Options | None = None,
+    keep: Sequence[Path] = (),
 ) -> Exported:
     """Write results in a format.
 
@@ -83,6 +84,8 @@ def export_results(
     columns : sequence of str
         Heads of the cells of a row.
     options : Options, optional
+    keep : sequence of Path
+        Files that are not to be written over, as the source is not.
 
     Raises
     ------
@@ -120,11 +123,14 @@ def export_results(
     write: Callable[[Path, Sequenced], None] = getattr(
         import_module(f"sam2track.export.{how.module}"), how.function
     )
+    path = Path(output)
     with ExitStack() as stack:
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
+        for taken in (*keep, Path(source)):
+            if taken.exists() and path.exists() and path.samefile(taken):
+                raise UsageError(f"{path} is what is exported from; name another target")
         folder = how.folder or (format == "coco" and bool(options.images))
-        path = Path(output)
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
-from sam2track.masks import overlaps_resolved
 
 __all__ = ["Options", "Results", "Sequenced", "Shot"]
 
@@ -136,10 +135,13 @@ class Shot:
         owner = self._owner
         if not self.masks:
             return np.zeros((owner.height, owner.width), np.int32)
-        ids = list(self.masks)
-        resolved = overlaps_resolved(np.stack(list(self.masks.values())), ids).astype(np.int32)
-        if sum(int(m.sum()) for m in self.masks.values()) == np.count_nonzero(resolved):
-            return resolved
+        labels = np.zeros((owner.height, owner.width), np.int32)
+        total = 0
+        for object_id, mask in self.masks.items():
+            labels[mask] = object_id
+            total += int(np.count_nonzero(mask))
+        if total == np.count_nonzero(labels):
+            return labels
         owner.overlapping += 1
         return owner.results.labels(self.frame)
 

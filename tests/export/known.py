@@ -59,10 +59,13 @@ def project(path: Path, frames=None, *, lineage=True, top=7, names=True) -> Path
     return path
 
 
-def put(made: Project, t: int, here) -> None:
+def put(made: Project, t: int, here, levels=None) -> None:
+    """Store a frame; `levels` are logits by object, 3 if unsaid."""
     ids = tuple(here)
     side = 16
     logits = np.full((len(ids), side, side), 3, np.float32)
+    for k, i in enumerate(ids):
+        logits[k] = (levels or {}).get(i, 3)
     result = FrameResult(
         frame=t,
         object_ids=ids,

@@ -128,6 +128,33 @@ def test_ids_that_do_not_fit(tmp_path):
         opened.export(tmp_path / "ctc", format="ctc")
 
 
+def test_where_masks_overlap_the_highest_logit_wins(tmp_path):
+    path = project(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as opened:
+        put(opened, 2, masks()[2], {2: 6})
+        opened.export(tmp_path / "davis", format="davis")
+    found = dict(open_masks(tmp_path / "davis").shots())[2]
+    here = masks()[2]
+    assert (here[1] & here[2]).any()
+    assert np.array_equal(found[2], here[2])
+    assert np.array_equal(found[1], here[1] & ~here[2])
+
+
+def test_nothing_is_written_over_what_is_exported_from(tmp_path):
+    path = project(tmp_path / "p.s2t")
+    before = path.read_bytes()
+    (tmp_path / "clip.mp4").write_text("a video")
+    with Project.open(path, writable=True) as opened:
+        opened.set_meta(source=str(tmp_path / "clip.mp4"))
+    before = path.read_bytes()
+    with Project.open(path) as opened:
+        for target in (path, tmp_path / "clip.mp4"):
+            with pytest.raises(UsageError, match="exported from"):
+                opened.export(target, format="csv", overwrite=True)
+    assert path.read_bytes() == before
+    assert (tmp_path / "clip.mp4").read_text() == "a video"
+
+
 def test_a_range_and_frames_without_results(path, tmp_path):
     with Project.open(path) as opened:
         done = opened.export(tmp_path / "a.tif", format="labels-tiff", start=2, stop=5)
@@ -190,7 +217,7 @@ def test_an_extra_that_is_missing_is_named(path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["coco", "davis", "npz", "ome-tiff", "parquet", "sav"])
 def test_memory_does_not_grow_with_the_frames(tmp_path, name):
     peaks = []
-    for count in (8, 48):
+    for count in (6, 24):
         frames = [{1: np.eye(300, dtype=bool), 2: ~np.eye(300, dtype=bool)}] * count
         made = project(tmp_path / f"{count}.s2t", frames, lineage=False)
         with Project.open(made) as opened:
