@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.errors import UsageError
 
 __all__ = ["command"]
 
 
 @click.command("import")
-@click.argument("masks", type=click.Path(path_type=Path))
+@click.argument("masks", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Project to make."
 )
@@ -27,7 +28,7 @@ __all__ = ["command"]
 @click.option("--overwrite", is_flag=True, help="Replace a project that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(
-    masks: Path,
+    masks: tuple[Path, ...],
     output: Path,
     source: str,
     format: str | None,
@@ -42,13 +43,19 @@ def command(
     """Make a project of MASKS, so that they can be corrected and tracked on.
 
     MASKS are in any format that `sam2track export` writes masks to: a folder of label PNGs
-    (davis), of the Cell Tracking Challenge (ctc), COCO instances, a TIFF or OME-Zarr stack, ...
+    (davis) or all the PNGs in it, of the Cell Tracking Challenge (ctc), COCO instances, a TIFF or
+    OME-Zarr stack, ...
     """
     interrupt_on_sigterm()
     from sam2track.importing import import_masks
 
+    if model == "auto":
+        from sam2track.models.loading import choose_auto
+
+        model = choose_auto(device)
+        click.echo(f"model: {model}, for corrections; --model names another", err=True)
     done = import_masks(
-        masks,
+        _one(masks),
         output,
         source=source,
         format=format,
@@ -75,3 +82,16 @@ def command(
     click.echo(
         f"{done.path}: {len(done.objects)} objects on {done.frames} frames, from {done.format}"
     )
+
+
+def _one(masks: tuple[Path, ...]) -> Path:
+    """The folder that several files are all the pictures of."""
+    if len(masks) == 1:
+        return masks[0]
+    folder, suffix = masks[0].parent, masks[0].suffix
+    if sorted(masks) != sorted(folder.glob(f"*{suffix}")):
+        raise UsageError(
+            f"{len(masks)} masks that are not all the {suffix or 'files'} in {folder}; "
+            f"name the folder or file that holds all"
+        )
+    return folder

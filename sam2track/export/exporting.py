@@ -124,6 +124,8 @@ def export_results(
         import_module(f"sam2track.export.{how.module}"), how.function
     )
     path = Path(output)
+    if format == "masks-video" and path.suffix.lower() in (".avi", ".mov", ".mp4", ".webm"):
+        raise UsageError(f"{path}: masks-video is written as Matroska; let its name end in .mkv")
     with ExitStack() as stack:
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)

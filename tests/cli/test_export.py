@@ -61,6 +61,7 @@ def test_export_as_json(path, tmp_path):
         (["-f", "csv", "-o", "taken"], 2, "--overwrite"),
         (["-f", "csv", "-o", "taken/a.csv"], 1, "cannot write"),
         (["-f", "coco", "-o", "a.json", "--start", "99"], 2, "frames 0 to 8"),
+        (["-f", "masks-video", "-o", "a.mp4"], 2, ".mkv"),
         (["-f", "csv", "-o", "a", "--images"], 2, "no place for pictures"),
     ],
 )
@@ -132,6 +133,12 @@ def test_import_and_back(path, tmp_path):
     assert "--overwrite" in run(*args, "-o", tmp_path / "b.s2t", code=2).stderr
     said = json.loads(run(*args, "-o", tmp_path / "b.s2t", "--overwrite", "--json").stdout)
     assert said["objects"] == [1, 2, 3, 4, 5, 7] and said["frames"] == FRAMES
+    run("export", path, "-f", "davis", "-o", tmp_path / "png")
+    files = sorted((tmp_path / "png").iterdir())
+    some = ["--source", tmp_path / "clip", "--model", "nano", "-o", tmp_path / "c.s2t"]
+    assert "not all the .png" in run("import", *files[1:], *some, code=2).stderr
+    assert f"on {FRAMES} frames, from davis" in run("import", *files, *some).stdout
+    (tmp_path / "c.s2t").unlink()
     (tmp_path / "a.json").write_text("{}")
     assert "no COCO file" in run(*args, "-o", tmp_path / "c.s2t", code=1).stderr
     assert not (tmp_path / "c.s2t").exists()
