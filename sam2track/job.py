@@ -35,7 +35,7 @@ from sam2track.tracking.tracker import Direction, Tracker
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Interrupted", "Outcome", "replay", "run", "track"]
+__all__ = ["Interrupted", "Outcome", "project_meta", "replay", "run", "track"]
 
 
 @dataclass
@@ -458,7 +458,7 @@ def _project(
         remove_outputs(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    meta = _meta(source, model)
+    meta = project_meta(source, model)
     if boxes is not None:
         hand = [[object_id, frame] for object_id, frame, _ in prompts or ()]
         meta["detections"] = {"frames": packed(boxes), "by_hand": hand}
@@ -476,7 +476,8 @@ def _project(
     return project
 
 
-def _meta(source: FrameSource, model: Model) -> dict[str, Any]:
+def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
+    """What a new project says of its source and of the model it is tracked with."""
     about = getattr(source, "about", {})
     reading = getattr(source, "options", {})
     told = about | {
@@ -533,7 +534,7 @@ def _resumed(
 
 def _check_same(project: Project, source: FrameSource, model: Model) -> None:
     """Refuse another source, model or precision than those that a project was made with."""
-    for key, value in _meta(source, model).items():
+    for key, value in project_meta(source, model).items():
         if key == "reading":
             _check_reading(project, value)
         if key == "fingerprint" and project.meta.get(key) != value:

@@ -20,7 +20,16 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 
-__all__ = ["TOLERANCE", "JAndF", "boundary_f", "j_and_f", "jaccard", "mean_jaccard"]
+__all__ = [
+    "TOLERANCE",
+    "JAndF",
+    "Statistics",
+    "boundary_f",
+    "j_and_f",
+    "jaccard",
+    "mean_jaccard",
+    "statistics",
+]
 
 TOLERANCE = 0.008
 """How far apart contours may lie in `boundary_f`: DAVIS's share of the image diagonal."""
@@ -42,6 +51,42 @@ class JAndF(NamedTuple):
     j: float
     f: float
     mean: float
+
+
+class Statistics(NamedTuple):
+    """What DAVIS says of a measure over the frames of an object.
+
+    Attributes
+    ----------
+    mean : float
+    recall : float
+        Share of frames above 0.5.
+    decay : float
+        Mean of the first quarter less that of the last; high where an object is lost over time.
+    """
+
+    mean: float
+    recall: float
+    decay: float
+
+
+def statistics(values: Sequence[float]) -> Statistics:
+    """Return mean, recall and decay of a measure over frames (Perazzi et al. 2016).
+
+    Quarters share their border frames, as in the official ``db_statistics``.
+
+    Raises
+    ------
+    UsageError
+        Where there are no values.
+    """
+    if not len(values):
+        raise UsageError("statistics need at least one frame")
+    given = np.asarray(values, np.float64)
+    borders = np.round(np.linspace(1, len(given), 5) + 1e-10).astype(int) - 1
+    first, last = given[: borders[1] + 1], given[borders[3] :]
+    recall = float((given > 0.5).mean())
+    return Statistics(float(given.mean()), recall, float(first.mean() - last.mean()))
 
 
 def jaccard(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:

@@ -21,8 +21,10 @@ import portalocker
 
 from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
+from sam2track.export.exporting import Exported, export_results
+from sam2track.export.sequence import Options
 from sam2track.prompts import Prompt, Prompts
-from sam2track.table import Observation, Source, TrackRow, row
+from sam2track.table import COLUMNS, Observation, Source, TrackRow, row
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.codes import unpack
 from sam2track.tracking.history import Life
@@ -486,6 +488,42 @@ class Project(Ledger):
 
         scale = (pixel_size_um, frame_interval_s)
         return frames_and_objects(self, *scale, intensities=False)[1]
+
+    def export(self, output: str | os.PathLike[str], *, format: str, **options: Any) -> Exported:
+        """Write what it holds in a format that other tools read (docs/export.md).
+
+        Parameters
+        ----------
+        output : path
+            A file, or for formats of many files a folder that is not there yet.
+        format : str
+            One of ``sam2track.export.exporting.FORMATS``: ``davis``, ``coco``, ``ctc``, ...
+        **options
+            As in ``sam2track.export.sequence.Options``.
+
+        Returns
+        -------
+        Exported
+            With one warning for each thing that the format cannot hold.
+
+        Raises
+        ------
+        UsageError
+            Where the format, an option or the target cannot be.
+        ProjectError
+            Where there are no results.
+        OutputError
+            Where it cannot be written; nothing is left under its name then.
+        """
+        return export_results(
+            self,
+            format,
+            os.fspath(output),
+            meta=self.meta,
+            columns=COLUMNS,
+            options=Options(**options),
+            keep=(self.path,),
+        )
 
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""

@@ -21,7 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"__main__", "cli"},
     {"__init__"},
-    {"job", "image", "batch", "doctor"},
+    {"importing"},
+    {"job", "image", "batch", "doctor", "evaluation"},
     {"outputs"},
     {
         "confidence",
@@ -39,6 +40,7 @@ LAYERS = (
         "styles",
         "table",
         "tables",
+        "tracking_scores",
         "writers",
     },
     {"tracking"},
@@ -59,7 +61,19 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.
 ALONE = {"masks", "palette", "pictures", "prompts", "samples"}
-HEAVY = {"av", "cv2", "huggingface_hub", "pandas", "sam2", "scipy", "torch", "torchvision"}
+HEAVY = {
+    "av",
+    "cv2",
+    "huggingface_hub",
+    "pandas",
+    "pyarrow",
+    "sam2",
+    "scipy",
+    "tifffile",
+    "torch",
+    "torchvision",
+    "zarr",
+}
 # What only some rooms may know of; nobody may know of viewers.
 ONLY = {
     "click": {"cli", "training"},

@@ -16,13 +16,16 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "count": "Count objects, crossings of lines, and entries of regions.",
+    "eval": "Compare masks with a ground truth.",
+    "export": "Write a project in formats that other tools read.",
     "image": "Find objects in single pictures.",
+    "import": "Make a project of masks that another tool made.",
     "info": "Say what a project holds.",
     "measure": "Measure all objects of a project.",
     "render": "Make a video or pictures of a project's objects.",
+    "replay": "Do again what was done in a project.",
     "report": "Write one page on a project.",
     "review": "List the frames most worth looking at.",
-    "replay": "Do again what was done in a project.",
     "sample": "Write a sample clip with its prompts and ground truth.",
     "track": "Follow objects through a video.",
 }
@@ -37,7 +40,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"sam2track.cli.{cmd_name}")
+        # "import" is no name that a module may have.
+        name = "import_" if cmd_name == "import" else cmd_name
+        module = importlib.import_module(f"sam2track.cli.{name}")
         command: click.Command = module.command
         return command
 

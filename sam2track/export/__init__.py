@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sam2track.errors import OutputError
+from sam2track.errors import OutputError, Sam2TrackError
 
 __all__ = ["cannot_write", "output_errors", "partial_path", "write_bytes"]
 
@@ -34,11 +34,11 @@ def output_errors(path: Path) -> Iterator[None]:
     Raises
     ------
     OutputError
-        From any OSError within.
+        From any OSError within that is not one of ours.
     """
     try:
         yield
-    except OutputError:
+    except Sam2TrackError:
         raise
     except OSError as error:
         raise cannot_write(path, error) from error

@@ -1,0 +1,73 @@
+"""``sam2track export``: a project in formats that other tools read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.errors import UsageError
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("--format", "-f", "formats", multiple=True, required=True, metavar="F", help="Which.")
+@click.option(
+    "-o", "--output", "outputs", multiple=True, required=True, type=click.Path(path_type=Path),
+    help="File or folder; one for each --format, in order.",
+)  # fmt: skip
+@click.option("--start", type=click.IntRange(min=0), help="First frame; 0 if unsaid.")
+@click.option("--stop", type=click.IntRange(min=0), help="Frame after the last.")
+@click.option("--name", help="Of the sequence; the source's if unsaid.")
+@click.option("--pixel-size", type=float, help="Side of a pixel, in --unit.")
+@click.option("--unit", type=click.Choice(["nm", "um", "mm", "m"]), default="um", show_default=True)
+@click.option("--frame-interval", type=float, help="Seconds; the source's if unsaid.")
+@click.option("--images/--no-images", default=None, help="Write the source's frames, too.")
+@click.option("--source", type=click.Path(path_type=Path), help="The video, if it was moved.")
+@click.option("--val-share", type=float, default=0.2, show_default=True, help="Of yolo-seg.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def command(
+    project: Path,
+    formats: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write PROJECT, a .s2t file or the folder that holds one, in a format F.
+
+    \b
+    To a folder: davis, ytvos, ctc, ome-zarr, yolo-seg, sav
+    To a file:   coco, mots, mot, labels-tiff, ome-tiff, tracks-csv, npz,
+                 parquet, csv, masks-video (FFV1, .mkv)
+
+    --format and -o may be given several times, in pairs.
+    """  # noqa: D301
+    interrupt_on_sigterm()
+    if len(formats) != len(outputs):
+        raise UsageError(f"{len(formats)} formats and {len(outputs)} outputs; give one for each")
+    if len({path.absolute() for path in outputs}) < len(outputs):
+        raise UsageError("two formats have the same output; give each its own")
+    from sam2track.project import Project
+
+    path = project / "project.s2t" if project.is_dir() else project
+    done = []
+    with Project.open(path) as opened:
+        for name, output in zip(formats, outputs, strict=True):
+            one = opened.export(output, format=name, **options)
+            done.append(one)
+            for warning in one.warnings:
+                click.echo(f"warning: {warning}", err=True)
+            if not as_json:
+                click.echo(f"{one.format:<12} {one.path}")
+    if as_json:
+        rows = [
+            {"format": one.format, "path": str(one.path), "warnings": list(one.warnings)}
+            for one in done
+        ]
+        click.echo(json.dumps({"version": 1, "exports": rows}, indent=2))

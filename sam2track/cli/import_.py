@@ -1,0 +1,97 @@
+"""``sam2track import``: a project of masks that another tool made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.errors import UsageError
+
+__all__ = ["command"]
+
+
+@click.command("import")
+@click.argument("masks", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Project to make."
+)
+@click.option("--source", required=True, help="The video or folder of pictures they are of.")
+@click.option("--format", help="Of the masks; found from what is there if unsaid.")
+@click.option("--model", default="auto", show_default=True, help="That will track corrections.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or mps.")
+@click.option("--precision", default="auto", show_default=True, help="fp32, bf16 or fp16.")
+@click.option("--image-size", type=int, help="Side of the model's input.")
+@click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
+@click.option("--overwrite", is_flag=True, help="Replace a project that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def command(
+    masks: tuple[Path, ...],
+    output: Path,
+    source: str,
+    format: str | None,
+    model: str,
+    device: str,
+    precision: str,
+    image_size: int | None,
+    fps: float,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a project of MASKS, so that they can be corrected and tracked on.
+
+    MASKS are in any format that `sam2track export` writes masks to: a folder of label PNGs
+    (davis) or all the PNGs in it, of the Cell Tracking Challenge (ctc), COCO instances, a TIFF or
+    OME-Zarr stack, ...
+    """
+    interrupt_on_sigterm()
+    from sam2track.importing import import_masks
+
+    if model == "auto":
+        from sam2track.models.loading import choose_auto
+
+        model = choose_auto(device)
+        click.echo(f"model: {model}, for corrections; --model names another", err=True)
+    done = import_masks(
+        _one(masks),
+        output,
+        source=source,
+        format=format,
+        model=model,
+        device=device,
+        precision=precision,
+        image_size=image_size,
+        fps=fps,
+        overwrite=overwrite,
+    )
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        content = {
+            "version": 1,
+            "project": str(done.path),
+            "format": done.format,
+            "frames": done.frames,
+            "objects": list(done.objects),
+            "warnings": list(done.warnings),
+        }
+        click.echo(json.dumps(content, indent=2))
+        return
+    click.echo(
+        f"{done.path}: {len(done.objects)} objects on {done.frames} frames, from {done.format}"
+    )
+
+
+def _one(masks: tuple[Path, ...]) -> Path:
+    """The folder that several files are all the pictures of."""
+    if len(masks) == 1:
+        return masks[0]
+    folder, suffix = masks[0].parent, masks[0].suffix
+    if sorted(masks) != sorted(folder.glob(f"*{suffix}")):
+        raise UsageError(
+            f"{len(masks)} masks that are not all the {suffix or 'files'} in {folder}; "
+            f"name the folder or file that holds all"
+        )
+    return folder

@@ -1,0 +1,323 @@
+"""Masks against a ground truth, whatever formats the two lie in."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.export.extras import needed
+from sam2track.export.reading import Reading, open_masks
+from sam2track.metrics import boundary_f, jaccard, statistics
+from sam2track.project import Project
+from sam2track.tracking_scores import TrackScores
+
+__all__ = ["METRICS", "Evaluation", "evaluate"]
+
+METRICS = ("jf", "ctc", "identity")
+"""J and F; SEG, DET and TRA; HOTA and IDF1."""
+
+Masks = dict[int, npt.NDArray[np.bool_]]
+
+
+@dataclass
+class Evaluation:
+    """What came of a comparison.
+
+    Attributes
+    ----------
+    sequences : list of dict
+        Of each: ``name``, ``frames``, ``objects`` (by object J, F, J&F with mean, recall and
+        decay), ``mean``, and what was asked for of ``ctc`` and ``identity``.
+    mean : dict
+        J, F and J&F over all objects of all sequences.
+    worst : list of dict
+        ``sequence``, ``frame``, ``object``, ``j``, ``f``, ``jf``; worst first.
+    warnings : list of str
+    """
+
+    sequences: list[dict[str, Any]] = field(default_factory=list)
+    mean: dict[str, float] = field(default_factory=dict)
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of JSON values."""
+        return {
+            "version": 1,
+            "mean": self.mean,
+            "sequences": self.sequences,
+            "worst": self.worst,
+            "warnings": self.warnings,
+        }
+
+
+def evaluate(
+    pred: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    pred_format: str | None = None,
+    truth_format: str | None = None,
+    metrics: Sequence[str] | None = None,
+    skip_ends: bool = False,
+    worst: int = 10,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Compare masks with a ground truth.
+
+    Every frame and object of the truth counts; an object from the first frame on which one of the
+    two shows it. Objects are compared by their ids in J and F, and matched by overlap in the
+    other measures.
+
+    Parameters
+    ----------
+    pred, truth : path
+        A project, or masks in any format of ``sam2track.export.reading.READERS``. Where the truth
+        is a folder of several DAVIS sequences, so is the other, by the same names.
+    pred_format, truth_format : str, optional
+        Found from what is there where not given.
+    metrics : sequence of {"jf", "ctc", "identity"}, optional
+        All whose packages are installed, if not given.
+    skip_ends : bool
+        Leave out the first and last frame, as DAVIS does.
+    worst : int
+        How many of the worst frames are listed.
+    progress : callable, optional
+        Called with the number of frames done.
+
+    Raises
+    ------
+    UsageError
+        Where sizes or frames differ, or a package is missing that a measure wants.
+    SourceError, ProjectError
+        Where one cannot be read.
+    """
+    found = Evaluation()
+    wanted = _wanted(metrics, found)
+    pairs = _pairs(Path(pred), Path(truth), pred_format, truth_format)
+    everything: list[dict[str, Any]] = []
+    done = 0
+    for name, mine, true in pairs:
+        with ExitStack() as stack:
+            left = _opened(mine, pred_format, stack)
+            right = _opened(true, truth_format, stack)
+            _check(left, right)
+            values: dict[int, dict[str, list[float]]] = {}
+            true_ids: set[int] = set()
+            scores = TrackScores() if set(wanted) - {"jf"} else None
+            frames = 0
+            for frame, own, their in _paired(left, right, skip_ends, found):
+                frames += 1
+                if "jf" in wanted:
+                    true_ids |= {i for i, mask in their.items() if mask.any()}
+                    everything += _measure(name, frame, own, their, values)
+                if scores is not None:
+                    scores.add(own, their)
+                done += 1
+                if progress is not None:
+                    progress(done)
+        if not frames:
+            raise UsageError(f"{true} has no frame that could be compared")
+        sequence: dict[str, Any] = {"name": name, "frames": frames}
+        if "jf" in wanted:
+            if not true_ids:
+                raise UsageError(f"{true} holds no object")
+            everything = [
+                one for one in everything if one["sequence"] != name or one["object"] in true_ids
+            ]
+            objects = {i: _summary(values[i]) for i in sorted(true_ids)}
+            sequence |= {
+                "mean": _mean(list(objects.values())),
+                "objects": {str(i): o for i, o in objects.items()},
+            }
+        if scores is not None and "ctc" in wanted:
+            sequence["ctc"] = scores.ctc(left.lineage, right.lineage)
+        if scores is not None and "identity" in wanted:
+            sequence["identity"] = scores.identity()
+        found.sequences.append(sequence)
+    if "jf" in wanted:
+        found.mean = _mean([o for s in found.sequences for o in s["objects"].values()])
+        everything.sort(key=lambda one: (one["jf"], one["sequence"], one["frame"], one["object"]))
+        found.worst = everything[:worst]
+    found.warnings = list(dict.fromkeys(found.warnings))
+    return found
+
+
+def _wanted(metrics: Sequence[str] | None, found: Evaluation) -> tuple[str, ...]:
+    packages = {"ctc": "ctc_metrics.metrics", "identity": "trackeval.metrics"}
+    if metrics is None:
+        wanted = ["jf"]
+        for name, package in packages.items():
+            try:
+                _load(package, name)
+                wanted.append(name)
+            except UsageError as error:
+                found.warnings.append(f"not measured: {error}")
+        return tuple(wanted)
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"metric {name!r}; allowed are {', '.join(METRICS)}")
+        if name in packages:
+            _load(packages[name], name)
+    if not metrics:
+        raise UsageError(f"no metric; allowed are {', '.join(METRICS)}")
+    return tuple(metrics)
+
+
+def _load(package: str, name: str) -> None:
+    # TrackEval prints which of its own parts are not there.
+    with contextlib.redirect_stdout(io.StringIO()):
+        needed(package, name, "eval")
+
+
+def _pairs(
+    pred: Path, truth: Path, pred_format: str | None, truth_format: str | None
+) -> list[tuple[str, Path, Path]]:
+    """Sequences by name: one, or those of two folders of DAVIS sequences."""
+    for path in (pred, truth):
+        if not path.exists():
+            raise SourceError(f"there is nothing at {path}")
+    inner = _sequences(truth) if truth_format in (None, "davis") else []
+    if len(inner) < 2:
+        return [(truth.stem, pred, truth)]
+    missing = [name for name in inner if not (pred / name).is_dir()]
+    if missing:
+        raise UsageError(f"{pred} lacks sequences of {truth}: {', '.join(missing[:5])}")
+    return [(name, pred / name, truth / name) for name in inner]
+
+
+def _sequences(path: Path) -> list[str]:
+    """Folders of PNGs in a folder that has none itself; not those that SA-V has for objects."""
+    if not path.is_dir() or any(path.glob("*.png")) or (path / "project.s2t").exists():
+        return []
+    inner = [p.name for p in sorted(path.iterdir()) if p.is_dir() and any(p.glob("*.png"))]
+    return [] if all(name.isdecimal() for name in inner) else inner
+
+
+def _opened(path: Path, format: str | None, stack: ExitStack) -> Reading:
+    """Open masks or a project."""
+    file = path / "project.s2t" if (path / "project.s2t").is_file() else path
+    if format is not None or file.suffix != ".s2t":
+        return open_masks(path, format)
+    project = stack.enter_context(Project.open(file))
+
+    def shots() -> Iterator[tuple[int, Masks]]:
+        known = set(project.frames)
+        for frame in range(len(project.times)):
+            masks = project.masks(frame) if frame in known else {}
+            yield frame, {i: mask for i, mask in masks.items() if mask.any()}
+
+    return Reading(
+        file,
+        "project",
+        project.height,
+        project.width,
+        range(len(project.times)),
+        shots,
+        project.names,
+        project.lineage,
+    )
+
+
+def _check(pred: Reading, truth: Reading) -> None:
+    if (pred.height, pred.width) != (truth.height, truth.width):
+        raise UsageError(
+            f"{pred.path} has masks of {pred.width} x {pred.height} pixels, "
+            f"{truth.path} of {truth.width} x {truth.height}"
+        )
+    if pred.frames is not None and truth.frames is not None:
+        missing = sorted(set(truth.frames) - set(pred.frames))
+        if missing:
+            raise UsageError(
+                f"{pred.path} has {len(pred.frames)} frames and lacks {len(missing)} of the "
+                f"{len(truth.frames)} of {truth.path}, the first is {missing[0]}"
+            )
+
+
+def _paired(
+    pred: Reading, truth: Reading, skip_ends: bool, found: Evaluation
+) -> Iterator[tuple[int, Masks, Masks]]:
+    """Yield each frame of the truth with the masks of both."""
+    if truth.frames is not None:
+        frames = list(truth.frames)
+    elif pred.frames is not None:  # a truth that does not say how long it is
+        frames = list(pred.frames)
+    else:
+        frames = sorted({frame for r in (pred, truth) for frame, _ in r.shots()})
+    if pred.frames is not None and len(pred.frames) > len(frames):
+        more = len(pred.frames) - len(frames)
+        found.warnings.append(f"{more} frames of {pred.path} are not in the truth and do not count")
+    if skip_ends:
+        frames = frames[1:-1]
+    yield from zip(frames, _of(pred, frames), _of(truth, frames), strict=True)
+
+
+def _of(reading: Reading, frames: Sequence[int]) -> Iterator[Masks]:
+    """Yield the masks of the frames asked for, in order; none where there is no such frame."""
+    shots = reading.shots()
+    at: tuple[int, Masks] | None = next(shots, None)
+    for frame in frames:
+        while at is not None and at[0] < frame:
+            at = next(shots, None)
+        yield at[1] if at is not None and at[0] == frame else {}
+
+
+def _measure(
+    name: str, frame: int, own: Masks, their: Masks, values: dict[int, dict[str, list[float]]]
+) -> list[dict[str, Any]]:
+    """J and F of each object that one of the two has shown so far."""
+    none: npt.NDArray[np.bool_] | None = None
+    for object_id, mask in (*their.items(), *own.items()):
+        if mask.any():
+            values.setdefault(object_id, {"j": [], "f": []})
+    rows = []
+    for object_id, kept in values.items():
+        a, b = own.get(object_id), their.get(object_id)
+        if a is None and b is None:
+            j = f = 1.0
+        else:
+            some = a if a is not None else b
+            none = np.zeros_like(some) if none is None else none
+            a, b = none if a is None else a, none if b is None else b
+            j, f = float(jaccard(a, b)), float(boundary_f(a, b))
+        kept["j"].append(j)
+        kept["f"].append(f)
+        rows.append(
+            {
+                "sequence": name,
+                "frame": frame,
+                "object": object_id,
+                "j": j,
+                "f": f,
+                "jf": (j + f) / 2,
+            }
+        )
+    return rows
+
+
+def _summary(values: dict[str, list[float]]) -> dict[str, float]:
+    j, f = statistics(values["j"]), statistics(values["f"])
+    return {
+        "jf": (j.mean + f.mean) / 2,
+        "j": j.mean,
+        "j_recall": j.recall,
+        "j_decay": j.decay,
+        "f": f.mean,
+        "f_recall": f.recall,
+        "f_decay": f.decay,
+        "frames": len(values["j"]),
+    }
+
+
+def _mean(objects: list[dict[str, float]]) -> dict[str, float]:
+    keys = [key for key in objects[0] if key != "frames"]
+    return {key: float(np.mean([one[key] for one in objects])) for key in keys}

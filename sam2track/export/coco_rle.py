@@ -1,0 +1,96 @@
+"""The run-length code of COCO: column by column, packed in printable characters.
+
+The format is that of ``maskApi.c`` of the COCO API (Lin et al.), as documented there: runs of
+background and object in turn, the first of background; from the third run on the difference to
+the run two before; each number in groups of five bits, low ones first, with a bit that says that
+more follow, and 48 added to be printable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.masks import MAX_PIXELS
+
+__all__ = ["decode", "encode"]
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> str:
+    """Return the counts of a mask, (H, W) bool, as COCO writes them."""
+    flat = mask.ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    first = [0, 0] if flat.size and flat[0] else [0]
+    runs = np.diff(np.concatenate((first, edges, [flat.size])))
+    numbers = runs.copy()
+    numbers[3:] -= runs[1:-2]
+    codes: list[npt.NDArray[np.uint8]] = []
+    places: list[npt.NDArray[np.int64]] = []
+    index = np.arange(len(numbers))
+    while len(numbers):
+        low = numbers & 31
+        rest = numbers >> 5
+        # A number ends where what is left repeats the sign that its last bit says.
+        more = np.where(low & 16 != 0, rest != -1, rest != 0)
+        codes.append((low + 32 * more + 48).astype(np.uint8))
+        places.append(index * 16 + len(codes))
+        numbers, index = rest[more], index[more]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return np.concatenate(codes)[order].tobytes().decode("ascii")
+
+
+def decode(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return the mask, (H, W) bool, of ``{"size": [H, W], "counts": ...}``.
+
+    Counts may be COCO's text or a list of runs.
+
+    Raises
+    ------
+    SourceError
+        Where they are no code of a mask of that size.
+    """
+    try:
+        height, width = (int(v) for v in rle["size"])
+        counts = rle["counts"]
+        if height < 1 or width < 1 or height * width > MAX_PIXELS:
+            raise ValueError(f"a size of {height} x {width}")
+        runs = (
+            np.array(counts, np.int64)
+            if isinstance(counts, list)
+            else _runs(counts.encode("ascii") if isinstance(counts, str) else bytes(counts))
+        )
+        size = height * width
+        if runs.ndim != 1 or (runs < 0).any() or (runs > size).any() or int(runs.sum()) != size:
+            raise ValueError(f"runs that do not cover {height} x {width} pixels")
+        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise SourceError(f"a mask is no COCO run-length code: {error}") from error
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def _runs(text: bytes) -> npt.NDArray[np.int64]:
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not len(codes) or (codes < 0).any() or (codes > 63).any():
+        raise ValueError("characters that do not belong to one")
+    ends = np.flatnonzero(codes < 32)
+    if not len(ends) or ends[-1] != len(codes) - 1:
+        raise ValueError("a number that is cut off")
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    widths = ends - starts + 1
+    if int(widths.max()) > 7:
+        raise ValueError("a number that is too long")
+    numbers = np.zeros(len(ends), np.int64)
+    for group in range(int(widths.max())):
+        wide = widths > group
+        numbers[wide] |= (codes[starts[wide] + group] & 31) << 5 * group
+    negative = codes[ends] & 16 != 0
+    numbers[negative] -= np.int64(1) << 5 * widths[negative]
+    # Each number from the fourth on is added to the run two before: two sums that interleave.
+    runs = numbers.copy()
+    for phase in (1, 2):
+        runs[phase::2] = np.cumsum(numbers[phase::2])
+    return runs

@@ -1,0 +1,81 @@
+"""DAVIS and YouTube-VOS: a palette PNG for each frame; the latter with ``meta.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.export import write_bytes
+from sam2track.export.images import numbered, write_jpegs
+from sam2track.export.pngs import MaskSequence, read_label_png
+from sam2track.export.reading import Reading, by_label
+from sam2track.export.sequence import Sequenced
+
+__all__ = ["read", "write_davis", "write_ytvos"]
+
+
+def write_davis(folder: Path, sequence: Sequenced) -> None:
+    """Write ``00000.png`` and so on, named by frame; 16-bit grey where ids pass 255."""
+    _label_maps(folder, sequence, "davis")
+    sequence.lose("davis", lineage=True)
+
+
+def write_ytvos(folder: Path, sequence: Sequenced) -> None:
+    """Write ``Annotations/NAME/00000.png`` and ``meta.json``; pictures on request."""
+    seen = _label_maps(folder / "Annotations" / sequence.name, sequence, "ytvos")
+    objects = {
+        str(i): {
+            "category": sequence.names.get(i) or "object",
+            "frames": [f"{frame:05d}" for frame in frames],
+        }
+        for i, frames in sorted(seen.items())
+    }
+    meta = {"videos": {sequence.name: {"objects": objects}}}
+    write_bytes(folder / "meta.json", json.dumps(meta, indent=1).encode())
+    write_jpegs(folder / "JPEGImages" / sequence.name, sequence)
+    sequence.lose("ytvos", lineage=True)
+
+
+def _label_maps(folder: Path, sequence: Sequenced, kind: str) -> dict[int, list[int]]:
+    seen: dict[int, list[int]] = {}
+    bits = sequence.label_type(kind).itemsize * 8
+    pictures = MaskSequence(folder, bits=8 if bits == 8 else 16)
+    for shot in sequence.shots():
+        pictures.write(shot.frame, shot.labels)
+        for object_id in np.unique(shot.labels):
+            if object_id:
+                seen.setdefault(int(object_id), []).append(shot.frame)
+    return seen
+
+
+def read(path: Path, kind: str) -> Reading:
+    """Read a folder of label PNGs, or one that holds a single such folder."""
+    names: dict[int, str] = {}
+    folder = path / "Annotations" if (path / "Annotations").is_dir() else path
+    if not any(folder.glob("*.png")):
+        inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(p.glob("*.png"))]
+        if len(inner) != 1:
+            raise SourceError(
+                f"{path} holds {len(inner)} folders of PNGs; name one sequence's folder"
+            )
+        folder = inner[0]
+    if (path / "meta.json").is_file():
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        objects = meta["videos"].get(folder.name, {}).get("objects", {})
+        names = {int(i): str(said.get("category", "")) for i, said in objects.items()}
+    files = numbered(folder, "*.png")
+    height, width = read_label_png(next(iter(files.values()))).shape
+
+    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+        for frame, file in files.items():
+            labels = read_label_png(file)
+            if labels.shape != (height, width):
+                raise SourceError(f"{file} is {labels.shape}; the first is {(height, width)}")
+            yield frame, by_label(labels)
+
+    return Reading(path, kind, height, width, list(files), shots, names)

@@ -1,0 +1,166 @@
+"""Results into any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import ProjectError, Sam2TrackError, UsageError
+from sam2track.export.sequence import Options, Results, Sequenced
+from sam2track.export.staging import staged
+from sam2track.frames.opening import reopen_source
+
+__all__ = ["FORMATS", "Exported", "Format", "export_results"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is written: by which function of which module, and whether to a folder."""
+
+    module: str
+    function: str
+    folder: bool
+    images: bool | None = False  # None: on request; True: unless refused
+    about: str = ""
+
+
+FORMATS = {
+    "davis": Format("davis", "write_davis", True, about="palette PNG for each frame"),
+    "ytvos": Format("davis", "write_ytvos", True, None, "YouTube-VOS: PNGs and meta.json"),
+    "coco": Format("coco", "write", False, None, "instances with run lengths"),
+    "mots": Format("mots", "write_mots", False, about="MOTS text"),
+    "mot": Format("mots", "write_mot", False, about="MOTChallenge text (boxes)"),
+    "ctc": Format("ctc", "write", True, about="Cell Tracking Challenge"),
+    "labels-tiff": Format("stacks", "write_labels_tiff", False, about="label stack for ImageJ"),
+    "ome-tiff": Format("stacks", "write_ome_tiff", False, about="label stack"),
+    "ome-zarr": Format("omezarr", "write", True, about="label image 0.5"),
+    "tracks-csv": Format("tables", "write_tracks_csv", False, about="napari Tracks"),
+    "yolo-seg": Format("yolo", "write", True, True, "polygons to train on"),
+    "sav": Format("sav", "write", True, about="SA-V: PNGs for each object and masklets"),
+    "npz": Format("npz", "write", False, about="packed masks"),
+    "parquet": Format("tables", "write_parquet", False, about="table with masks"),
+    "csv": Format("tables", "write_csv", False, about="table"),
+    "masks-video": Format("mask_video", "write", False, about="FFV1 of label maps"),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what is lost in it, a line each."""
+
+    format: str
+    path: Path
+    warnings: tuple[str, ...]
+
+
+def export_results(
+    results: Results,
+    format: str,
+    output: str | Path,
+    *,
+    meta: Mapping[str, Any],
+    columns: Sequence[str],
+    options: Options | None = None,
+    keep: Sequence[Path] = (),
+) -> Exported:
+    """Write results in a format.
+
+    Parameters
+    ----------
+    results : Results
+    format : str
+        One of ``FORMATS``.
+    output : path
+        A file, or a folder that is not there yet.
+    meta : mapping
+        ``source`` and ``fingerprint`` of the pictures.
+    columns : sequence of str
+        Heads of the cells of a row.
+    options : Options, optional
+    keep : sequence of Path
+        Files that are not to be written over, as the source is not.
+
+    Raises
+    ------
+    UsageError
+        Where the format, its options or the target cannot be.
+    ProjectError
+        Where there are no results.
+    OutputError
+        Where it cannot be written; nothing is left under its name then.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"format {format!r}; allowed are {', '.join(FORMATS)}")
+    how = FORMATS[format]
+    options = options or Options()
+    if options.images and how.images is False:
+        raise UsageError(f"{format} has no place for pictures; leave --images out")
+    known = results.frames
+    if not known:
+        raise ProjectError("the project holds no results; track first")
+    span = _span(len(results.times), options)
+    source = str(meta.get("source") or "video")
+    sequence = Sequenced(
+        results, span, options.name or Path(source).stem or "video", options, columns
+    )
+    missing = len(span) - sum(frame in span for frame in known)
+    if missing == len(span):
+        raise UsageError(
+            f"frames [{span.start}, {span.stop}) have no results; "
+            f"there are some from {known[0]} to {known[-1]}"
+        )
+    if missing:
+        sequence.warnings.append(
+            f"{missing} of {len(span)} frames have no result and are written without objects"
+        )
+    write: Callable[[Path, Sequenced], None] = getattr(
+        import_module(f"sam2track.export.{how.module}"), how.function
+    )
+    path = Path(output)
+    if format == "masks-video" and path.suffix.lower() in (".avi", ".mov", ".mp4", ".webm"):
+        raise UsageError(f"{path}: masks-video is written as Matroska; let its name end in .mkv")
+    with ExitStack() as stack:
+        if options.images or (how.images and options.images is None):
+            sequence.pictures = _pictures(stack, sequence, meta, options)
+        for taken in (*keep, Path(source)):
+            if taken.exists() and path.exists() and path.samefile(taken):
+                raise UsageError(f"{path} is what is exported from; name another target")
+        folder = how.folder or (format == "coco" and bool(options.images))
+        with staged(path, folder=folder, overwrite=options.overwrite) as partial:
+            write(partial, sequence)
+    return Exported(format, path, tuple(sequence.warnings))
+
+
+def _span(count: int, options: Options) -> range:
+    low = options.start or 0
+    high = count if options.stop is None else min(options.stop, count)
+    if not 0 <= low < high:
+        raise UsageError(f"range [{low}, {high}) is empty; there are frames 0 to {count - 1}")
+    return range(low, high)
+
+
+def _pictures(
+    stack: ExitStack, sequence: Sequenced, meta: Mapping[str, Any], options: Options
+) -> Callable[[int, int], Iterator[npt.NDArray[np.uint8]]] | None:
+    """The source's frames; None, with a warning, where they are not what was tracked."""
+    try:
+        source = reopen_source(meta, options.source, fps=25.0)
+    except Sam2TrackError as error:
+        if options.source is not None:
+            raise
+        sequence.warnings.append(f"no pictures are written: {error}; say where they are (--source)")
+        return None
+    stack.callback(source.close)
+    if meta.get("fingerprint") not in (None, source.fingerprint()):
+        sequence.warnings.append(
+            f"no pictures are written: {source.name} is not what was tracked, it has changed"
+        )
+        return None
+    return source.frames

@@ -1,0 +1,182 @@
+"""Masks of other tools, whatever they lie in, frame by frame."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import Sam2TrackError, SourceError, UsageError
+
+__all__ = ["READERS", "Reading", "by_label", "detect", "open_masks"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Masks of one sequence.
+
+    Attributes
+    ----------
+    path : Path
+    format : str
+    height, width : int
+        Of a frame in pixels.
+    frames : sequence of int or None
+        Which frames there are, ascending; None where the format does not say, so that a frame
+        without a mask is one without objects.
+    shots : callable
+        Yields each frame and its masks by object, ascending; one is held at a time.
+    names : mapping of int to str
+    lineage : mapping of int to int
+        Mother of each daughter.
+    """
+
+    path: Path
+    format: str
+    height: int
+    width: int
+    frames: Sequence[int] | None
+    shots: Callable[[], Iterator[tuple[int, dict[int, Mask]]]]
+    names: Mapping[int, str] = field(default_factory=dict)
+    lineage: Mapping[int, int] = field(default_factory=dict)
+
+
+# Format: module and what it calls its reader.
+READERS = {
+    "davis": "davis",
+    "ytvos": "davis",
+    "coco": "coco",
+    "mots": "mots",
+    "ctc": "ctc",
+    "labels-tiff": "stacks",
+    "ome-tiff": "stacks",
+    "ome-zarr": "omezarr",
+    "yolo-seg": "yolo",
+    "sav": "sav",
+    "npz": "npz",
+    "parquet": "tables",
+    "masks-video": "mask_video",
+}
+
+
+def by_label(labels: npt.NDArray[np.generic]) -> dict[int, Mask]:
+    """Masks by object of a label map."""
+    return {int(i): labels == i for i in np.unique(labels) if i > 0}
+
+
+def open_masks(path: str | Path, format: str | None = None) -> Reading:
+    """Open masks in any of the formats that hold some.
+
+    Parameters
+    ----------
+    path : path
+        A file or a folder.
+    format : str, optional
+        One of ``READERS``; found from what lies there where not given.
+
+    Raises
+    ------
+    UsageError
+        Where the format holds no masks, or none of ours is seen there.
+    SourceError
+        Where it cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SourceError(f"there is nothing at {path}")
+    found = detect(path) if format is None else format
+    if found not in READERS:
+        raise UsageError(f"{found!r} holds no masks; allowed are {', '.join(READERS)}")
+    module = import_module(f"sam2track.export.{READERS[found]}")
+    with _errors(path, found):
+        reading: Reading = module.read(path, found)
+
+    def shots() -> Iterator[tuple[int, dict[int, Mask]]]:
+        with _errors(path, found):
+            yield from reading.shots()
+
+    return replace(reading, shots=shots)
+
+
+@contextmanager
+def _errors(path: Path, found: str) -> Iterator[None]:
+    """Say of a file that is damaged, or no such file at all, that it cannot be read."""
+    try:
+        yield
+    except Sam2TrackError:
+        raise
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    except (
+        # What libraries raise on bytes that are not what they take them for.
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SourceError(f"cannot read {path} as {found}: {why:.200}") from error
+
+
+_BY_SUFFIX = {
+    ".json": "coco",
+    ".txt": "mots",
+    ".tif": "labels-tiff",
+    ".tiff": "labels-tiff",
+    ".npz": "npz",
+    ".parquet": "parquet",
+    ".mkv": "masks-video",
+    ".avi": "masks-video",
+    ".zarr": "ome-zarr",
+}
+
+
+def detect(path: Path) -> str:
+    """Say which format lies at a path.
+
+    Raises
+    ------
+    UsageError
+        Where none is seen.
+    """
+    if path.suffix.lower() in _BY_SUFFIX:
+        return _BY_SUFFIX[path.suffix.lower()]
+    if path.is_dir():
+        names = [p.name for p in path.iterdir()]
+        if "zarr.json" in names:
+            return "ome-zarr"
+        if any(re.fullmatch(r"(mask|man_track|man_seg)\d+\.tif", name) for name in names):
+            return "ctc"
+        if "data.yaml" in names:
+            return "yolo-seg"
+        if "meta.json" in names and "Annotations" in names:
+            return "ytvos"
+        if "annotations.json" in names:
+            return "coco"
+        folders = [p for p in path.iterdir() if p.is_dir() and p.name.isdecimal()]
+        if folders and any(folders[0].glob("*.png")):
+            return "sav"
+        if any(name.lower().endswith(".png") for name in names) or any(
+            any(p.glob("*.png")) for p in path.iterdir() if p.is_dir()
+        ):
+            return "davis"
+    raise UsageError(
+        f"no masks are seen in {path}; name their format (--format): {', '.join(READERS)}"
+    )

@@ -1,0 +1,103 @@
+"""SA-V: a folder of binary PNGs for each object, and a JSON file with masklets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.export.coco_rle import decode, encode
+from sam2track.export.images import numbered
+from sam2track.export.pngs import read_label_png, write_label_png
+from sam2track.export.reading import Reading
+from sam2track.export.sequence import Sequenced
+
+__all__ = ["read", "write"]
+
+
+def write(folder: Path, sequence: Sequenced) -> None:
+    """Write ``001/00000.png`` and so on for each object and frame, and ``NAME_manual.json``.
+
+    The JSON file has what SA-V's own files say of masklets and can be said here; it is streamed.
+    """
+    ids = list(sequence.objects)
+    folders = {i: folder / f"{i:03d}" for i in ids}
+    for one in folders.values():
+        one.mkdir(parents=True)
+    first: dict[int, int] = {}
+    counts = dict.fromkeys(ids, 0)
+    empty = np.zeros((sequence.height, sequence.width), np.bool_)
+    with (folder / f"{sequence.name}_manual.json").open("w", encoding="utf-8") as file:
+        file.write('{"masklet": [')
+        for place, shot in enumerate(sequence.shots()):
+            codes = []
+            for object_id in ids:
+                mask = shot.masks.get(object_id, empty)
+                write_label_png(folders[object_id] / f"{shot.frame:05d}.png", mask, bits=8)
+                size = [sequence.height, sequence.width]
+                codes.append({"size": size, "counts": encode(mask)})
+                if object_id in shot.masks:
+                    first.setdefault(object_id, place)
+                    counts[object_id] += 1
+            file.write(f"{',' if place else ''}\n{json.dumps(codes)}")
+        about = {
+            "video_id": sequence.name,
+            "video_frame_count": float(len(sequence.times)),
+            "video_height": float(sequence.height),
+            "video_width": float(sequence.width),
+            "masklet_id": ids,
+            "masklet_first_appeared_frame": [float(first.get(i, 0)) for i in ids],
+            "masklet_frame_count": [counts[i] for i in ids],
+            "masklet_type": ["manual"] * len(ids),
+            "masklet_num": len(ids),
+        }
+        file.write("],\n" + json.dumps(about)[1:] + "\n")
+    sequence.lose("sav", lineage=True)
+
+
+def read(path: Path, kind: str) -> Reading:
+    """Read the folders of binary PNGs; an SA-V JSON file where a file is named."""
+    if path.is_file():
+        return _read_json(path, kind)
+    folders = {int(p.name): p for p in sorted(path.iterdir()) if p.is_dir() and p.name.isdecimal()}
+    if not folders:
+        raise SourceError(f"{path} holds no folders 000, 001 and so on")
+    files = {i: numbered(folder, "*.png") for i, folder in sorted(folders.items())}
+    # Ids are positive here; SA-V counts objects from 0.
+    shift = 1 if 0 in files else 0
+    frames = sorted(set().union(*files.values()))
+    some = next(iter(next(iter(files.values())).values()))
+    height, width = read_label_png(some).shape
+
+    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+        for frame in frames:
+            found = {}
+            for object_id, of in files.items():
+                if frame in of:
+                    mask = read_label_png(of[frame]) != 0
+                    if mask.shape != (height, width):
+                        raise SourceError(f"{of[frame]} is {mask.shape}, not {(height, width)}")
+                    if mask.any():
+                        found[object_id + shift] = mask
+            yield frame, found
+
+    return Reading(path, kind, height, width, frames, shots)
+
+
+def _read_json(path: Path, kind: str) -> Reading:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    height, width = int(content["video_height"]), int(content["video_width"])
+    ids = [int(i) for i in content["masklet_id"]]
+    shift = 1 if 0 in ids else 0
+    masklets = content["masklet"]
+
+    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+        for frame, codes in enumerate(masklets):
+            masks = {i + shift: decode(c) for i, c in zip(ids, codes, strict=True)}
+            yield frame, {i: mask for i, mask in sorted(masks.items()) if mask.any()}
+
+    return Reading(path, kind, height, width, range(len(masklets)), shots)

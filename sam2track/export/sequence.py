@@ -1,0 +1,246 @@
+"""What an exporter is given: masks of one video, frame by frame, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import UsageError
+
+__all__ = ["Options", "Results", "Sequenced", "Shot"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Row(Protocol):
+    """A row of the table; ``TrackRow`` is one."""
+
+    frame: int
+    time: float
+    object_id: int
+    name: str
+    area: int
+    centroid: tuple[float, float] | None
+    box: tuple[int, int, int, int] | None
+    object_score: float | None
+    predicted_iou: float | None
+    source: Any
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text."""
+        ...
+
+
+class Results(Protocol):
+    """What is exported: a Project is one."""
+
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def frames(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def objects(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def names(self) -> dict[int, str]: ...  # noqa: D102
+    @property
+    def lineage(self) -> dict[int, int]: ...  # noqa: D102
+    @property
+    def times(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
+    def masks(self, frame: int) -> dict[int, Mask]: ...  # noqa: D102
+    def labels(self, frame: int) -> npt.NDArray[np.int32]: ...  # noqa: D102
+    def rows(self) -> Iterator[Any]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may choose of an export.
+
+    Attributes
+    ----------
+    start, stop : int, optional
+        Frames [start, stop) of the source; all by default.
+    name : str, optional
+        Of the sequence, where a format has one; that of the source by default.
+    pixel_size : float, optional
+        Of one pixel's side in `unit`.
+    unit : str
+        Of `pixel_size`: ``um`` by default.
+    frame_interval : float, optional
+        Seconds from frame to frame; what the source's times say by default.
+    images : bool, optional
+        Whether the source's frames are written beside the masks, where a format has a place for
+        them; by default for ``yolo-seg`` alone, which is of no use without.
+    source : path, optional
+        Where the source is, if no longer where the project says.
+    val_share : float
+        Of the frames, for validation (``yolo-seg``).
+    overwrite : bool
+        Replace a file that is there.
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    name: str | None = None
+    pixel_size: float | None = None
+    unit: str = "um"
+    frame_interval: float | None = None
+    images: bool | None = None
+    source: str | Path | None = None
+    val_share: float = 0.2
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for what in ("pixel_size", "frame_interval"):
+            value = getattr(self, what)
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"{what} {value}; allowed are numbers above 0")
+        if not 0 <= self.val_share < 1:
+            raise UsageError(f"val_share {self.val_share}; allowed are 0 and more, below 1")
+        if self.name is not None and (
+            not self.name.strip(". ") or {"/", "\\", "\0", "\n"} & set(self.name)
+        ):
+            raise UsageError(f"name {self.name!r}; give one that can be a file's")
+
+
+class Shot:
+    """The masks of one frame.
+
+    Attributes
+    ----------
+    frame : int
+        In the source.
+    time : float
+        Seconds.
+    masks : dict of int to (H, W) bool array
+        By object, ascending; those that are not empty. They may overlap.
+    """
+
+    def __init__(self, owner: Sequenced, frame: int, time: float, masks: dict[int, Mask]) -> None:
+        self._owner = owner
+        self.frame = frame
+        self.time = time
+        self.masks = masks
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Label map, (H, W) int32; where masks overlap, the project says whose a pixel is."""
+        owner = self._owner
+        if not self.masks:
+            return np.zeros((owner.height, owner.width), np.int32)
+        labels = np.zeros((owner.height, owner.width), np.int32)
+        total = 0
+        for object_id, mask in self.masks.items():
+            labels[mask] = object_id
+            total += int(np.count_nonzero(mask))
+        if total == np.count_nonzero(labels):
+            return labels
+        owner.overlapping += 1
+        return owner.results.labels(self.frame)
+
+    @property
+    def apart(self) -> dict[int, Mask]:
+        """Masks by object without overlaps, those that are not empty."""
+        labels = self.labels
+        return {int(i): labels == i for i in np.unique(labels) if i}
+
+
+@dataclass
+class Sequenced:
+    """Results in the order of frames, and what an exporter has to know of them.
+
+    Attributes
+    ----------
+    results : Results
+    span : range
+        Frames of the source that are written.
+    name : str
+        Of the sequence.
+    options : Options
+    columns : sequence of str
+        Heads of the cells of a row.
+    pictures : callable, optional
+        Yields the frames of [start, stop), (H, W, 3) uint8; None where they are not wanted or
+        not to be had.
+    warnings : list of str
+        What is lost, a line each.
+    """
+
+    results: Results
+    span: range
+    name: str
+    options: Options
+    columns: Sequence[str] = ()
+    pictures: Callable[[int, int], Iterator[npt.NDArray[np.uint8]]] | None = None
+    warnings: list[str] = field(default_factory=list)
+    overlapping: int = 0
+
+    def __post_init__(self) -> None:
+        self.height, self.width = self.results.height, self.results.width
+        self.times = self.results.times
+        self.names: Mapping[int, str] = self.results.names
+        self.objects = self.results.objects
+
+    def shots(self) -> Iterator[Shot]:
+        """Yield each frame of the span, also those without a mask; one is held at a time."""
+        known = set(self.results.frames)
+        for frame in self.span:
+            masks = self.results.masks(frame) if frame in known else {}
+            here = {i: mask for i, mask in sorted(masks.items()) if mask.any()}
+            yield Shot(self, frame, float(self.times[frame]), here)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of the table that lie in the span."""
+        for row in self.results.rows():
+            if row.frame in self.span:
+                yield row
+
+    @property
+    def largest(self) -> int:
+        """The largest id."""
+        return max(self.objects, default=0)
+
+    def label_type(self, format_name: str, *, largest: int = 65535) -> np.dtype[Any]:
+        """Return uint8 or uint16 for label maps, uint32 where the format has it.
+
+        Raises
+        ------
+        UsageError
+            Where an id passes what the format holds.
+        """
+        if self.largest > largest:
+            raise UsageError(
+                f"object {self.largest} does not fit {format_name}, whose ids go up to {largest}; "
+                f"take ome-zarr, coco, npz or parquet"
+            )
+        kinds = (np.uint8, np.uint16, np.uint32)
+        return np.dtype(next(k for k in kinds if self.largest <= np.iinfo(k).max))
+
+    def lose(self, format_name: str, *, lineage: bool = False, overlaps: bool = True) -> None:
+        """Say in one line what the format could not hold, once all shots were taken."""
+        lost = []
+        if overlaps and self.overlapping:
+            lost.append(
+                f"overlaps (on {self.overlapping} frames; a pixel went to the highest logit)"
+            )
+        if lineage and self.results.lineage:
+            daughters = ", ".join(str(i) for i in sorted(self.results.lineage))
+            lost.append(f"lineage (whose daughters {daughters} are)")
+        if lost:
+            self.warnings.append(f"{format_name} cannot hold {' and '.join(lost)}: lost")
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds from frame to frame, where that is known and even enough to be said."""
+        if self.options.frame_interval is not None:
+            return self.options.frame_interval
+        if len(self.times) < 2:
+            return None
+        return float(self.times[-1] - self.times[0]) / (len(self.times) - 1)

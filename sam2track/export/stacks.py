@@ -1,0 +1,112 @@
+"""Label stacks (T, Y, X) in one TIFF: as ImageJ reads it, or as OME-TIFF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.export.reading import Reading, by_label
+from sam2track.export.sequence import Sequenced
+
+__all__ = ["read", "write_labels_tiff", "write_ome_tiff"]
+
+_IMAGEJ_MOST = 2**32 - 2**25  # bytes of pixels; its files have 32-bit offsets
+
+
+def write_labels_tiff(path: Path, sequence: Sequenced) -> None:
+    """Write a stack with ImageJ's metadata; from 4 GB on BigTIFF with tifffile's."""
+    dtype = sequence.label_type("labels-tiff")
+    shape = (len(sequence.span), sequence.height, sequence.width)
+    big = int(np.prod(shape)) * dtype.itemsize > _IMAGEJ_MOST
+    metadata: dict[str, Any] = {"axes": "TYX"}
+    if sequence.interval is not None:
+        metadata["finterval"] = sequence.interval
+    size = sequence.options.pixel_size
+    if size is not None:
+        metadata["unit"] = sequence.options.unit
+    resolution = None if size is None else (1 / size, 1 / size)
+    _write(path, sequence, dtype, metadata, resolution, {"imagej": not big, "bigtiff": big})
+    sequence.lose("labels-tiff", lineage=True)
+
+
+def write_ome_tiff(path: Path, sequence: Sequenced) -> None:
+    """Write a stack with OME-XML in a BigTIFF."""
+    dtype = sequence.label_type("ome-tiff")
+    metadata: dict[str, Any] = {"axes": "TYX", "Name": sequence.name}
+    if sequence.interval is not None:
+        metadata |= {"TimeIncrement": sequence.interval, "TimeIncrementUnit": "s"}
+    size = sequence.options.pixel_size
+    if size is not None:
+        unit = {"um": "µm"}.get(sequence.options.unit, sequence.options.unit)
+        metadata |= {"PhysicalSizeX": size, "PhysicalSizeXUnit": unit}
+        metadata |= {"PhysicalSizeY": size, "PhysicalSizeYUnit": unit}
+    _write(path, sequence, dtype, metadata, None, {"ome": True, "bigtiff": True})
+    sequence.lose("ome-tiff", lineage=True)
+
+
+def _write(
+    path: Path,
+    sequence: Sequenced,
+    dtype: np.dtype[Any],
+    metadata: dict[str, Any],
+    resolution: tuple[float, float] | None,
+    kind: dict[str, Any],
+) -> None:
+    import tifffile
+
+    with tifffile.TiffWriter(path, **kind) as file:
+        file.write(
+            (shot.labels.astype(dtype) for shot in sequence.shots()),
+            shape=(len(sequence.span), sequence.height, sequence.width),
+            dtype=dtype,
+            compression="zlib",
+            photometric="minisblack",
+            resolution=resolution,
+            metadata=metadata,
+        )
+
+
+def read(path: Path, kind: str) -> Reading:
+    """Read a stack (T, Y, X), or (Y, X) as one frame; page by page."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            shape, dtype = series.shape, series.dtype
+            paged = len(series.pages) == (shape[0] if len(shape) == 3 else 1)
+            ends = (
+                offset + size
+                for page in series.pages
+                if page is not None
+                for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+            )
+            told = (file.shaped_metadata or ({},))[0].get("shape", shape)
+            # Of a file that is cut off tifffile would give zeros, or the pages that are left.
+            if max(ends) > path.stat().st_size or np.prod(told) != np.prod(shape):
+                raise SourceError(f"{path} is cut off or damaged")
+    except (tifffile.TiffFileError, IndexError) as error:
+        raise SourceError(f"cannot read {path} as TIFF: {error}") from error
+    if len(shape) not in (2, 3) or dtype is None or dtype.kind not in "bui":
+        raise SourceError(
+            f"{path} holds {dtype} of shape {shape}; label stacks are (T, Y, X) integers"
+        )
+    count = shape[0] if len(shape) == 3 else 1
+
+    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+        with tifffile.TiffFile(path) as file:
+            if paged:
+                for frame, page in enumerate(file.series[0].pages):
+                    if page is not None:
+                        yield frame, by_label(page.asarray())
+            else:  # a series that lies in one piece
+                stack = tifffile.memmap(path, mode="r").reshape(count, *shape[-2:])
+                for frame in range(count):
+                    yield frame, by_label(np.asarray(stack[frame]))
+
+    return Reading(path, kind, shape[-2], shape[-1], range(count), shots)

@@ -1,0 +1,215 @@
+"""Masks of other tools into a project, where they can be corrected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import ProjectExistsError, SourceError, UsageError
+from sam2track.export.reading import Reading, open_masks
+from sam2track.export.staging import staged
+from sam2track.frames.opening import open_source
+from sam2track.frames.source import FrameSource
+from sam2track.job import project_meta
+from sam2track.models.loading import Model, load_model
+from sam2track.project import Project, WriterLock
+from sam2track.prompts import Prompt
+from sam2track.tracking.history import Life, Record
+from sam2track.tracking.result import FrameResult
+
+__all__ = ["Imported", "import_masks"]
+
+_SURE = 10.0  # the logit of a mask that is given
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import."""
+
+    path: Path
+    format: str
+    frames: int
+    objects: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def import_masks(
+    masks: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    source: Any,
+    format: str | None = None,
+    model: str | os.PathLike[str] | Model = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    image_size: int | None = None,
+    fps: float = 25.0,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Imported:
+    """Make a project of masks that another tool made.
+
+    Masks are stored as they are, as results that were ``edited``. The first mask of each object is
+    its prompt, so that a correction, a prompt on any frame, is tracked on from there and replaces
+    what comes after it; frames before stay as they were given.
+
+    Parameters
+    ----------
+    masks : path
+        In any format of ``sam2track.export.reading.READERS``.
+    output : path
+        The project's file.
+    source : path, array or FrameSource
+        The video that they are of.
+    format : str, optional
+        Of the masks; found from what is there where not given.
+    model, device, precision, image_size
+        As ``load_model``: what corrections will be tracked with.
+    fps : float
+        Frames a second of folders and arrays.
+    overwrite : bool
+        Replace a project that is there.
+    progress : callable, optional
+        Called with frames done and their number.
+
+    Raises
+    ------
+    SourceError
+        Where masks or video cannot be read.
+    UsageError
+        Where they do not fit each other.
+    ProjectExistsError
+        Where there is a project already.
+    """
+    path = Path(output)
+    if path.exists() and not path.is_dir() and not overwrite:
+        raise ProjectExistsError(
+            f"{path} is there already; replace it (--overwrite) or name another file"
+        )
+    reading = open_masks(os.fspath(masks), format)
+    opened: FrameSource = open_source(source, fps=fps)
+    try:
+        _check(reading, opened)
+        loaded = load_model(model, device=device, precision=precision, image_size=image_size)
+        for taken in (Path(reading.path), Path(opened.name)):
+            if taken.exists() and path.exists() and path.samefile(taken):
+                raise UsageError(f"{path} is what is imported from; name another project")
+        with (
+            WriterLock(path),
+            staged(path, folder=False, overwrite=overwrite) as partial,
+        ):
+            meta = project_meta(opened, loaded)
+            with Project.create(partial, meta=meta, times=opened.times) as project:
+                first = _fill(project, reading, loaded.image_size // 4, len(opened), progress)
+                if not first:
+                    raise SourceError(f"{reading.path} holds no object on any frame")
+            for log in ("-wal", "-shm"):  # of a project that is replaced
+                path.with_name(path.name + log).unlink(missing_ok=True)
+        warnings = []
+        if reading.frames is not None and len(reading.frames) < len(opened):
+            warnings.append(
+                f"masks are there for {len(reading.frames)} of the {len(opened)} frames"
+            )
+        count = len(opened) if reading.frames is None else len(reading.frames)
+        return Imported(path, reading.format, count, tuple(sorted(first)), tuple(warnings))
+    finally:
+        if opened is not source:
+            opened.close()
+
+
+def _check(reading: Reading, source: FrameSource) -> None:
+    if (reading.height, reading.width) != (source.height, source.width):
+        raise UsageError(
+            f"{reading.path} has masks of {reading.width} x {reading.height} pixels, "
+            f"{source.name} frames of {source.width} x {source.height}; give the video they are of"
+        )
+    if reading.frames is not None and len(reading.frames) and reading.frames[-1] >= len(source):
+        raise UsageError(
+            f"{reading.path} has a mask of frame {reading.frames[-1]}, "
+            f"{source.name} frames 0 to {len(source) - 1}; give the video they are of"
+        )
+
+
+def _fill(
+    project: Project,
+    reading: Reading,
+    side: int,
+    count: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[int, int]:
+    """Store all masks as one step; return the first frame of each object."""
+    first: dict[int, int] = {}
+    with project.step("import", {"masks": str(reading.path), "format": reading.format}):
+        for frame, masks in reading.shots():
+            if frame >= count:
+                raise UsageError(
+                    f"{reading.path} has a mask of frame {frame}, the video frames 0 to {count - 1}"
+                )
+            new = [i for i, mask in masks.items() if i not in first and mask.any()]
+            for object_id in new:
+                first[object_id] = frame
+                life = Life(object_id, reading.names.get(object_id, ""))
+                if reading.lineage.get(object_id) in first:
+                    life = replace(life, birth=frame, mother=reading.lineage[object_id])
+                project.keep_life(life)
+                project.say(object_id, frame, Prompt.painted(masks[object_id]))
+            # An object that is lost has an empty mask, as one that was tracked.
+            none = np.zeros((reading.height, reading.width), np.bool_)
+            _put(project, frame, {i: masks.get(i, none) for i in sorted(first)}, side)
+            if progress is not None:
+                progress(frame + 1, count)
+        _end_mothers(project, reading, first)
+    return first
+
+
+def _put(project: Project, frame: int, masks: dict[int, npt.NDArray[np.bool_]], side: int) -> None:
+    import cv2
+
+    ids = tuple(masks)
+    if not ids:
+        return
+    small = np.stack(
+        [
+            cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            for mask in masks.values()
+        ]
+    )
+    logits = np.asarray(np.where(small >= 0.5, _SURE, -_SURE), np.float32)
+    scores = np.array([_SURE if mask.any() else -_SURE for mask in masks.values()], np.float32)
+    height, width = next(iter(masks.values())).shape
+    result = FrameResult(
+        frame=frame,
+        object_ids=ids,
+        logits=logits,
+        object_scores=scores,
+        ious=np.ones(len(ids), np.float32),
+        height=height,
+        width=width,
+        sources=("edited",) * len(ids),
+        given=masks,
+    )
+    # No model has seen them: there is no pointer, and none is looked at of an edited frame.
+    none = np.zeros(0, np.float32)
+    project.put(
+        result,
+        [
+            Record(object_id, frame, logits[k], none, float(scores[k]), 1.0, "edited")
+            for k, object_id in enumerate(ids)
+        ],
+    )
+
+
+def _end_mothers(project: Project, reading: Reading, first: dict[int, int]) -> None:
+    """A mother ends on the frame on which her daughters begin."""
+    lives = {life.object_id: life for life in project.lives()}
+    for mother in sorted(set(reading.lineage.values()) & set(first)):
+        born = [first[i] for i, of in reading.lineage.items() if of == mother and i in first]
+        if born:
+            project.keep_life(replace(lives[mother], end=min(born)))
+            project.forget(mother, min(born))

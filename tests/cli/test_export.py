@@ -1,0 +1,163 @@
+"""``sam2track export``, ``import`` and ``eval``: what they print and how they fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sam2track.cli.main import main
+from sam2track.export.pngs import MaskSequence
+from sam2track.export.reading import open_masks
+from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("out") / "project.s2t")
+
+
+def run(*args, code=0):
+    done = CliRunner().invoke(main, [str(a) for a in args])
+    assert done.exit_code == code, done.output
+    if code:
+        assert done.stdout == "" and len(done.stderr.strip().splitlines()) == 1, done.output
+    return done
+
+
+def test_several_formats_at_once(path, tmp_path):
+    done = run(
+        *("export", path.parent, "--format", "davis", "-o", tmp_path / "davis"),
+        *("--format", "coco", "-o", tmp_path / "deep/a.json"),
+    )
+    assert done.stdout.splitlines() == [
+        f"davis        {tmp_path / 'davis'}",
+        f"coco         {tmp_path / 'deep/a.json'}",
+    ]
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["warning"] * 2
+    assert "davis cannot hold overlaps" in done.stderr
+    assert len(list((tmp_path / "davis").iterdir())) == FRAMES
+    found = dict(open_masks(tmp_path / "deep/a.json").shots())
+    assert np.array_equal(found[2][2], masks()[2][2])
+
+
+def test_export_as_json(path, tmp_path):
+    done = run("export", path, "-f", "ctc", "-o", tmp_path / "ctc", "--json")
+    said = json.loads(done.stdout)
+    assert said["exports"][0]["format"] == "ctc"
+    assert len(said["exports"][0]["warnings"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "what"),
+    [
+        (["-f", "none", "-o", "a"], 2, "format 'none'; allowed are davis"),
+        (["-f", "davis", "-f", "csv", "-o", "a"], 2, "2 formats and 1 outputs"),
+        (["-f", "davis", "-o", "a", "-f", "csv", "-o", "a"], 2, "the same output"),
+        (["-f", "csv", "-o", "taken"], 2, "--overwrite"),
+        (["-f", "csv", "-o", "taken/a.csv"], 1, "cannot write"),
+        (["-f", "coco", "-o", "a.json", "--start", "99"], 2, "frames 0 to 8"),
+        (["-f", "masks-video", "-o", "a.mp4"], 2, ".mkv"),
+        (["-f", "csv", "-o", "a", "--images"], 2, "no place for pictures"),
+    ],
+)
+def test_exports_that_cannot_be(path, tmp_path, monkeypatch, args, code, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("mine")
+    assert what in run("export", path, *args, code=code).stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("data", [None, b"", b"no project" * 1000])
+def test_what_is_no_project(tmp_path, data):
+    if data is not None:
+        (tmp_path / "p.s2t").write_bytes(data)
+    run("export", tmp_path / "p.s2t", "-f", "csv", "-o", tmp_path / "a.csv", code=1)
+
+
+def test_eval_prints_a_table(path, tmp_path):
+    run("export", path, "-f", "npz", "-o", tmp_path / "a.npz")
+    done = run("eval", tmp_path / "a.npz", path, "--worst", "2")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == (
+        ["sequence", "object", "J&F", "J", "recall", "decay", "F", "recall", "decay", "frames"]
+    )
+    assert len([line for line in lines if line.startswith("project ")]) == 6 + 2
+    assert lines[7].split()[:4] == ["mean", "100.0", "100.0", "100.0"]
+    assert "HOTA 100.0" in done.stdout and "TRA 100.0" in done.stdout
+    assert lines[-3] == "worst frames" and lines[-1].startswith("  project frame ")
+
+
+def test_eval_as_json(path):
+    said = json.loads(run("eval", path, path, "--json", "--metrics", "jf").stdout)
+    assert said["version"] == 1 and said["mean"]["jf"] == 1
+    assert said["sequences"][0]["objects"]["3"]["frames"] == FRAMES
+    assert len(said["worst"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "what"),
+    [
+        (["gone", "{}"], 1, "nothing at gone"),
+        (["{}", "taken"], 2, "name their format"),
+        (["{}", "{}", "--metrics", "best"], 2, "allowed are jf, ctc, identity"),
+        (["{}", "{}", "--metrics", ","], 2, "--metrics is empty"),
+        (["{}", "taken", "--truth-format", "csv"], 2, "holds no masks"),
+        (["{}", "taken", "--truth-format", "npz"], 1, "no archive of masks"),
+        (["{}", "small"], 2, "5 x 4"),
+    ],
+)
+def test_comparisons_that_cannot_be(path, tmp_path, monkeypatch, args, code, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("mine")
+    MaskSequence("small").write(0, np.ones((4, 5), np.uint8))
+    assert what in run("eval", *(a.format(path) for a in args), code=code).stderr
+
+
+def test_import_and_back(path, tmp_path):
+    from PIL import Image
+
+    for t in range(FRAMES):
+        (tmp_path / "clip").mkdir(exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT), (t, 90, 30)).save(tmp_path / f"clip/{t:03d}.png")
+    run("export", path, "-f", "coco", "-o", tmp_path / "a.json")
+    args = ["import", tmp_path / "a.json", "--source", tmp_path / "clip", "--model", "nano"]
+    done = run(*args, "-o", tmp_path / "b.s2t")
+    assert done.stdout == f"{tmp_path / 'b.s2t'}: 6 objects on {FRAMES} frames, from coco\n"
+    said = json.loads(run("eval", tmp_path / "b.s2t", path, "--json").stdout)
+    assert said["mean"]["jf"] == 1
+    assert "--overwrite" in run(*args, "-o", tmp_path / "b.s2t", code=2).stderr
+    said = json.loads(run(*args, "-o", tmp_path / "b.s2t", "--overwrite", "--json").stdout)
+    assert said["objects"] == [1, 2, 3, 4, 5, 7] and said["frames"] == FRAMES
+    run("export", path, "-f", "davis", "-o", tmp_path / "png")
+    files = sorted((tmp_path / "png").iterdir())
+    some = ["--source", tmp_path / "clip", "--model", "nano", "-o", tmp_path / "c.s2t"]
+    assert "not all the .png" in run("import", *files[1:], *some, code=2).stderr
+    assert f"on {FRAMES} frames, from davis" in run("import", *files, *some).stdout
+    (tmp_path / "c.s2t").unlink()
+    (tmp_path / "a.json").write_text("{}")
+    assert "no COCO file" in run(*args, "-o", tmp_path / "c.s2t", code=1).stderr
+    assert not (tmp_path / "c.s2t").exists()
+
+
+def test_a_killed_export_leaves_no_half_file(path, tmp_path):
+    program = f"""
+import os
+from sam2track.project import Project
+real = Project.masks
+def masks(self, frame):
+    if frame == 5:
+        os._exit(9)
+    return real(self, frame)
+Project.masks = masks
+Project.open({str(path)!r}).export({str(tmp_path / "a.npz")!r}, format="npz")
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
+    assert done.returncode == 9
+    assert not (tmp_path / "a.npz").exists()
+    run("export", path, "-f", "npz", "-o", tmp_path / "a.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]

@@ -1,0 +1,260 @@
+"""What an export refuses, what it leaves behind, and what it costs."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from sam2track.errors import OutputError, ProjectError, UsageError
+from sam2track.export.ctc import Tracks
+from sam2track.export.exporting import FORMATS
+from sam2track.export.reading import open_masks
+from sam2track.export.staging import staged
+from sam2track.export.videos import VideoWriter
+from sam2track.project import Project
+from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project, put
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("known") / "p.s2t")
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_an_export_that_stops_midway_leaves_nothing(path, tmp_path, monkeypatch, name):
+    with Project.open(path) as opened:
+        real, rows = Project.masks, Project.rows
+
+        def fails(self, frame):
+            if frame >= 5:
+                raise KeyboardInterrupt
+            return real(self, frame)
+
+        def ends(self):
+            for row in rows(self):
+                if row.frame == 5:
+                    raise KeyboardInterrupt
+                yield row
+
+        monkeypatch.setattr(Project, "masks", fails)
+        monkeypatch.setattr(Project, "rows", ends)
+        with pytest.raises(KeyboardInterrupt):
+            opened.export(tmp_path / "there", format=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["coco", "davis"])
+def test_a_full_disk_is_an_output_error(path, tmp_path, monkeypatch, name):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Project, "masks", full)
+    with Project.open(path) as opened, pytest.raises(OutputError, match="No space left"):
+        opened.export(tmp_path / "there", format=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_targets_that_cannot_be(path, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    with Project.open(path) as opened:
+        for target, name, what in [
+            ("file", "csv", "is there already"),
+            ("file", "davis", "is a file"),
+            ("full", "davis", "holds something already"),
+            ("full", "csv", "is a folder"),
+        ]:
+            with pytest.raises(UsageError, match=what):
+                opened.export(tmp_path / target, format=name)
+        with pytest.raises(UsageError, match="holds something"):  # never, whatever is said
+            opened.export(tmp_path / "full", format="davis", overwrite=True)
+        with pytest.raises(OutputError):
+            opened.export(tmp_path / "file" / "below.csv", format="csv")
+        assert (tmp_path / "file").read_text() == "mine"
+        assert (tmp_path / "full" / "mine").read_text() == "mine"
+        opened.export(tmp_path / "empty", format="davis")
+        opened.export(tmp_path / "file", format="csv", overwrite=True)
+    assert (tmp_path / "file").read_text().startswith("frame,")
+    assert len(list((tmp_path / "empty").iterdir())) == FRAMES
+
+
+def test_options_that_cannot_be(path, tmp_path):
+    with Project.open(path) as opened:
+        for format, options in [
+            ("none", {}),
+            ("csv", {"images": True}),
+            ("coco", {"start": 9}),
+            ("coco", {"start": 5, "stop": 5}),
+            ("coco", {"pixel_size": 0}),
+            ("coco", {"pixel_size": float("nan")}),
+            ("coco", {"frame_interval": -1}),
+            ("sav", {"name": "a/b"}),
+            ("sav", {"name": ".."}),
+            ("yolo-seg", {"val_share": 1}),
+        ]:
+            with pytest.raises(UsageError):
+                opened.export(tmp_path / "there", format=format, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_without_results(tmp_path):
+    meta = {"height": 4, "width": 5, "frames": 3, "source": "clip.mp4"}
+    with (
+        Project.create(tmp_path / "p.s2t", meta=meta, times=np.arange(3.0)) as made,
+        pytest.raises(ProjectError, match="no results; track first"),
+    ):
+        made.export(tmp_path / "a.csv", format="csv")
+
+
+def test_ids_that_do_not_fit(tmp_path):
+    with Project.open(project(tmp_path / "p.s2t", top=70000)) as opened:
+        for name in ("davis", "ytvos", "ctc", "labels-tiff", "ome-tiff", "masks-video"):
+            with pytest.raises(UsageError, match=r"70000 does not fit.*65535; take ome-zarr"):
+                opened.export(tmp_path / "there", format=name)
+        assert not (tmp_path / "there").exists()
+        for name in ("coco", "mots", "npz", "parquet", "ome-zarr", "sav", "mot"):
+            opened.export(tmp_path / name, format=name)
+    assert 70000 in dict(open_masks(tmp_path / "ome-zarr").shots())[8]
+    with (
+        # The object is as it is; what comes again would need a label of its own.
+        Project.open(project(tmp_path / "q.s2t", top=65535)) as opened,
+        pytest.raises(UsageError, match="65536 does not fit ctc"),
+    ):
+        opened.export(tmp_path / "ctc", format="ctc")
+
+
+def test_where_masks_overlap_the_highest_logit_wins(tmp_path):
+    path = project(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as opened:
+        put(opened, 2, masks()[2], {2: 6})
+        opened.export(tmp_path / "davis", format="davis")
+    found = dict(open_masks(tmp_path / "davis").shots())[2]
+    here = masks()[2]
+    assert (here[1] & here[2]).any()
+    assert np.array_equal(found[2], here[2])
+    assert np.array_equal(found[1], here[1] & ~here[2])
+
+
+def test_nothing_is_written_over_what_is_exported_from(tmp_path):
+    path = project(tmp_path / "p.s2t")
+    before = path.read_bytes()
+    (tmp_path / "clip.mp4").write_text("a video")
+    with Project.open(path, writable=True) as opened:
+        opened.set_meta(source=str(tmp_path / "clip.mp4"))
+    before = path.read_bytes()
+    with Project.open(path) as opened:
+        for target in (path, tmp_path / "clip.mp4"):
+            with pytest.raises(UsageError, match="exported from"):
+                opened.export(target, format="csv", overwrite=True)
+    assert path.read_bytes() == before
+    assert (tmp_path / "clip.mp4").read_text() == "a video"
+
+
+def test_a_range_and_frames_without_results(path, tmp_path):
+    with Project.open(path) as opened:
+        done = opened.export(tmp_path / "a.tif", format="labels-tiff", start=2, stop=5)
+        opened.export(tmp_path / "davis", format="davis", start=2, stop=5)
+    assert len(done.warnings) == 1
+    assert open_masks(tmp_path / "a.tif").frames == range(3)
+    assert open_masks(tmp_path / "davis").frames == [2, 3, 4]
+    with Project.open(path, writable=True) as opened:
+        opened.forget(1, 4, 6)
+        for i in opened.objects:
+            opened.forget(i, 7, 8)
+        try:
+            done = opened.export(tmp_path / "b", format="davis")
+        finally:
+            for frame in range(FRAMES):
+                put(opened, frame, masks()[frame])
+    assert "1 of 9 frames have no result" in done.warnings[0]
+    assert len(list((tmp_path / "b").iterdir())) == FRAMES
+
+
+def test_pictures_on_request(tmp_path):
+    from PIL import Image
+
+    with VideoWriter(tmp_path / "clip.mp4", height=HEIGHT, width=WIDTH, threads=1) as video:
+        for t in range(FRAMES):
+            video.write(np.full((HEIGHT, WIDTH, 3), 20 * t, np.uint8))
+    with Project.open(project(tmp_path / "p.s2t"), writable=True) as opened:
+        said = opened.export(tmp_path / "none", format="yolo-seg").warnings
+        assert any("no pictures are written" in line and "--source" in line for line in said)
+        with pytest.raises(OSError):
+            opened.export(tmp_path / "x", format="coco", images=True, source=tmp_path / "gone.mp4")
+        opened.set_meta(source=str(tmp_path / "clip.mp4"))
+        said = opened.export(tmp_path / "other", format="yolo-seg").warnings
+        assert any("is not what was tracked" in line for line in said)
+        opened.set_meta(fingerprint=None)
+        opened.export(tmp_path / "coco", format="coco", images=True)
+        opened.export(tmp_path / "yolo", format="yolo-seg")
+        opened.export(tmp_path / "ytvos", format="ytvos", images=True)
+    pictures = sorted((tmp_path / "coco" / "images").iterdir())
+    assert [p.name for p in pictures] == [f"{t:05d}.jpg" for t in range(FRAMES)]
+    with Image.open(pictures[4]) as image:
+        assert abs(np.asarray(image).mean() - 80) < 4
+    assert len(list((tmp_path / "yolo" / "images").rglob("*.jpg"))) == FRAMES
+    assert len(list((tmp_path / "ytvos/JPEGImages/clip").iterdir())) == FRAMES
+    assert open_masks(tmp_path / "coco").format == "coco"
+
+
+def test_an_extra_that_is_missing_is_named(path, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with Project.open(path) as opened:
+        for name in ("ome-zarr", "parquet"):
+            with pytest.raises(UsageError, match=r"pip install 'sam2track\[export\]'"):
+                opened.export(tmp_path / "there", format=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["coco", "davis", "npz", "ome-tiff", "parquet", "sav"])
+def test_memory_does_not_grow_with_the_frames(tmp_path, name):
+    peaks = []
+    for count in (6, 24):
+        frames = [{1: np.eye(300, dtype=bool), 2: ~np.eye(300, dtype=bool)}] * count
+        made = project(tmp_path / f"{count}.s2t", frames, lineage=False)
+        with Project.open(made) as opened:
+            opened.export(tmp_path / f"warm{count}", format=name)
+            tracemalloc.start()
+            opened.export(tmp_path / f"{count}", format=name)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.25 * peaks[0] + 2**17
+
+
+def test_staged_replaces_nothing_where_it_fails(tmp_path):
+    target = tmp_path / "a"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), staged(target, folder=False, overwrite=True) as partial:
+        partial.write_text("new")
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and target.read_text() == "old"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(path, tmp_path):
+    tmp_path.chmod(0o500)
+    with Project.open(path) as opened, pytest.raises(OutputError, match="Permission"):
+        opened.export(tmp_path / "a.csv", format="csv")
+
+
+def test_tracks_of_a_mother_who_stays():
+    tracks = Tracks({5: 4, 6: 4}, 6)
+    assert tracks.label([4], 0) == {4: 4}
+    assert tracks.label([4, 5], 1) == {4: 4, 5: 5}  # she is still there
+    assert tracks.label([5], 2) == {5: 5}
+    assert tracks.label([4, 5, 6], 3) == {4: 7, 5: 5, 6: 6}
+    assert tracks.unlinked == {5, 6}
+    assert [(t.label, t.begin, t.end, t.parent) for t in tracks.lines] == [
+        (4, 0, 1, 0),
+        (5, 1, 3, 0),
+        (7, 3, 3, 4),
+        (6, 3, 3, 0),
+    ]

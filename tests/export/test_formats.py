@@ -1,0 +1,362 @@
+"""Every format, read back by the tool that people use for it, mask for mask."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam2track.export.exporting import FORMATS
+from sam2track.export.reading import READERS, detect, open_masks
+from sam2track.project import Project
+from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, label_map, masks, project
+
+# pycocotools 2.0.11 is behind numpy 2 in how its own arrays are taken.
+COCO_WARNS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+OVERLAPPING = {"coco", "sav", "npz", "parquet"}
+TARGETS = {
+    "coco": "a.json",
+    "mots": "a.txt",
+    "mot": "a.txt",
+    "labels-tiff": "a.tif",
+    "ome-tiff": "a.ome.tif",
+    "ome-zarr": "a.zarr",
+    "tracks-csv": "a.csv",
+    "csv": "a.csv",
+    "npz": "a.npz",
+    "parquet": "a.parquet",
+    "masks-video": "a.mkv",
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("known") / "p.s2t")
+
+
+@pytest.fixture
+def export(path, tmp_path):
+    def write(kind, **options):
+        target = tmp_path / TARGETS.get(kind, kind)
+        with Project.open(path) as opened:
+            done = opened.export(target, format=kind, **options)
+        assert done.path == target
+        assert [p.name for p in tmp_path.iterdir()] == [target.name]  # nothing temporary
+        return target, done.warnings
+
+    return write
+
+
+def test_all_formats_are_tried():
+    assert set(READERS) < set(FORMATS)
+    assert set(FORMATS) - set(READERS) == {"mot", "tracks-csv", "csv"}
+
+
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"yolo-seg"}))
+def test_our_reader_gives_back_every_mask(export, name):
+    target, _ = export(name)
+    reading = open_masks(target, None if name not in ("ome-tiff",) else name)
+    assert detect(target) == {"ome-tiff": "labels-tiff"}.get(name, name)
+    assert (reading.height, reading.width) == (HEIGHT, WIDTH)
+    expected = [h if name in OVERLAPPING else apart(h) for h in masks()]
+    found = dict(reading.shots())
+    if reading.frames is not None:
+        assert list(reading.frames) == list(range(FRAMES))
+    for frame, here in enumerate(expected):
+        here = {i: mask for i, mask in here.items() if mask.any()}
+        assert list(found[frame]) == list(here), frame
+        for i, mask in here.items():
+            assert np.array_equal(found[frame][i], mask), (frame, i)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_what_is_lost_is_said_in_one_line(export, name):
+    _, warnings = export(name)
+    text = "\n".join(warnings)
+    overlaps = name not in OVERLAPPING | {"mot", "csv", "tracks-csv", "yolo-seg"}
+    assert ("overlaps (on 1 frames" in text) == overlaps
+    assert ("lineage" in text) == (name not in {"ctc", "csv", "tracks-csv", "npz"})
+    assert all("\n" not in warning for warning in warnings)
+
+
+# -- by others --------------------------------------------------------------------------
+
+
+def test_davis_is_a_palette_png(export):
+    target, _ = export("davis")
+    assert len(list(target.iterdir())) == FRAMES
+    for frame, here in enumerate(masks()):
+        with Image.open(target / f"{frame:05d}.png") as image:
+            assert image.mode == "P"
+            assert np.array_equal(np.asarray(image), label_map(here))
+
+
+def test_ytvos_says_where_each_object_is(export):
+    target, _ = export("ytvos", name="some")
+    said = json.loads((target / "meta.json").read_text())["videos"]["some"]["objects"]
+    assert said["1"]["category"] == 'a "cell"'
+    assert said["3"]["frames"] == [f"{t:05d}" for t in (0, 1, 2, 5, 6, 7, 8)]
+    assert said["5"]["frames"] == [f"{t:05d}" for t in range(5, 9)]
+    with Image.open(target / "Annotations/some/00004.png") as image:
+        assert np.array_equal(np.asarray(image), label_map(masks()[4]))
+
+
+@COCO_WARNS
+def test_coco_by_pycocotools(export, capsys):
+    from pycocotools.coco import COCO
+
+    target, _ = export("coco")
+    read = COCO(str(target))
+    assert sorted(c["name"] for c in read.dataset["categories"]) == ['a "cell"', "object", "wörm"]
+    assert read.getImgIds() == list(range(1, FRAMES + 1))
+    for frame, here in enumerate(masks()):
+        found = {a["track_id"]: a for a in read.loadAnns(read.getAnnIds(imgIds=frame + 1))}
+        assert set(found) == {i for i, mask in here.items() if mask.any()}
+        for i, annotation in found.items():
+            mask = here[i]
+            assert np.array_equal(read.annToMask(annotation) != 0, mask)
+            assert annotation["area"] == mask.sum()
+            x, y, w, h = annotation["bbox"]
+            assert mask[y : y + h, x : x + w].sum() == mask.sum()
+            assert mask[y].any() and mask[:, x].any() and mask[y + h - 1].any()
+
+
+@COCO_WARNS
+def test_mots_by_trackeval(export, tmp_path):
+    from pycocotools import mask as coco
+    from trackeval.datasets import MOTSChallenge
+
+    target, _ = export("mots")
+    home = tmp_path / "trackers" / "ours" / "data"
+    home.mkdir(parents=True)
+    (home / "clip.txt").write_text(target.read_text())
+    gt = tmp_path / "gt" / "clip" / "gt"
+    gt.mkdir(parents=True)
+    (gt / "gt.txt").write_text(target.read_text())
+    dataset = MOTSChallenge(
+        {
+            "GT_FOLDER": str(tmp_path / "gt"),
+            "TRACKERS_FOLDER": str(tmp_path / "trackers"),
+            "SKIP_SPLIT_FOL": True,
+            "SEQ_INFO": {"clip": FRAMES},
+            "TRACKERS_TO_EVAL": ["ours"],
+            "PRINT_CONFIG": False,
+        }
+    )
+    data = dataset.get_raw_seq_data("ours", "clip")
+    for frame, here in enumerate(masks()):
+        here = {i: mask for i, mask in apart(here).items() if mask.any()}
+        found = dict(
+            zip(data["tracker_ids"][frame].tolist(), data["tracker_dets"][frame], strict=True)
+        )
+        assert set(found) == set(here)
+        for i, rle in found.items():
+            assert np.array_equal(coco.decode(rle) != 0, here[i])
+
+
+def test_mot_by_the_documented_format(export):
+    target, _ = export("mot")
+    rows = [list(map(int, line.split(","))) for line in target.read_text().splitlines()]
+    found = {(row[0] - 1, row[1]): row[2:] for row in rows}
+    for frame, here in enumerate(masks()):
+        for i, mask in here.items():
+            if mask.any():
+                left, top, width, height, *rest = found.pop((frame, i))
+                ys, xs = np.nonzero(mask)
+                assert (left, top) == (xs.min() + 1, ys.min() + 1)
+                assert (width, height) == (np.ptp(xs) + 1, np.ptp(ys) + 1)
+                assert rest == [1, 1, 1]
+    assert not found
+
+
+def test_ctc_by_its_validator(export):
+    from ctc_metrics.scripts.validate import validate_sequence
+    from ctc_metrics.utils.filesystem import read_tracking_file
+    from tifffile import imread
+
+    target, _ = export("ctc")
+    assert validate_sequence(str(target), threads=1) == {"Valid": 1}
+    lines = {
+        row[0]: tuple(row[1:]) for row in read_tracking_file(target / "res_track.txt").tolist()
+    }
+    # 3 vanishes after frame 2 and is a new track from frame 5 on; 4 divides.
+    assert lines == {
+        1: (0, 8, 0),
+        2: (0, 8, 0),
+        3: (0, 2, 0),
+        4: (0, 4, 0),
+        5: (5, 8, 4),
+        7: (5, 8, 4),
+        8: (5, 8, 3),
+    }
+    for frame, here in enumerate(masks()):
+        labels = imread(target / f"mask{frame:03d}.tif")
+        assert labels.dtype == np.uint16
+        expected = label_map(here)
+        expected[(expected == 3) & (frame >= 5)] = 8
+        assert np.array_equal(labels, expected)
+    assert dict(open_masks(target).lineage) == {5: 4, 7: 4}
+
+
+@pytest.mark.parametrize("name", ["labels-tiff", "ome-tiff"])
+def test_stacks_by_tifffile(export, name):
+    import tifffile
+
+    target, _ = export(name, pixel_size=0.25)
+    with tifffile.TiffFile(target) as file:
+        assert file.series[0].axes == "TYX"
+        stack = file.asarray()
+        if name == "ome-tiff":
+            said = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+            assert (said["PhysicalSizeX"], said["PhysicalSizeXUnit"]) == (0.25, "µm")
+            assert (said["PhysicalSizeY"], said["TimeIncrement"]) == (0.25, 0.05)
+        else:
+            assert file.imagej_metadata["unit"] == "um"
+            assert file.imagej_metadata["finterval"] == pytest.approx(0.05)
+            assert file.pages[0].resolution == (4.0, 4.0)
+    assert stack.dtype == np.uint8
+    assert np.array_equal(stack, [label_map(here) for here in masks()])
+
+
+def test_ome_zarr_by_ome_zarr(export):
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+    from ome_zarr_models.v05 import Image as Model
+    from zarr import open_group
+
+    target, _ = export("ome-zarr", pixel_size=0.25)
+    (node,) = list(Reader(parse_url(str(target)))())[:1]
+    assert np.array_equal(np.asarray(node.data[0]), [label_map(here) for here in masks()])
+    assert node.metadata["coordinateTransformations"][0][0]["scale"] == [0.05, 0.25, 0.25]
+    model = Model.from_zarr(open_group(str(target), mode="r"))
+    axes = model.attributes.ome.multiscales[0].axes
+    assert [(axis.name, axis.unit) for axis in axes] == [
+        ("t", "second"),
+        ("y", "micrometer"),
+        ("x", "micrometer"),
+    ]
+
+
+def test_tables_by_pandas(export, path):
+    import pandas as pd
+
+    with Project.open(path) as opened:
+        rows = list(opened.rows())
+    one = pd.read_csv(export("csv")[0])
+    assert list(one["frame"]) == [row.frame for row in rows]
+    assert list(one["area_px"]) == [row.area for row in rows]
+
+
+@COCO_WARNS
+def test_parquet_by_pandas(export, path):
+    import pandas as pd
+    from pycocotools import mask as coco
+
+    read = pd.read_parquet(export("parquet")[0])
+    expected = masks()
+    assert len(read) == sum(len(here) for here in expected)
+    for row in read.itertuples():
+        mask = expected[row.frame][row.object]
+        assert row.area_px == mask.sum()
+        assert row.predicted_iou == 0.75 and row.time_s == pytest.approx(row.frame / 20)
+        code = {"size": [HEIGHT, WIDTH], "counts": row.rle.encode()}
+        assert np.array_equal(coco.decode(code) != 0, mask)
+
+
+def test_tracks_csv_is_what_napari_tracks_take(export):
+    import pandas as pd
+
+    read = pd.read_csv(export("tracks-csv")[0])
+    assert list(read.columns[:4]) == ["track_id", "t", "y", "x"]
+    for row in read.itertuples():
+        ys, xs = np.nonzero(masks()[row.t][row.track_id])
+        assert (row.y, row.x) == pytest.approx((ys.mean(), xs.mean()), abs=1e-3)
+    graph = read.dropna(subset="parent").groupby("track_id").parent.first().astype(int)
+    assert graph.to_dict() == {5: 4, 7: 4}
+    assert len(read) == sum(mask.any() for here in masks() for mask in here.values())
+
+
+def test_yolo_seg_by_the_documented_format(export):
+    import cv2
+
+    target, _ = export("yolo-seg", images=False, val_share=0.25)
+    text = (target / "data.yaml").read_text()
+    assert "train: images/train\nval: images/val\n" in text
+    assert '  0: "a \\"cell\\""\n' in text
+    train, val = (sorted((target / "labels" / part).glob("*.txt")) for part in ("train", "val"))
+    assert [len(train), len(val)] == [7, 2]
+    kinds = {1: 0, 2: 2}  # a "cell", object, wörm
+    for frame, file in enumerate([*train, *val]):
+        here = {i: mask for i, mask in masks()[frame].items() if mask.any()}
+        lines = file.read_text().splitlines()
+        assert [int(line.split()[0]) for line in lines] == [kinds.get(i, 1) for i in here]
+        for line, (i, mask) in zip(lines, here.items(), strict=True):
+            points = np.array(line.split()[1:], float).reshape(-1, 2)
+            assert ((points >= 0) & (points <= 1)).all()
+            canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
+            cv2.fillPoly(canvas, [np.round(points * (WIDTH, HEIGHT) - 0.5).astype(np.int32)], 1)
+            if i == 2 or frame == 6:  # a hole is filled, two parts are joined by a line
+                assert not (mask & (canvas == 0)).any()
+            else:
+                assert np.array_equal(canvas != 0, mask)
+
+
+@COCO_WARNS
+def test_sav_by_its_documented_layout(export):
+    from pycocotools import mask as coco
+
+    target, _ = export("sav", name="some")
+    said = json.loads((target / "some_manual.json").read_text())
+    assert said["masklet_id"] == [1, 2, 3, 4, 5, 7] and len(said["masklet"]) == FRAMES
+    assert said["masklet_first_appeared_frame"] == [0, 0, 0, 0, 5, 5]
+    for frame, here in enumerate(masks()):
+        for index, i in enumerate(said["masklet_id"]):
+            mask = here.get(i, np.zeros((HEIGHT, WIDTH), bool))
+            code = said["masklet"][frame][index]
+            assert np.array_equal(coco.decode(code) != 0, mask)
+            with Image.open(target / f"{i:03d}" / f"{frame:05d}.png") as image:
+                assert np.array_equal(np.asarray(image) != 0, mask)
+
+
+def test_npz_by_numpy(export):
+    target, _ = export("npz")
+    with np.load(target) as read:
+        assert read["objects"].tolist() == [1, 2, 3, 4, 5, 7]
+        assert read["names"].tolist()[:2] == ['a "cell"', "wörm"]
+        assert read["mothers"].tolist() == [0, 0, 0, 0, 4, 4]
+        for frame, here in enumerate(masks()):
+            found = np.unpackbits(read[f"masks_{frame:05d}"], axis=-1, count=WIDTH)
+            here = {i: mask for i, mask in here.items() if mask.any()}
+            assert read[f"ids_{frame:05d}"].tolist() == list(here)
+            assert np.array_equal(found, np.stack(list(here.values())))
+
+
+@pytest.mark.parametrize("top", [7, 300])
+def test_masks_video_by_av(tmp_path, top):
+    import av
+
+    with Project.open(project(tmp_path / "p.s2t", top=top)) as opened:
+        opened.export(tmp_path / "a.mkv", format="masks-video")
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec.name == "ffv1"
+        assert stream.pix_fmt == ("gray" if top < 256 else "gray16le")
+        found = [(frame.time, frame.to_ndarray()) for frame in container.decode(stream)]
+    assert [time for time, _ in found] == pytest.approx(np.arange(FRAMES) / 20)
+    expected = [label_map(here) for here in masks(top=top)]
+    assert np.array_equal([labels for _, labels in found], expected)
+
+
+def test_csv_is_that_of_a_job(export, path, tmp_path):
+    from sam2track.table import TableWriter
+
+    target, _ = export("csv")
+    with Project.open(path) as opened, TableWriter(tmp_path / "tracks.csv") as table:
+        for row in opened.rows():
+            table.write(row)
+    assert target.read_text() == (tmp_path / "tracks.csv").read_text()
+    rows = list(csv.DictReader(target.read_text().splitlines()))
+    assert len(rows) == sum(len(here) for here in masks())

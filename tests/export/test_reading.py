@@ -1,0 +1,162 @@
+"""Masks of other tools: what is no such file is a clear error."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from pycocotools import mask as coco
+
+from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.export.reading import READERS, open_masks
+
+EMPTY = np.zeros((6, 8), np.uint8)
+
+
+def shots(path, format=None):
+    return {f: {i: m.sum() for i, m in h.items()} for f, h in open_masks(path, format).shots()}
+
+
+@pytest.mark.parametrize("format", sorted(READERS))
+@pytest.mark.parametrize("what", ["nothing", "text", "empty", "folder", "noise"])
+def test_what_is_no_such_thing(tmp_path, format, what):
+    path = tmp_path / "it"
+    if what == "text":
+        path.write_text("some words\nand 7 8 9\n")
+    elif what == "empty":
+        path.write_bytes(b"")
+    elif what == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(3000))
+    elif what == "folder":
+        path.mkdir()
+        (path / "a").write_text("b")
+    with pytest.raises(Sam2TrackError) as caught:
+        list(open_masks(path, format).shots())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
+def test_truncated_files(tmp_path, share):
+    """What is left of one is read right, or not at all."""
+    stack = np.zeros((5, 20, 20), np.uint8)
+    stack[:, 3:9] = 3
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "b.tif", stack, photometric="minisblack", compression="zlib")
+    np.savez(tmp_path / "a.npz", shape=[6, 8])
+    for name in ("a.tif", "b.tif", "a.npz"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: int(len(whole) * (1 - share))])
+        try:
+            found = shots(tmp_path / name)
+        except Sam2TrackError:
+            continue
+        assert name == "a.tif" and found == {t: {3: 120} for t in range(5)}
+        assert share < 0.5
+
+
+def test_what_is_not_told_apart(tmp_path):
+    (tmp_path / "a.docx").write_bytes(b"")
+    with pytest.raises(UsageError, match="name their format"):
+        open_masks(tmp_path / "a.docx")
+    with pytest.raises(UsageError, match="holds no masks"):
+        open_masks(tmp_path / "a.docx", "csv")
+    with pytest.raises(SourceError, match="nothing at"):
+        open_masks(tmp_path / "gone")
+
+
+def test_pngs_of_others(tmp_path):
+    """Named by anything that ends in a number, sparse, inside a folder."""
+    folder = tmp_path / "root" / "clip"
+    folder.mkdir(parents=True)
+    for number, value in ((4, 255), (12, 7)):
+        picture = EMPTY.copy()
+        picture[2:4, 3:6] = value
+        Image.fromarray(picture).save(folder / f"frame_{number}.png")
+    assert shots(tmp_path / "root") == {4: {255: 6}, 12: {7: 6}}
+    Image.fromarray(EMPTY[:5]).save(folder / "frame_13.png")
+    with pytest.raises(SourceError, match=r"\(5, 8\)"):
+        shots(folder)
+    Image.fromarray(EMPTY).save(folder / "x_12.png")
+    with pytest.raises(SourceError, match="one frame"):
+        open_masks(folder)
+    (folder.parent / "second").mkdir()
+    Image.fromarray(EMPTY).save(folder.parent / "second" / "0.png")
+    with pytest.raises(SourceError, match="2 folders"):
+        open_masks(tmp_path / "root")
+
+
+def test_coco_of_others(tmp_path):
+    """With polygons or lists of runs, without track ids and frame ids."""
+    mask = EMPTY.copy()
+    mask[1:4, 2:7] = 1
+    rle = coco.encode(np.asfortranarray(mask))
+    rle["counts"] = rle["counts"].decode()
+    content = {
+        "images": [{"id": n, "height": 6, "width": 8} for n in (30, 10, 20)],
+        "annotations": [
+            {"id": 1, "image_id": 10, "category_id": 1, "segmentation": rle},
+            {"id": 2, "image_id": 30, "category_id": 1, "segmentation": [[2, 1, 6, 1, 6, 3, 2, 3]]},
+        ],
+        "categories": [{"id": 1, "name": "mouse"}],
+    }
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(content))
+    reading = open_masks(file)
+    found = dict(reading.shots())
+    assert list(found) == [0, 1, 2] and not found[1] and reading.names == {1: "mouse"}
+    assert np.array_equal(found[0][1], mask) and np.array_equal(found[2][1], mask)
+    content["annotations"].append(content["annotations"][0])
+    file.write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=r"twice on image 10; .* track_id"):
+        open_masks(file)
+
+
+def test_ctc_ground_truth(tmp_path):
+    folder = tmp_path / "01_GT" / "TRA"
+    folder.mkdir(parents=True)
+    for t in range(4):
+        labels = np.zeros((6, 8), np.uint16)
+        labels[:2] = 1 if t < 2 else 4
+        labels[4:] = 2 if t < 2 else 0
+        if t >= 3:
+            labels[4, :], labels[5, :] = 6, 9
+        tifffile.imwrite(folder / f"man_track{t:03d}.tif", labels)
+    (folder / "man_track.txt").write_text("1 0 1 0\n2 0 1 0\n4 2 3 1\n6 3 3 2\n9 3 3 2\n")
+    reading = open_masks(tmp_path / "01_GT", "ctc")
+    # 4 is 1 again, 6 and 9 are daughters of 2.
+    assert [sorted(h) for _, h in reading.shots()] == [[1, 2], [1, 2], [1], [1, 6, 9]]
+    assert reading.lineage == {6: 2, 9: 2}
+    (folder / "man_track.txt").write_text("1 0 1 0\n2 0 1 0\n")
+    with pytest.raises(SourceError, match="label 4, of which there is no track"):
+        list(open_masks(folder).shots())
+    (folder / "man_track.txt").write_text("1 0 1 0\n2 0 1 0\n4 1 3 1\n")
+    with pytest.raises(SourceError, match="before its parent 1 ends"):
+        open_masks(folder)
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 8), (6, 8)])
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"compression": "zlib"}])
+def test_stacks_of_others(tmp_path, shape, options):
+    stack = np.zeros(shape, np.uint16)
+    stack[..., 2:4, 3:5] = 300
+    if options.get("imagej"):
+        options = options | {"metadata": {"axes": "TYX"[-len(shape) :]}}
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", **options)
+    count = shape[0] if len(shape) == 3 else 1
+    assert shots(tmp_path / "a.tif") == {t: {300: 4} for t in range(count)}
+
+
+@pytest.mark.parametrize("test_data", ["video/sav_000001_json"], indirect=True)
+def test_sav_of_meta(test_data):
+    path = test_data / "sav_000001_manual.json"
+    reading = open_masks(path, "sav")
+    content = json.loads(path.read_text())
+    assert (reading.height, reading.width, len(reading.frames)) == (848, 480, 121)
+    frame, found = next(iter(reading.shots()))
+    for index, i in enumerate(content["masklet_id"]):
+        expected = coco.decode(content["masklet"][frame][index]) != 0
+        if expected.any():
+            assert np.array_equal(found[i + 1], expected)

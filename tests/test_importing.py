@@ -1,0 +1,170 @@
+"""Masks of other tools become a project that can be corrected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
+from sam2track.importing import import_masks
+from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.models.loading import load_model
+from sam2track.project import Project
+from sam2track.tracking.tracker import Tracker
+from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, masks, project
+
+OVERLAPPING = {"coco", "npz"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """One of random weights on a small square."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    torch.manual_seed(0)
+    save_file(build(ARCHITECTURES["nano"]).state_dict(), path)
+    return load_model(path, device="cpu", precision="fp32", image_size=64)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return np.random.default_rng(0).integers(0, 255, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A folder with masks in each of the formats."""
+    folder = tmp_path_factory.mktemp("given")
+    with Project.open(project(folder / "p.s2t")) as opened:
+        for name in ("davis", "ctc", "coco", "labels-tiff", "npz", "mots", "ome-zarr"):
+            opened.export(folder / name, format=name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["davis", "ctc", "coco", "labels-tiff", "npz", "mots", "ome-zarr"])
+def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
+    done = import_masks(given / name, tmp_path / "a.s2t", source=clip, format=name, model=model)
+    assert (done.objects, done.frames, done.warnings) == ((1, 2, 3, 4, 5, 7), FRAMES, ())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.s2t"]
+    with Project.open(tmp_path / "a.s2t") as opened:
+        begun: set[int] = set()
+        for frame, here in enumerate(masks()):
+            expected = here if name in OVERLAPPING else apart(here)
+            begun |= {i for i, mask in expected.items() if mask.any()}
+            found = opened.masks(frame)
+            if name in ("ctc", "npz") and frame >= 5:  # whose lineage says that 4 has divided
+                assert 4 not in found
+            assert set(found) <= begun
+            for i in begun:
+                none = np.zeros((HEIGHT, WIDTH), bool)
+                assert np.array_equal(found.get(i, none), expected.get(i, none)), (frame, i)
+        assert opened.lineage == ({5: 4, 7: 4} if name in ("ctc", "npz") else {})
+        if name in ("coco", "npz"):
+            assert (opened.names[1], opened.names[3]) == ('a "cell"', "")
+        assert {row.source for row in opened.rows()} == {"edited"}
+        assert [step["action"] for step in opened.journal()] == ["import"]
+
+
+def test_a_correction_is_tracked_on_from_there(given, clip, model, tmp_path):
+    import_masks(given / "davis", tmp_path / "a.s2t", source=clip, model=model)
+    with Project.open(tmp_path / "a.s2t", writable=True) as opened:
+        before = {t: opened.masks(t) for t in range(FRAMES)}
+        tracker = Tracker(model, clip, history=opened)
+        assert list(tracker.propagate()) == []  # nothing is to be run
+        assert all(
+            np.array_equal(m, before[t][i]) for t in before for i, m in opened.masks(t).items()
+        )
+        painted = np.zeros((HEIGHT, WIDTH), bool)
+        painted[12:30, 20:45] = True
+        tracker.edit(1, 4, painted)
+        assert [result.frame for result in tracker.propagate()] == [4, 5, 6, 7, 8]
+        for t in range(FRAMES):
+            after = opened.masks(t)
+            for i, mask in before[t].items():
+                if i != 1 or t < 4:
+                    assert np.array_equal(after[i], mask), (t, i)
+        assert np.array_equal(opened.masks(4)[1], painted)
+        sources = {row.frame: row.source for row in opened.rows() if row.object_id == 1}
+        assert [sources[t] for t in range(FRAMES)] == ["edited"] * 5 + ["forward"] * 4
+        tracker.undo()
+        tracker.undo()
+        assert np.array_equal(opened.masks(4)[1], before[4][1])
+        assert np.array_equal(opened.masks(8)[1], before[8][1])
+        # A click where nothing was said; another object on its first frame; identity.
+        tracker.prompt(2, frame=3, points=[(44, 30)])
+        tracker.edit(3, 0, painted)
+        tracker.swap_from(1, 2, 6)
+        assert [result.frame for result in tracker.propagate()]
+
+
+def test_what_does_not_fit_the_video(given, clip, model, tmp_path):
+    target = tmp_path / "a.s2t"
+    large = np.zeros((FRAMES, 80, WIDTH, 3), np.uint8)
+    for source, format, what in [
+        (clip[:-1], "davis", "has a mask of frame 8"),
+        (clip[:-1], "mots", "has a mask of frame 8"),
+        (large, "davis", f"{WIDTH} x {HEIGHT} pixels"),
+    ]:
+        with pytest.raises(UsageError, match=what):
+            import_masks(given / format, target, source=source, format=format, model=model)
+    with pytest.raises(SourceError, match="nothing at"):
+        import_masks(tmp_path / "gone", target, source=clip, model=model)
+    with pytest.raises(SourceError):
+        import_masks(given / "davis", target, source=tmp_path / "gone.mp4", model=model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_that_is_there_stays(given, clip, model, tmp_path):
+    target = tmp_path / "a.s2t"
+    import_masks(given / "davis", target, source=clip, model=model)
+    before = target.read_bytes()
+    with pytest.raises(ProjectExistsError, match="--overwrite"):
+        import_masks(given / "coco", target, source=clip, format="coco", model=model)
+    with pytest.raises(SourceError):
+        import_masks(
+            given / "p.s2t", target, source=clip, format="npz", model=model, overwrite=True
+        )
+    coco = (given / "coco").read_bytes()
+    with pytest.raises(UsageError, match="imported from"):
+        import_masks(
+            given / "coco", given / "coco", source=clip, format="coco", model=model, overwrite=True
+        )
+    assert (given / "coco").read_bytes() == coco
+    with Project.open(target, writable=True), pytest.raises(ProjectError, match="in use"):
+        import_masks(
+            given / "coco", target, source=clip, format="coco", model=model, overwrite=True
+        )
+    assert target.read_bytes()[100:] == before[100:]
+    import_masks(given / "coco", target, source=clip, format="coco", model=model, overwrite=True)
+    with Project.open(target) as opened:
+        assert np.array_equal(opened.masks(2)[2], masks()[2][2])
+
+
+def test_frames_without_masks_are_said(given, clip, model, tmp_path):
+    with Project.open(given / "p.s2t") as opened:
+        opened.export(tmp_path / "some", format="davis", start=2, stop=6)
+        opened.export(tmp_path / "none", format="npz", start=2, stop=6)
+    done = import_masks(tmp_path / "some", tmp_path / "a.s2t", source=clip, model=model)
+    assert done.warnings == ("masks are there for 4 of the 9 frames",)
+    with Project.open(tmp_path / "a.s2t") as opened:
+        assert opened.frames == (2, 3, 4, 5)
+
+
+def test_masks_that_are_all_empty(clip, model, tmp_path):
+    from sam2track.export.pngs import MaskSequence
+
+    MaskSequence(tmp_path / "png").write(0, np.zeros((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(SourceError, match="no object"):
+        import_masks(tmp_path / "png", tmp_path / "a.s2t", source=clip, model=model)
+    assert not (tmp_path / "a.s2t").exists()
+
+
+def test_lives_have_nothing_to_run(given, clip, model, tmp_path):
+    import_masks(given / "ctc", tmp_path / "a.s2t", source=clip, model=model)
+    with Project.open(tmp_path / "a.s2t") as opened:
+        lives = {life.object_id: replace(life, since=0) for life in opened.lives()}
+    assert all(life.forward is None and life.backward is None for life in lives.values())
+    assert lives[4].end == 5 and lives[5].birth == 5 and lives[5].mother == 4
