@@ -181,6 +181,11 @@ def _check(said: Prompts, paths: Sequence[Path], everything: bool, detections: A
             "nothing to look for: give a point, a box, a mask, a prompts file, detections, or "
             "ask for everything (--everything)"
         )
+    largest = max(said.by_object, default=0)
+    if largest > 65535:
+        raise PromptError(
+            f"object {largest} does not fit the 16 bits of label pictures; take ids up to 65535"
+        )
     for object_id, place, prompt in said:
         if place >= len(paths):
             raise PromptError(

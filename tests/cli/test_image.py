@@ -228,6 +228,7 @@ def test_one_bad_picture_does_not_stop_the_others(things: Path, tmp_path: Path) 
         (["cat.png", "--box", "1:9,6,9,26"], 2, "has no area"),
         (["cat.png", "--box", BOX + "@1"], 2, "picture 1, which does not exist"),
         (["cat.png", "--absent", "1@0"], 2, "absent"),
+        (["cat.png", "--box", "70000:4,6,24,26"], 2, "object 70000 does not fit"),
         (["cat.png", "--box", BOX, "--everything"], 2, "without prompts"),
         (["cat.png", "--box", BOX, "--min-iou", "0.5"], 2, "--everything"),
         (["cat.png", "--everything", "--points-per-side", "0"], 2, "points_per_side 0"),
