@@ -36,6 +36,7 @@ LAYERS = (
         "pictures",
         "samples",
     },
+    {"faults"},
     {"errors"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

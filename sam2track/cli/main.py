@@ -6,20 +6,29 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import click
 
 from sam2track.errors import Sam2TrackError
+from sam2track.faults import explained
 
 __all__ = ["main"]
 
 _COMMANDS = {
+    "doctor": "Say what is here, what is wrong and what to do.",
     "info": "Say what a project holds.",
+    "models": "List, download, find, verify and describe models.",
     "replay": "Do again what was done in a project.",
     "sample": "Write a sample clip with its prompts and ground truth.",
     "track": "Follow objects through a video.",
 }
+
+
+def _show(message: Warning | str, *_: object) -> None:
+    """Print a warning as one line, without where in the code it comes from."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 class _Lazy(click.Group):
@@ -41,7 +50,9 @@ class _Lazy(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show
+                return super().invoke(ctx)
         except Sam2TrackError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -59,6 +70,12 @@ class _Lazy(click.Group):
                 traceback.print_exc()
             click.echo(f"sam2track: {' '.join(str(error).split())}", err=True)
             ctx.exit(1)
+        except (RuntimeError, ImportError) as error:
+            known = explained(error)
+            if known is None or ctx.params.get("debug"):
+                raise
+            click.echo(f"sam2track: {' '.join(str(known).split())}", err=True)
+            ctx.exit(known.exit_code)
         except MemoryError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

@@ -107,17 +107,12 @@ def command(
     from sam2track.pictures import read_mask
 
     said = prompts.with_file(file, load_prompts(file, read_mask=read_mask) if file else None)
-    from sam2track.models.loading import choose_auto
+    from sam2track.models.loading import choose_auto, why_auto
 
     chosen = None
     if model == "auto":
         model = choose_auto(device)
-        chosen = (
-            "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
-            "--model sam2.1-small downloads one"
-            if model == "nano"
-            else f"model: {model}, found on this machine"
-        )
+        chosen = why_auto(model, device)
     bar = Bar(chosen)
     try:
         outcome = run(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sam2track.errors import DeviceError, ModelError, UnknownModelError, UsageError
+from sam2track.faults import explained
 from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
 from sam2track.models.renaming import VIDEO_ONLY
@@ -24,7 +25,16 @@ from sam2track.models.zoo import ZOO, ZooModel, resolve
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Model", "build_checked", "choose_auto", "load_model", "locate", "size_of"]
+__all__ = [
+    "Model",
+    "build_checked",
+    "choose_auto",
+    "load_model",
+    "locate",
+    "recognise",
+    "size_of",
+    "why_auto",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +60,7 @@ class Model:
         Whether there are weights for video; a ``Sam2Model`` of Transformers has none.
     """
 
-    def __init__(
-        self, module: SAM2Base, *, name: str, precision: str, tracks: bool = True
-    ) -> None:
+    def __init__(self, module: SAM2Base, *, name: str, precision: str, tracks: bool = True) -> None:
         self.module = module
         self.name = name
         self.device: torch.device = next(module.parameters()).device
@@ -139,13 +147,36 @@ def _check_image_size(image_size: int | None) -> None:
 
 
 def choose_auto(device: str = "auto") -> str:
-    """Name the best SAM 2.1 on this disk that the device carries well, else ``nano``."""
-    sizes = ["tiny", "small"] if _pick_device(device).type == "cpu" else []
-    sizes = sizes or ["large", "base-plus", "small", "tiny"]
-    for size in sizes:
-        if weights_on_disk(ZOO[f"sam2.1-{size}"]) is not None:
-            return f"sam2.1-{size}"
+    """Name the best SAM 2.1 on this disk that the device carries well, else ``nano``.
+
+    A CPU carries tiny and small; a GPU those for which it has the memory.
+    """
+    chosen = _pick_device(device)
+    for size in ("large", "base-plus", "small", "tiny"):
+        model = ZOO[f"sam2.1-{size}"]
+        if _carries(chosen, model) and weights_on_disk(model) is not None:
+            return model.name
     return "nano"
+
+
+def why_auto(name: str, device: str = "auto") -> str:
+    """Say in one line why ``choose_auto`` took a model."""
+    kind = _pick_device(device).type
+    if name == "nano":
+        return (
+            f"model: nano, the embedded one, since no SAM 2.1 that {kind} carries well is on this "
+            f"machine; `sam2track models download sam2.1-small` gets one"
+        )
+    return f"model: {name}, the best one on this machine that {kind} carries well"
+
+
+def _carries(device: torch.device, model: ZooModel) -> bool:
+    if device.type == "cpu":
+        return model.parameters < 50
+    if device.type == "cuda":
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return model.memory * 1e9 <= total
+    return True
 
 
 def load_model(
@@ -189,10 +220,16 @@ def load_model(
     name = str(model)
     if name == "auto":
         name = choose_auto(device)
-        _log.info("model auto: %s", name)
+        _log.log(logging.WARNING if name == "nano" else logging.INFO, why_auto(name, device))
     path, entry = locate(model if isinstance(model, os.PathLike) else name)
     module, weights = build_checked(path, entry, image_size)
-    module.requires_grad_(False).to(chosen)
+    try:
+        module.requires_grad_(False).to(chosen)
+    except RuntimeError as error:
+        known = explained(error)
+        if known is None:
+            raise
+        raise known from error
     return Model(
         module,
         name=entry.name if entry else path.name,
@@ -243,7 +280,7 @@ def build_checked(
     digests = {file: trust.check(file, pinned(entry, file) if entry else "") for file in held}
     weights = files.read(path)
     label = entry.name if entry else path.name
-    architecture = _recognise(weights, path)
+    architecture = recognise(weights, path)
     if entry is not None and architecture != ARCHITECTURES[entry.name]:
         raise ModelError(f"{path} holds {size_of(architecture)}, not {entry.name}")
     size = image_size or weights.image_size
@@ -288,7 +325,7 @@ def size_of(architecture: Architecture) -> str:
     return next(name for name, known in ARCHITECTURES.items() if known == architecture)
 
 
-def _recognise(weights: files.Weights, path: Path) -> Architecture:
+def recognise(weights: files.Weights, path: Path) -> Architecture:
     """Tell the architecture from the tensors, not from the file's name."""
     state = weights.state
     stem = state["image_encoder.trunk.patch_embed.proj.weight"]

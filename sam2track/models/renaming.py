@@ -65,7 +65,9 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"(_heads?|_mlps\.\d+|^obj_ptr_proj)\.proj_out\.", r"\1.layers.2."),
     (r"\.proj_in\.", ".layers.0."),
 )
-_DOWNSAMPLER = re.compile(r"^(memory_encoder\.mask_downsampler)\.layers\.(\d+)\.(conv|layer_norm)\.")
+_DOWNSAMPLER = re.compile(
+    r"^(memory_encoder\.mask_downsampler)\.layers\.(\d+)\.(conv|layer_norm)\."
+)
 
 # Settings that our engine knows in one value only, by the part of the configuration.
 _FIXED: dict[str, dict[str, object]] = {
@@ -143,7 +145,9 @@ def from_transformers(held: Mapping[str, torch.Tensor], folder: Path) -> dict[st
     for name, value in held.items():
         if name == "shared_image_embedding.positional_embedding":
             # The same as the prompt encoder's, which older versions leave out.
-            state.setdefault("sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", value)
+            state.setdefault(
+                "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", value
+            )
         elif name == "prompt_encoder.point_embed.weight":
             if value.dim() != 2:
                 raise ModelError(f"{folder} does not fit: {name} has shape {tuple(value.shape)}")
