@@ -301,6 +301,12 @@ def _from_module(module: SAM2Base, device: str, precision: str, image_size: int 
     ]
     if missing:
         raise ModelError(f"{type(module).__name__} is no SAM2Base: it has no {missing[0]}")
+    kinds = {value.dtype for value in module.parameters()}
+    if kinds != {torch.float32}:
+        raise ModelError(
+            f"{type(module).__name__} was cast to {', '.join(sorted(map(str, kinds)))}; hand it in "
+            f"as float32 and let precision='bf16' do the casting, operation by operation"
+        )
     if image_size not in (None, module.image_size):
         raise UsageError(
             f"image size {image_size} was asked for, but the module handed in takes "

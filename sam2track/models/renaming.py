@@ -142,13 +142,23 @@ def from_transformers(held: Mapping[str, torch.Tensor], folder: Path) -> dict[st
     are taken apart.
     """
     state: dict[str, torch.Tensor] = {}
+    # Meta's modules have one table of positions where Transformers has two, and older versions
+    # of it save the first alone.
+    image, points = (
+        held.get(f"{place}.positional_embedding")
+        for place in ("shared_image_embedding", "prompt_encoder.shared_embedding")
+    )
+    if image is not None:
+        if points is not None and not image.equal(points):
+            raise ModelError(
+                f"{folder} cannot be followed: shared_image_embedding and the prompt encoder's "
+                f"shared_embedding differ, as in no trained SAM 2"
+            )
+        state["sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] = image
     for name, value in held.items():
         if name == "shared_image_embedding.positional_embedding":
-            # The same as the prompt encoder's, which older versions leave out.
-            state.setdefault(
-                "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", value
-            )
-        elif name == "prompt_encoder.point_embed.weight":
+            continue
+        if name == "prompt_encoder.point_embed.weight":
             if value.dim() != 2:
                 raise ModelError(f"{folder} does not fit: {name} has shape {tuple(value.shape)}")
             for index in range(len(value)):

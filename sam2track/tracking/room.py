@@ -84,7 +84,7 @@ class Room:
             if self.batch is None:
                 self._say(f"{device} ran out of memory; going on with smaller batches")
             self.batch = batch // 2
-        elif self.home.type != "cpu":
+        elif self.home != torch.device("cpu"):
             self._say(
                 f"{device} ran out of memory with one object at a time; going on with what objects "
                 f"remember in main memory, which is slower"

@@ -47,6 +47,9 @@ def lively(model: torch.nn.Module) -> torch.nn.Module:
                 drawn(value, 1 / math.sqrt(max(1, value[0].numel())))
             elif "norm" not in name:
                 drawn(value, 0.02)
+        # One table of positions, as in all trained ones.
+        positions = model.prompt_encoder.shared_embedding.positional_embedding
+        model.shared_image_embedding.positional_embedding.copy_(positions)
         decoder = model.mask_decoder
         decoder.pred_obj_score_head.proj_out.bias.fill_(4.0)
         for network in decoder.output_hypernetworks_mlps:
@@ -176,10 +179,7 @@ def test_images_have_the_masks_of_transformers(
         ours, constants, features, conditioned, points=(points, labels), candidates=candidates
     )
     best = int(ious.argmax())
-    if which == "image":
-        expected = expected[best]
-    else:
-        expected = expected[0]
+    expected = expected[best] if which == "image" else expected[0]
     worst = float((decoded.logits[0, 0] - expected).abs().max())
     print(f"parity image {which} {'three' if candidates else 'one'} {worst:.1e}")
     assert 0.02 < float((expected > 0).float().mean()) < 0.98
@@ -220,6 +220,12 @@ def test_the_first_tensor_that_does_not_fit_is_named(
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"sam_mask_decoder.iou_token.weight has shape \(2, 256\)"):
         sam2track.load_model(tmp_path, device="cpu")
+    state["shared_image_embedding.positional_embedding"] += 1
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="shared_embedding differ"):
+        sam2track.load_model(tmp_path, device="cpu")
+    state["shared_image_embedding.positional_embedding"] -= 1
+    del state["prompt_encoder.shared_embedding.positional_embedding"]
     del state["mask_decoder.iou_token.weight"]
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"lacks the tensor sam_mask_decoder.iou_token.weight"):
