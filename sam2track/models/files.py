@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,10 +127,12 @@ def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
     """Read what ``torch.save`` wrote; code in it is never run."""
     _check_archive(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols, before it fails on them
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises many kinds for a file that is not one
         said = str(error)
-        if "weights_only" in said.lower() and "unsupported" in said.lower():
+        if "GLOBAL" in said or ("weights_only" in said and _head(file)[:1] in (b"\x80", b"P")):
             raise ModelError(
                 f"{file} cannot be read as weights: it wants to run code ({_wanted(said)}), which "
                 f"is never done; save the weights alone, torch.save(model.state_dict(), FILE)"
@@ -186,13 +189,17 @@ def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _unreadable(file: Path, error: Exception) -> ModelError:
-    first = str(error).strip().splitlines()
+def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            head = opened.read(64)
+            return opened.read(64)
     except OSError:
-        head = b""
+        return b""
+
+
+def _unreadable(file: Path, error: Exception) -> ModelError:
+    first = str(error).strip().splitlines()
+    head = _head(file)
     if head.startswith(b"version https://git-lfs"):
         what = "it is a pointer of Git LFS; fetch the file itself with git lfs pull"
     elif head.lstrip()[:1] == b"<":

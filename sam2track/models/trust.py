@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 
 import platformdirs
@@ -96,6 +97,7 @@ def check(path: Path, pinned: str = "") -> str:
     if known is not None and known[0] != digest:
         raise ModelError(
             f"{path} has changed since its first use on {known[1]}: its SHA-256 was {known[0]} and "
-            f"is {digest}; if that is meant, say: sam2track models verify {path} --accept"
+            f"is {digest}; if that is meant, say: sam2track models verify --accept "
+            f"{shlex.quote(str(path))}"
         )
     return digest

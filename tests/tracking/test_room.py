@@ -145,5 +145,5 @@ def test_precisions_that_meet_are_explained() -> None:
     module.bfloat16()  # behind our back
     with pytest.raises(DeviceError, match="hand modules in as float32"):
         made.prompt(1, frame=0, points=[(5, 5)])
-    with pytest.raises(ModelError, match="was cast to torch.bfloat16; hand it in as float32"):
+    with pytest.raises(ModelError, match=r"was cast to torch\.bfloat16; hand it in as float32"):
         load_model(module)
