@@ -51,7 +51,7 @@ class _Lazy(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _show
+                warnings.showwarning = _show  # type: ignore[assignment]
                 return super().invoke(ctx)
         except Sam2TrackError as error:
             if ctx.params.get("debug"):
