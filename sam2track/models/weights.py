@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from importlib import resources
+from logging import CRITICAL
 from pathlib import Path
 
 from sam2track.errors import ModelError, WeightsNotFoundError
@@ -148,7 +149,7 @@ def _quiet() -> Iterator[None]:
     from huggingface_hub.utils import logging
 
     kept = logging.get_verbosity()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     try:
         yield
     finally:

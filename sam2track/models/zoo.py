@@ -33,7 +33,8 @@ class ZooModel:
         Published J&F on SA-V test, in percent.
     memory : float
         Main memory in GB (10**9 bytes) that following one object takes at the model's own
-        image size in float32; measured by ``scripts/model_memory.py``, all of the process.
+        image size in float32, all of the process: measured by ``scripts/model_memory.py`` up to
+        small, estimated for base-plus and large.
     licence : str
         Of the weights.
     """
@@ -52,10 +53,10 @@ class ZooModel:
 
 # Millions of parameters, size of the file, memory.
 _SIZES = {
-    "tiny": (38.9, 156, 0.0),
-    "small": (46.0, 184, 0.0),
-    "base-plus": (80.8, 324, 0.0),
-    "large": (224.4, 898, 0.0),
+    "tiny": (38.9, 156, 1.5),
+    "small": (46.0, 184, 1.5),
+    "base-plus": (80.8, 324, 2.0),
+    "large": (224.4, 898, 3.5),
 }
 # Speed, accuracy and SHA-256: Meta's tables, and what several public projects pin alike.
 _PUBLISHED = {
@@ -113,7 +114,7 @@ def _published(generation: str, size: str) -> ZooModel:
 ZOO: dict[str, ZooModel] = {
     model.name: model
     for model in (
-        ZooModel("nano", 4.4, megabytes=9, memory=0.0),
+        ZooModel("nano", 4.4, megabytes=9, memory=0.7),
         *(_published(*which) for which in _PUBLISHED),
     )
 }
