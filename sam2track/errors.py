@@ -10,6 +10,7 @@
     ├── ModelError            weights that do not fit or cannot be loaded
     │   └── WeightsNotFoundError
     ├── DeviceError           a device or precision that is not here
+    │   └── OutOfMemoryError  (also a MemoryError)
     ├── ProjectError          a project that is damaged, foreign or in use
     │   └── ProjectExistsError
     └── OutputError           something cannot be written (also an OSError)
@@ -25,6 +26,7 @@ from typing import ClassVar
 __all__ = [
     "DeviceError",
     "ModelError",
+    "OutOfMemoryError",
     "OutputError",
     "ProjectError",
     "ProjectExistsError",
@@ -71,6 +73,10 @@ class WeightsNotFoundError(ModelError, FileNotFoundError):
 
 class DeviceError(Sam2TrackError, RuntimeError):
     """A device or precision that is not here."""
+
+
+class OutOfMemoryError(DeviceError, MemoryError):
+    """A device has not enough memory, whatever was given up for it."""
 
 
 class ProjectError(Sam2TrackError):

@@ -16,6 +16,12 @@ REQUIRE_GPU = "SAM2TRACK_REQUIRE_GPU"
 NO_VIEWER = "SAM2TRACK_NO_VIEWER"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Record the hashes of weights in a folder that goes with the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _restore_random_state() -> Iterator[None]:
     """Let no test change the random numbers of the next."""

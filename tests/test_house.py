@@ -56,6 +56,7 @@ LAYERS = (
         "samples",
         "shape",
     },
+    {"faults"},
     {"errors"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

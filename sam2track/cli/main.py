@@ -6,22 +6,26 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import click
 
 from sam2track.errors import Sam2TrackError
+from sam2track.faults import explained
 
 __all__ = ["main"]
 
 _COMMANDS = {
     "count": "Count objects, crossings of lines, and entries of regions.",
+    "doctor": "Say what is here, what is wrong and what to do.",
     "eval": "Compare masks with a ground truth.",
     "export": "Write a project in formats that other tools read.",
     "image": "Find objects in single pictures.",
     "import": "Make a project of masks that another tool made.",
     "info": "Say what a project holds.",
     "measure": "Measure all objects of a project.",
+    "models": "List, download, find, verify and describe models.",
     "render": "Make a video or pictures of a project's objects.",
     "replay": "Do again what was done in a project.",
     "report": "Write one page on a project.",
@@ -29,6 +33,11 @@ _COMMANDS = {
     "sample": "Write a sample clip with its prompts and ground truth.",
     "track": "Follow objects through a video.",
 }
+
+
+def _show(message: Warning | str, *_: object) -> None:
+    """Print a warning as one line, without where in the code it comes from."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 class _Lazy(click.Group):
@@ -52,7 +61,9 @@ class _Lazy(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show  # type: ignore[assignment]
+                return super().invoke(ctx)
         except Sam2TrackError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -70,6 +81,12 @@ class _Lazy(click.Group):
                 traceback.print_exc()
             click.echo(f"sam2track: {' '.join(str(error).split())}", err=True)
             ctx.exit(1)
+        except (RuntimeError, ImportError) as error:
+            known = explained(error)
+            if known is None or ctx.params.get("debug"):
+                raise
+            click.echo(f"sam2track: {' '.join(str(known).split())}", err=True)
+            ctx.exit(known.exit_code)
         except MemoryError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()

@@ -30,15 +30,10 @@ def auto_model(model: str, device: str) -> tuple[str, str | None]:
     """What ``auto`` comes to, and a line that says so; None where a model was named."""
     if model != "auto":
         return model, None
-    from sam2track.models.loading import choose_auto
+    from sam2track.models.loading import choose_auto, why_auto
 
-    model = choose_auto(device)
-    if model == "nano":
-        return model, (
-            "model: nano, the embedded one, since no SAM 2.1 was found on this machine; "
-            "--model sam2.1-small downloads one"
-        )
-    return model, f"model: {model}, found on this machine"
+    chosen = choose_auto(device)
+    return chosen, why_auto(chosen, device)
 
 
 def print_outcome(outcome: Outcome, as_json: bool) -> None:

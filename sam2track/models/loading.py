@@ -6,22 +6,35 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import warnings
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from sam2track.errors import DeviceError, ModelError, UsageError
+from sam2track.errors import DeviceError, ModelError, UnknownModelError, UsageError
+from sam2track.faults import explained
+from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
-from sam2track.models.zoo import ZOO, find_weights, resolve, weights_on_disk
+from sam2track.models.renaming import VIDEO_ONLY
+from sam2track.models.weights import find_folder, find_weights, pinned, weights_on_disk
+from sam2track.models.zoo import ZOO, ZooModel, resolve
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Model", "choose_auto", "load_model"]
+__all__ = [
+    "Model",
+    "build_checked",
+    "choose_auto",
+    "load_model",
+    "locate",
+    "recognise",
+    "size_of",
+    "why_auto",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -43,14 +56,17 @@ class Model:
         Of matrix products and convolutions (autocast); state and logits stay float32.
     image_size : int
         Side of the square that frames are resized to, in pixels.
+    tracks : bool
+        Whether there are weights for video; a ``Sam2Model`` of Transformers has none.
     """
 
-    def __init__(self, module: SAM2Base, *, name: str, precision: str) -> None:
+    def __init__(self, module: SAM2Base, *, name: str, precision: str, tracks: bool = True) -> None:
         self.module = module
         self.name = name
         self.device: torch.device = next(module.parameters()).device
         self.precision = precision
         self.image_size: int = module.image_size
+        self.tracks = tracks
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which the modules run at the model's precision."""
@@ -131,13 +147,36 @@ def _check_image_size(image_size: int | None) -> None:
 
 
 def choose_auto(device: str = "auto") -> str:
-    """Name the best SAM 2.1 on this disk that the device carries well, else ``nano``."""
-    sizes = ["tiny", "small"] if _pick_device(device).type == "cpu" else []
-    sizes = sizes or ["large", "base-plus", "small", "tiny"]
-    for size in sizes:
-        if weights_on_disk(ZOO[f"sam2.1-{size}"]) is not None:
-            return f"sam2.1-{size}"
+    """Name the best SAM 2.1 on this disk that the device carries well, else ``nano``.
+
+    A CPU carries tiny and small; a GPU those for which it has the memory.
+    """
+    chosen = _pick_device(device)
+    for size in ("large", "base-plus", "small", "tiny"):
+        model = ZOO[f"sam2.1-{size}"]
+        if _carries(chosen, model) and weights_on_disk(model) is not None:
+            return model.name
     return "nano"
+
+
+def why_auto(name: str, device: str = "auto") -> str:
+    """Say in one line why ``choose_auto`` took a model."""
+    kind = _pick_device(device).type
+    if name == "nano":
+        return (
+            f"model: nano, the embedded one, since no SAM 2.1 that {kind} carries well is on this "
+            f"machine; `sam2track models download sam2.1-small` gets one"
+        )
+    return f"model: {name}, the best one on this machine that {kind} carries well"
+
+
+def _carries(device: torch.device, model: ZooModel) -> bool:
+    if device.type == "cpu":
+        return model.parameters < 50
+    if device.type == "cuda":
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return model.memory * 1e9 <= total
+    return True
 
 
 def load_model(
@@ -153,7 +192,8 @@ def load_model(
     ----------
     model : str, path, SAM2Base or Model
         A name (``nano``, ``sam2.1-large`` and the usual other spellings, ``auto``), a
-        checkpoint, or modules already built, which are used as they are.
+        checkpoint of Meta's or of Transformers' layout, a hub id, or modules already built,
+        which are used as they are.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. What is asked for is used or
         refused, never replaced.
@@ -180,25 +220,77 @@ def load_model(
     name = str(model)
     if name == "auto":
         name = choose_auto(device)
-        _log.info("model auto: %s", name)
-    if isinstance(model, os.PathLike) or Path(name).suffix in {".pt", ".pth", ".safetensors"}:
-        path = Path(name)
-        if not path.is_file():
-            raise ModelError(f"no checkpoint at {path}; give an existing file or a model's name")
-        state = _read_state(path)
-        architecture, label = _recognise(state, path), path.name
-    else:
-        entry = resolve(name)
-        state = _read_state(find_weights(entry))
-        architecture, label = ARCHITECTURES[entry.name], entry.name
-    module = build(architecture, image_size=image_size)
-    _fit(module, state, label)
-    module.requires_grad_(False).to(chosen)
+        _log.log(logging.WARNING if name == "nano" else logging.INFO, why_auto(name, device))
+    path, entry = locate(model if isinstance(model, os.PathLike) else name)
+    module, weights = build_checked(path, entry, image_size)
+    try:
+        module.requires_grad_(False).to(chosen)
+    except RuntimeError as error:
+        known = explained(error)
+        if known is None:
+            raise
+        raise known from error
     return Model(
         module,
-        name=label,
+        name=entry.name if entry else path.name,
         precision=_pick_precision(precision, chosen, module.image_size),
+        tracks=not weights.image_only,
     )
+
+
+def locate(model: str | os.PathLike[str]) -> tuple[Path, ZooModel | None]:
+    """Find weights by a path, a model's name or a hub id, fetching them where need be.
+
+    Returns
+    -------
+    Path
+        File or folder.
+    ZooModel or None
+        The known model whose weights these are.
+    """
+    name, path = os.fspath(model), Path(model)
+    if isinstance(model, os.PathLike) or path.suffix in {".pt", ".pth", ".safetensors"}:
+        return path, None
+    try:
+        entry = resolve(name)
+    except UnknownModelError:
+        if path.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
+            return path.expanduser(), None
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            return find_folder(name), None
+        raise
+    return find_weights(entry), entry
+
+
+def build_checked(
+    path: Path, entry: ZooModel | None, image_size: int | None = None
+) -> tuple[SAM2Base, files.Weights]:
+    """Build modules from weights that are what they should be.
+
+    Each file's hash is compared before it is read: with the published one, or with that of its
+    first use, which is recorded once the weights have fitted.
+
+    Raises
+    ------
+    ModelError
+    """
+    # Embedded weights came with this package and change with it.
+    own = entry is not None and not entry.repository
+    held = [] if own else files.files_of(path)
+    digests = {file: trust.check(file, pinned(entry, file) if entry else "") for file in held}
+    weights = files.read(path)
+    label = entry.name if entry else path.name
+    architecture = recognise(weights, path)
+    if entry is not None and architecture != ARCHITECTURES[entry.name]:
+        raise ModelError(f"{path} holds {size_of(architecture)}, not {entry.name}")
+    size = image_size or weights.image_size
+    _check_image_size(size)
+    module = build(architecture, image_size=size)
+    _fit(module, weights, label)
+    for file, digest in digests.items():
+        if not (entry and pinned(entry, file)) and trust.first_use(file) is None:
+            trust.record(file, digest)
+    return module, weights
 
 
 def _from_module(module: SAM2Base, device: str, precision: str, image_size: int | None) -> Model:
@@ -209,6 +301,12 @@ def _from_module(module: SAM2Base, device: str, precision: str, image_size: int 
     ]
     if missing:
         raise ModelError(f"{type(module).__name__} is no SAM2Base: it has no {missing[0]}")
+    kinds = {value.dtype for value in module.parameters()}
+    if kinds != {torch.float32}:
+        raise ModelError(
+            f"{type(module).__name__} was cast to {', '.join(sorted(map(str, kinds)))}; hand it in "
+            f"as float32 and let precision='bf16' do the casting, operation by operation"
+        )
     if image_size not in (None, module.image_size):
         raise UsageError(
             f"image size {image_size} was asked for, but the module handed in takes "
@@ -228,40 +326,17 @@ def _from_module(module: SAM2Base, device: str, precision: str, image_size: int 
     return Model(module, name=type(module).__name__, precision=chosen)
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict; code in a checkpoint is never run."""
-    state: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            state = content.get("model", content) if isinstance(content, Mapping) else None
-    except Exception as error:  # the readers raise many kinds for a file that is not one
-        first = str(error).strip().splitlines()
-        raise ModelError(
-            f"{path} cannot be read as weights ({first[0] if first else type(error).__name__}); "
-            f"give a SAM 2 checkpoint (.pt or .safetensors)"
-        ) from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
-    ):
-        raise ModelError(f"{path} holds no state dict of tensors; give a SAM 2 checkpoint")
-    # Embedded weights are stored in half precision.
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in state.items()
-    }
+def size_of(architecture: Architecture) -> str:
+    """Name an architecture has in the zoo."""
+    return next(name for name, known in ARCHITECTURES.items() if known == architecture)
 
 
-def _recognise(state: Mapping[str, torch.Tensor], path: Path) -> Architecture:
+def recognise(weights: files.Weights, path: Path) -> Architecture:
     """Tell the architecture from the tensors, not from the file's name."""
-    stem = state.get("image_encoder.trunk.patch_embed.proj.weight")
-    if stem is None:
-        raise ModelError(f"{path} is no SAM 2 checkpoint: it has no image_encoder.trunk")
+    state = weights.state
+    stem = state["image_encoder.trunk.patch_embed.proj.weight"]
     blocks = len({key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.bl")})
-    newer = "no_obj_embed_spatial" in state
+    newer = "no_obj_embed_spatial" in state or weights.image_only
     for architecture in ARCHITECTURES.values():
         if (
             architecture.embed_dim == stem.shape[0]
@@ -270,14 +345,18 @@ def _recognise(state: Mapping[str, torch.Tensor], path: Path) -> Architecture:
         ):
             return architecture
     raise ModelError(
-        f"{path} is a SAM 2 of no known size ({stem.shape[0]} channels, {blocks} blocks)"
+        f"{path} is a SAM 2 of no known size ({stem.shape[0]} channels, {blocks} blocks); known "
+        f"are {', '.join(ARCHITECTURES)}"
     )
 
 
-def _fit(module: SAM2Base, state: Mapping[str, torch.Tensor], label: str) -> None:
-    own = module.state_dict()
+def _fit(module: SAM2Base, weights: files.Weights, label: str) -> None:
+    """Put weights into modules; the first tensor that does not fit is named."""
+    own, state = module.state_dict(), weights.state
     for key, value in own.items():
         if key not in state:
+            if weights.image_only and key.startswith(VIDEO_ONLY):
+                continue
             raise ModelError(f"{label} does not fit: it lacks the tensor {key}")
         if state[key].shape != value.shape:
             raise ModelError(
@@ -287,4 +366,4 @@ def _fit(module: SAM2Base, state: Mapping[str, torch.Tensor], label: str) -> Non
     extra = sorted(set(state) - set(own))
     if extra:
         raise ModelError(f"{label} does not fit: unknown tensor {extra[0]}")
-    module.load_state_dict(state)
+    module.load_state_dict(state, strict=not weights.image_only)

@@ -32,6 +32,15 @@ class Features(NamedTuple):
     middle: torch.Tensor | None
     top: torch.Tensor
 
+    def to(self, device: torch.device) -> Features:
+        """The same on a device; itself where it lies there."""
+        fine, middle, top = self
+        return Features(
+            None if fine is None else fine.to(device),
+            None if middle is None else middle.to(device),
+            top.to(device),
+        )
+
     def high_res(self, count: int) -> list[torch.Tensor] | None:
         """Fine and middle features for ``count`` objects, as views."""
         if self.fine is None or self.middle is None:

@@ -6,6 +6,7 @@ Holds no state but features of frames; what an object remembers is in its ``Trac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
 from sam2track.tracking.objects import Anchor, Tracked
+from sam2track.tracking.room import Room
 from sam2track.tracking.stream import StreamSource
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Engine:
         self.encoder = Encoder(model)
         self._constants = step.Constants(model)
         self.store = FeatureStore(features_budget)
+        self.room = Room(model, self.store)
 
     def features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
         """Features of a frame, encoded only where they are not held."""
@@ -68,12 +71,12 @@ class Engine:
         if found is None:
             picture = self.source.read(frame) if picture is None else picture
             found = self.encoder.encode(picture)
-            self.store.put(frame, found)
-        return found
+            self.store.put(frame, found.to(self.room.home))
+        return found.to(self.model.device)
 
     def recent(self, kept: dict[int, Memory], *, backward: bool) -> Recent:
-        """Memories of recent frames, on the model's device."""
-        device = self.model.device
+        """Memories of recent frames, where state is kept."""
+        device = self.room.home
         here = {
             frame: Memory(
                 None if memory.spatial is None else memory.spatial.to(device),
@@ -100,6 +103,11 @@ class Engine:
         (1, 1, 4h, 4w) float32 tensor
             Logits before hole filling.
         """
+        return self.room.insist(lambda: self._answer(item, frame, prompt, tracked), [item])
+
+    def _answer(
+        self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None
+    ) -> tuple[Anchor, torch.Tensor]:
         features = self.features(frame)
         module = self.model.module
         if prompt.absent or prompt.is_mask_alone:
@@ -129,8 +137,8 @@ class Engine:
         filled = step.filled(self.model, found.logits)
         spatial = step.remember(self.model, features, filled, found.scores, prompted=True)[0]
         anchor = Anchor(
-            Memory(spatial, found.pointers[0]),
-            found.scores.float(),
+            Memory(spatial.to(self.room.home), found.pointers[0].to(self.room.home)),
+            found.scores.float().to(self.room.home),
             float(found.ious[0]),
             "edited" if prompt.edited else "prompted",
         )
@@ -185,18 +193,25 @@ class Engine:
         """
         if not items:
             return {}
-        features = self.features(frame, picture)
+        features = self.room.insist(lambda: self.features(frame, picture), items)
         groups: dict[tuple[int, int], list[tuple[Tracked, View]]] = {}
         for item in items:
-            self._recall(item, frame, backward=backward)
-            view = self._view(item, frame, backward=backward)
+            view = self.room.insist(partial(self._recalled, item, frame, backward=backward), items)
             groups.setdefault(view.shape, []).append((item, view))
         found: dict[int, tuple[Record, npt.NDArray[np.float32]]] = {}
         for group in groups.values():
-            for at in range(0, len(group), max_batch):
-                batch = group[at : at + max_batch]
-                found |= self._batch(frame, features, batch, backward=backward)
+            while group:
+                batch = group[: min(max_batch, self.room.batch or max_batch)]
+                work = partial(self._batch, frame, features, batch, backward=backward)
+                done = self.room.attempt(work, items, len(batch))
+                if done is not None:
+                    found |= done
+                    del group[: len(batch)]
         return found
+
+    def _recalled(self, item: Tracked, frame: int, *, backward: bool) -> View:
+        self._recall(item, frame, backward=backward)
+        return self._view(item, frame, backward=backward)
 
     def _batch(
         self,
@@ -228,7 +243,10 @@ class Engine:
         found = {}
         for index, (item, _) in enumerate(batch):
             # Clones, so that no object keeps the memories of the whole batch alive.
-            memory = Memory(memories[index].clone(), decoded.pointers[index].clone())
+            memory = Memory(
+                memories[index].clone().to(self.room.home),
+                decoded.pointers[index].clone().to(self.room.home),
+            )
             item.recent[backward].add(frame, memory)
             record = Record(
                 item.object_id,
@@ -265,7 +283,11 @@ class Engine:
             for distance, f in view.pointers
         ]
         self._drop_unselected(item, {f for _, f in view.spatial})
-        return step.Reading(spatial, pointers)
+        device = self.model.device
+        return step.Reading(
+            [(t_pos, memory.to(device)) for t_pos, memory in spatial],
+            [(distance, pointer.to(device)) for distance, pointer in pointers],
+        )
 
     def _prompted_memory(self, item: Tracked, frame: int) -> torch.Tensor:
         """Memory of a prompted frame, made again where it was dropped."""
@@ -278,9 +300,9 @@ class Engine:
                 self.model,
                 self.features(frame),
                 self.filled(answer.record.logits).to(self.model.device),
-                anchor.score,
+                anchor.score.to(self.model.device),
                 prompted=True,
-            )[0]
+            )[0].to(self.room.home)
         return anchor.memory.spatial
 
     def _drop_unselected(self, item: Tracked, looked_at: set[int]) -> None:
@@ -343,8 +365,8 @@ class Engine:
                     logits.to(self.model.device),
                     torch.tensor([[record.score]], device=self.model.device),
                     prompted=False,
-                )[0]
-            pointer = torch.from_numpy(record.pointer.copy()).to(self.model.device)
+                )[0].to(self.room.home)
+            pointer = torch.from_numpy(record.pointer.copy()).to(self.room.home)
             recent.kept[earlier] = Memory(spatial, pointer)
 
 

@@ -63,6 +63,11 @@ class FeatureStore:
             self._kept.move_to_end(frame)
         return features
 
+    def move(self, device: torch.device) -> None:
+        """Hold all features on another device."""
+        for frame, features in self._kept.items():
+            self._kept[frame] = features.to(device)
+
     def put(self, frame: int, features: Features) -> None:
         """Hold a frame's features."""
         if frame in self._kept:

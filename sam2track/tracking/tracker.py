@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
 from sam2track.prompts import Prompt, check_object_id
@@ -78,6 +78,11 @@ class Tracker:
         if max_batch < 1:
             raise UsageError(f"max_batch {max_batch}; allowed are 1 and more")
         self.model = load_model(model)
+        if not self.model.tracks:
+            raise ModelError(
+                f"{self.model.name} has no weights for video (a Sam2Model of Transformers); take "
+                f"a Sam2VideoModel, or use it on single images"
+            )
         self.source: FrameSource | StreamSource = (
             StreamSource() if source is None else open_source(source)
         )

@@ -211,9 +211,7 @@ def test_folders_take_fps(things: Path, tmp_path: Path) -> None:
 def test_auto_says_what_it_takes(
     things: Path, tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "sam2track.models.zoo.weights_on_disk", lambda _: things / "tiny.safetensors"
-    )
+    monkeypatch.setattr("sam2track.models.loading.weights_on_disk", lambda _: None)
     done = invoke(
         *(things / "clip.mp4", "-o", tmp_path, "--box", BOX, "--image-size", 64),
         *("--write", "", "--stop", 2, "--json"),

@@ -78,3 +78,34 @@ def test_memory_on_the_device_is_flat(objects: int) -> None:
 def test_auto_takes_the_device() -> None:
     model = sam2track.load_model("nano")
     assert model.device.type == "cuda"
+
+
+def test_what_does_not_fit_goes_on_with_less() -> None:
+    """With a cap on the memory, batches become smaller; the masks stay."""
+    frames, count = clip(6), 24
+    module = copy.deepcopy(predictor("tiny", True)).cuda()
+    prompts = [Prompt(points=((5.0 + 4 * index, 60.0),)) for index in range(count)]
+
+    def run() -> tuple[dict[int, np.ndarray], int]:
+        tracker = Tracker(sam2track.load_model(module, precision="fp32"), frames, max_batch=count)
+        for index, prompt in enumerate(prompts):
+            tracker.add(index + 1, 0, prompt)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        found = {result.frame: result.logits.copy() for result in tracker.propagate()}
+        return found, torch.cuda.max_memory_allocated() - before
+
+    expected, needed = run()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    allowed = torch.cuda.memory_allocated() + needed // 2 + 64 * 2**20
+    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
+    try:
+        with pytest.warns(RuntimeWarning, match="ran out of memory"):
+            found, _ = run()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert found.keys() == expected.keys()
+    for frame, logits in found.items():
+        assert np.abs(logits - expected[frame]).max() <= MANY

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
+import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from sam2track.errors import (
     UsageError,
     WeightsNotFoundError,
 )
-from sam2track.models import loading, zoo
+from sam2track.models import inspection, loading, trust, weights, zoo
 from sam2track.models.architecture import ARCHITECTURES, build
 
 YAML = {"tiny": "t", "small": "s", "base-plus": "b+", "large": "l"}
@@ -87,7 +90,7 @@ def test_the_embedded_model_loads_without_the_network(no_network: None) -> None:
 
 
 def test_the_embedded_weights_are_small() -> None:
-    path = zoo.weights_on_disk(zoo.ZOO["nano"])
+    path = weights.weights_on_disk(zoo.ZOO["nano"])
     assert path is not None
     assert path.stat().st_size < 10_000_000
 
@@ -103,6 +106,13 @@ def test_the_embedded_weights_are_small() -> None:
         ("sam2_hiera_base_plus", "sam2-base-plus"),
         ("sam2.1_hiera_b+", "sam2.1-base-plus"),
         ("SAM2.1-Tiny", "sam2.1-tiny"),
+        ("sam2.1_hiera_b+.yaml", "sam2.1-base-plus"),
+        ("b+", "sam2.1-base-plus"),
+        ("base_plus", "sam2.1-base-plus"),
+        ("l", "sam2.1-large"),
+        ("sam2_hiera_large.pt", "sam2-large"),
+        ("sam2.0-small", "sam2-small"),
+        ("https://huggingface.co/facebook/sam2-hiera-tiny", "sam2-tiny"),
     ],
 )
 def test_names_as_people_type_them(given: str, name: str) -> None:
@@ -121,8 +131,11 @@ def test_missing_weights_say_which_file_to_put_where(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("SAM2TRACK_MODELS", str(tmp_path))
-    with pytest.raises(WeightsNotFoundError, match=r"put sam2.1_hiera_tiny.pt .* SAM2TRACK_MODELS"):
+    address = "https://huggingface.co/facebook/sam2.1-hiera-tiny/resolve/main/sam2.1_hiera_tiny.pt"
+    with pytest.raises(WeightsNotFoundError) as error:
         sam2track.load_model("sam2.1-tiny", device="cpu")
+    assert f"put sam2.1_hiera_tiny.pt, which is at {address}, into {tmp_path}" in str(error.value)
+    assert "SAM2TRACK_MODELS" in str(error.value)
 
 
 def test_weights_are_found_in_a_named_folder(
@@ -130,13 +143,19 @@ def test_weights_are_found_in_a_named_folder(
 ) -> None:
     torch.manual_seed(0)
     state = build(ARCHITECTURES["sam2.1-tiny"]).state_dict()
-    torch.save({"model": state}, tmp_path / "sam2.1_hiera_tiny.pt")
+    path = tmp_path / "sam2.1_hiera_tiny.pt"
+    torch.save({"model": state}, path)
     monkeypatch.setenv("SAM2TRACK_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match="is not the published file: its SHA-256 is"):
+        sam2track.load_model("tiny", device="cpu", image_size=256)
+    tiny = replace(zoo.ZOO["sam2.1-tiny"], sha256=trust.sha256(path))
+    monkeypatch.setitem(zoo.ZOO, "sam2.1-tiny", tiny)
     model = sam2track.load_model("tiny", device="cpu", image_size=256)
     assert (model.name, model.image_size) == ("sam2.1-tiny", 256)
     key = "memory_encoder.out_proj.weight"
     assert torch.equal(model.module.state_dict()[key], state[key])
     assert loading.choose_auto("cpu") == "sam2.1-tiny"
+    assert "best one on this machine" in loading.why_auto("sam2.1-tiny", "cpu")
 
 
 def test_a_file_is_recognised_by_its_tensors(nano: Path, tmp_path: Path) -> None:
@@ -161,6 +180,119 @@ def test_a_tensor_that_does_not_fit_is_named(nano: Path) -> None:
         sam2track.load_model(nano, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("sam2.1-lagre", "sam2.1-large"),
+        ("nanoo", "nano"),
+        ("larg", "sam2.1-large"),
+        ("sam2.1-base-pluss", "sam2.1-base-plus"),
+        ("facebook/sam2.1-hiera-smal", "sam2.1-small"),
+    ],
+)
+def test_near_misses(given: str, meant: str) -> None:
+    with pytest.raises(UnknownModelError, match=rf"did you mean {re.escape(meant)}\?"):
+        zoo.resolve(given)
+
+
+def test_the_next_smaller_model() -> None:
+    assert zoo.smaller("sam2.1-large") == "sam2.1-base-plus"
+    assert zoo.smaller("sam2-tiny") == "nano"
+    assert zoo.smaller("nano") is None
+    assert zoo.smaller("mine.pt") is None
+
+
+def test_a_file_counts_as_it_was_at_first_use(nano: Path) -> None:
+    assert trust.first_use(nano) is None
+    sam2track.load_model(nano, device="cpu")
+    assert trust.first_use(nano) is not None
+    sam2track.load_model(nano, device="cpu")
+    torch.manual_seed(2)
+    torch.save({"model": build(ARCHITECTURES["nano"]).state_dict()}, nano)
+    with pytest.raises(ModelError, match=r"has changed since its first use on .* --accept"):
+        sam2track.load_model(nano, device="cpu")
+    inspection.verified(nano, accept=True)
+    sam2track.load_model(nano, device="cpu")
+
+
+def test_a_file_that_does_not_fit_is_not_recorded(nano: Path) -> None:
+    torch.save({"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(32, 3, 7, 7)}, nano)
+    with pytest.raises(ModelError):
+        sam2track.load_model(nano, device="cpu")
+    assert trust.first_use(nano) is None
+
+
+def test_a_record_that_is_broken_is_said(nano: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trust, "records_file", lambda: tmp_path / "weights.json")
+        (tmp_path / "weights.json").write_text("{")
+        with pytest.raises(ModelError, match="remove it to begin a new one"):
+            sam2track.load_model(nano, device="cpu")
+
+
+def test_what_fine_tuning_leaves_is_read(nano: Path, tmp_path: Path) -> None:
+    state = torch.load(nano, weights_only=True)["model"]
+    whole = {"state_dict": {f"model.{k}": v.bfloat16() for k, v in state.items()}, "epoch": 3}
+    whole["state_dict"]["loss.weight"] = torch.ones(3)
+    torch.save(whole, tmp_path / "tuned.pt")
+    module = sam2track.load_model(tmp_path / "tuned.pt", device="cpu").module
+    key = "memory_encoder.out_proj.weight"
+    assert torch.equal(module.state_dict()[key], state[key].bfloat16().float())
+
+
+def test_downloads_that_fail_say_one_thing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub.utils import logging
+
+    def fail(*_: object) -> None:
+        logging.get_logger("huggingface_hub.file_download").warning("Retrying in 1s")
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.delenv("SAM2TRACK_MODELS", raising=False)
+    with pytest.raises(WeightsNotFoundError, match="a folder and name that folder in SAM2TRACK"):
+        weights.find_weights(zoo.ZOO["sam2.1-large"])
+    assert capfd.readouterr().err == ""
+
+
+def test_archives_that_unpack_to_more_than_they_are_are_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50_000_000))
+        archive.writestr("archive/version", "3\n")
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(ModelError, match="would unpack to 50000002 bytes"):
+        sam2track.load_model(bomb, device="cpu")
+
+
+def test_tensors_that_claim_more_than_is_stored_are_refused(tmp_path: Path) -> None:
+    name = "image_encoder.trunk.patch_embed.proj.weight"
+    torch.save({"model": {name: torch.zeros(1).expand(10**12)}}, tmp_path / "claims.pt")
+    with pytest.raises(ModelError, match="its tensors claim 4000000000000 bytes"):
+        sam2track.load_model(tmp_path / "claims.pt", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"),
+        (b"<!doctype html><html>", "web page"),
+        (b"", "it is empty"),
+        (b"hello", "cannot be read as weights"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_files_that_are_something_else(
+    content: bytes, message: str, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        sam2track.load_model(path, device="cpu")
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (Path("evil_was_here"),))
@@ -182,7 +314,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(
         path.write_bytes(nano.read_bytes()[:100_000])
     else:
         path = tmp_path / "missing.pt"
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match="it wants to run code" if kind == "code" else None):
         sam2track.load_model(path, device="cpu")
     assert not (tmp_path / "evil_was_here").exists()
 
