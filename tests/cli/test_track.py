@@ -261,7 +261,7 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "missing weights": (
         ["--box", BOX, "--model", "sam2.1-small"],
         1,
-        "put sam2.1_hiera_small.pt of facebook/sam2.1-hiera-small into a folder",
+        "sam2.1-hiera-small/resolve/main/sam2.1_hiera_small.pt, into a folder",
     ),
     "device": (["--box", BOX, "--device", "tpu"], 2, "allowed are auto, cpu"),
     "precision": (["--box", BOX, "--precision", "int8"], 2, "allowed are auto, fp32"),
