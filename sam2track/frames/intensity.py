@@ -38,8 +38,10 @@ def check_limits(limits: object) -> tuple[Limits, ...] | Literal["per-frame"] | 
     UsageError
         Where they are nothing of that, not finite, or the first does not lie below the second.
     """
-    if limits is None or limits == "per-frame":
-        return limits
+    if limits is None:
+        return None
+    if isinstance(limits, str) and limits == "per-frame":
+        return "per-frame"
     try:
         table = np.array(limits, np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:

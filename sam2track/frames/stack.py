@@ -96,6 +96,8 @@ def read_axes(axes: str | Sequence[str], shape: tuple[int, ...], name: str) -> s
     UsageError
         Where they do not fit the shape, occur twice, or rows or columns are missing.
     """
+    if not isinstance(axes, (str, list, tuple)):
+        raise UsageError(f"axes {axes!r}; give a letter for each axis, such as TZCYX")
     words = list(axes)
     letters = ""
     for word, size in zip(words, shape, strict=False):
@@ -353,7 +355,7 @@ class StackSource:
                     f"its {count} channels are shown as {' and '.join(colours)}; --channel chooses"
                 )
             return tuple(range(count))
-        asked = [channel] if isinstance(channel, (int, str)) else list(channel)
+        asked = [channel] if isinstance(channel, (int, str, np.integer)) else list(channel)
         found = []
         for item in asked:
             text = str(item).strip()

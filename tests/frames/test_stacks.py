@@ -372,6 +372,41 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
         refused(tmp_path / name, SourceError, "file that can be read")
 
 
+def test_options_in_the_types_of_numpy() -> None:
+    array = numbers("TCYX")
+    source = ArraySource(array, axes="TCYX", channel=np.int64(1), limits=np.array([0, 4000]))
+    assert source.limits == ((0, 4000),)
+    np.testing.assert_array_equal(source.values(2)[..., 0], array[2, 1])
+    with pytest.raises(UsageError, match="axes 5"):
+        ArraySource(array, axes=5)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_flipped_bytes_of_tiff(
+    compression: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every byte of the headers, and some of the rest: read, or refused in one line."""
+    path = tmp_path / "a.tif"
+    array = np.random.default_rng(0).integers(0, 999, (3, 20, 30)).astype(np.uint16)
+    tifffile.imwrite(path, array, compression=compression, photometric="minisblack")
+    data = path.read_bytes()
+    read = 0
+    for position in [*range(300), *range(300, len(data), 97)]:
+        bad = bytearray(data)
+        bad[position] ^= 0xFF
+        path.write_bytes(bad)
+        try:
+            source = open_source(path)
+            assert source.read(len(source) - 1).shape == (source.height, source.width, 3)
+            source.close()
+            read += 1
+        except (SourceError, UsageError) as error:
+            assert "\n" not in str(error)
+            assert str(path) in str(error)
+    assert read > 50
+    assert capfd.readouterr().err == ""
+
+
 def test_a_chunk_that_is_damaged_is_named(tmp_path: Path) -> None:
     path = write_zarr(3)(tmp_path / "a", numbers("TYX"), "TYX")
     for chunk in (path / "c").rglob("*"):
