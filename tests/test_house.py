@@ -42,12 +42,12 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.
 ALONE = {"masks", "palette", "pictures", "prompts", "samples"}
 HEAVY = {"av", "cv2", "huggingface_hub", "sam2", "scipy", "torch", "torchvision"}
-# What only some rooms may know of; nobody may know of viewers.
+# What only some rooms may know of; of viewers the command alone that starts one.
 ONLY = {
     "click": {"cli", "training"},
     "napari": set(),
-    "napari_sam2track": set(),
-    "qtpy": set(),
+    "napari_sam2track": {"cli"},
+    "qtpy": {"cli"},
     "PySide6": set(),
     "PyQt6": set(),
 }

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "info": "Say what a project holds.",
+    "open": "Open a video or a project in napari.",
     "replay": "Do again what was done in a project.",
     "sample": "Write a sample clip with its prompts and ground truth.",
     "track": "Follow objects through a video.",
