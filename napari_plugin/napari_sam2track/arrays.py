@@ -56,7 +56,7 @@ class MaskArray:
     """Label maps of all frames in the shape of a layer, read from wherever they are kept.
 
     Holds the label maps of some frames alone. What is painted stays here, and is handed on by
-    ``painted``, until the frame is forgotten.
+    ``take_painted``, until the frame is forgotten.
 
     Parameters
     ----------
@@ -91,14 +91,19 @@ class MaskArray:
         return found
 
     def forget(self, frames: Any = None) -> None:
-        """Read these frames anew when they are asked for; all of them where none are named."""
-        for frame in list(self._held) if frames is None else frames:
-            self._held.pop(frame, None)
-            self._dirty.discard(frame)
+        """Read these frames anew when they are asked for; all of them where none are named.
 
-    def painted(self) -> dict[int, npt.NDArray[np.int32]]:
-        """Label maps of the frames that were painted since they were read."""
-        return {frame: self._held[frame].copy() for frame in sorted(self._dirty)}
+        But not those that are being painted.
+        """
+        for frame in list(self._held) if frames is None else frames:
+            if frame not in self._dirty:
+                self._held.pop(frame, None)
+
+    def take_painted(self) -> dict[int, npt.NDArray[np.int32]]:
+        """Label maps of the frames that were painted since this was last asked."""
+        found = {frame: self._held[frame].copy() for frame in sorted(self._dirty)}
+        self._dirty.clear()
+        return found
 
     def _planes(self, key: Any) -> tuple[list[int], tuple[Any, ...]]:
         """Frames that a key touches, and the key with each axis as a slice."""

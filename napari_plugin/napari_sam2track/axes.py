@@ -83,7 +83,7 @@ class Axes:
 
     def frame(self, position: Sequence[float]) -> int:
         """The frame of a position."""
-        return min(max(round(float(position[self.time])), 0), self.frames - 1)
+        return int(min(max(round(float(position[self.time])), 0), self.frames - 1))
 
     def position(self, frame: float, y: float, x: float) -> tuple[float, ...]:
         """Where a pixel of a frame lies in the layer."""
@@ -178,4 +178,4 @@ class Frames:
                 key[axis] = index
         values = np.asarray(self._data[tuple(key)])
         # What is left ahead of rows and columns are the axes to take the maximum along.
-        return values.max(axis=tuple(range(len(most)))) if most else values
+        return np.asarray(values.max(axis=tuple(range(len(most))))) if most else values

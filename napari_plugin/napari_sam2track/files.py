@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -92,14 +92,15 @@ def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         from sam2track.export.videos import LabelVideoWriter
 
         top = max(int(np.asarray(data[t]).max(initial=0)) for t in range(count))
-        with LabelVideoWriter(path, height=height, width=width, rate=25) as labels:
+        bits: Literal[8, 16] = 8 if top < 256 else 16
+        with LabelVideoWriter(path, height=height, width=width, bits=bits) as labels:
             for t in range(count):
-                labels.write(np.asarray(data[t]).astype(np.uint8 if top < 256 else np.uint16))
+                labels.write(np.asarray(data[t]))
         return [path]
     from sam2track.export.videos import VideoWriter
     from sam2track.render import colour_map
 
-    with VideoWriter(path, height=height, width=width, rate=25) as video:
+    with VideoWriter(path, height=height, width=width) as video:
         for t in range(count):
             video.write(colour_map(np.asarray(data[t])))
     return [path]

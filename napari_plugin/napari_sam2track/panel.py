@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QAction, QColor
+from qtpy.QtGui import QAction, QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -76,8 +76,10 @@ class ObjectTable(QTableWidget):
         self._quiet = True
         self.setRowCount(len(rows))
         for line, row in enumerate(rows):
-            swatch = QTableWidgetItem()
-            swatch.setBackground(QColor.fromRgbF(*colours.get(row.object_id, (1, 1, 1, 1))))
+            # An icon: a background would not be seen where the row is selected.
+            picture = QPixmap(16, 16)
+            picture.fill(QColor.fromRgbF(*colours.get(row.object_id, (1, 1, 1, 1))))
+            swatch = QTableWidgetItem(QIcon(picture), "")
             name = QTableWidgetItem(row.name)
             number = QTableWidgetItem(str(row.object_id))
             if row.mother is not None:

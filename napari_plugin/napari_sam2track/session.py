@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import PromptError
 from sam2track.job import open_project
 from sam2track.project import Project
 from sam2track.tracking.tracker import Direction, Tracker
@@ -23,7 +23,7 @@ from sam2track.tracking.tracker import Direction, Tracker
 if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
     from sam2track.models.loading import Model
-    from sam2track.prompts import Prompt
+    from sam2track.prompts import Prompt, Prompts
     from sam2track.tracking.result import FrameResult
 
 __all__ = ["Row", "Said", "Session", "Tracks", "View", "confidence"]
@@ -95,6 +95,7 @@ class Session:
         self, source: FrameSource, model: Model, path: str | Path, **settings: Any
     ) -> None:
         self.path = Path(path)
+        self.selected = 1  # the object that a person looks at, for the next time
         self.project: Project = open_project(self.path, source, model, **settings)
         try:
             self.tracker = Tracker(model, source, history=self.project)
@@ -105,6 +106,8 @@ class Session:
     def close(self) -> None:
         """Close the project; one to which nothing was ever said is removed."""
         untouched = not self.project.journal()
+        if not untouched:
+            self.project.set_meta(selected=self.selected)
         self.project.close()
         if untouched:
             self.path.unlink(missing_ok=True)
@@ -114,6 +117,8 @@ class Session:
     def prompt_on(self, object_id: int, frame: int) -> Prompt | None:
         """What is said of an object on a frame now."""
         if object_id not in self.tracker.object_ids:
+            return None
+        if frame not in self.tracker.prompted(object_id):
             return None
         return self.project.prompts.by_object.get(object_id, {}).get(frame)
 
@@ -192,7 +197,7 @@ class Session:
         return tuple(daughters)
 
     def born_on(self, frame: int) -> tuple[int, ...]:
-        """Objects without a mother whose first prompt is on a frame: those that may be daughters."""
+        """Objects without a mother that are first prompted on a frame: daughters, it may be."""
         return tuple(
             i
             for i, (first, _) in self.tracker.spans().items()
@@ -220,7 +225,7 @@ class Session:
 
     def frames_to_run(self, direction: str = "both") -> int:
         """About how many frames a run gives."""
-        count = len(self.tracker.source)  # type: ignore[arg-type]
+        count = len(self.tracker.source)
         lives = [self.tracker.life(i) for i in self.tracker.object_ids]
         ahead = [x.forward for x in lives if x.forward is not None and not x.locked]
         back = [x.backward for x in lives if x.backward is not None and not x.locked]
@@ -248,7 +253,9 @@ class Session:
             speed[1:] = np.where(same, moved, 0)
         features = {
             "area": np.array([float(r.area) for r in rows]),
-            "confidence": np.array([confidence(r.object_score, r.predicted_iou) for r in rows]),
+            "confidence": np.array(
+                [confidence(r.object_score or 0, r.predicted_iou or 0) for r in rows]
+            ),
             "speed": speed,
         }
         there = set(data[:, 0].astype(int).tolist())
@@ -271,6 +278,7 @@ class View:
 
     path: Path
     _sure: dict[int, dict[int, tuple[float, str]]] = field(default_factory=dict)
+    _prompts: Prompts | None = None
 
     def __post_init__(self) -> None:
         self._project = Project.open(self.path)
@@ -291,7 +299,7 @@ class View:
     def said(self) -> dict[tuple[int, int], Said]:
         """Clicks and boxes by object and frame."""
         found = {}
-        for object_id, frame, prompt in self._project.prompts:
+        for object_id, frame, prompt in self._all_prompts():
             said = Said(prompt.points, prompt.labels, prompt.box)
             if not said.empty:
                 found[object_id, frame] = said
@@ -299,13 +307,18 @@ class View:
 
     def prompted(self, object_id: int | None = None) -> list[int]:
         """Frames on which a person said something, ascending."""
-        by_object = self._project.prompts.by_object
+        by_object = self._all_prompts().by_object
         chosen = by_object.values() if object_id is None else [by_object.get(object_id, {})]
         return sorted({frame for frames in chosen for frame in frames})
 
+    def _all_prompts(self) -> Prompts:
+        if self._prompts is None:
+            self._prompts = self._project.prompts
+        return self._prompts
+
     def refresh(self) -> None:
-        """Read all scores anew."""
-        self._sure = {}
+        """Read prompts and scores anew."""
+        self._sure, self._prompts = {}, None
         for object_id, frame, score, iou, source in self._project.scores():
             self._sure.setdefault(object_id, {})[frame] = confidence(score, iou), source
 
@@ -358,17 +371,3 @@ class View:
         """The first number that no object has."""
         taken = {life.object_id for life in self._project.lives()}
         return next(number for number in range(1, len(taken) + 2) if number not in taken)
-
-
-def check_picture(shape: Sequence[int]) -> None:
-    """Refuse frames that are too small to hold anything.
-
-    Raises
-    ------
-    UsageError
-    """
-    if min(shape[-2:]) < 8:
-        raise UsageError(
-            f"frames of {shape[-1]} x {shape[-2]} pixels are too small to track anything; "
-            f"check which axes are rows and columns"
-        )

@@ -151,9 +151,7 @@ class Layers:
             key = int(object_id), self.axes.frame(at)
             label = int(kind == _OBJECT)
             points.setdefault(key, []).append((max(x, 0.0), max(y, 0.0), label))
-        for corners, object_id in zip(
-            self.boxes.data, self.boxes.features["object"], strict=True
-        ):
+        for corners, object_id in zip(self.boxes.data, self.boxes.features["object"], strict=True):
             low, high = corners.min(0) + 0.5, corners.max(0) + 0.5
             box = (
                 float(max(low[-1], 0)),
@@ -168,9 +166,8 @@ class Layers:
         found = {}
         for key in points.keys() | boxes.keys():
             here = points.get(key, [])
-            found[key] = Said(
-                tuple((x, y) for x, y, _ in here), tuple(label for *_, label in here), boxes.get(key)
-            )
+            at = tuple((x, y) for x, y, _ in here)
+            found[key] = Said(at, tuple(label for *_, label in here), boxes.get(key))
         return found
 
     def _on_prompts(self, event: Any = None) -> None:

@@ -46,13 +46,13 @@ class Timeline(QWidget):
         """The frame under a place."""
         return min(self._frames - 1, max(0, int(x / max(1, self.width()) * self._frames)))
 
-    def mousePressEvent(self, event: Any) -> None:  # noqa: N802
+    def mousePressEvent(self, event: Any) -> None:
         """Go to the frame."""
         self.chosen.emit(self.frame_at(event.position().x()))
 
-    mouseMoveEvent = mousePressEvent  # noqa: N815
+    mouseMoveEvent = mousePressEvent
 
-    def paintEvent(self, _: Any) -> None:  # noqa: N802
+    def paintEvent(self, _: Any) -> None:
         """Draw: columns of pixels, each with the worst of its frames."""
         painter = QPainter(self)
         width, height = self.width(), self.height()

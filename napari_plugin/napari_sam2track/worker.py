@@ -76,9 +76,11 @@ class Worker:
         def start() -> None:
             self._end_run()
             self._run = what, begin()
-            self._paused = self._cancelled = False
 
-        self.do(what, start)
+        with self._wake:
+            self._paused = self._cancelled = False
+            self._todo.append((what, start))
+            self._wake.notify_all()
 
     def rest(self, work: Callable[[], Any]) -> None:
         """Do this when nothing else is to do."""
@@ -142,7 +144,7 @@ class Worker:
             if found == "do":
                 with self._wake:
                     what, work = self._todo.popleft()
-                self._try(what, lambda work=work: Event("done", what, work()))  # type: ignore[misc]
+                self._try("done", what, work)
             elif found == "item":
                 self._pull()
             elif found == "cancel":
@@ -152,11 +154,11 @@ class Worker:
                 with self._wake:
                     rest, self._rest = self._rest, None
                 if rest is not None:
-                    self._try("rest", lambda rest=rest: Event("done", "rest", rest()))  # type: ignore[misc]
+                    self._try("done", "rest", rest)
 
-    def _try(self, what: str, work: Callable[[], Event]) -> None:
+    def _try(self, kind: str, what: str, work: Callable[[], Any]) -> None:
         try:
-            event = work()
+            event = Event(kind, what, work())
         except Exception as error:  # whatever it is, a person is told and the viewer goes on
             event = Event("failed", what, error)
         self._tell(event)
@@ -179,4 +181,4 @@ class Worker:
         what, items = self._run
         self._run = None
         close = getattr(items, "close", None)
-        self._try(what, lambda: Event("ended", what, close() if close else None))
+        self._try("ended", what, close or (lambda: None))

@@ -20,8 +20,9 @@ def command(path: Path | None) -> None:
     if path is not None and not path.is_file():
         raise UsageError(f"there is no file at {path}; give a video or a project (.s2t)")
     try:
-        from napari_sam2track.launch import launch
         from qtpy import QtCore  # noqa: F401  # without a binding qtpy raises of its own
+
+        from napari_sam2track.launch import launch
     except ImportError as error:
         raise UsageError(
             "napari or its Qt is not installed; run: pip install 'sam2track[all]'"
