@@ -292,6 +292,11 @@ class View:
         """Source, model and settings."""
         return self._project.meta
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was ever said."""
+        return not self._project.journal()
+
     def labels(self, frame: int) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32."""
         return self._project.labels(frame)

@@ -49,6 +49,7 @@ class TrackWidget(Commands):
         self._tracking: tuple[float, int, int] | None = None  # began, done, of
         self._paused = False
         self._wanted = -1
+        self._opening = False
         # Told in the worker's thread; Qt queues it for this one.
         tell = self._told.emit
         self._worker = Worker(lambda event: _tell(tell, event))
@@ -117,7 +118,7 @@ class TrackWidget(Commands):
     def begin_if_plain(self) -> None:
         """Begin at once where there is an image that can only be read in one way."""
         image = self.image
-        if self.session is not None or image is None:
+        if self.session is not None or self._opening or image is None:
             return
         try:
             axes = self._guess(image)
@@ -161,6 +162,8 @@ class TrackWidget(Commands):
     def begin(self) -> None:
         """Open the layer, the model and the project; what was open before is closed."""
         image = self.image
+        if self._opening:
+            return
         if image is None:
             self.tell("there is no image layer; open a video or a stack first")
             return
@@ -172,7 +175,9 @@ class TrackWidget(Commands):
             axes = self.chosen_axes() or self._guess(image)
             limits = None if image.rgb else tuple(float(x) for x in image.contrast_limits)
             path = Path(self.project_edit.text() or project_path(image.source.path, image.name))
-            old = self._meta(path)
+            # One to which nothing was said yet is made anew.
+            own = self.view is not None and self.view.path == path
+            old = {} if own and self.view is not None and self.view.untouched else self._meta(path)
             if old.get("viewer"):
                 axes = Axes.of(old["viewer"]["axes"])
                 limits = old["viewer"]["limits"]
@@ -194,6 +199,7 @@ class TrackWidget(Commands):
             loaded = load_model(name, device=device)
             return Session(source, loaded, path, **settings), image
 
+        self._opening = True
         self._worker.do("begin", opened)
 
     def _meta(self, path: Path) -> dict[str, Any]:
@@ -210,6 +216,8 @@ class TrackWidget(Commands):
         """Close what is open; all of it is saved."""
         session, view, layers = self.session, self.view, self.layers
         self.session = self.view = self.layers = None
+        self._tracking, self._stale = None, set()
+        self.show_tracking(False)
         if layers is not None:
             layers.remove()
         if view is not None:
@@ -269,6 +277,8 @@ class TrackWidget(Commands):
     # -- what the worker tells ----------------------------------------------------------
 
     def _on_event(self, event: Event) -> None:
+        if event.what == "begin":
+            self._opening = False
         if event.kind == "failed":
             self._failed(event.what, event.value)
         elif event.what == "begin":

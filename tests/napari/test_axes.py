@@ -79,9 +79,7 @@ def test_a_mask_array_indexes_as_numpy_does(data, plane) -> None:
     axes = Axes(SHAPE, False, 0, ((1, plane),))
     frames = np.random.default_rng(0).integers(0, 9, (5, 8, 9)).astype(np.int32)
     whole = np.zeros(SHAPE, np.int32)
-    whole[:, slice(None) if plane is None else plane] = (
-        frames[:, None] if plane is None else frames
-    )
+    whole[:, slice(None) if plane is None else plane] = frames[:, None] if plane is None else frames
     key = tuple(
         data.draw(
             st.one_of(

@@ -188,6 +188,38 @@ def test_division_with_buttons(opened: Any) -> None:
     assert widget.wait()
 
 
+def test_the_command_line_repeats_what_was_done(opened: Any, video: Path, tmp_path: Path) -> None:
+    """Clicks, a stroke, tracking, undo and a division in the viewer; masks of a replay are equal."""
+    from click.testing import CliRunner
+
+    from sam2track import Project
+    from sam2track.cli.main import main
+
+    widget = opened
+    click(widget, 0, 0)
+    widget.track()
+    click(widget, 0, 3)  # between two frames, it may be
+    widget.undo()
+    widget.next_object()
+    click(widget, 1, 4)
+    widget.select(1)
+    widget.go(4)
+    widget.divide()
+    widget.track()
+    assert widget.wait()
+    expected = np.asarray(widget.layers.masks.data)
+    assert set(np.unique(expected)) == {0, 1, 2}
+    widget.end()
+    assert widget.wait()
+    project = str(video.with_suffix(".s2t"))
+    done = CliRunner().invoke(
+        main, ["replay", project, "-o", str(tmp_path / "again"), "--write", "table"]
+    )
+    assert done.exit_code == 0, done.output
+    with Project.open(tmp_path / "again" / "project.s2t") as again:
+        assert all(np.array_equal(again.labels(t), expected[t]) for t in range(FRAMES))
+
+
 def test_going_to_frames(opened: Any) -> None:
     widget = opened
     click(widget, 0, 1)
