@@ -189,7 +189,7 @@ def test_division_with_buttons(opened: Any) -> None:
 
 
 def test_the_command_line_repeats_what_was_done(opened: Any, video: Path, tmp_path: Path) -> None:
-    """Clicks, a stroke, tracking, undo and a division in the viewer; masks of a replay are equal."""
+    """What was clicked, tracked, undone and divided in the viewer replays to equal masks."""
     from click.testing import CliRunner
 
     from sam2track import Project
