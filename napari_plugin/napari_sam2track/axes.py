@@ -166,7 +166,7 @@ class Frames:
         self.ndim = len(self.shape)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return self._axes.frames
 
     def __getitem__(self, frame: int) -> npt.NDArray[Any]:
         fixed = dict(self._axes.fixed)
