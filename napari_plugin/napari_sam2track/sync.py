@@ -197,7 +197,10 @@ class Layers:
 
     def show_prompts(self, said: Mapping[tuple[int, int], Said]) -> None:
         """Let clicks and boxes be these."""
-        if self.prompts() == said:
+        count = sum(len(one.points) for one in said.values())
+        boxes = sum(one.box is not None for one in said.values())
+        shown = len(self.clicks.data), len(self.boxes.data)
+        if shown == (count, boxes) and self.prompts() == said:
             self._known = dict(said)
             return
         at, ids, kinds, corners, owners = [], [], [], [], []

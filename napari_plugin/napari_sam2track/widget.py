@@ -18,7 +18,7 @@ from napari_sam2track.opening import project_path, source_of
 from napari_sam2track.session import Said, Session, View
 from napari_sam2track.sync import Layers
 from napari_sam2track.worker import Event, Worker
-from sam2track.errors import Sam2TrackError
+from sam2track.errors import Sam2TrackError, UsageError
 
 if TYPE_CHECKING:
     import napari
@@ -179,7 +179,13 @@ class TrackWidget(Commands):
             own = self.view is not None and self.view.path == path
             old = {} if own and self.view is not None and self.view.untouched else self._meta(path)
             if old.get("viewer"):
-                axes = Axes.of(old["viewer"]["axes"])
+                known = Axes.of(old["viewer"]["axes"])
+                if (known.shape, known.rgb) != (axes.shape, axes.rgb):
+                    raise UsageError(
+                        f"{path.name} was made from other pictures, {_named(known)}; this layer "
+                        f"is {_named(axes)}: choose another project file, or its own layer"
+                    )
+                axes = known
                 limits = old["viewer"]["limits"]
             source = source_of(data, axes, limits)
         except (Sam2TrackError, OSError) as error:
@@ -240,7 +246,7 @@ class TrackWidget(Commands):
             self.view.labels,
             self._on_said,
             self._on_painted,
-            self.tell,
+            self._on_refused,
         )
         self._restore_colours()
         self.layers.show_prompts(self.view.said())
@@ -427,6 +433,11 @@ class TrackWidget(Commands):
     def _on_said(self, object_id: int, frame: int, said: Said) -> None:
         self.change("say", lambda session: session.say(object_id, frame, said))
 
+    def _on_refused(self, message: str) -> None:
+        self.tell(message)
+        # Not from within the layer's own event: what cannot be taken goes once that is over.
+        self.change("refused", lambda session: None)
+
     def _on_painted(self) -> None:
         if self.layers is None or self.view is None:
             return
@@ -471,6 +482,10 @@ class _Closing:
         if view is not None:
             view.close()
         self._worker.close(None if session is None else session.close)
+
+
+def _named(axes: Axes) -> str:
+    return f"{'x'.join(map(str, axes.shape))} in {'colour' if axes.rgb else 'grey'}"
 
 
 def _tell(emit: Callable[[Event], None], event: Event) -> None:
