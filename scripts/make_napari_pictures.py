@@ -67,7 +67,12 @@ def main() -> None:
     widget.go_least_sure()
     picture("3-least-sure")
     frame = widget.frame
-    click(3, frame)
+    # As with the brush: what is drawn in the layer of masks is an edit.
+    masks = widget.layers.masks
+    before = np.asarray(masks.data[frame])
+    masks.data[frame] = np.where(truth(frame) == 3, 3, np.where(before == 3, 0, before))
+    masks.events.paint(value=[])
+    widget.wait()
     widget.track_to_next()
     widget.wait(120)
     widget.go(frame)

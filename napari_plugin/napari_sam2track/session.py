@@ -174,16 +174,13 @@ class Session:
                 raise PromptError(
                     f"object {object_id} is locked; unlock it in the list to paint over it"
                 )
-        masks = {result: after == result for result in ids}
-        known = self.tracker.result(frame)
-        full = dict(zip(known.object_ids, known.masks, strict=True)) if known.object_ids else {}
-        for object_id, mask in masks.items():
-            if object_id not in self.tracker.object_ids:
+        for object_id in ids:
+            # What is shown is what counts: nothing of it lies under another object afterwards.
+            mask = after == object_id
+            if object_id in self.tracker.object_ids:
+                self.tracker.edit(object_id, frame, mask)
+            else:
                 self.tracker.prompt(object_id, frame, mask=mask)
-                continue
-            # What lies under other objects was not shown, and was not painted over.
-            hidden = full.get(object_id, np.zeros_like(mask)) & ~changed & (before != object_id)
-            self.tracker.edit(object_id, frame, mask | hidden)
         return ids
 
     def divide(self, mother: int, frame: int, daughters: Sequence[int]) -> tuple[int, ...]:
