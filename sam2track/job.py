@@ -35,7 +35,7 @@ from sam2track.tracking.tracker import Direction, Tracker
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Interrupted", "Outcome", "project_meta", "replay", "run", "track"]
+__all__ = ["Interrupted", "Outcome", "open_project", "project_meta", "replay", "run", "track"]
 
 
 @dataclass
@@ -474,6 +474,30 @@ def _project(
         path.unlink(missing_ok=True)
         raise
     return project
+
+
+def open_project(
+    path: str | os.PathLike[str], source: FrameSource, model: Model, **settings: Any
+) -> Project:
+    """Go on with the project at a path, or make a new one there; open for writing.
+
+    Parameters
+    ----------
+    path : path
+    source : FrameSource
+    model : Model
+    **settings
+        JSON values that a new project holds beside what a job needs.
+
+    Raises
+    ------
+    ProjectError
+        Where source or model are not those that the project was made with, or it is in use.
+    """
+    path = Path(path)
+    if path.exists():
+        return _resumed(Project.open(path, writable=True), source, model, None, None)
+    return Project.create(path, meta=project_meta(source, model) | settings, times=source.times)
 
 
 def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:

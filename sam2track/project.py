@@ -525,6 +525,14 @@ class Project(Ledger):
             keep=(self.path,),
         )
 
+    def scores(self) -> Iterator[tuple[int, int, float, float, str]]:
+        """Yield object, frame, object score, predicted IoU and source of all that was tracked."""
+        with self._errors():
+            for object_id, frame, score, iou, source in self._db.execute(
+                "SELECT object, frame, score, iou, source FROM results ORDER BY object, frame"
+            ):
+                yield object_id, frame, float(score), float(iou), how(source)
+
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""
         with self._errors():

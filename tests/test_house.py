@@ -75,12 +75,12 @@ HEAVY = {
     "torchvision",
     "zarr",
 }
-# What only some rooms may know of; nobody may know of viewers.
+# What only some rooms may know of; of viewers the command alone that starts one.
 ONLY = {
     "click": {"cli", "training"},
     "napari": set(),
-    "napari_sam2track": set(),
-    "qtpy": set(),
+    "napari_sam2track": {"cli"},
+    "qtpy": {"cli"},
     "PySide6": set(),
     "PyQt6": set(),
 }

@@ -487,3 +487,14 @@ def test_meta_is_json(tmp_path: Path) -> None:
         assert project.time(5) == 0.2
         with pytest.raises(ProjectError, match="no frame 20"):
             project.time(20)
+
+
+def test_scores_are_read_without_masks(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        for frame in (4, 2):
+            put(project, frame)
+        scores = list(project.scores())
+        rows = sorted(project.rows(), key=lambda row: (row.object_id, row.frame))
+    assert [(o, f, s, i, w) for o, f, s, i, w in scores] == [
+        (r.object_id, r.frame, r.object_score, r.predicted_iou, r.source) for r in rows
+    ]

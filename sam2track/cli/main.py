@@ -26,6 +26,7 @@ _COMMANDS = {
     "info": "Say what a project holds.",
     "measure": "Measure all objects of a project.",
     "models": "List, download, find, verify and describe models.",
+    "open": "Open a video or a project in napari.",
     "render": "Make a video or pictures of a project's objects.",
     "replay": "Do again what was done in a project.",
     "report": "Write one page on a project.",

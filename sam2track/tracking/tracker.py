@@ -128,6 +128,10 @@ class Tracker:
         """What is known of a frame: prompts and what tracking gave, nothing new computed."""
         return self._book.result(self._book.check_frame(frame))
 
+    def prepare(self, frame: int) -> None:
+        """Encode a frame ahead of time, so that what is said of it is answered at once."""
+        self._engine.features(self._book.check_frame(frame))
+
     # -- what is said -------------------------------------------------------------------
 
     def prompt(

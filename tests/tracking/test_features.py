@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sam2track import Tracker
+from sam2track.errors import PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.encoder import Features
 from sam2track.tracking.features import FeatureStore, default_budget
@@ -49,6 +51,16 @@ def test_a_second_pass_and_a_correction_encode_nothing_again() -> None:
     tracker.add(2, 9, BOX)
     list(tracker.propagate(direction="both"))
     assert tracker._engine.encoder.encoded == 12
+
+
+def test_a_frame_that_was_prepared_is_not_encoded_again_when_prompted() -> None:
+    tracker = Tracker(predictor("nano", True), clip(12))
+    tracker.prepare(5)
+    assert tracker._engine.encoder.encoded == 1
+    tracker.add(1, 5, BOX)
+    assert tracker._engine.encoder.encoded == 1
+    with pytest.raises(PromptError):
+        tracker.prepare(12)
 
 
 def test_without_a_budget_the_masks_are_the_same() -> None:

@@ -1,0 +1,159 @@
+"""Arrays that napari reads frame by frame: a video's pictures, a project's masks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam2track.axes import Axes
+
+if TYPE_CHECKING:
+    from sam2track.frames.source import FrameSource
+
+__all__ = ["MaskArray", "VideoArray"]
+
+_HELD = 64  # frames of masks
+
+
+class VideoArray:
+    """A frame source as a (T, H, W, 3) uint8 array; a frame is read when it is asked for."""
+
+    def __init__(self, source: FrameSource) -> None:
+        self.source = source
+        self.shape = (len(source), source.height, source.width, 3)
+        self.dtype = np.dtype(np.uint8)
+        self.ndim = 4
+        self.size = int(np.prod(self.shape))
+        self._last: tuple[int, npt.NDArray[np.uint8]] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _frame(self, frame: int) -> npt.NDArray[np.uint8]:
+        if self._last is None or self._last[0] != frame:
+            self._last = frame, self.source.read(frame)
+        return self._last[1]
+
+    def __getitem__(self, key: Any) -> npt.NDArray[np.uint8]:
+        key = key if isinstance(key, tuple) else (key,)
+        first, rest = key[0], key[1:]
+        if isinstance(first, slice):
+            numbers = range(*first.indices(len(self)))
+            shape = (len(numbers), *self.shape[1:])
+            whole = np.stack([self._frame(n) for n in numbers]) if numbers else np.zeros(shape)
+            return np.asarray(whole[(slice(None), *rest)], np.uint8)
+        return np.asarray(self._frame(int(first) % len(self))[rest])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+
+class MaskArray:
+    """Label maps of all frames in the shape of a layer, read from wherever they are kept.
+
+    Holds the label maps of some frames alone. What is painted stays here, and is handed on by
+    ``take_painted``, until the frame is forgotten.
+
+    Parameters
+    ----------
+    axes : Axes
+        Where time, rows and columns are; along other axes masks lie on what is looked at.
+    read : callable
+        Gives the (H, W) label map of a frame.
+    """
+
+    def __init__(self, axes: Axes, read: Callable[[int], npt.NDArray[Any]]) -> None:
+        self.axes, self._read = axes, read
+        self.shape = axes.shape
+        self.dtype = np.dtype(np.int32)
+        self.ndim = len(self.shape)
+        self.size = int(np.prod(self.shape))
+        self._held: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
+        self._dirty: set[int] = set()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def frame(self, frame: int) -> npt.NDArray[np.int32]:
+        """The label map of a frame, (H, W) int32; not to be written to."""
+        found = self._held.get(frame)
+        if found is None:
+            found = np.array(self._read(frame), np.int32)
+            self._held[frame] = found
+            clean = [f for f in self._held if f not in self._dirty and f != frame]
+            for old in clean[: max(0, len(self._held) - _HELD)]:
+                del self._held[old]
+        self._held.move_to_end(frame)
+        return found
+
+    def forget(self, frames: Any = None) -> None:
+        """Read these frames anew when they are asked for; all of them where none are named.
+
+        But not those that are being painted.
+        """
+        for frame in list(self._held) if frames is None else frames:
+            if frame not in self._dirty:
+                self._held.pop(frame, None)
+
+    def take_painted(self) -> dict[int, npt.NDArray[np.int32]]:
+        """Label maps of the frames that were painted since this was last asked."""
+        found = {frame: self._held[frame].copy() for frame in sorted(self._dirty)}
+        self._dirty.clear()
+        return found
+
+    def _planes(self, key: Any) -> tuple[list[int], tuple[Any, ...]]:
+        """Frames that a key touches, and the key with each axis as a slice."""
+        key = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in key:
+            at = key.index(Ellipsis)
+            key = key[:at] + (slice(None),) * (self.ndim - len(key) + 1) + key[at + 1 :]
+        key = key + (slice(None),) * (self.ndim - len(key))
+        return list(range(self.shape[self.axes.time]))[_as_slice(key[self.axes.time])], key
+
+    def __getitem__(self, key: Any) -> npt.NDArray[np.int32]:
+        frames, key = self._planes(key)
+        slices = tuple(_as_slice(part) for part in key)
+        sizes = [len(range(*s.indices(n))) for s, n in zip(slices, self.shape, strict=True)]
+        out = np.zeros(sizes, np.int32)
+        for place, frame in enumerate(frames):
+            at: list[Any] = [slice(None)] * self.ndim
+            at[self.axes.time] = place
+            for axis, index in self.axes.fixed:
+                if index is not None:
+                    here = list(range(self.shape[axis]))[slices[axis]]
+                    at[axis] = slice(0, 0) if index not in here else here.index(index)
+            out[tuple(at)] = self.frame(frame)[slices[-2:]]
+        # Axes that were given as numbers go, as with numpy.
+        return out[tuple(slice(None) if isinstance(part, slice) else 0 for part in key)]
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        frames, key = self._planes(key)
+        slices = tuple(_as_slice(part) for part in key)
+        whole = self[slices]
+        numbers = tuple(slice(None) if isinstance(part, slice) else 0 for part in key)
+        whole[numbers] = values
+        for place, frame in enumerate(frames):
+            at: list[Any] = [slice(None)] * self.ndim
+            at[self.axes.time] = place
+            for axis, index in self.axes.fixed:
+                here = list(range(self.shape[axis]))[slices[axis]]
+                if index is not None and index not in here:
+                    break
+                at[axis] = 0 if index is None else here.index(index)
+            else:
+                self.frame(frame)[slices[-2:]] = whole[tuple(at)]
+                self._dirty.add(frame)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
+        return np.asarray(self[(slice(None),) * self.ndim], dtype)
+
+
+def _as_slice(part: Any) -> slice:
+    if isinstance(part, slice):
+        return part
+    number = int(part)
+    return slice(number, number + 1 or None)

@@ -1,0 +1,181 @@
+"""Which axis of a layer is time, and which picture of it the model sees on a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import UsageError
+
+__all__ = ["Axes", "Frames", "guess_axes"]
+
+_TIME = {"t", "time", "frame", "frames"}
+_DEPTH = {"z", "depth", "plane"}
+_CHANNEL = {"c", "ch", "channel", "channels"}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """How a layer's axes are read; the last two, before colours, are rows and columns.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the layer's data without its colours.
+    rgb : bool
+        Whether a last axis of colours follows.
+    time : int
+        The axis along which objects are followed.
+    fixed : tuple of (axis, index or None)
+        Each axis left over: the index that is looked at, None for the maximum along it.
+    """
+
+    shape: tuple[int, ...]
+    rgb: bool
+    time: int
+    fixed: tuple[tuple[int, int | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.shape)
+        if count < 3:
+            raise UsageError(
+                f"the layer has shape {self.shape}; it needs time, rows and columns (T, Y, X): "
+                f"open a stack or a video"
+            )
+        if not 0 <= self.time < count - 2:
+            raise UsageError(f"axis {self.time} cannot be time; allowed are 0 to {count - 3}")
+        left = [axis for axis in range(count - 2) if axis != self.time]
+        if sorted(axis for axis, _ in self.fixed) != left:
+            raise UsageError(f"say what is looked at along each of the axes {left}")
+        for axis, index in self.fixed:
+            if index is not None and not 0 <= index < self.shape[axis]:
+                raise UsageError(
+                    f"index {index} of axis {axis}; allowed are 0 to {self.shape[axis] - 1}"
+                )
+        if self.shape[self.time] < 2:
+            raise UsageError(
+                f"axis {self.time} has a single frame, nothing to track along; choose another "
+                f"axis as time"
+            )
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.shape[self.time]
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.shape[-2]
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.shape[-1]
+
+    def shows(self, position: Sequence[float]) -> bool:
+        """Whether a position of the layer lies on what is looked at."""
+        return all(index is None or round(position[axis]) == index for axis, index in self.fixed)
+
+    def frame(self, position: Sequence[float]) -> int:
+        """The frame of a position."""
+        return int(min(max(round(float(position[self.time])), 0), self.frames - 1))
+
+    def position(self, frame: float, y: float, x: float) -> tuple[float, ...]:
+        """Where a pixel of a frame lies in the layer."""
+        found = [0.0] * len(self.shape)
+        for axis, index in self.fixed:
+            found[axis] = float(index or 0)
+        found[self.time], found[-2], found[-1] = float(frame), float(y), float(x)
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; ``Axes.of`` is the same again."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Axes:
+        """From ``to_dict``, also after JSON made lists of its tuples."""
+        return cls(
+            tuple(values["shape"]),
+            bool(values["rgb"]),
+            int(values["time"]),
+            tuple((int(a), None if i is None else int(i)) for a, i in values["fixed"]),
+        )
+
+
+def guess_axes(
+    shape: Sequence[int], labels: Sequence[str] = (), *, rgb: bool = False, at: Sequence[float] = ()
+) -> Axes:
+    """Read axes from their labels, where they have any; otherwise the first is time.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the data, colours included.
+    labels : sequence of str
+        One for each axis but colours.
+    rgb : bool
+        Whether the last axis is one of colours.
+    at : sequence of float
+        Where the viewer stands: the index of other axes.
+
+    Raises
+    ------
+    UsageError
+        Where there are no frames to follow anything through.
+    """
+    whole = tuple(int(size) for size in (shape[:-1] if rgb else shape))
+    names = [str(label).strip().lower() for label in labels]
+    if len(names) != len(whole):
+        names = [""] * len(whole)
+    ahead = range(max(0, len(whole) - 2))
+    time = next((axis for axis in ahead if names[axis] in _TIME), None)
+    if time is None:
+        # Without time, depth is followed as if it were; without names, the first long axis.
+        depth = next((axis for axis in ahead if names[axis] in _DEPTH), None)
+        long = [a for a in ahead if whole[a] > 1 and names[a] not in _CHANNEL]
+        time = depth if depth is not None else (long[0] if long else 0)
+    fixed = []
+    for axis in ahead:
+        if axis != time:
+            here = round(at[axis]) if axis < len(at) else whole[axis] // 2
+            fixed.append((axis, min(max(here, 0), whole[axis] - 1)))
+    return Axes(whole, rgb, time, tuple(fixed))
+
+
+class Frames:
+    """A layer's data as (T, H, W) or (T, H, W, C), read one frame at a time.
+
+    Parameters
+    ----------
+    data : array
+        numpy, dask, zarr, xarray or anything that takes basic indices.
+    axes : Axes
+    """
+
+    def __init__(self, data: Any, axes: Axes) -> None:
+        self._data, self._axes = data, axes
+        colours = (int(data.shape[-1]),) if axes.rgb else ()
+        self.shape = (axes.frames, axes.height, axes.width, *colours)
+        self.dtype = np.dtype(data.dtype)
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self._axes.frames
+
+    def __getitem__(self, frame: int) -> npt.NDArray[Any]:
+        fixed = dict(self._axes.fixed)
+        key: list[Any] = [slice(None)] * len(self._axes.shape)
+        key[self._axes.time] = int(frame)
+        most = [axis for axis, index in fixed.items() if index is None]
+        for axis, index in fixed.items():
+            if index is not None:
+                key[axis] = index
+        values = np.asarray(self._data[tuple(key)])
+        # What is left ahead of rows and columns are the axes to take the maximum along.
+        return np.asarray(values.max(axis=tuple(range(len(most))))) if most else values

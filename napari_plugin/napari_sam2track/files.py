@@ -1,0 +1,106 @@
+"""Readers, writers and samples of the manifest; all of them open things frame by frame."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from napari_sam2track.arrays import VideoArray
+from napari_sam2track.opening import source_of_project
+from sam2track.errors import UsageError
+from sam2track.frames.opening import open_source
+from sam2track.samples import sample_folder
+
+__all__ = [
+    "get_project_reader",
+    "get_video_reader",
+    "sample_bacteria",
+    "sample_nuclei",
+    "sample_shapes",
+    "write_mask_video",
+]
+
+Layer = tuple[Any, dict[str, Any], str]
+
+
+def _video_layer(source: Any, name: str, **about: Any) -> Layer:
+    settings = {
+        "name": name,
+        "rgb": True,
+        "multiscale": False,
+        "axis_labels": ("t", "y", "x"),
+        "metadata": {"sam2track": about},
+    }
+    return VideoArray(source), settings, "image"
+
+
+def get_video_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | None:
+    """Return a reader of video files."""
+    if isinstance(path, list):
+        return None
+    return lambda given: [_video_layer(open_source(given), Path(str(given)).stem)]
+
+
+def get_project_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | None:
+    """Return a reader of projects: their video, for the widget to go on with."""
+    if isinstance(path, list):
+        return None
+
+    def read(given: Any) -> list[Layer]:
+        project = Path(str(given)).absolute()
+        source = source_of_project(project)
+        return [_video_layer(source, project.stem, project=str(project))]
+
+    return read
+
+
+def _sample(name: str) -> list[Layer]:
+    """A sample's video, in a folder of its own where its project may lie."""
+    folder = Path(tempfile.gettempdir()) / f"sam2track-{name}"
+    folder.mkdir(exist_ok=True)
+    video = folder / f"{name}.mp4"
+    shutil.copyfile(sample_folder() / name / "video.mp4", video)
+    return [_video_layer(open_source(video), name, project=str(video.with_suffix(".s2t")))]
+
+
+def sample_shapes() -> list[Layer]:
+    """Two shapes that cross."""
+    return _sample("shapes")
+
+
+def sample_nuclei() -> list[Layer]:
+    """Nuclei under a microscope."""
+    return _sample("nuclei")
+
+
+def sample_bacteria() -> list[Layer]:
+    """Bacteria that grow."""
+    return _sample("bacteria")
+
+
+def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a layer of masks: ``.mkv`` lossless with ids as grey values, ``.mp4`` in colours."""
+    if data.ndim != 3:
+        raise UsageError(f"a mask video is made of (T, Y, X), not of {data.ndim} axes")
+    count, height, width = data.shape
+    if path.endswith(".mkv"):
+        from sam2track.export.label_videos import LabelVideoWriter
+
+        top = max(int(np.asarray(data[t]).max(initial=0)) for t in range(count))
+        bits: Literal[8, 16] = 8 if top < 256 else 16
+        with LabelVideoWriter(path, height=height, width=width, bits=bits) as labels:
+            for t in range(count):
+                labels.write(np.asarray(data[t]))
+        return [path]
+    from sam2track.export.videos import VideoWriter
+    from sam2track.render import colour_map
+
+    with VideoWriter(path, height=height, width=width) as video:
+        for t in range(count):
+            video.write(colour_map(np.asarray(data[t])))
+    return [path]

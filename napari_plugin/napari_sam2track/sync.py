@@ -1,0 +1,303 @@
+"""The layers of a session, and what they say: clicks, boxes, masks and tracks.
+
+Layers are found by the objects themselves, never by their names, which a person may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Labels, Points, Shapes, Tracks
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_sam2track.arrays import MaskArray
+from napari_sam2track.axes import Axes
+from napari_sam2track.session import Said
+from napari_sam2track.session import Tracks as TrackData
+from sam2track.palette import colour
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["Layers", "geometry"]
+
+_OBJECT, _BACKGROUND = "object", "background"
+_GREEN, _RED = (0.1, 0.8, 0.2, 1.0), (0.9, 0.15, 0.1, 1.0)
+
+
+def geometry(image: Any) -> dict[str, Any]:
+    """Where a layer lies, for layers that are to lie on it."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+    }
+
+
+class Layers:
+    """Layers for clicks, boxes, masks and tracks over an image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image : Image
+        Whose place, axes and units they take.
+    axes : Axes
+    read : callable
+        Gives the label map of a frame.
+    said : callable
+        Called with object, frame and Said where clicks or boxes changed.
+    painted : callable
+        Called where masks were painted.
+    refused : callable
+        Called with a message where something cannot be taken.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        axes: Axes,
+        read: Callable[[int], Any],
+        said: Callable[[int, int, Said], None],
+        painted: Callable[[], None],
+        refused: Callable[[str], None],
+    ) -> None:
+        self.viewer, self.image, self.axes = viewer, image, axes
+        self._said, self._painted, self._refused = said, painted, refused
+        self._known: dict[tuple[int, int], Said] = {}
+        self._quiet = False
+        self._colours: dict[int, tuple[float, ...]] = {}
+        self._hidden: set[int] = set()
+        self.data = MaskArray(axes, read)
+        place = geometry(image)
+        ndim = len(axes.shape)
+        self.masks = Labels(self.data, name="masks", opacity=0.55, multiscale=False, **place)
+        self.boxes = Shapes(
+            None,
+            ndim=ndim,
+            name="boxes",
+            features=_no_features("object"),
+            edge_width=max(1.0, min(axes.height, axes.width) / 200),
+            face_color="transparent",
+            **place,
+        )
+        self.clicks = Points(
+            np.empty((0, ndim)),
+            ndim=ndim,
+            name="clicks",
+            features=_no_features("object", "kind"),
+            size=max(3.0, min(axes.height, axes.width) / 32),
+            border_width=0.2,
+            **place,
+        )
+        self.tracks: Tracks | None = None
+        for layer in (self.masks, self.boxes, self.clicks):
+            viewer.add_layer(layer)
+        self.recolour({})
+        self.clicks.events.data.connect(self._on_prompts)
+        self.boxes.events.data.connect(self._on_prompts)
+        self.masks.events.paint.connect(self._on_paint)
+        self.select(1)
+
+    @property
+    def own(self) -> list[Any]:
+        """The layers that are there."""
+        mine = [self.masks, self.boxes, self.clicks, self.tracks]
+        return [layer for layer in mine if layer is not None and layer in self.viewer.layers]
+
+    def remove(self) -> None:
+        """Take all of them from the viewer."""
+        self.clicks.events.data.disconnect(self._on_prompts)
+        self.boxes.events.data.disconnect(self._on_prompts)
+        self.masks.events.paint.disconnect(self._on_paint)
+        for layer in self.own:
+            self.viewer.layers.remove(layer)
+
+    # -- what they say ------------------------------------------------------------------
+
+    def select(self, object_id: int, background: bool = False) -> None:
+        """Let what is drawn from now on belong to this object."""
+        kind = _BACKGROUND if background else _OBJECT
+        # Not current_properties, which would change the click that is selected.
+        self.clicks.feature_defaults = {"object": object_id, "kind": kind}
+        self.boxes.feature_defaults = {"object": object_id}
+        self.masks.selected_label = object_id
+
+    def prompts(self) -> dict[tuple[int, int], Said]:
+        """What clicks and boxes say, by object and frame."""
+        points: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
+        boxes: dict[tuple[int, int], tuple[float, float, float, float]] = {}
+        height, width = self.axes.height, self.axes.width
+        features = self.clicks.features
+        for at, object_id, kind in zip(
+            self.clicks.data, features["object"], features["kind"], strict=True
+        ):
+            if not self.axes.shows(at):
+                self._refused("this click lies on a plane that is not tracked; go back to it")
+                continue
+            y, x = float(at[-2]), float(at[-1])
+            if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+                self._refused("this click lies beside the picture; click on it")
+                continue
+            key = int(object_id), self.axes.frame(at)
+            label = int(kind == _OBJECT)
+            points.setdefault(key, []).append((max(x, 0.0), max(y, 0.0), label))
+        for corners, object_id in zip(self.boxes.data, self.boxes.features["object"], strict=True):
+            low, high = corners.min(0) + 0.5, corners.max(0) + 0.5
+            box = (
+                float(max(low[-1], 0)),
+                float(max(low[-2], 0)),
+                float(min(high[-1], width)),
+                float(min(high[-2], height)),
+            )
+            if not self.axes.shows(corners[0]) or box[2] - box[0] < 1 or box[3] - box[1] < 1:
+                self._refused("this box has no area on the picture; draw it again")
+                continue
+            boxes[int(object_id), self.axes.frame(corners[0])] = box
+        found = {}
+        for key in points.keys() | boxes.keys():
+            here = points.get(key, [])
+            at = tuple((x, y) for x, y, _ in here)
+            found[key] = Said(at, tuple(label for *_, label in here), boxes.get(key))
+        return found
+
+    def _on_prompts(self, event: Any = None) -> None:
+        if self._quiet or str(getattr(event, "action", "")).endswith("ing"):
+            return
+        self._style()
+        now = self.prompts()
+        for key in sorted(now.keys() | self._known.keys()):
+            if now.get(key) != self._known.get(key):
+                self._said(*key, now.get(key, Said()))
+        self._known = now
+
+    def _on_paint(self, _: Any = None) -> None:
+        if not self._quiet:
+            self._painted()
+
+    # -- what they show -----------------------------------------------------------------
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Change layers without that counting as something a person did."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def show_prompts(self, said: Mapping[tuple[int, int], Said]) -> None:
+        """Let clicks and boxes be these."""
+        count = sum(len(one.points) for one in said.values())
+        boxes = sum(one.box is not None for one in said.values())
+        shown = len(self.clicks.data), len(self.boxes.data)
+        if shown == (count, boxes) and self.prompts() == said:
+            self._known = dict(said)
+            return
+        at, ids, kinds, corners, owners = [], [], [], [], []
+        for (object_id, frame), one in sorted(said.items()):
+            for (x, y), label in zip(one.points, one.labels, strict=True):
+                at.append(self.axes.position(frame, y, x))
+                ids.append(object_id)
+                kinds.append(_OBJECT if label else _BACKGROUND)
+            if one.box is not None:
+                x0, y0, x1, y1 = (value - 0.5 for value in one.box)
+                box = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
+                corners.append(np.array([self.axes.position(frame, y, x) for y, x in box]))
+                owners.append(object_id)
+        with self.quiet():
+            defaults = self.clicks.feature_defaults.copy()
+            box_defaults = self.boxes.feature_defaults.copy()
+            # Emptied this way: with data = [] a stale selection would stay.
+            self.clicks.selected_data = set(range(len(self.clicks.data)))
+            self.clicks.remove_selected()
+            if at:
+                self.clicks.data = np.array(at)
+                self.clicks.features = pd.DataFrame({"object": ids, "kind": kinds})
+            self.clicks.selected_data = set()
+            self.boxes.selected_data = set(range(len(self.boxes.data)))
+            self.boxes.remove_selected()
+            if corners:
+                self.boxes.add_rectangles(corners)
+                self.boxes.features = pd.DataFrame({"object": owners})
+            self.boxes.selected_data = set()
+            self.clicks.feature_defaults = defaults
+            self.boxes.feature_defaults = box_defaults
+            self._style()
+        self._known = self.prompts()
+
+    def _style(self) -> None:
+        """Tell clicks apart by colour and symbol, and objects by the colour around them."""
+        features = self.clicks.features
+        with self.quiet():
+            if len(features):
+                inside = (features["kind"] == _OBJECT).to_numpy()
+                self.clicks.symbol = ["disc" if i else "cross" for i in inside]
+                self.clicks.face_color = np.array([_GREEN if i else _RED for i in inside])
+                owners = features["object"].to_numpy()
+                self.clicks.border_color = np.array([self.colour(int(i)) for i in owners])
+            if len(self.boxes.data):
+                owners = self.boxes.features["object"].to_numpy()
+                self.boxes.edge_color = np.array([self.colour(int(i)) for i in owners])
+
+    def show_masks(self, frames: Any = None) -> None:
+        """Read masks of these frames anew, of all where none are named."""
+        here = self.axes.frame(self.viewer.dims.current_step) if frames is not None else None
+        shown = frames is None or here in frames
+        self.data.forget(frames)
+        if shown and self.masks in self.viewer.layers:
+            self.masks.refresh()
+
+    def show_tracks(self, tracks: TrackData) -> None:
+        """Let the layer of tracks be these; there is none while there are no tracks."""
+        if not len(tracks.data) or len(self.axes.shape) != 3:
+            return
+        place = geometry(self.image)
+        if self.tracks is not None and self.tracks in self.viewer.layers:
+            self.tracks.graph = {}
+            self.tracks.data = tracks.data
+            self.tracks.features = tracks.features
+            self.tracks.graph = tracks.graph
+            return
+        active = self.viewer.layers.selection.active
+        self.tracks = Tracks(
+            tracks.data,
+            graph=tracks.graph,
+            features=tracks.features,
+            name="tracks",
+            tail_length=15,
+            visible=False,
+            **place,
+        )
+        self.viewer.add_layer(self.tracks)
+        self.viewer.layers.selection.active = active
+
+    def colour(self, object_id: int) -> tuple[float, ...]:
+        """RGBA of an object, each 0 to 1."""
+        chosen = self._colours.get(object_id)
+        return chosen or (*(part / 255 for part in colour(object_id)), 1.0)
+
+    def recolour(self, colours: Mapping[int, tuple[float, ...]], hidden: Any = ()) -> None:
+        """Give objects these colours in place of the usual ones, and hide some."""
+        self._colours, self._hidden = dict(colours), set(hidden)
+        table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
+        for object_id in {*range(1, 256), *self._colours, *self._hidden}:
+            shown = object_id not in self._hidden
+            table[object_id] = self.colour(object_id) if shown else (0.0, 0.0, 0.0, 0.0)
+        self.masks.colormap = DirectLabelColormap(color_dict=table)
+        self._style()
+
+
+def _no_features(*names: str) -> pd.DataFrame:
+    """Columns whose type stands before there is a row: made from nothing they would be floats."""
+    types = {"object": np.dtype(np.int64), "kind": np.dtype(object)}
+    return pd.DataFrame({name: pd.Series(dtype=types[name]) for name in names})

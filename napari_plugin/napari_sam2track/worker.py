@@ -1,0 +1,184 @@
+"""The one file of the plugin that starts a thread.
+
+The contract:
+
+- A Worker has one thread, and all that it is given runs there, one thing at a time. A session's
+  tracker and its project's connection for writing are used there alone, so nothing needs a lock.
+- ``do`` is for what a person did: it runs in the order in which it came, and before the next frame
+  of a run. ``run`` takes an iterator and pulls one item after another; what is put in by ``do``
+  meanwhile comes in between two of them. ``rest`` is what is done when nothing else is to do; a
+  new one replaces the old one.
+- Everything is told through ``tell``, which is called in the thread: it must hand events on to
+  another thread, as Qt's signals do, and touch no layer, no viewer and no widget itself.
+- ``cancel`` ends a run after the frame that it is at. ``close`` does so too, and waits for it. An
+  error ends what it happened in and is told; the thread goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Event", "Worker"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells.
+
+    Attributes
+    ----------
+    kind : str
+        ``done`` and ``failed`` for one thing; ``item``, ``ended`` and ``failed`` for a run.
+    what : str
+        The name that it was given.
+    value : object
+        The result, the item, or the error.
+    """
+
+    kind: str
+    what: str
+    value: Any = None
+
+
+class Worker:
+    """Runs what it is given in a thread of its own; see the contract above.
+
+    Parameters
+    ----------
+    tell : callable
+        Called in the thread with each Event.
+    """
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._wake = threading.Condition()
+        self._todo: deque[tuple[str, Callable[[], Any]]] = deque()
+        self._run: tuple[str, Iterator[Any]] | None = None
+        self._rest: Callable[[], Any] | None = None
+        self._paused = self._cancelled = self._closed = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._loop, name="sam2track", daemon=True)
+        self._thread.start()
+
+    def do(self, what: str, work: Callable[[], Any]) -> None:
+        """Do this as soon as can be."""
+        with self._wake:
+            self._todo.append((what, work))
+            self._wake.notify_all()
+
+    def run(self, what: str, begin: Callable[[], Iterator[Any]]) -> None:
+        """Begin a run, and pull all that it gives; one that is under way ends."""
+
+        def start() -> None:
+            self._end_run()
+            self._run = what, begin()
+
+        with self._wake:
+            self._paused = self._cancelled = False
+            self._todo.append((what, start))
+            self._wake.notify_all()
+
+    def rest(self, work: Callable[[], Any]) -> None:
+        """Do this when nothing else is to do."""
+        with self._wake:
+            self._rest = work
+            self._wake.notify_all()
+
+    def pause(self, paused: bool = True) -> None:
+        """Hold a run between two frames, or let it go on."""
+        with self._wake:
+            self._paused = paused
+            self._wake.notify_all()
+
+    def cancel(self) -> None:
+        """End a run after the frame that it is at."""
+        with self._wake:
+            self._cancelled = True
+            self._wake.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that a person asked for is under way or waiting."""
+        with self._wake:
+            return not (self._busy or self._todo or self._run)
+
+    def close(self, last: Callable[[], Any] | None = None) -> None:
+        """End the run, do what is waiting and then ``last``, and end the thread."""
+        with self._wake:
+            if self._closed:
+                return
+            self._closed = True
+            if last is not None:
+                self._todo.append(("close", last))
+            self._wake.notify_all()
+        self._thread.join()
+
+    # -- in the thread ------------------------------------------------------------------
+
+    def _next(self) -> str:
+        with self._wake:
+            while True:
+                self._busy = False
+                if self._run is not None and (self._cancelled or self._closed):
+                    found = "cancel"
+                elif self._todo:
+                    found = "do"
+                elif self._closed:
+                    return "stop"
+                elif self._run is not None and not self._paused:
+                    found = "item"
+                elif self._rest is not None:
+                    found = "rest"
+                else:
+                    self._wake.wait()
+                    continue
+                self._busy = found != "rest"
+                return found
+
+    def _loop(self) -> None:
+        while (found := self._next()) != "stop":
+            if found == "do":
+                with self._wake:
+                    what, work = self._todo.popleft()
+                self._try("done", what, work)
+            elif found == "item":
+                self._pull()
+            elif found == "cancel":
+                self._cancelled = False
+                self._end_run()
+            else:
+                with self._wake:
+                    rest, self._rest = self._rest, None
+                if rest is not None:
+                    self._try("done", "rest", rest)
+
+    def _try(self, kind: str, what: str, work: Callable[[], Any]) -> None:
+        try:
+            event = Event(kind, what, work())
+        except Exception as error:  # whatever it is, a person is told and the viewer goes on
+            event = Event("failed", what, error)
+        self._tell(event)
+
+    def _pull(self) -> None:
+        if self._run is None:
+            return
+        what, items = self._run
+        try:
+            event = Event("item", what, next(items))
+        except StopIteration:
+            self._run, event = None, Event("ended", what)
+        except Exception as error:
+            self._run, event = None, Event("failed", what, error)
+        self._tell(event)
+
+    def _end_run(self) -> None:
+        if self._run is None:
+            return
+        what, items = self._run
+        self._run = None
+        close = getattr(items, "close", None)
+        self._try("ended", what, close or (lambda: None))

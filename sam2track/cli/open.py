@@ -1,0 +1,34 @@
+"""``sam2track open``: napari with a video or a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sam2track.errors import UsageError
+
+__all__ = ["command"]
+
+
+@click.command("open")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+def command(path: Path | None) -> None:
+    """Open PATH, a video, a .s2t project or the folder that holds one, in napari."""
+    if path is not None and path.is_dir() and (path / "project.s2t").is_file():
+        path = path / "project.s2t"
+    if path is not None and not path.is_file():
+        raise UsageError(f"there is no file at {path}; give a video or a project (.s2t)")
+    try:
+        from qtpy import QtCore  # noqa: F401  # without a binding qtpy raises of its own
+
+        from napari_sam2track.launch import launch
+    except ImportError as error:
+        raise UsageError(
+            "napari or its Qt is not installed; run: pip install 'sam2track[all]'"
+        ) from error
+    if path is not None and path.suffix == ".s2t":
+        from sam2track.project import Project
+
+        Project.open(path).close()  # says what is wrong with it, before a window opens
+    launch(path)

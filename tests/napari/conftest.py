@@ -1,0 +1,63 @@
+"""A clip of disks that move, a model, and sessions on them; no viewer yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_sam2track.session import Session
+from sam2track.export.videos import VideoWriter
+from sam2track.frames.opening import open_source
+from sam2track.models.loading import Model, load_model
+
+FRAMES, HEIGHT, WIDTH = 8, 96, 128
+
+
+def centre(which: int, frame: int) -> tuple[int, int]:
+    """(x, y) of a disk."""
+    return ((30 + 3 * frame, 30), (96 - 2 * frame, 66))[which]
+
+
+def pictures() -> np.ndarray:
+    """(T, H, W, 3) uint8: a red and a green disk on grey."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    clip = np.full((FRAMES, HEIGHT, WIDTH, 3), 60, np.uint8)
+    for frame in range(FRAMES):
+        for which, colour in enumerate(((230, 60, 50), (60, 210, 80))):
+            x, y = centre(which, frame)
+            clip[frame][(columns - x) ** 2 + (rows - y) ** 2 < 17**2] = colour
+    return clip
+
+
+def true(which: int, frame: int) -> np.ndarray:
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    x, y = centre(which, frame)
+    return np.asarray((columns - x) ** 2 + (rows - y) ** 2 < 17**2)
+
+
+def overlap(one: np.ndarray, two: np.ndarray) -> float:
+    return float((one & two).sum() / max(1, (one | two).sum()))
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return load_model("nano", device="cpu")
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "disks.mp4"
+    with VideoWriter(path, height=HEIGHT, width=WIDTH, crf=8, threads=1) as writer:
+        for picture in pictures():
+            writer.write(picture)
+    return path
+
+
+@pytest.fixture
+def session(video: Path, model: Model) -> Iterator[Session]:
+    made = Session(open_source(video), model, video.with_suffix(".s2t"))
+    yield made
+    made.project.close()

@@ -1,0 +1,111 @@
+"""Which axis is time, and what the model sees; masks that are read when they are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_sam2track.arrays import MaskArray
+from napari_sam2track.axes import Axes, Frames, guess_axes
+from napari_sam2track.opening import project_path, source_of
+from sam2track.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "rgb", "time", "fixed"),
+    [
+        ((9, 20, 30), (), False, 0, ()),
+        ((9, 20, 30, 3), ("t", "y", "x"), True, 0, ()),
+        ((5, 9, 20, 30), ("z", "t", "y", "x"), False, 1, ((0, 2),)),
+        ((9, 5, 20, 30), ("T", "Z", "Y", "X"), False, 0, ((1, 2),)),
+        ((7, 20, 30), ("z", "y", "x"), False, 0, ()),
+        ((2, 9, 20, 30), ("c", "time", "y", "x"), False, 1, ((0, 1),)),
+        ((1, 9, 20, 30), (), False, 1, ((0, 0),)),  # a first axis of size 1 cannot be time
+    ],
+)
+def test_axes_are_read_from_labels(shape, labels, rgb, time, fixed) -> None:
+    axes = guess_axes(shape, labels, rgb=rgb)
+    assert (axes.time, axes.fixed) == (time, fixed)
+    assert Axes.of(axes.to_dict()) == axes
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"), [((20, 30), "time, rows and columns"), ((1, 20, 30), "single frame")]
+)
+def test_what_has_no_frames_is_refused(shape, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        guess_axes(shape)
+
+
+def test_colours_taken_for_columns_are_refused() -> None:
+    axes = guess_axes((9, 20, 30, 3))
+    with pytest.raises(UsageError, match="colours were taken for columns"):
+        source_of(np.zeros((9, 20, 30, 3), np.uint8), axes)
+
+
+def test_a_plane_or_the_maximum_of_planes_is_seen() -> None:
+    data = np.arange(4 * 3 * 8 * 9).reshape(4, 3, 8, 9)
+    plane = Frames(data, Axes(data.shape, False, 0, ((1, 2),)))
+    assert plane.shape == (4, 8, 9)
+    assert np.array_equal(plane[1], data[1, 2])
+    most = Frames(data, Axes(data.shape, False, 0, ((1, None),)))
+    assert np.array_equal(most[1], data[1].max(0))
+    turned = Frames(data, Axes(data.shape, False, 1, ((0, None),)))
+    assert np.array_equal(turned[2], data[:, 2].max(0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16])
+def test_deep_and_broken_values_become_pictures(dtype) -> None:
+    data = np.linspace(0, 1000, 3 * 16 * 16).reshape(3, 16, 16).astype(dtype)
+    if dtype == np.float32:
+        data[0, 0, 0] = np.nan
+    source = source_of(data, guess_axes(data.shape), (0.0, 1000.0))
+    picture = source.read(2)
+    assert picture.dtype == np.uint8 and picture.max() > 250
+
+
+def test_a_project_lies_beside_the_data() -> None:
+    assert str(project_path("/data/a.b.tif", "x")) == "/data/a.b.s2t"
+    assert project_path(None, "my cells!").name == "my-cells.s2t"
+
+
+SHAPE = (5, 3, 8, 9)
+
+
+@given(st.data(), st.sampled_from([None, 0, 2]))
+def test_a_mask_array_indexes_as_numpy_does(data, plane) -> None:
+    axes = Axes(SHAPE, False, 0, ((1, plane),))
+    frames = np.random.default_rng(0).integers(0, 9, (5, 8, 9)).astype(np.int32)
+    whole = np.zeros(SHAPE, np.int32)
+    whole[:, slice(None) if plane is None else plane] = frames[:, None] if plane is None else frames
+    key = tuple(
+        data.draw(
+            st.one_of(
+                st.integers(0, size - 1),
+                st.builds(slice, st.integers(0, size), st.integers(0, size)),
+            )
+        )
+        for size in SHAPE[: data.draw(st.integers(1, 4))]
+    )
+    got = MaskArray(axes, lambda t: frames[t])[key]
+    assert np.array_equal(got, whole[key])
+
+
+def test_what_is_painted_stays_until_it_is_taken() -> None:
+    axes = guess_axes((4, 8, 9))
+    array = MaskArray(axes, lambda t: np.zeros((8, 9), np.int32))
+    array[2, 1:3, 4:6] = 7
+    array.forget()  # tracking refreshes while a brush is down
+    assert array[2].sum() == 4 * 7
+    (frame, painted), *others = array.take_painted().items()
+    assert (frame, painted.sum(), others) == (2, 28, [])
+    array.forget()
+    assert not array[2].any()
+
+
+def test_few_frames_are_held() -> None:
+    array = MaskArray(guess_axes((500, 8, 9)), lambda t: np.full((8, 9), t, np.int32))
+    assert all(array[t].max() == t for t in range(500))
+    assert len(array._held) <= 65

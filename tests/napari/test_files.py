@@ -1,0 +1,74 @@
+"""The manifest, readers, writers and samples, and the command that starts the viewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from napari_sam2track import files
+from sam2track.cli.main import main
+from sam2track.errors import ProjectError, UsageError
+from sam2track.frames.opening import open_source
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_manifest_is_valid_and_all_that_it_names_is_there() -> None:
+    npe2 = pytest.importorskip("npe2")
+    manifest = npe2.PluginManifest.from_file(Path(files.__file__).with_name("napari.yaml"))
+    manifest.validate_imports()
+    assert manifest.contributions.menus["napari/layers/track"]
+    assert {reader.filename_patterns[0] for reader in manifest.contributions.readers} >= {"*.s2t"}
+    assert len(manifest.contributions.sample_data) == 3
+
+
+def test_a_video_is_read_frame_by_frame(video: Path) -> None:
+    reader = files.get_video_reader(str(video))
+    assert reader is not None
+    ((data, about, kind),) = reader(str(video))
+    assert (data.shape, kind, about["rgb"]) == ((FRAMES, HEIGHT, WIDTH, 3), "image", True)
+    with_numpy = np.stack([data.source.read(t) for t in range(FRAMES)])
+    for key in (3, (slice(None), 4), (slice(2, 5), slice(0, 9), slice(3, 7)), (6, ..., 0)):
+        assert np.array_equal(data[key], with_numpy[key])
+
+
+def test_a_project_is_read_with_its_video(video: Path, session) -> None:
+    session.tracker.prompt(1, 0, points=[centre(0, 0)])
+    session.project.close()
+    reader = files.get_project_reader(str(session.path))
+    assert reader is not None
+    ((data, about, _),) = reader(str(session.path))
+    assert data.shape[0] == FRAMES
+    assert about["metadata"]["sam2track"]["project"] == str(session.path)
+    video.rename(video.with_name("moved.mp4"))
+    with pytest.raises(ProjectError, match="not there any more"):
+        reader(str(session.path))
+
+
+@pytest.mark.parametrize("name", ["masks.mkv", "masks.mp4"])
+def test_masks_are_written_as_a_video(tmp_path: Path, name: str) -> None:
+    labels = np.zeros((3, 20, 30), np.int32)
+    labels[:, 4:9, 5:12] = 200
+    (path,) = files.write_mask_video(str(tmp_path / name), labels, {})
+    source = open_source(path)
+    assert (len(source), source.height, source.width) == (3, 20, 30)
+    if name.endswith(".mkv"):
+        assert np.array_equal(source.read(1)[..., 0], labels[1])
+    with pytest.raises(UsageError, match="T, Y, X"):
+        files.write_mask_video(str(tmp_path / name), labels[0], {})
+
+
+def test_samples_open() -> None:
+    ((data, about, _),) = files.sample_shapes()
+    assert data.shape[0] > 10 and about["metadata"]["sam2track"]["project"].endswith(".s2t")
+
+
+def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["open", str(tmp_path / "none.mp4")])
+    assert done.exit_code == 2 and "no file" in done.output
+    (tmp_path / "bad.s2t").write_bytes(b"nothing")
+    done = CliRunner().invoke(main, ["open", str(tmp_path / "bad.s2t")])
+    assert done.exit_code == 1 and "Traceback" not in done.output

@@ -1,0 +1,229 @@
+"""What a person does, without a viewer: the session, its view, and the worker that drives it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from napari_sam2track.session import Said, Session, View, confidence
+from napari_sam2track.worker import Event, Worker
+from sam2track.errors import PromptError
+from sam2track.frames.opening import open_source
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
+
+
+def click(which: int, frame: int) -> Said:
+    return Said((centre(which, frame),), (1,))
+
+
+def test_no_viewer_is_needed() -> None:
+    program = (
+        "import napari_sam2track.session, napari_sam2track.worker, napari_sam2track.opening, "
+        "napari_sam2track.arrays, sys, json; print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert not loaded & {"napari", "qtpy", "PySide6", "PyQt6", "pandas"}
+
+
+def test_click_track_correct_undo(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    session.say(2, 0, click(1, 0))
+    view = View(session.path)
+    view.refresh()
+    assert overlap(view.labels(0) == 1, true(0, 0)) > 0.8
+    assert session.frames_to_run("both") == FRAMES
+    assert len(list(session.track())) == FRAMES
+    assert overlap(view.labels(5) == 2, true(1, 5)) > 0.8
+    assert [row.state for row in view.rows()] == ["tracked", "tracked"]
+
+    before = view.labels(4)
+    assert session.paint(4, before, np.where(before == 1, np.roll(before, 3, 1), before)) == [1]
+    view.refresh()
+    assert [row.state for row in view.rows()] == ["to track", "tracked"]
+    # Only what was corrected is run, from there on.
+    results = list(session.track())
+    assert {(r.object_ids) for r in results} == {(1,)}
+    assert min(r.frame for r in results) >= 4
+    painted = view.labels(4) == 1
+    session.tracker.undo()
+    session.tracker.undo()
+    view.refresh()
+    assert view.prompted(1) == [0]
+    session.tracker.redo()
+    assert np.array_equal(view.labels(4) == 1, painted)
+    view.close()
+
+
+def test_saying_nothing_takes_back_and_paint_is_refined(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    assert session.say(1, 0, Said()) == (0,)
+    assert session.tracker.object_ids == ()
+    assert session.say(1, 0, Said()) == ()
+    after = np.where(true(0, 0), 1, 0)
+    assert session.paint(0, np.zeros_like(after), after) == [1]
+    session.say(1, 0, click(0, 0))
+    prompt = session.prompt_on(1, 0)
+    assert prompt is not None and prompt.mask is not None and len(prompt.points) == 1
+    session.say(1, 0, Said())  # the click goes, the paint stays
+    prompt = session.prompt_on(1, 0)
+    assert prompt is not None and prompt.is_mask_alone
+    session.forget(1, 0)
+    assert session.tracker.object_ids == ()
+
+
+def test_painting_over_a_locked_object_changes_nothing(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    session.say(2, 0, click(1, 0))
+    session.tracker.lock(1)
+    before = session.project.labels(0)
+    steps = session.project.position
+    with pytest.raises(PromptError, match="unlock"):
+        session.paint(0, before, np.full((HEIGHT, WIDTH), 2))
+    assert session.project.position == steps
+
+
+def test_division_and_tracks(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    list(session.track("forward"))
+    with pytest.raises(PromptError, match="daughters"):
+        session.divide(1, 4, session.born_on(4))
+    session.say(2, 4, click(0, 4))
+    session.say(3, 4, click(1, 4))
+    assert session.divide(1, 4, session.born_on(4)) == (2, 3)
+    list(session.track("forward"))
+    tracks = session.tracks()
+    assert tracks.graph == {2: [1], 3: [1]}
+    assert max(tracks.data[tracks.data[:, 0] == 1][:, 1]) == 3
+    assert set(tracks.features) == {"area", "confidence", "speed"}
+    assert len(tracks.features["speed"]) == len(tracks.data)
+
+
+def test_least_sure_frames(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    list(session.track())
+    view = View(session.path)
+    view.refresh()
+    sure = view.confidence(1)
+    assert sure[0] == 1.0 and len(sure) == FRAMES
+    worst = view.least_sure(1)
+    assert worst == min(sure, key=lambda f: sure[f])
+    following = view.least_sure(1, beyond=sure[worst])
+    assert following is not None and sure[following] > sure[worst]
+    assert confidence(50, 1) > 0.99 and confidence(-50, 1) < 0.01
+    view.close()
+
+
+def test_a_project_is_gone_on_with_and_an_untouched_one_removed(video, model) -> None:
+    path = video.with_suffix(".s2t")
+    Session(open_source(video), model, path).close()
+    assert not path.exists()
+    first = Session(open_source(video), model, path, viewer={"limits": None})
+    first.say(3, 2, click(0, 2))
+    first.selected = 3
+    first.close()
+    again = Session(open_source(video), model, path)
+    assert again.tracker.object_ids == (3,)
+    assert again.project.meta["selected"] == 3
+    assert again.project.meta["viewer"] == {"limits": None}
+    again.close()
+
+
+def events(worker_events: list[Event]) -> list[tuple[str, str]]:
+    return [(event.kind, event.what) for event in worker_events]
+
+
+def until_idle(worker: Worker) -> None:
+    end = time.monotonic() + 20
+    while not worker.idle:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_what_is_asked_comes_between_two_items_of_a_run() -> None:
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    gate = threading.Event()
+
+    def items():
+        yield 1
+        gate.wait(10)
+        yield 2
+        yield 3
+
+    worker.run("run", items)
+    while not any(e.kind == "item" for e in seen):
+        time.sleep(0.001)
+    worker.do("click", lambda: "mask")
+    gate.set()
+    until_idle(worker)
+    worker.close()
+    assert events(seen)[1:] == [
+        ("item", "run"),
+        ("item", "run"),
+        ("done", "click"),
+        ("item", "run"),
+        ("ended", "run"),
+    ]
+
+
+def test_a_worker_pauses_cancels_and_survives_errors() -> None:
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                time.sleep(0.001)
+                yield 0
+        finally:
+            closed.append(True)
+
+    worker.run("run", endless)
+    worker.do("bad", lambda: 1 // 0)
+    worker.pause()
+    time.sleep(0.05)
+    count = len(seen)
+    time.sleep(0.05)
+    assert len(seen) == count
+    worker.pause(False)
+    time.sleep(0.05)
+    assert len(seen) > count
+    worker.cancel()
+    until_idle(worker)
+    assert closed == [True]
+    assert ("failed", "bad") in events(seen)
+    done: list[int] = []
+    worker.close(lambda: done.append(1))
+    worker.close()
+    assert done == [1]
+    assert not any(thread.name == "sam2track" for thread in threading.enumerate())
+
+
+def test_a_click_while_tracking_keeps_the_masks_of_a_replay(session, video, model, tmp_path):
+    """What the worker interleaves is in the journal, and replays to equal masks."""
+    from sam2track.job import replay
+
+    session.say(1, 0, click(0, 0))
+    worker = Worker(lambda event: None)
+    worker.run("track", session.track)
+    worker.do("say", lambda: session.say(2, 1, click(1, 1)))
+    until_idle(worker)
+    worker.run("track", session.track)
+    until_idle(worker)
+    worker.close()
+    expected = {t: session.project.labels(t) for t in session.project.frames}
+    session.project.close()
+    replay(session.path, output=tmp_path / "again", model=model, write=())
+    from sam2track import Project
+
+    with Project.open(tmp_path / "again" / "project.s2t") as again:
+        assert again.frames == tuple(expected)
+        assert all(np.array_equal(again.labels(t), expected[t]) for t in again.frames)
