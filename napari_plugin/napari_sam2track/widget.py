@@ -52,6 +52,7 @@ class TrackWidget(Commands):
         self._opening = False
         # Told in the worker's thread; Qt queues it for this one.
         tell = self._told.emit
+        self._heard = 0  # events
         self._worker = Worker(lambda event: _tell(tell, event))
         self._told.connect(self._on_event)
         self._timer = QTimer(self)
@@ -283,6 +284,7 @@ class TrackWidget(Commands):
     # -- what the worker tells ----------------------------------------------------------
 
     def _on_event(self, event: Event) -> None:
+        self._heard += 1
         if event.what == "begin":
             self._opening = False
         if event.kind == "failed":
@@ -455,11 +457,10 @@ class TrackWidget(Commands):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             QApplication.processEvents()
-            if self._worker.idle:
-                QApplication.processEvents()
-                if self._worker.idle:
-                    self._refresh()
-                    return True
+            # In this order: what was heard of may have asked for more.
+            if self._worker.told == self._heard and self._worker.idle:
+                self._refresh()
+                return True
             time.sleep(0.005)
         return False
 

@@ -61,6 +61,7 @@ class Worker:
         self._rest: Callable[[], Any] | None = None
         self._paused = self._cancelled = self._closed = False
         self._busy = False
+        self.told = 0  # events, so that who waits can tell whether it has heard of all
         self._thread = threading.Thread(target=self._loop, name="sam2track", daemon=True)
         self._thread.start()
 
@@ -156,12 +157,16 @@ class Worker:
                 if rest is not None:
                     self._try("done", "rest", rest)
 
+    def _say(self, event: Event) -> None:
+        self.told += 1
+        self._tell(event)
+
     def _try(self, kind: str, what: str, work: Callable[[], Any]) -> None:
         try:
             event = Event(kind, what, work())
         except Exception as error:  # whatever it is, a person is told and the viewer goes on
             event = Event("failed", what, error)
-        self._tell(event)
+        self._say(event)
 
     def _pull(self) -> None:
         if self._run is None:
@@ -173,7 +178,7 @@ class Worker:
             self._run, event = None, Event("ended", what)
         except Exception as error:
             self._run, event = None, Event("failed", what, error)
-        self._tell(event)
+        self._say(event)
 
     def _end_run(self) -> None:
         if self._run is None:
