@@ -14,9 +14,9 @@ import numpy.typing as npt
 from sam2track.errors import ProjectExistsError, SourceError, UsageError
 from sam2track.export.reading import Reading, open_masks
 from sam2track.export.staging import staged
+from sam2track.founding import project_meta
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
-from sam2track.job import project_meta
 from sam2track.models.loading import Model, load_model
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompt

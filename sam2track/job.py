@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -12,8 +11,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sam2track.detections import Detections, chosen, packed, unpacked
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError, PromptError, UsageError
+from sam2track.asked import (
+    check_prompts,
+    detection_frames,
+    frame_range,
+    stems_of,
+    with_boxes,
+)
+from sam2track.detections import Detections, chosen, unpacked
+from sam2track.errors import ProjectExistsError, PromptError, UsageError
+from sam2track.founding import check_same, project_for, stored_reading
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
@@ -22,7 +29,6 @@ from sam2track.outputs import (
     Progress,
     check_apart,
     holds_project,
-    remove_outputs,
     wanted_outputs,
     write_outputs,
 )
@@ -35,7 +41,7 @@ from sam2track.tracking.tracker import Direction, Tracker
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Interrupted", "Outcome", "open_project", "project_meta", "replay", "run", "track"]
+__all__ = ["Interrupted", "Outcome", "replay", "run", "track"]
 
 
 @dataclass
@@ -221,22 +227,22 @@ def run(
     }
     if resume:
         given = {name: value for name, value in reading.items() if value is not None}
-        reading = _stored_reading(folder, source) | given
+        reading = stored_reading(folder, source) | given
     opened = open_source(source, fps=fps, hwaccel=hwaccel, **reading)
     try:
-        low, high = _range(opened, start, stop)
+        low, high = frame_range(opened, start, stop)
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
         boxes: dict[int, Detections] | None = None
         if detections is not None:
             if detections_every is not None and direction == "backward":
                 raise UsageError("detections of every so many frames are taken forward, or both")
-            frames = _frames_of(opened, (low, high), detections_frame, detections_every)
+            frames = detection_frames(opened, (low, high), detections_frame, detections_every)
             boxes = chosen(
                 detections,
                 frames,
                 [(opened.height, opened.width)] * len(frames),
                 total=len(opened),
-                stems=_stems(opened),
+                stems=stems_of(opened),
                 min_score=min_score,
                 classes=classes,
                 class_names=class_names,
@@ -245,11 +251,11 @@ def run(
                 where = f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames"
                 raise PromptError(f"there are no detections on {where} that are wanted")
             if detections_every is None:
-                said, boxes = _joined(said, boxes), None
+                said, boxes = with_boxes(said, boxes), None
         elif detections_frame is not None or detections_every is not None:
             raise UsageError("a frame of detections was named, but no detections; give them, too")
         if said is not None:
-            _check_prompts(said, opened, wanted)
+            check_prompts(said, opened, wanted)
         check_apart(opened, folder)
         exists = holds_project(folder, overwrite)
         if exists and not (resume or overwrite):
@@ -265,7 +271,7 @@ def run(
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
         with (
             WriterLock(folder / "project.s2t") as lock,
-            _project(folder, opened, loaded, said, resume, overwrite, lock, boxes) as project,
+            project_for(folder, opened, loaded, said, resume, overwrite, lock, boxes) as project,
         ):
             job = _Job(opened, project, loaded, progress, began, full_table=table == "full")
             return job.run(low, high, direction, folder, wanted)
@@ -332,13 +338,13 @@ def replay(
                 precision=meta["precision"],
                 image_size=meta["image_size"],
             )
-            _check_same(old, opened, loaded)
+            check_same(old, opened, loaded)
             journal = old.journal()
             low, high = _replayed_range(journal, len(opened))
             total = max(1, sum(step.get("done") or 0 for step in journal))
             with (
                 WriterLock(folder / "project.s2t") as lock,
-                _project(folder, opened, loaded, None, False, overwrite, lock) as new,
+                project_for(folder, opened, loaded, None, False, overwrite, lock) as new,
             ):
                 job = _Job(opened, new, loaded, progress, began)
                 return job.finish(low, high, folder, wanted, lambda: job.repeat(journal, total))
@@ -347,239 +353,12 @@ def replay(
                 opened.close()
 
 
-def _stored_reading(folder: Path, source: object) -> dict[str, Any]:
-    """How the source was read when the project in a folder was made, if there is one."""
-    path = folder / "project.s2t"
-    if isinstance(source, FrameSource) or not path.exists():
-        return {}
-    with Project.open(path) as project:
-        return dict(project.meta.get("reading", {}))
-
-
 def _replayed_range(journal: list[dict[str, Any]], frames: int) -> tuple[int, int]:
     """The frames that the runs of a journal were asked for, all together."""
     runs = [step for step in journal if step["action"] == "propagate"]
     low = min((step["start"] or 0 for step in runs), default=0)
     high = max((frames if step["stop"] is None else step["stop"] for step in runs), default=frames)
     return low, min(high, frames)
-
-
-def _range(source: FrameSource, start: int | None, stop: int | None) -> tuple[int, int]:
-    count = len(source)
-    low, high = start or 0, count if stop is None else min(stop, count)
-    if low < 0 or low >= count:
-        raise UsageError(f"start {low}; {source.name} has frames 0 to {count - 1}")
-    if high <= low:
-        raise UsageError(f"range [{low}, {stop}) is empty; stop lies behind start")
-    return low, high
-
-
-def _frames_of(
-    source: FrameSource, span: tuple[int, int], frame: int | None, every: int | None
-) -> Sequence[int]:
-    """The frames whose detections are taken."""
-    if frame is not None and every is not None:
-        raise UsageError("give one frame of the detections, or every so many, not both")
-    if frame is not None and not 0 <= frame < len(source):
-        raise UsageError(f"frame {frame} of the detections; {source.name} has {len(source)} frames")
-    if every is not None:
-        if every < 1:
-            raise UsageError(f"every {every} frames; allowed are 1 and more")
-        return range(*span, every)
-    return [span[0] if frame is None else frame]
-
-
-def _stems(source: FrameSource) -> list[str] | None:
-    """Names of a source's pictures, where it consists of files."""
-    paths = getattr(source, "paths", None)
-    return None if paths is None else [Path(path).stem for path in paths]
-
-
-def _joined(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts:
-    """Prompts, and an object more for each box."""
-    joined = Prompts() if said is None else said
-    for frame, found in boxes.items():
-        first = max(joined.by_object, default=0) + 1
-        more = found.prompts(frame=frame, first_id=first)
-        for object_id, at, prompt in more:
-            joined.add(object_id, at, prompt)
-        joined.names |= more.names
-    return joined
-
-
-def _check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> None:
-    if not prompts.by_object:
-        raise PromptError("nothing to track: there is no prompt")
-    largest = max(prompts.by_object)
-    if "masks" in wanted and largest > 65535:
-        raise PromptError(
-            f"object {largest} does not fit the 16 bits of the mask pictures; "
-            f"take ids up to 65535, or write without masks"
-        )
-    for object_id, frame, prompt in prompts:
-        if frame >= len(source):
-            raise PromptError(
-                f"object {object_id} is prompted on frame {frame}, which does not exist; "
-                f"{source.name} has frames 0 to {len(source) - 1}"
-            )
-        try:
-            prompt.check(source.height, source.width)
-        except PromptError as error:
-            raise PromptError(f"object {object_id}, frame {frame}: {error}") from error
-    for object_id, frames in prompts.by_object.items():
-        if not frames:
-            raise PromptError(f"object {object_id} has no prompt; say where it is")
-        if all(prompt.absent for prompt in frames.values()):
-            raise PromptError(
-                f"object {object_id} is absent wherever it is prompted; say where it is"
-            )
-
-
-def _project(
-    folder: Path,
-    source: FrameSource,
-    model: Model,
-    prompts: Prompts | None,
-    resume: bool,
-    overwrite: bool,
-    lock: WriterLock,
-    boxes: Mapping[int, Detections] | None = None,
-) -> Project:
-    path = folder / "project.s2t"
-    # Asked again: another job may have made one while the model was loaded.
-    if holds_project(folder, overwrite) and not overwrite:
-        if not resume:
-            raise ProjectExistsError(f"{folder} holds a project that another job made just now")
-        project = Project.open(path, writable=True, lock=lock)
-        if project.position or (prompts is None and boxes is None):
-            return _resumed(project, source, model, prompts, boxes)
-        project.close()  # a job was killed before it had stored the prompts
-    try:
-        remove_outputs(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    meta = project_meta(source, model)
-    if boxes is not None:
-        hand = [[object_id, frame] for object_id, frame, _ in prompts or ()]
-        meta["detections"] = {"frames": packed(boxes), "by_hand": hand}
-    project = Project.create(path, meta=meta, times=source.times, lock=lock)
-    try:
-        with project.transaction():  # all of them or none
-            for object_id, frame, prompt in prompts or ():
-                name = prompts.names.get(object_id, "") if prompts else ""
-                project.add_prompt(object_id, frame, prompt, name=name)
-    except BaseException:
-        # Nothing is computed yet, and with some of the prompts it could not be gone on with.
-        project.close()
-        path.unlink(missing_ok=True)
-        raise
-    return project
-
-
-def open_project(
-    path: str | os.PathLike[str], source: FrameSource, model: Model, **settings: Any
-) -> Project:
-    """Go on with the project at a path, or make a new one there; open for writing.
-
-    Parameters
-    ----------
-    path : path
-    source : FrameSource
-    model : Model
-    **settings
-        JSON values that a new project holds beside what a job needs.
-
-    Raises
-    ------
-    ProjectError
-        Where source or model are not those that the project was made with, or it is in use.
-    """
-    path = Path(path)
-    if path.exists():
-        return _resumed(Project.open(path, writable=True), source, model, None, None)
-    return Project.create(path, meta=project_meta(source, model) | settings, times=source.times)
-
-
-def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
-    """What a new project says of its source and of the model it is tracked with."""
-    about = getattr(source, "about", {})
-    reading = getattr(source, "options", {})
-    told = about | {
-        "source": source.name,
-        "reading": {key: value for key, value in reading.items() if value is not None},
-        "fingerprint": source.fingerprint(),
-        "height": source.height,
-        "width": source.width,
-        "frames": len(source),
-        "model": model.name,
-        "weights": model.fingerprint(),
-        "device": str(model.device),
-        "precision": model.precision,
-        "image_size": model.image_size,
-    }
-    return dict(json.loads(json.dumps(told)))  # as it is read back
-
-
-def _resumed(
-    project: Project,
-    source: FrameSource,
-    model: Model,
-    prompts: Prompts | None,
-    boxes: Mapping[int, Detections] | None,
-) -> Project:
-    path = project.path
-    try:
-        stored = project.meta.get("detections")
-        if boxes is not None and (stored is None or stored["frames"] != packed(boxes)):
-            raise UsageError(
-                f"{path} was made with other detections, or none; leave them out to go on with "
-                f"what is stored"
-            )
-        if prompts is not None:
-            said = project.prompts
-            if stored is not None:  # those that detections led to are no difference
-                by_hand = {(object_id, frame) for object_id, frame in stored["by_hand"]}
-                said = Prompts()
-                for object_id, frame, prompt in project.prompts:
-                    if (object_id, frame) in by_hand:
-                        said.add(object_id, frame, prompt)
-            difference = said.difference(prompts)
-            if difference:
-                raise UsageError(
-                    f"{path} was made with other prompts: {difference}; "
-                    f"leave the prompts out to go on with the stored ones"
-                )
-        _check_same(project, source, model)
-    except BaseException:
-        project.close()
-        raise
-    return project
-
-
-def _check_same(project: Project, source: FrameSource, model: Model) -> None:
-    """Refuse another source, model or precision than those that a project was made with."""
-    for key, value in project_meta(source, model).items():
-        if key == "reading":
-            _check_reading(project, value)
-        if key == "fingerprint" and project.meta.get(key) != value:
-            raise ProjectError(
-                f"{project.path} was made from other pictures than {source.name} holds now; "
-                f"give what it was made from, or another output folder"
-            )
-        if key not in ("source", "device") and project.meta.get(key) != value:
-            raise ProjectError(
-                f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
-            )
-
-
-def _check_reading(project: Project, now: dict[str, Any]) -> None:
-    before = project.meta.get("reading", {})
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            raise UsageError(
-                f"{project.path} was made with {key} {before.get(key)!r}, now it is "
-                f"{now.get(key)!r}; leave it out to go on as before, or give another output folder"
-            )
 
 
 @dataclass

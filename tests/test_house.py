@@ -23,6 +23,7 @@ LAYERS = (
     {"__init__"},
     {"importing"},
     {"job", "image", "batch", "doctor", "evaluation"},
+    {"asked", "founding"},
     {"outputs"},
     {
         "confidence",

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import PromptError
-from sam2track.job import open_project
+from sam2track.founding import open_project
 from sam2track.project import Project
 from sam2track.tracking.tracker import Direction, Tracker
 

@@ -1,0 +1,86 @@
+"""What is asked of a job, held against its source before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sam2track.detections import Detections
+from sam2track.errors import PromptError, UsageError
+from sam2track.frames.source import FrameSource
+from sam2track.prompts import Prompts
+
+__all__ = ["check_prompts", "detection_frames", "frame_range", "stems_of", "with_boxes"]
+
+
+def frame_range(source: FrameSource, start: int | None, stop: int | None) -> tuple[int, int]:
+    """Return the frames [low, high) that a job goes through; UsageError where there are none."""
+    count = len(source)
+    low, high = start or 0, count if stop is None else min(stop, count)
+    if low < 0 or low >= count:
+        raise UsageError(f"start {low}; {source.name} has frames 0 to {count - 1}")
+    if high <= low:
+        raise UsageError(f"range [{low}, {stop}) is empty; stop lies behind start")
+    return low, high
+
+
+def detection_frames(
+    source: FrameSource, span: tuple[int, int], frame: int | None, every: int | None
+) -> Sequence[int]:
+    """The frames whose detections are taken."""
+    if frame is not None and every is not None:
+        raise UsageError("give one frame of the detections, or every so many, not both")
+    if frame is not None and not 0 <= frame < len(source):
+        raise UsageError(f"frame {frame} of the detections; {source.name} has {len(source)} frames")
+    if every is not None:
+        if every < 1:
+            raise UsageError(f"every {every} frames; allowed are 1 and more")
+        return range(*span, every)
+    return [span[0] if frame is None else frame]
+
+
+def stems_of(source: FrameSource) -> list[str] | None:
+    """Names of a source's pictures, where it consists of files."""
+    paths = getattr(source, "paths", None)
+    return None if paths is None else [Path(path).stem for path in paths]
+
+
+def with_boxes(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts:
+    """Prompts, and an object more for each box."""
+    joined = Prompts() if said is None else said
+    for frame, found in boxes.items():
+        first = max(joined.by_object, default=0) + 1
+        more = found.prompts(frame=frame, first_id=first)
+        for object_id, at, prompt in more:
+            joined.add(object_id, at, prompt)
+        joined.names |= more.names
+    return joined
+
+
+def check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> None:
+    """Refuse prompts that do not fit the source, or what is to be written."""
+    if not prompts.by_object:
+        raise PromptError("nothing to track: there is no prompt")
+    largest = max(prompts.by_object)
+    if "masks" in wanted and largest > 65535:
+        raise PromptError(
+            f"object {largest} does not fit the 16 bits of the mask pictures; "
+            f"take ids up to 65535, or write without masks"
+        )
+    for object_id, frame, prompt in prompts:
+        if frame >= len(source):
+            raise PromptError(
+                f"object {object_id} is prompted on frame {frame}, which does not exist; "
+                f"{source.name} has frames 0 to {len(source) - 1}"
+            )
+        try:
+            prompt.check(source.height, source.width)
+        except PromptError as error:
+            raise PromptError(f"object {object_id}, frame {frame}: {error}") from error
+    for object_id, frames in prompts.by_object.items():
+        if not frames:
+            raise PromptError(f"object {object_id} has no prompt; say where it is")
+        if all(prompt.absent for prompt in frames.values()):
+            raise PromptError(
+                f"object {object_id} is absent wherever it is prompted; say where it is"
+            )

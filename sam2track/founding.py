@@ -1,0 +1,186 @@
+"""The project that a job works on: a new one, or one that is gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sam2track.detections import Detections, packed
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError, UsageError
+from sam2track.frames.source import FrameSource
+from sam2track.models.loading import Model
+from sam2track.outputs import holds_project, remove_outputs
+from sam2track.project import Project, WriterLock
+from sam2track.prompts import Prompts
+
+__all__ = ["check_same", "open_project", "project_for", "project_meta", "stored_reading"]
+
+
+def stored_reading(folder: Path, source: object) -> dict[str, Any]:
+    """How the source was read when the project in a folder was made, if there is one."""
+    path = folder / "project.s2t"
+    if isinstance(source, FrameSource) or not path.exists():
+        return {}
+    with Project.open(path) as project:
+        return dict(project.meta.get("reading", {}))
+
+
+def project_for(
+    folder: Path,
+    source: FrameSource,
+    model: Model,
+    prompts: Prompts | None,
+    resume: bool,
+    overwrite: bool,
+    lock: WriterLock,
+    boxes: Mapping[int, Detections] | None = None,
+) -> Project:
+    """Go on with the project in a folder, or make a new one that holds what was said.
+
+    Raises
+    ------
+    ProjectExistsError
+        Where there is one, and neither ``resume`` nor ``overwrite``.
+    UsageError, ProjectError
+        Where prompts, source or model are not those that it was made with.
+    OutputError
+        Where the folder cannot be written.
+    """
+    path = folder / "project.s2t"
+    # Asked again: another job may have made one while the model was loaded.
+    if holds_project(folder, overwrite) and not overwrite:
+        if not resume:
+            raise ProjectExistsError(f"{folder} holds a project that another job made just now")
+        project = Project.open(path, writable=True, lock=lock)
+        if project.position or (prompts is None and boxes is None):
+            return _resumed(project, source, model, prompts, boxes)
+        project.close()  # a job was killed before it had stored the prompts
+    try:
+        remove_outputs(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    meta = project_meta(source, model)
+    if boxes is not None:
+        hand = [[object_id, frame] for object_id, frame, _ in prompts or ()]
+        meta["detections"] = {"frames": packed(boxes), "by_hand": hand}
+    project = Project.create(path, meta=meta, times=source.times, lock=lock)
+    try:
+        with project.transaction():  # all of them or none
+            for object_id, frame, prompt in prompts or ():
+                name = prompts.names.get(object_id, "") if prompts else ""
+                project.add_prompt(object_id, frame, prompt, name=name)
+    except BaseException:
+        # Nothing is computed yet, and with some of the prompts it could not be gone on with.
+        project.close()
+        path.unlink(missing_ok=True)
+        raise
+    return project
+
+
+def open_project(
+    path: str | os.PathLike[str], source: FrameSource, model: Model, **settings: Any
+) -> Project:
+    """Go on with the project at a path, or make a new one there; open for writing.
+
+    Parameters
+    ----------
+    path : path
+    source : FrameSource
+    model : Model
+    **settings
+        JSON values that a new project holds beside what a job needs.
+
+    Raises
+    ------
+    ProjectError
+        Where source or model are not those that the project was made with, or it is in use.
+    """
+    path = Path(path)
+    if path.exists():
+        return _resumed(Project.open(path, writable=True), source, model, None, None)
+    return Project.create(path, meta=project_meta(source, model) | settings, times=source.times)
+
+
+def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
+    """What a new project says of its source and of the model it is tracked with."""
+    about = getattr(source, "about", {})
+    reading = getattr(source, "options", {})
+    told = about | {
+        "source": source.name,
+        "reading": {key: value for key, value in reading.items() if value is not None},
+        "fingerprint": source.fingerprint(),
+        "height": source.height,
+        "width": source.width,
+        "frames": len(source),
+        "model": model.name,
+        "weights": model.fingerprint(),
+        "device": str(model.device),
+        "precision": model.precision,
+        "image_size": model.image_size,
+    }
+    return dict(json.loads(json.dumps(told)))  # as it is read back
+
+
+def _resumed(
+    project: Project,
+    source: FrameSource,
+    model: Model,
+    prompts: Prompts | None,
+    boxes: Mapping[int, Detections] | None,
+) -> Project:
+    path = project.path
+    try:
+        stored = project.meta.get("detections")
+        if boxes is not None and (stored is None or stored["frames"] != packed(boxes)):
+            raise UsageError(
+                f"{path} was made with other detections, or none; leave them out to go on with "
+                f"what is stored"
+            )
+        if prompts is not None:
+            said = project.prompts
+            if stored is not None:  # those that detections led to are no difference
+                by_hand = {(object_id, frame) for object_id, frame in stored["by_hand"]}
+                said = Prompts()
+                for object_id, frame, prompt in project.prompts:
+                    if (object_id, frame) in by_hand:
+                        said.add(object_id, frame, prompt)
+            difference = said.difference(prompts)
+            if difference:
+                raise UsageError(
+                    f"{path} was made with other prompts: {difference}; "
+                    f"leave the prompts out to go on with the stored ones"
+                )
+        check_same(project, source, model)
+    except BaseException:
+        project.close()
+        raise
+    return project
+
+
+def check_same(project: Project, source: FrameSource, model: Model) -> None:
+    """Refuse another source, model or precision than those that a project was made with."""
+    for key, value in project_meta(source, model).items():
+        if key == "reading":
+            _check_reading(project, value)
+        if key == "fingerprint" and project.meta.get(key) != value:
+            raise ProjectError(
+                f"{project.path} was made from other pictures than {source.name} holds now; "
+                f"give what it was made from, or another output folder"
+            )
+        if key not in ("source", "device") and project.meta.get(key) != value:
+            raise ProjectError(
+                f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
+            )
+
+
+def _check_reading(project: Project, now: dict[str, Any]) -> None:
+    before = project.meta.get("reading", {})
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise UsageError(
+                f"{project.path} was made with {key} {before.get(key)!r}, now it is "
+                f"{now.get(key)!r}; leave it out to go on as before, or give another output folder"
+            )
