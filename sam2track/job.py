@@ -19,7 +19,7 @@ from sam2track.asked import (
     with_boxes,
 )
 from sam2track.detections import Detections, chosen, unpacked
-from sam2track.errors import ProjectExistsError, PromptError, UsageError
+from sam2track.errors import ProjectError, ProjectExistsError, PromptError, UsageError
 from sam2track.founding import check_same, project_for, stored_reading
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
@@ -322,6 +322,12 @@ def replay(
         if (folder / "project.s2t").exists() and path.samefile(folder / "project.s2t"):
             raise UsageError(f"{path} would be replaced by its own replay; give another folder")
         meta, times = old.meta, old.times
+        if lacking := [
+            key for key in ("source", "model", "precision", "image_size") if key not in meta
+        ]:
+            raise ProjectError(
+                f"{path} does not say its {', '.join(lacking)}; it cannot be replayed"
+            )
         span = float(times[-1] - times[0])
         fps = (len(times) - 1) / span if span > 0 else 25.0
         opened = reopen_source(meta, source, fps=fps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +120,9 @@ class Project(Ledger):
         with self._errors():
             rows = self._db.execute("SELECT key, value FROM meta")
             self.meta: dict[str, Any] = {key: json.loads(value) for key, value in rows}
+            if self._db.execute("SELECT count(*) FROM head").fetchone()[0] != 1:
+                raise ValueError("it does not say which step is in force")
+            self._db.execute("SELECT 1 FROM journal LIMIT 1")
             height, width = self.meta["height"], self.meta["width"]
             if type(height) is not int or type(width) is not int or min(height, width) < 1:
                 raise ValueError(f"its frames have {height!r} rows and {width!r} columns")
@@ -256,9 +259,43 @@ class Project(Ledger):
                 raise ProjectError(f"{path} cannot be opened as a project: {error}") from error
             raise
 
+    def bind(self, leave: Callable[[], None], made_with: Mapping[str, Any]) -> None:
+        """Serve a tracker of the same pictures and model; the one before leaves.
+
+        Raises
+        ------
+        ProjectError
+            Where pictures, model or settings are not those that the project was made with, or it
+            is open for reading alone.
+        """
+        if not self._writable:
+            raise ProjectError(
+                f"{self.path} is open for reading alone; open it with writable=True to track"
+            )
+        for key, value in made_with.items():
+            if key not in self.meta:
+                continue
+            now = value() if callable(value) else value
+            if now == self.meta[key]:
+                continue
+            if key == "fingerprint":
+                raise ProjectError(
+                    f"{self.path} was made from other pictures; give what it was made from "
+                    f"({self.meta.get('source')})"
+                )
+            raise ProjectError(
+                f"{self.path} was made with {key} {self.meta[key]!r}, now it is {now!r}; give "
+                "what it was made with, or make another project"
+            )
+        super().bind(leave, made_with)
+
     def close(self) -> None:
-        """Leave one file without a write-ahead log."""
+        """Leave one file without a write-ahead log.
+
+        A tracker that works on it keeps where it stands first.
+        """
         try:
+            self._part()
             if self._writable:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._db.execute("PRAGMA journal_mode = DELETE")

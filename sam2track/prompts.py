@@ -18,6 +18,7 @@ from sam2track.errors import PromptError
 __all__ = [
     "Prompt",
     "Prompts",
+    "check_name",
     "check_object_id",
     "load_prompts",
     "merged",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 Mask = npt.NDArray[np.bool_]
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,8 @@ class Prompt:
     def painted(cls, mask: npt.ArrayLike) -> Prompt:
         """What a painted mask, (H, W) bool, says: an empty one, that the object is not there."""
         given = np.asarray(mask)
+        if given.dtype.kind not in "bui":
+            raise PromptError(f"the mask holds {given.dtype}; it must be bool, or whole numbers")
         if given.ndim == 2 and not (given != 0).any():
             return cls(absent=True, edited=True)
         return cls(mask=given, edited=True)
@@ -409,9 +414,10 @@ class _Reader:
                 raise self._fail(f"{where}.id", f"is {object_id} a second time")
             found.by_object[object_id] = {}
             if "name" in item:
-                if not isinstance(item["name"], str) or not _is_text(item["name"]):
-                    raise self._fail(f"{where}.name", "is not text")
-                found.names[object_id] = item["name"]
+                try:
+                    found.names[object_id] = check_name(item["name"])
+                except PromptError as error:
+                    raise self._fail(f"{where}.name", f"cannot be: {error}") from error
             for number, entry in enumerate(self._list(item["prompts"], f"{where}.prompts")):
                 place = f"{where}.prompts[{number}]"
                 frame, prompt = self._prompt(entry, place)
@@ -445,6 +451,23 @@ class _Reader:
         except PromptError as error:
             raise self._fail(where, f"is wrong: {error}") from error
         return frame, prompt
+
+
+def check_name(name: object) -> str:
+    """Return an object's name.
+
+    Raises
+    ------
+    PromptError
+        Where it is no text of one line, or longer than 200 characters.
+    """
+    if not isinstance(name, str) or not _is_text(name):
+        raise PromptError(f"name {name!r}; a name is text")
+    if len(name) > _LONGEST_NAME or not all(c.isprintable() for c in name):
+        raise PromptError(
+            f"name {name[:40]!r}; a name is one line of up to {_LONGEST_NAME} characters"
+        )
+    return name
 
 
 def _is_text(value: str) -> bool:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -284,9 +285,27 @@ def test_reading_does_not_write(tmp_path: Path) -> None:
     before = path.read_bytes()
     with Project.open(path) as project:
         read_all(project)
-        with pytest.raises(OutputError):
+        with pytest.raises(ProjectError, match="writable=True"):
             project.set_meta(carried=[])
     assert path.read_bytes() == before
+
+
+def test_a_closed_project_says_so(tmp_path: Path) -> None:
+    project = Project.open(fill(tmp_path / "p.s2t"))
+    project.close()
+    for action in (lambda: project.masks(0), lambda: project.journal(), lambda: project.undo()):
+        with pytest.raises(ProjectError, match="is closed; open it again"):
+            action()
+
+
+@pytest.mark.parametrize("broken", ["DELETE FROM head", "DROP TABLE journal", "DELETE FROM meta"])
+def test_what_a_project_lacks_is_noticed_when_it_is_opened(tmp_path: Path, broken: str) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(broken)
+    with pytest.raises(ProjectError) as caught:
+        Project.open(path)
+    assert str(path) in str(caught.value)
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def command(project: Path, as_json: bool, journal: bool) -> None:
     if as_json:
         click.echo(json.dumps(info, indent=2))
         return
-    source = info["source"]
+    source = defaultdict(lambda: "unknown", info["source"])
     click.echo(f"{info['path']}  {_bytes(info['file_bytes'])}")
     click.echo(
         f"  source    {source['source']}, {source['frames']} frames of "

@@ -93,7 +93,7 @@ class Book:
     def _anchor(self, record: Record) -> Anchor:
         device = self.engine.model.device
         return Anchor(
-            Memory(None, torch.from_numpy(record.pointer.copy()).to(device)),
+            Memory(None, self.engine.pointer(record).to(device)),
             torch.tensor([[record.score]], device=device),
             record.iou,
             record.source,

@@ -144,6 +144,17 @@ class Engine:
         )
         return anchor, found.logits
 
+    def pointer(self, record: Record) -> torch.Tensor:
+        """Return a record's object pointer, (C,); ProjectError where it is of another model."""
+        size = self.model.module.hidden_dim
+        if record.pointer.shape != (size,):
+            raise ProjectError(
+                f"object {record.object_id} on frame {record.frame}: its pointer has "
+                f"{record.pointer.size} numbers, this model's have {size}; the project is damaged "
+                "or of another model"
+            )
+        return torch.from_numpy(record.pointer.copy())
+
     def filled(self, logits: npt.NDArray[np.float32]) -> torch.Tensor:
         """Logits of a record, with holes filled as they are shown, (1, 1, 4h, 4w)."""
         return step.filled(self.model, torch.from_numpy(logits.copy())[None, None])
@@ -366,7 +377,7 @@ class Engine:
                     torch.tensor([[record.score]], device=self.model.device),
                     prompted=False,
                 )[0].to(self.room.home)
-            pointer = torch.from_numpy(record.pointer.copy()).to(self.room.home)
+            pointer = self.pointer(record).to(self.room.home)
             recent.kept[earlier] = Memory(spatial, pointer)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -111,6 +111,23 @@ class History(Protocol):
     @property
     def position(self) -> int:
         """The last step that is in force."""
+        ...
+
+    def bind(self, leave: Callable[[], None], made_with: Mapping[str, Any]) -> None:
+        """Serve a tracker, which one at a time may do; the one before is told to leave.
+
+        Parameters
+        ----------
+        leave : method
+            Called before another tracker is served, and before the history is closed.
+        made_with : mapping of str to JSON value or callable
+            Source, model and settings, as a project's ``meta``.
+
+        Raises
+        ------
+        ProjectError
+            Where it was made with others.
+        """
         ...
 
     def step(self, kind: str, action: Mapping[str, Any]) -> AbstractContextManager[int]:

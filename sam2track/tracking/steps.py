@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,9 +87,22 @@ class Steps:
         self.name = name
         self._db = connection
         self._past_budget = past_budget
+        self._leave: weakref.WeakMethod[Callable[[], None]] | None = None
+
+    def bind(self, leave: Callable[[], None], made_with: Mapping[str, Any]) -> None:
+        """Serve a tracker; the one before leaves."""
+        self._part()
+        self._leave = weakref.WeakMethod(leave)
+
+    def _part(self) -> None:
+        """Let the tracker that is served keep where it stands, and do no more."""
+        leave = None if self._leave is None else self._leave()
+        self._leave = None
+        if leave is not None:
+            leave()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, once the tracker that it serves has kept where it stands."""
         self._db.close()
 
     @contextmanager
@@ -97,8 +111,12 @@ class Steps:
             yield
         except sqlite3.OperationalError as error:
             raise ProjectError(f"{self.name}: {error}") from error
+        except sqlite3.ProgrammingError as error:
+            raise self._misused(error) from error
         except Sam2TrackError:
             raise
+        except KeyError as error:
+            raise ProjectError(f"{self.name} is damaged: it lacks {error}") from error
         except (
             # What reading values of another type or shape than those written ends in.
             sqlite3.DatabaseError,
@@ -130,8 +148,19 @@ class Steps:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        except sqlite3.ProgrammingError as error:
+            raise self._misused(error) from error
         except sqlite3.Error as error:
+            if "readonly" in str(error):
+                raise ProjectError(
+                    f"{self.name} is open for reading alone; open it with writable=True"
+                ) from error
             raise OutputError(f"{self.name} cannot be written: {error}") from error
+
+    def _misused(self, error: sqlite3.ProgrammingError) -> ProjectError:
+        if "closed" in str(error):
+            return ProjectError(f"{self.name} is closed; open it again")
+        return ProjectError(f"{self.name} cannot be used: {error}")
 
     @property
     def position(self) -> int:

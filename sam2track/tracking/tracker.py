@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
-from sam2track.prompts import Prompt, check_object_id
+from sam2track.prompts import Prompt, check_name, check_object_id
 from sam2track.tracking import detected, identity
 from sam2track.tracking.actions import pack_mask, said_of
 from sam2track.tracking.book import Book
@@ -93,10 +93,39 @@ class Tracker:
         budget = default_budget() if features_budget is None else features_budget
         self._engine = Engine(self.model, self.source, self.history, rules, budget)
         self._run: Run | None = None
+        self._left = False
+        made_with: dict[str, Any] = {
+            "image_size": self.model.image_size,
+            "precision": self.model.precision,
+            "weights": self.model.fingerprint,
+        }
+        if count is not None:
+            made_with |= {
+                "height": self.source.height,
+                "width": self.source.width,
+                "frames": count,
+                "fingerprint": self.source.fingerprint,
+            }
+        self.history.bind(self._leave, made_with)
         self._book = Book(self.source, self.history, self._engine, before_step=self._settle)
+
+    def _leave(self) -> None:
+        """Keep where a run stands, and do no more: the history is closed, or serves another."""
+        if self._run is not None:
+            self._run.save()
+            self._run.ended = True
+        self._left = True
+
+    def _check_here(self) -> None:
+        if self._left:
+            raise UsageError(
+                "this tracker's history was closed, or is used by another tracker; go on with that "
+                "one, or make a new tracker"
+            )
 
     def _settle(self) -> None:
         """Keep where a run stands that was left in the middle, before something else is done."""
+        self._check_here()
         if self._run is not None:
             self._run.save()
 
@@ -298,6 +327,9 @@ class Tracker:
     def lock(self, object_id: int, *, locked: bool = True) -> None:
         """Let nothing change an object any more, or let it be changed again."""
         item = self._book.known(object_id, changes=False)
+        if not isinstance(locked, (bool, np.bool_)):
+            raise UsageError(f"locked {locked!r}; give True or False")
+        locked = bool(locked)
         if item.locked == locked:
             return
         with self._book.step("lock", object=item.object_id, locked=locked):
@@ -307,6 +339,7 @@ class Tracker:
     def rename(self, object_id: int, name: str) -> None:
         """Name an object."""
         item = self._book.known(object_id)
+        name = check_name(name)
         with self._book.step("rename", object=item.object_id, name=name):
             item.name = name
             self.history.keep_life(item.life)
@@ -354,6 +387,8 @@ class Tracker:
             By number: the mask of each on that frame; None, or numbers alone, for objects that
             are there already and begin on the frame or later.
         """
+        if not isinstance(daughters, Iterable):
+            raise UsageError(f"daughters {daughters!r}; give their numbers, or masks by number")
         given = daughters if isinstance(daughters, Mapping) else dict.fromkeys(daughters)
         identity.divide(self._book, mother_id, frame, given)
 
@@ -429,6 +464,7 @@ class Tracker:
         """
         if direction not in ("forward", "backward", "both"):
             raise UsageError(f"direction {direction!r}; allowed are forward, backward, both")
+        self._check_here()
         if isinstance(self.source, StreamSource):
             raise UsageError("a stream has no past to run through; hand it frames by update()")
         if not self._book.objects:
@@ -436,9 +472,12 @@ class Tracker:
         low = _bound("start", 0 if start is None else start)
         high = min(_bound("stop", len(self.source) if stop is None else stop), len(self.source))
         if low >= high:
+            asked = f"[{low}, {len(self.source) if stop is None else stop})"
             raise UsageError(
-                f"range [{low}, {high}) is empty; the source has {len(self.source)} frames"
+                f"range {asked} holds no frame; the source has {len(self.source)} frames"
             )
+        if objects is not None and not isinstance(objects, Iterable):
+            raise UsageError(f"objects {objects!r}; give a list of numbers")
         if objects is None:
             ids = [i for i in self.object_ids if not self._book.objects[i].locked]
         else:

@@ -430,11 +430,48 @@ def test_what_exceeds_the_budget_of_the_past_cannot_be_undone(budget: int, left:
 def test_another_tracker_on_the_same_history_knows_the_same(kind: str) -> None:
     made = ran((2, 5))
     STEPS[kind](made)
+    known, waiting = dump(made), marked(made)
     other = tracker(history=made.history)
-    assert dump(other) == dump(made)
-    assert marked(other) == marked(made)
-    made.undo()
-    assert dump(tracker(history=made.history)) == dump(made)
+    assert dump(other) == known
+    assert marked(other) == waiting
+    other.undo()
+    known = dump(other)
+    assert dump(tracker(history=made.history)) == known
+
+
+def test_one_tracker_at_a_time_works_on_a_history() -> None:
+    made = ran()
+    run = made.propagate(0, 6)
+    next(run)
+    other = tracker(history=made.history)
+    assert list(run) == []
+    for action in (
+        lambda: made.prompt(5, 0, mask=disk(LOW)),
+        lambda: made.undo(),
+        lambda: made.propagate(),
+        lambda: made.lock(1),
+    ):
+        with pytest.raises(UsageError, match="used by another tracker"):
+            action()
+    other.prompt(5, 0, mask=disk(LOW))
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda made: made.rename(1, None), "name None; a name is text"),
+        (lambda made: made.rename(1, "\ud800"), "a name is text"),
+        (lambda made: made.rename(1, "two\nlines"), "one line of up to 200"),
+        (lambda made: made.rename(1, "x" * 201), "one line of up to 200"),
+        (lambda made: made.lock(1, locked="no"), "locked 'no'; give True or False"),
+        (lambda made: made.edit(1, 0, np.full_like(disk(LOW), np.nan, float)), "holds float64"),
+        (lambda made: made.propagate(objects=5), "objects 5; give a list"),
+        (lambda made: made.propagate(100, 200), r"range \[100, 200\) holds no frame"),
+        (lambda made: made.divide(1, 3, 5), "daughters 5; give their numbers"),
+    ],
+)
+def test_arguments_that_cannot_be(action: Action, message: str) -> None:
+    refused(ran(), action, message, UsageError)
 
 
 # -- what cannot be asked for ---------------------------------------------------------------

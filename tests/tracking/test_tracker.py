@@ -303,7 +303,7 @@ def test_bad_runs_say_what_is_wrong_at_once() -> None:
     made.add(1, 0, BOX)
     with pytest.raises(UsageError, match="allowed are forward"):
         made.propagate(direction="sideways")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="is empty"):
+    with pytest.raises(UsageError, match="holds no frame"):
         made.propagate(5, 5)
     with pytest.raises(UsageError, match="frames count from 0"):
         made.propagate(-1)

@@ -1,0 +1,92 @@
+"""A tracker goes on with a project of the same pictures and model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sam2track import Tracker
+from sam2track.errors import ProjectError
+from sam2track.founding import project_meta
+from sam2track.frames.array import ArraySource
+from sam2track.models.loading import load_model
+from sam2track.project import Project
+from sam2track.tracking.actions import repeat
+
+FRAMES = 8
+
+
+def pictures(count: int = FRAMES, height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    rows, columns = np.mgrid[0:height, 0:width]
+    clip = np.random.default_rng(seed).integers(0, 60, (count, height, width, 3)).astype(np.uint8)
+    for frame in range(count):
+        clip[frame][(columns - 16 - 2 * frame) ** 2 + (rows - 16) ** 2 < 64] = 220
+    return clip
+
+
+def model(image_size: int = 64) -> Any:
+    return load_model("nano", device="cpu", image_size=image_size)
+
+
+def made(path: Path) -> Project:
+    source = ArraySource(pictures())
+    return Project.create(path, meta=project_meta(source, model()), times=source.times)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda p: Tracker(model(), pictures(seed=1), history=p), "made from other pictures"),
+        (lambda p: Tracker(model(), pictures(height=40), history=p), "made with height 48, now"),
+        (lambda p: Tracker(model(), pictures(12), history=p), "made with frames 8, now it is 12"),
+        (lambda p: Tracker(model(128), pictures(), history=p), "made with image_size 64, now"),
+    ],
+)
+def test_another_source_or_model_is_refused(
+    tmp_path: Path, other: Callable[[Project], Tracker], message: str
+) -> None:
+    with made(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), pictures(), history=project)
+        tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        list(tracker.propagate())
+        journal = project.journal()
+        with pytest.raises(ProjectError, match=message):
+            other(project)
+        assert project.journal() == journal
+        tracker.prompt(1, 4, points=[(24, 16)])  # goes on with the one that it served
+
+
+def test_a_project_for_reading_is_refused(tmp_path: Path) -> None:
+    made(tmp_path / "p.s2t").close()
+    with (
+        Project.open(tmp_path / "p.s2t") as project,
+        pytest.raises(ProjectError, match="writable=True"),
+    ):
+        Tracker(model(), pictures(), history=project)
+
+
+def test_a_run_that_is_open_when_its_project_is_closed_is_kept(tmp_path: Path) -> None:
+    project = made(tmp_path / "p.s2t")
+    tracker = Tracker(model(), pictures(), history=project)
+    tracker.prompt(1, 0, box=(7, 7, 24, 24))
+    run = tracker.propagate()
+    for _ in range(5):
+        next(run)
+    project.close()
+    assert list(run) == []
+    with Project.open(tmp_path / "p.s2t", writable=True) as project:
+        assert project.frames == (0, 1, 2, 3, 4)
+        assert project.journal()[-1]["done"] == 5
+        masks = [project.masks(frame)[1] for frame in project.frames]
+        with made(tmp_path / "again.s2t") as again:
+            for _ in repeat(Tracker(model(), pictures(), history=again), project.journal()):
+                pass
+            assert again.frames == project.frames
+            for frame, mask in enumerate(masks):
+                assert np.array_equal(again.masks(frame)[1], mask)
+        tracker = Tracker(model(), pictures(), history=project)
+        assert [r.frame for r in tracker.propagate()] == [5, 6, 7]
