@@ -108,8 +108,8 @@ def evaluate(
     done = 0
     for name, mine, true in pairs:
         with ExitStack() as stack:
-            left = _opened(mine, pred_format, stack)
-            right = _opened(true, truth_format, stack)
+            left = _opened(mine, pred_format, stack, found.warnings)
+            right = _opened(true, truth_format, stack, found.warnings)
             _check(left, right)
             values: dict[int, dict[str, list[float]]] = {}
             true_ids: set[int] = set()
@@ -203,16 +203,22 @@ def _sequences(path: Path) -> list[str]:
     return [] if all(name.isdecimal() for name in inner) else inner
 
 
-def _opened(path: Path, format: str | None, stack: ExitStack) -> Reading:
+def _opened(path: Path, format: str | None, stack: ExitStack, warnings: list[str]) -> Reading:
     """Open masks or a project."""
     file = path / "project.s2t" if (path / "project.s2t").is_file() else path
     if format is not None or file.suffix != ".s2t":
         return open_masks(path, format)
     project = stack.enter_context(Project.open(file))
+    frames = range(len(project.times))
+    if lacking := len(frames) - len(project.frames):
+        warnings.append(
+            f"{lacking} of {len(frames)} frames of {file} have no result and count as empty; "
+            "was it tracked to the end?"
+        )
 
     def shots() -> Iterator[tuple[int, Masks]]:
         known = set(project.frames)
-        for frame in range(len(project.times)):
+        for frame in frames:
             masks = project.masks(frame) if frame in known else {}
             yield frame, {i: mask for i, mask in masks.items() if mask.any()}
 
@@ -221,7 +227,7 @@ def _opened(path: Path, format: str | None, stack: ExitStack) -> Reading:
         "project",
         project.height,
         project.width,
-        range(len(project.times)),
+        frames,
         shots,
         project.names,
         project.lineage,

@@ -169,7 +169,8 @@ def render(
                 tag(shown, labels, text)
                 seconds = float(pictured.times[frame])
                 if clock:
-                    stamp(shown, f"{int(seconds // 60)}:{seconds % 60:06.3f}")
+                    real = project.time(frame)
+                    stamp(shown, f"{int(real // 60)}:{real % 60:06.3f}")
                 writer.write(shown, seconds - float(pictured.times[low]))
             made.frames += 1
             if progress is not None:

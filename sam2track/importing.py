@@ -52,6 +52,7 @@ def import_masks(
     fps: float = 25.0,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **reading: Any,
 ) -> Imported:
     """Make a project of masks that another tool made.
 
@@ -73,6 +74,8 @@ def import_masks(
         As ``load_model``: what corrections will be tracked with.
     fps : float
         Frames a second of folders and arrays.
+    **reading
+        How the source is read, as ``open_source``.
     overwrite : bool
         Replace a project that is there.
     progress : callable, optional
@@ -92,12 +95,12 @@ def import_masks(
         raise ProjectExistsError(
             f"{path} is there already; replace it (--overwrite) or name another file"
         )
-    reading = open_masks(os.fspath(masks), format)
-    opened: FrameSource = open_source(source, fps=fps)
+    found = open_masks(os.fspath(masks), format)
+    opened: FrameSource = open_source(source, fps=fps, **reading)
     try:
-        _check(reading, opened)
+        _check(found, opened)
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
-        for taken in (Path(reading.path), Path(opened.name)):
+        for taken in (Path(found.path), Path(opened.name)):
             if taken.exists() and path.exists() and path.samefile(taken):
                 raise UsageError(f"{path} is what is imported from; name another project")
         with (
@@ -106,18 +109,16 @@ def import_masks(
         ):
             meta = project_meta(opened, loaded)
             with Project.create(partial, meta=meta, times=opened.times) as project:
-                first = _fill(project, reading, loaded.image_size // 4, len(opened), progress)
+                first = _fill(project, found, loaded.image_size // 4, len(opened), progress)
                 if not first:
-                    raise SourceError(f"{reading.path} holds no object on any frame")
+                    raise SourceError(f"{found.path} holds no object on any frame")
             for log in ("-wal", "-shm"):  # of a project that is replaced
                 path.with_name(path.name + log).unlink(missing_ok=True)
         warnings = []
-        if reading.frames is not None and len(reading.frames) < len(opened):
-            warnings.append(
-                f"masks are there for {len(reading.frames)} of the {len(opened)} frames"
-            )
-        count = len(opened) if reading.frames is None else len(reading.frames)
-        return Imported(path, reading.format, count, tuple(sorted(first)), tuple(warnings))
+        if found.frames is not None and len(found.frames) < len(opened):
+            warnings.append(f"masks are there for {len(found.frames)} of the {len(opened)} frames")
+        count = len(opened) if found.frames is None else len(found.frames)
+        return Imported(path, found.format, count, tuple(sorted(first)), tuple(warnings))
     finally:
         if opened is not source:
             opened.close()

@@ -350,17 +350,21 @@ class Project(Ledger):
         return {life.object_id: life.mother for life in self.lives() if life.mother is not None}
 
     def time(self, frame: int) -> float:
-        """Presentation time of a frame in seconds."""
+        """When a frame is, in seconds: frame times interval where the source says the interval.
+
+        That of a time-lapse is not the rate at which its pictures are played (``times``).
+        """
+        interval = self.meta.get("frame_interval_s")
         with self._errors():
             found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
             value = found.fetchone()
             if value is None:
                 raise ProjectError(f"{self.path} knows no frame {frame}")
-            return float(value[0])
+            return float(value[0]) if interval is None else frame * float(interval)
 
     @property
     def times(self) -> npt.NDArray[np.float64]:
-        """Presentation time of each frame of the source in seconds, (T,) float64."""
+        """Time at which each frame is played, in seconds, (T,) float64."""
         with self._errors():
             rows = self._db.execute("SELECT seconds FROM times ORDER BY frame").fetchall()
             return np.array([seconds for (seconds,) in rows], np.float64)

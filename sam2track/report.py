@@ -215,7 +215,7 @@ def _content(
     names, objects = summarised(rows(), scale=scale)
     by_id = project.names
     label = {i: f"{i} {by_id.get(i, '')}".rstrip() for i in sure}
-    times = project.times
+    times, interval = project.times, scale.frame_interval_s
     worst = review.worst_of(project, sure, count=looks) if looks else []
     pictures = review.crops(project, worst, source) if worst else []
     firsts = doubt.first_frames
@@ -223,7 +223,9 @@ def _content(
         "frames": firsts,
         # The player's times are those of the source, whatever interval was given.
         "times": [round(float(times[t] - times[low]), 6) for t in firsts],
-        "began": float(times[low]),
+        "clock": [
+            round(t * interval if interval is not None else float(times[t]), 6) for t in firsts
+        ],
         "warnings": warnings,
         "summary": _summary(project, low, high, len(sure)),
         "methods": _methods(project, low, high, scale),
@@ -327,13 +329,13 @@ def _title(project: Project) -> str:
 
 
 def _summary(project: Project, low: int, high: int, objects: int) -> list[list[Any]]:
-    meta, times = project.meta, project.times
+    meta = project.meta
     return [
         ["source", str(meta.get("source", ""))],
         ["size", f"{project.width} x {project.height}, {meta['frames']} frames"],
         [
             "frames with results",
-            f"{low} to {high - 1} ({times[low]:.3f} s to {times[high - 1]:.3f} s)",
+            f"{low} to {high - 1} ({project.time(low):.3f} s to {project.time(high - 1):.3f} s)",
         ],
         ["objects", objects],
         ["model", f"{meta.get('model')} in {meta.get('precision')} at {meta.get('image_size')}"],

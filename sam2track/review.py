@@ -85,14 +85,14 @@ def worst_of(
     """As `worst`, of confidences that are known already."""
     if count < 1 or gap < 1:
         raise UsageError(f"count {count} and gap {gap}; both are at least 1")
-    times, names = results.times, results.names
+    names = results.names
     picked: list[Look] = []
     # Each object gives its own worst in order; these orders are merged.
     ordered = [_in_order(object_id, known, gap, count) for object_id, known in sure.items()]
     for value, frame, object_id in heapq.merge(*ordered):
         reason = sure[object_id].at(frame)[1]
         name = str(names.get(object_id, ""))
-        picked.append(Look(frame, float(times[frame]), object_id, name, value, reason))
+        picked.append(Look(frame, results.time(frame), object_id, name, value, reason))
         if len(picked) == count:
             break
     return picked

@@ -159,6 +159,10 @@ class Results(Protocol):
         """Names of the objects by id."""
         ...
 
+    def time(self, frame: int) -> float:
+        """When a frame is, in seconds."""
+        ...
+
     def observations(
         self, frames: Iterable[int] | None = None
     ) -> Iterator[tuple[int, list[Observation]]]:

@@ -104,7 +104,7 @@ def test_nothing_comes_from_outside(made: Path) -> None:
 def test_what_it_says(made: Path) -> None:
     data = Page(made.read_text(encoding="utf-8")).data
     assert data["frames"] == list(range(1, FRAMES))
-    assert data["times"][0] == 0 and data["began"] == pytest.approx(1 / 25)
+    assert data["times"][0] == 0 and data["clock"][0] == pytest.approx(1 / 25)
     first, last = data["objects"][0], data["objects"][-1]
     assert first["area"] == [81] * 19
     assert last["confidence"][:4] == [None] * 4 and last["confidence"][4] is not None

@@ -32,7 +32,7 @@
     now = time;
     const part = `${Math.min(100, (100 * time) / end)}%`;
     for (const head of heads) head.style.left = part;
-    byId("now").textContent = `frame ${data.frames[binAt(time)]}, ${(time + data.began).toFixed(3)} s`;
+    byId("now").textContent = `frame ${data.frames[binAt(time)]}, ${data.clock[binAt(time)].toFixed(3)} s`;
   };
   const seek = (time) => {
     const within = Math.max(0, Math.min(time, data.times[last]));
@@ -122,7 +122,7 @@
   byId("scale").style.background = `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map(tone)})`;
 
   // -- charts ---------------------------------------------------------------------------------------
-  const seconds = data.times.map((time) => time + data.began);
+  const seconds = data.clock;
   const wide = () => Math.max(300, Math.floor(byId("charts").clientWidth / 2) - 12);
   const plots = [];
   for (const chart of data.charts) {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
@@ -25,6 +27,7 @@ __all__ = ["command"]
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16 or fp16.")
 @click.option("--image-size", type=int, help="Side of the model's input.")
 @click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
+@reading_options
 @click.option("--overwrite", is_flag=True, help="Replace a project that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(
@@ -39,6 +42,7 @@ def command(
     fps: float,
     overwrite: bool,
     as_json: bool,
+    **said: Any,
 ) -> None:
     """Make a project of MASKS, so that they can be corrected and tracked on.
 
@@ -47,6 +51,7 @@ def command(
     OME-Zarr stack, ...
     """
     interrupt_on_sigterm()
+    how = read_reading(said)
     from sam2track.importing import import_masks
 
     if model == "auto":
@@ -65,6 +70,7 @@ def command(
         image_size=image_size,
         fps=fps,
         overwrite=overwrite,
+        **how,
     )
     for warning in done.warnings:
         click.echo(f"warning: {warning}", err=True)

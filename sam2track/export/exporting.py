@@ -108,7 +108,7 @@ def export_results(
     span = _span(len(results.times), options)
     source = str(meta.get("source") or "video")
     sequence = Sequenced(
-        results, span, options.name or Path(source).stem or "video", options, columns
+        results, span, options.name or Path(source).stem or "video", options, columns, meta=meta
     )
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):

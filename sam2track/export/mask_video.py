@@ -19,12 +19,12 @@ __all__ = ["read", "write"]
 def write(path: Path, sequence: Sequenced) -> None:
     """Write 8-bit grey, 16 bits where ids pass 255, with the times of the source."""
     bits = sequence.label_type("masks-video").itemsize * 8
-    begin = float(sequence.times[sequence.span.start])
+    played = sequence.played
     with LabelVideoWriter(
         path, height=sequence.height, width=sequence.width, bits=8 if bits == 8 else 16, threads=1
     ) as video:
         for shot in sequence.shots():
-            video.write(shot.labels, shot.time - begin)
+            video.write(shot.labels, float(played[shot.frame] - played[sequence.span.start]))
     sequence.lose("masks-video", lineage=True)
 
 

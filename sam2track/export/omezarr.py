@@ -33,10 +33,10 @@ def write(folder: Path, sequence: Sequenced) -> None:
         dtype=dtype,
         dimension_names=("t", "y", "x"),
     )
-    size = sequence.options.pixel_size
-    unit = {} if size is None else {"unit": _UNITS.get(sequence.options.unit, "pixel")}
+    size = sequence.pixel_size
+    unit = {} if size is None else {"unit": _UNITS.get(sequence.unit, "pixel")}
     second = {} if sequence.interval is None else {"unit": "second"}
-    scale = [sequence.interval or 1.0, size or 1.0, size or 1.0]
+    scale = [sequence.interval or 1.0, *(size or (1.0, 1.0))]
     group.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [

@@ -70,7 +70,7 @@ class Options:
     name : str, optional
         Of the sequence, where a format has one; that of the source by default.
     pixel_size : float, optional
-        Of one pixel's side in `unit`.
+        Of one pixel's side in `unit`; what the source says by default.
     unit : str
         Of `pixel_size`: ``um`` by default.
     frame_interval : float, optional
@@ -181,10 +181,15 @@ class Sequenced:
     pictures: Callable[[int, int], Iterator[npt.NDArray[np.uint8]]] | None = None
     warnings: list[str] = field(default_factory=list)
     overlapping: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.height, self.width = self.results.height, self.results.width
-        self.times = self.results.times
+        self.played = self.results.times
+        interval = self.meta.get("frame_interval_s")
+        self.times = (
+            self.played if interval is None else np.arange(len(self.played)) * float(interval)
+        )
         self.names: Mapping[int, str] = self.results.names
         self.objects = self.results.objects
 
@@ -235,6 +240,21 @@ class Sequenced:
             lost.append(f"lineage (whose daughters {daughters} are)")
         if lost:
             self.warnings.append(f"{format_name} cannot hold {' and '.join(lost)}: lost")
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Height and width of a pixel in `unit`: as given, else as the source says."""
+        if self.options.pixel_size is not None:
+            return self.options.pixel_size, self.options.pixel_size
+        size = self.meta.get("pixel_size_um")
+        if isinstance(size, int | float):
+            return float(size), float(size)
+        return None if size is None else (float(size[0]), float(size[1]))
+
+    @property
+    def unit(self) -> str:
+        """Unit of `pixel_size`."""
+        return "um" if self.options.pixel_size is None else self.options.unit
 
     @property
     def interval(self) -> float | None:

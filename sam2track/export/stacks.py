@@ -26,10 +26,11 @@ def write_labels_tiff(path: Path, sequence: Sequenced) -> None:
     metadata: dict[str, Any] = {"axes": "TYX"}
     if sequence.interval is not None:
         metadata["finterval"] = sequence.interval
-    size = sequence.options.pixel_size
+    size = sequence.pixel_size
     if size is not None:
-        metadata["unit"] = sequence.options.unit
-    resolution = None if size is None else (1 / size, 1 / size)
+        metadata["unit"] = sequence.unit
+    # Pixels per unit, along x first.
+    resolution = None if size is None else (1 / size[1], 1 / size[0])
     _write(path, sequence, dtype, metadata, resolution, {"imagej": not big, "bigtiff": big})
     sequence.lose("labels-tiff", lineage=True)
 
@@ -40,11 +41,11 @@ def write_ome_tiff(path: Path, sequence: Sequenced) -> None:
     metadata: dict[str, Any] = {"axes": "TYX", "Name": sequence.name}
     if sequence.interval is not None:
         metadata |= {"TimeIncrement": sequence.interval, "TimeIncrementUnit": "s"}
-    size = sequence.options.pixel_size
+    size = sequence.pixel_size
     if size is not None:
-        unit = {"um": "µm"}.get(sequence.options.unit, sequence.options.unit)
-        metadata |= {"PhysicalSizeX": size, "PhysicalSizeXUnit": unit}
-        metadata |= {"PhysicalSizeY": size, "PhysicalSizeYUnit": unit}
+        unit = {"um": "µm"}.get(sequence.unit, sequence.unit)
+        metadata |= {"PhysicalSizeX": size[1], "PhysicalSizeXUnit": unit}
+        metadata |= {"PhysicalSizeY": size[0], "PhysicalSizeYUnit": unit}
     _write(path, sequence, dtype, metadata, None, {"ome": True, "bigtiff": True})
     sequence.lose("ome-tiff", lineage=True)
 

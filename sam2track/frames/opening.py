@@ -118,7 +118,8 @@ def _opened(path: Path, fps: float, given: dict[str, Any]) -> FrameSource:
     elif not _is_stack(path):
         from sam2track.frames.video import VideoFile
 
-        _refuse(given, _OF_STACKS, f"the video {path}")
+        if path.exists():  # otherwise that is what is to be said
+            _refuse(given, _OF_STACKS, f"the video {path}")
         return VideoFile(path, stream=given["stream"], hwaccel=given["hwaccel"])
     from sam2track.frames.stack import StackSource
 
