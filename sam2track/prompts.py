@@ -98,6 +98,11 @@ class Prompt:
         """Whether nothing but a mask is given, which then is what is reported."""
         return self.mask is not None and not self.points and self.box is None
 
+    @property
+    def shows(self) -> bool:
+        """Whether it says where the object is, not only where it is not."""
+        return self.box is not None or self.mask is not None or 1 in self.labels
+
     def check(self, height: int, width: int) -> None:
         """Raise PromptError where the prompt does not fit a frame of that size."""
         for x, y in self.points:

@@ -75,7 +75,7 @@ def download_model(name: str) -> None:
 def path_of(name: str) -> None:
     """Print where the weights of NAME lie; nothing is downloaded."""
     from sam2track.errors import WeightsNotFoundError
-    from sam2track.models.weights import weights_on_disk
+    from sam2track.models.weights import address, weights_on_disk
     from sam2track.models.zoo import resolve
 
     model = resolve(name)
@@ -83,7 +83,8 @@ def path_of(name: str) -> None:
     if found is None:
         raise WeightsNotFoundError(
             f"the weights of {model.name} are not on this machine; get them with `sam2track models "
-            f"download {model.name}`, or put {model.file} into a folder named in SAM2TRACK_MODELS"
+            f"download {model.name}`, or put {model.file}, which is at {address(model)}, into a "
+            "folder named in SAM2TRACK_MODELS"
         )
     click.echo(found)
 

@@ -51,7 +51,7 @@ def chosen(
     unnamed = frames[0] if anywhere is None else anywhere
     if isinstance(given, (str, os.PathLike)):
         file = load_detections(given, class_names=class_names)
-        file.check(frames=total, classes=classes, stems=stems)
+        file.check(frames=total, min_score=min_score, classes=classes, stems=stems)
         for frame, (height, width) in zip(frames, sizes, strict=True):
             stem = None if stems is None else stems[frame]
             found[frame] = file.at(

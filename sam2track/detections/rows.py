@@ -53,9 +53,14 @@ class DetectionFile:
             yield from rows
 
     def check(
-        self, *, frames: int, classes: Collection[str] | None, stems: Sequence[str] | None
+        self,
+        *,
+        frames: int,
+        min_score: float | None = None,
+        classes: Collection[str] | None,
+        stems: Sequence[str] | None,
     ) -> None:
-        """PromptError where a class is not in the file, or a frame not in the source."""
+        """PromptError where a class is not in the file, or a frame of what is wanted not there."""
         known = self.classes
         for name in classes or ():
             if name not in known:
@@ -75,7 +80,14 @@ class DetectionFile:
                 f"{self.path} tells no frames: names such as {min(self.by_stem)!r} do not end in "
                 f"a number; give files like video_1.txt, counted from 1"
             )
-        beyond = max(self.by_frame, default=0)
+        wanted = [
+            frame
+            for frame, rows in self.by_frame.items()
+            for row in rows
+            if (min_score is None or row.score >= min_score)
+            and (not classes or row.name in classes)
+        ]
+        beyond = max(wanted, default=0)
         if beyond >= frames:
             raise PromptError(
                 f"{self.path} has boxes on frame {beyond} (counted from 0), but the source has "

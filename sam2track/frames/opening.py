@@ -101,9 +101,22 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
     """
     if isinstance(source, FrameSource):
         return source
-    return open_source(
-        meta["source"] if source is None else source, fps=fps, **meta.get("reading", {})
-    )
+    reading = dict(meta.get("reading", {}))
+    if source is None:
+        source = meta["source"]
+    elif isinstance(source, str | os.PathLike):
+        # Pictures that were moved may have become another kind of file on the way.
+        kept = _options_of(Path(os.fsdecode(source)))
+        reading = {name: value for name, value in reading.items() if name in kept}
+    return open_source(source, fps=fps, **reading)
+
+
+def _options_of(path: Path) -> Sequence[str]:
+    from sam2track.frames.zarr_files import is_zarr
+
+    if path.is_dir() and not is_zarr(path):
+        return ("limits",)
+    return _OF_STACKS if path.is_dir() or _is_stack(path) else _OF_VIDEOS
 
 
 def _opened(path: Path, fps: float, given: dict[str, Any]) -> FrameSource:

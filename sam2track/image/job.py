@@ -225,6 +225,12 @@ class _Work:
             if self.detections["given"] is None:
                 raise PromptError(f"{self.paths[place]} has no prompt; give one for each picture")
             return picture, of_result(None, height, width, grid)
+        for object_id, _, prompt in prompts:
+            if not prompt.shows:
+                raise PromptError(
+                    f"object {object_id} has points of the background alone; say where it is, or "
+                    "give the points to the object that they are beside"
+                )
         result = segmenter.segment(prompts, multimask=self.multimask)
         return picture, of_result(result, height, width, grid)
 

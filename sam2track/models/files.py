@@ -197,6 +197,13 @@ def _head(file: Path) -> bytes:
         return b""
 
 
+def _is_text(head: bytes) -> bool:
+    try:
+        return all(c.isprintable() or c in "\r\n\t" for c in head.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def _unreadable(file: Path, error: Exception) -> ModelError:
     first = str(error).strip().splitlines()
     head = _head(file)
@@ -206,6 +213,8 @@ def _unreadable(file: Path, error: Exception) -> ModelError:
         what = "it is a web page; the download went wrong"
     elif not head:
         what = "it is empty"
+    elif _is_text(head):
+        what = "it is text"
     else:
         what = f"{first[0] if first else type(error).__name__}; a download that broke off?"
     return ModelError(

@@ -363,6 +363,11 @@ def _fit(module: SAM2Base, weights: files.Weights, label: str) -> None:
                 f"{label} does not fit: {key} has shape {tuple(state[key].shape)}, "
                 f"expected {tuple(value.shape)}"
             )
+        if not torch.isfinite(state[key]).all():
+            raise ModelError(
+                f"{label} cannot be used: {key} holds numbers that are not finite; its training "
+                "may have diverged"
+            )
     extra = sorted(set(state) - set(own))
     if extra:
         raise ModelError(f"{label} does not fit: unknown tensor {extra[0]}")

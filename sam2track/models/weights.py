@@ -12,7 +12,15 @@ from pathlib import Path
 from sam2track.errors import ModelError, WeightsNotFoundError
 from sam2track.models.zoo import ZooModel
 
-__all__ = ["download", "find_folder", "find_weights", "pinned", "search_path", "weights_on_disk"]
+__all__ = [
+    "address",
+    "download",
+    "find_folder",
+    "find_weights",
+    "pinned",
+    "search_path",
+    "weights_on_disk",
+]
 
 _FOLDER = ("config.json", "model.safetensors")
 
@@ -84,7 +92,7 @@ def download(model: ZooModel) -> Path:
                 f"sam2track again"
             )
         return found
-    from huggingface_hub import hf_hub_download, hf_hub_url
+    from huggingface_hub import hf_hub_download
 
     try:
         with _quiet():
@@ -93,8 +101,15 @@ def download(model: ZooModel) -> Path:
         raise WeightsNotFoundError(
             f"the weights of {model.name} are not on this machine and cannot be downloaded "
             f"({_reason(error)}); put {model.file}, which is at "
-            f"{hf_hub_url(model.repository, model.file)}, into {_put_where()}"
+            f"{address(model)}, into {_put_where()}"
         ) from error
+
+
+def address(model: ZooModel) -> str:
+    """Where a model's weights are on the hub."""
+    from huggingface_hub import hf_hub_url
+
+    return str(hf_hub_url(model.repository, model.file))
 
 
 def find_folder(repository: str) -> Path:

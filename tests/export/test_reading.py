@@ -149,6 +149,7 @@ def test_stacks_of_others(tmp_path, shape, options):
     assert shots(tmp_path / "a.tif") == {t: {300: 4} for t in range(count)}
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @pytest.mark.parametrize("test_data", ["video/sav_000001_json"], indirect=True)
 def test_sav_of_meta(test_data):
     path = test_data / "sav_000001_manual.json"

@@ -222,6 +222,22 @@ def test_a_file_that_does_not_fit_is_not_recorded(nano: Path) -> None:
     assert trust.first_use(nano) is None
 
 
+def test_weights_that_are_not_finite_are_refused(nano: Path, tmp_path: Path) -> None:
+    state = torch.load(nano, weights_only=True)["model"]
+    name = next(key for key in state if key.endswith("pos_embed"))
+    state[name] = torch.full_like(state[name], float("nan"))
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(ModelError, match=f"{re.escape(name)} holds numbers that are not finite"):
+        loading.load_model(tmp_path / "nan.safetensors", device="cpu")
+
+
+def test_text_is_said_to_be_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_text("hello weights\n")
+    with pytest.raises(ModelError, match="it is text"):
+        loading.load_model(path, device="cpu")
+
+
 def test_a_record_that_is_broken_is_said(nano: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trust, "records_file", lambda: tmp_path / "weights.json")
