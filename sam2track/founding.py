@@ -108,19 +108,25 @@ def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
     """What a new project says of its source and of the model it is tracked with."""
     about = getattr(source, "about", {})
     reading = getattr(source, "options", {})
-    told = about | {
-        "source": source.name,
-        "reading": {key: value for key, value in reading.items() if value is not None},
-        "fingerprint": source.fingerprint(),
-        "height": source.height,
-        "width": source.width,
-        "frames": len(source),
-        "model": model.name,
-        "weights": model.fingerprint(),
-        "device": str(model.device),
-        "precision": model.precision,
-        "image_size": model.image_size,
-    }
+    path = Path(source.name)
+    here = {"source_path": str(path.absolute())} if path.exists() else {}
+    told = (
+        about
+        | here
+        | {
+            "source": source.name,
+            "reading": {key: value for key, value in reading.items() if value is not None},
+            "fingerprint": source.fingerprint(),
+            "height": source.height,
+            "width": source.width,
+            "frames": len(source),
+            "model": model.name,
+            "weights": model.fingerprint(),
+            "device": str(model.device),
+            "precision": model.precision,
+            "image_size": model.image_size,
+        }
+    )
     return dict(json.loads(json.dumps(told)))  # as it is read back
 
 
@@ -170,7 +176,7 @@ def check_same(project: Project, source: FrameSource, model: Model) -> None:
                 f"{project.path} was made from other pictures than {source.name} holds now; "
                 f"give what it was made from, or another output folder"
             )
-        if key not in ("source", "device") and project.meta.get(key) != value:
+        if key not in ("source", "source_path", "device") and project.meta.get(key) != value:
             raise ProjectError(
                 f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
             )

@@ -75,8 +75,14 @@ def array_stack(
     UsageError
         Where axes do not fit, or cannot be guessed.
     """
-    shape = tuple(int(size) for size in array.shape)
-    dtype = np.dtype(getattr(array, "dtype", None) or np.asarray(array[0]).dtype)
+    try:
+        shape = tuple(int(size) for size in array.shape)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"an array of the shape {array.shape}; its sizes must be known (of dask: "
+            "compute_chunk_sizes)"
+        ) from error
+    dtype = _dtype(array, shape)
     name = name or f"array {'x'.join(map(str, shape))} {dtype}"
     dims = getattr(array, "dims", None)
     if 0 in shape:
@@ -87,6 +93,16 @@ def array_stack(
         array = array.data  # the array within: indexing it has no cost of labels
     letters = read_axes(axes, shape, name)
     return Stack(name, letters, shape, dtype, _reader(array, letters), **about)
+
+
+def _dtype(array: Any, shape: tuple[int, ...]) -> np.dtype[Any]:
+    try:
+        named: np.dtype[Any] = np.dtype(array.dtype)
+        return named
+    except (AttributeError, TypeError):  # torch has types of its own
+        kind: Any = np.uint8 if 0 in shape else np.asarray(array[0]).dtype
+        found: np.dtype[Any] = np.dtype(kind)
+        return found
 
 
 def usual_axes(shape: tuple[int, ...], name: str) -> str:

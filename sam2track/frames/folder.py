@@ -105,6 +105,11 @@ class ImageFolder:
             raise UsageError(f"limits {limits!r}; a folder of pictures takes one pair")
         self._limits = self._given[0] if isinstance(self._given, tuple) else None
         self._check_sizes()
+        if pages := _pages_of(self.paths[0]):
+            self.warnings.append(
+                f"{self.paths[0].name} holds {pages} pages; the first of each file is shown: give "
+                "one such file for all of its pages"
+            )
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -210,7 +215,9 @@ class ImageFolder:
             data = path.read_bytes()
         except OSError as error:
             raise _unreadable(path, error) from error
-        picture = None
+        picture = _deep_tiff(path)
+        if picture is not None:
+            return picture
         if data and is_whole(data):
             # Bytes rather than the path, as OpenCV cannot open every name on every system.
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -224,6 +231,37 @@ class ImageFolder:
                 "replace or remove it"
             )
         return np.ascontiguousarray(picture[..., ::-1])  # OpenCV has blue first
+
+
+def _pages_of(path: Path) -> int:
+    """How many pages a TIFF file has, 0 where it has one or is none."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return 0
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return len(file.pages) if len(file.pages) > 1 else 0
+    except Exception:  # reading it will say what is wrong
+        return 0
+
+
+def _deep_tiff(path: Path) -> npt.NDArray[Any] | None:
+    """Return a TIFF picture of 32 bits and more, (H, W, 3); None for others, which OpenCV reads."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            if page.dtype is None or page.dtype.itemsize < 4 or page.ndim > 3:
+                return None
+            values = np.asarray(page.asarray())
+    except Exception:  # reading it by OpenCV will say what is wrong
+        return None
+    values = values[..., None] if values.ndim == 2 else values[..., :3]
+    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import SourceError
+from sam2track.errors import SourceError, UsageError
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.stack import Stack, read_axes
@@ -30,20 +30,25 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
     """
     with needs("nd2", "microscopes", f"{path} is ND2"):
         import nd2
+    file = None
     try:
         file = nd2.ND2File(path)
         sizes = dict(file.sizes)
         array = file.to_dask(wrapper=False, copy=True)
         voxel, channels = file.voxel_size(), _channels_of(file)
         interval = _interval(file)
+        kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
+        letters = read_axes(axes or "".join(kept), tuple(kept.values()), str(path))
     except Exception as error:  # readers of closed formats fail in many ways
+        if file is not None:
+            file.close()
+        if isinstance(error, UsageError):
+            raise
         raise _unreadable(path, "ND2", error) from error
     warnings = []
     if sizes.get("P", 1) > 1:
         warnings.append(f"it holds {sizes['P']} positions; the first is taken")
-    kept = {axis: size for axis, size in sizes.items() if axis != "P"}
-    shape = tuple(int(size) for size in kept.values())
-    letters = read_axes(axes or "".join(kept), shape, str(path))
+    shape = tuple(kept.values())
     place = list(sizes).index("P") if "P" in sizes else None
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
@@ -85,13 +90,18 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
         scenes = file.scenes_bounding_rectangle
         told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
         outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
+        others = {a: ends for a, ends in box.items() if a not in "TZCXY"}
+        fixed = {a: ends[0] for a, ends in others.items()}
         scene = {"scene": min(scenes)} if scenes else {}
-        first = file.read(plane=dict.fromkeys(outer, 0), **scene)
+        first = file.read(plane=fixed | dict.fromkeys(outer, 0), **scene)
     except Exception as error:
         raise _unreadable(path, "CZI", error) from error
     warnings = []
     if len(scenes) > 1:
         warnings.append(f"it holds {len(scenes)} scenes; the first is taken")
+    for axis, (low, high) in others.items():
+        if high - low > 1:
+            warnings.append(f"its axis {axis} has {high - low} places; the first is taken")
     if len(set(kinds.values())) > 1:
         warnings.append("its channels hold numbers of several kinds")
     colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
@@ -102,7 +112,7 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
     lock = threading.Lock()
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
-        plane = {name: at.get(a, 0) for name, a in planes}
+        plane = fixed | {name: at.get(a, 0) for name, a in planes}
         with lock:
             picture = np.asarray(file.read(plane=plane, **scene))
         if picture.shape[2] == 1:

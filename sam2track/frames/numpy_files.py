@@ -54,6 +54,9 @@ def numpy_stack(path: Path, axes: str | None = None, key: str | None = None) -> 
 
 
 def _mapped(path: Path) -> Any:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise SourceError(f"{path} is no npy file, whatever its name says; see what it is")
     # No pickles: they can run code.
     found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     order = "F" if np.isfortran(found) else "C"
@@ -64,8 +67,11 @@ def _chosen(path: Path, key: str | None) -> tuple[Any, str]:
     with np.load(path, allow_pickle=False) as archive:
         names = list(archive.files)
         if key is None and len(names) != 1:
-            held = f"the arrays {', '.join(names)}" if names else "no array"
-            raise UsageError(f"{path} holds {held}; name one, such as --key {(names or ['A'])[0]}")
+            if not names:
+                raise SourceError(f"{path} holds no array; save one with numpy.savez")
+            raise UsageError(
+                f"{path} holds the arrays {', '.join(names)}; name one, such as --key {names[0]}"
+            )
         name = names[0] if key is None else key
         if name not in names:
             raise UsageError(f"{path} has no array {key!r}; it holds {', '.join(names)}")

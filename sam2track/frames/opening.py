@@ -104,6 +104,8 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
     reading = dict(meta.get("reading", {}))
     if source is None:
         source = meta["source"]
+        if not os.path.lexists(meta["source"]) and "source_path" in meta:
+            source = meta["source_path"]  # it was given from another folder
     elif isinstance(source, str | os.PathLike):
         # Pictures that were moved may have become another kind of file on the way.
         kept = _options_of(Path(os.fsdecode(source)))

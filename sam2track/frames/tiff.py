@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.files import Mapped, ends_of_file
-from sam2track.frames.stack import Stack, read_axes
+from sam2track.frames.stack import Read, Stack, read_axes
 from sam2track.frames.units import micrometres, seconds
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["is_tiff", "tiff_stack"]
 
 _LARGEST_RATIO = 1100  # no deflated byte comes to more than 1,032
+_WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretation
 _UNITS = {2: "inch", 3: "cm"}  # of the tag ResolutionUnit
 
 
@@ -64,18 +65,34 @@ def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Sta
     series, warnings = _series(file)
     first = series[0]
     shape = tuple(int(n) for n in first.get_shape(False))
-    kept = [(a, n) for a, n in zip(first.get_axes(False), shape, strict=True) if n > 1 or a in "YX"]
+    told = list(zip(first.get_axes(False), shape, strict=True))
+    whole = [(a, n) for a, n in told if n > 1 or a != "S"]
+    if axes is not None and len(axes) == len(whole):
+        # A person may name axes of one place, too, or leave them out.
+        whole = [(letter, n) for letter, (_, n) in zip(axes, whole, strict=True)]
+        axes = "".join(a for a, n in whole if n > 1 or a.upper() in "YX")
+    kept = [(a, n) for a, n in whole if n > 1 or a.upper() in "YX"]
     if len(series) > 1:
         kept.insert(0, ("T", len(series)))
     sizes = tuple(n for _, n in kept)
     letters = read_axes("".join(a for a, _ in kept) if axes is None else axes, sizes, str(path))
     pages = _Pages(path, file, series, letters, sizes)
+    read: Read = pages.read
+    dtype = np.dtype(first.dtype)
+    photometric = int(first.keyframe.photometric)
+    if photometric == _CMYK:
+        raise SourceError(f"{path} holds colours of print (CMYK); convert it to RGB")
+    if photometric == _PALETTE and first.keyframe.colormap is not None:
+        read, dtype = _painted(pages.read, first.keyframe.colormap), np.dtype(np.uint8)
+        letters, sizes = letters + "S", (*sizes, 3)
+    elif photometric == _WHITE_IS_ZERO and dtype.kind in "bu":
+        read = _inverted(pages.read)
     return Stack(
         name=str(path),
         axes=letters,
         shape=sizes,
-        dtype=np.dtype(first.dtype),
-        read=pages.read,
+        dtype=dtype,
+        read=read,
         warnings=(*(f"TIFF: {line}" for line in said), *warnings),
         fingerprint=lambda: ends_of_file(path),
         close=file.close,
@@ -96,6 +113,17 @@ def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
     if len(found) > 1:
         return [first], [f"it holds {len(found)} series of pictures; the first is taken"]
     return found, []
+
+
+def _painted(read: Read, colormap: npt.NDArray[np.uint16]) -> Read:
+    """Colours in place of indices."""
+    table = (np.asarray(colormap).T >> 8).astype(np.uint8)
+    return lambda at: table[read(at)]
+
+
+def _inverted(read: Read) -> Read:
+    """For files in which white is zero."""
+    return lambda at: ~read(at)
 
 
 def _unreadable(path: Path, error: Exception) -> SourceError:

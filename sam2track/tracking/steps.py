@@ -155,7 +155,8 @@ class Steps:
                 raise ProjectError(
                     f"{self.name} is open for reading alone; open it with writable=True"
                 ) from error
-            raise OutputError(f"{self.name} cannot be written: {error}") from error
+            full = "; is there space left?" if "I/O" in str(error) or "full" in str(error) else ""
+            raise OutputError(f"{self.name} cannot be written: {error}{full}") from error
 
     def _misused(self, error: sqlite3.ProgrammingError) -> ProjectError:
         if "closed" in str(error):

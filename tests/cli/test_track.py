@@ -582,6 +582,21 @@ def test_a_stack_is_read_again_as_it_was(things: Path, tmp_path: Path) -> None:
             assert np.array_equal(project.masks(frame)[1], masks[frame])
 
 
+def test_a_replay_from_another_folder(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    np.save("data/a.npy", np.random.default_rng(0).integers(0, 99, (3, 48, 64)).astype(np.uint16))
+    model = ("--model", things / "tiny.safetensors", "--image-size", 64)
+    done = invoke("data/a.npy", "-o", "out", *model, "--box", "1:10,10,40,40", "--write", "table")
+    assert done.exit_code == 0, done.output
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = CliRunner().invoke(main, ["replay", "../out", "-o", "again", "--write", "table"])
+    assert again.exit_code == 0, again.output
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -439,7 +439,74 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         open_source(path)
 
 
+def test_photometric_interpretations_are_honoured(tmp_path: Path) -> None:
+    values = np.arange(5 * 20 * 30, dtype=np.uint8).reshape(5, 20, 30)
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[0], colormap[1] = 65_535, np.arange(256) * 257
+    tifffile.imwrite(tmp_path / "p.tif", values, photometric="palette", colormap=colormap)
+    source = open_source(tmp_path / "p.tif")
+    assert source.read(2)[3, 4].tolist() == [255, values[2, 3, 4], 0]
+    tifffile.imwrite(tmp_path / "w.tif", values, photometric="miniswhite")
+    source = open_source(tmp_path / "w.tif")
+    assert source.read(2)[3, 4].tolist() == [255 - values[2, 3, 4]] * 3
+    cmyk = np.zeros((3, 20, 30, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "c.tif", cmyk, photometric="separated")
+    with pytest.raises(SourceError, match="CMYK"):
+        open_source(tmp_path / "c.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.float64])
+def test_folders_of_deep_tiff(tmp_path: Path, dtype: Any) -> None:
+    values = (np.random.default_rng(0).random((4, 20, 30)) * 5000).astype(dtype)
+    for number, picture in enumerate(values):
+        tifffile.imwrite(tmp_path / f"{number}.tif", picture)
+    source = open_source(tmp_path)
+    expected = ArraySource(values)
+    for number in range(4):
+        assert np.abs(source.read(number).astype(int) - expected.read(number)).max() <= 1
+    assert not source.warnings
+
+
+def test_a_folder_of_several_pages_each_says_so(tmp_path: Path) -> None:
+    for name in "ab":
+        tifffile.imwrite(tmp_path / f"{name}.tif", numbers("TYX"), photometric="minisblack")
+    source = open_source(tmp_path)
+    assert len(source) == 2
+    assert "a.tif holds 5 pages" in source.warnings[0]
+
+
+def test_axes_of_one_place_may_be_named(tmp_path: Path) -> None:
+    array = numbers("TCYX")
+    tifffile.imwrite(tmp_path / "a.tif", array, imagej=True, metadata={"axes": "TCYX"})
+    for axes in ("TCYX", "TZCYX"):
+        source = open_source(tmp_path / "a.tif", axes=axes, channel=1)
+        np.testing.assert_array_equal(source.values(2)[..., 0], array[2, 1])
+
+
+def test_arrays_of_torch_and_of_unknown_length() -> None:
+    import torch
+
+    array = numbers("TYX", np.uint8)
+    np.testing.assert_array_equal(ArraySource(torch.from_numpy(array)).values(3)[..., 0], array[3])
+    unknown = dask.array.from_array(array)
+    unknown = unknown[unknown[:, 0, 0] >= 0]
+    with pytest.raises(UsageError, match="compute_chunk_sizes"):
+        open_source(unknown)
+
+
 # -- microscopes ----------------------------------------------------------------------------
+
+
+def test_a_phase_axis_of_czi_is_said(tmp_path: Path) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(tmp_path / "h.czi")) as file:
+        for phase in range(3):
+            plane = np.full((20, 30, 1), 9 * phase, np.uint8)
+            file.write(plane, plane={"T": 0, "C": 0, "Z": 0, "H": phase})
+    source = open_source(tmp_path / "h.czi")
+    assert "axis H has 3 places" in source.warnings[0]
+    assert source.values(0).max() == 0
+    source.close()
 
 
 def test_czi(tmp_path: Path) -> None:
