@@ -287,3 +287,16 @@ def test_a_full_disk_leaves_no_label_video(tmp_path):
         for _ in range(5):
             video.write(noise)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_video_is_as_long_as_its_frames_are_shown(tmp_path, codec):
+    times = [0, 0.04, 0.05, 0.051, 0.3, 0.31, 1.0, 1.001, 1.5, 5.0]
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, height=64, width=96, codec=codec) as video:
+        for picture, time in zip(pictures(10, 64, 96), times, strict=True):
+            video.write(picture, time)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(5.04, abs=0.01)
+        assert [f.time for f in container.decode(stream)] == pytest.approx(times, abs=1e-4)
