@@ -90,18 +90,14 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
         scenes = file.scenes_bounding_rectangle
         told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
         outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
-        others = {a: ends for a, ends in box.items() if a not in "TZCXY"}
-        fixed = {a: ends[0] for a, ends in others.items()}
         scene = {"scene": min(scenes)} if scenes else {}
-        first = file.read(plane=fixed | dict.fromkeys(outer, 0), **scene)
+        first = file.read(plane=dict.fromkeys(outer, 0), **scene)
     except Exception as error:
         raise _unreadable(path, "CZI", error) from error
     warnings = []
     if len(scenes) > 1:
         warnings.append(f"it holds {len(scenes)} scenes; the first is taken")
-    for axis, (low, high) in others.items():
-        if high - low > 1:
-            warnings.append(f"its axis {axis} has {high - low} places; the first is taken")
+    warnings += _further_axes(told)
     if len(set(kinds.values())) > 1:
         warnings.append("its channels hold numbers of several kinds")
     colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
@@ -112,7 +108,7 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
     lock = threading.Lock()
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
-        plane = fixed | {name: at.get(a, 0) for name, a in planes}
+        plane = {name: at.get(a, 0) for name, a in planes}
         with lock:
             picture = np.asarray(file.read(plane=plane, **scene))
         if picture.shape[2] == 1:
@@ -143,6 +139,17 @@ def _interval(file: Any) -> float | None:
         if loop.type == "TimeLoop" and loop.parameters.periodMs > 0:
             return float(loop.parameters.periodMs) / 1000
     return None
+
+
+def _further_axes(told: Mapping[str, Any]) -> list[str]:
+    """Say of which further axes, phases and views for instance, one place alone is given."""
+    image = _within(told, "Information", "Image") or {}
+    sizes = {axis: int(image.get(f"Size{axis}") or 1) for axis in "HIRVB"}
+    return [
+        f"its axis {axis} has {size} places, of which one is shown"
+        for axis, size in sizes.items()
+        if size > 1
+    ]
 
 
 def _czi_channels(told: Mapping[str, Any]) -> tuple[str, ...]:

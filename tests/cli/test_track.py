@@ -593,7 +593,19 @@ def test_a_replay_from_another_folder(
     done = invoke("data/a.npy", "-o", "out", *model, "--box", "1:10,10,40,40", "--write", "table")
     assert done.exit_code == 0, done.output
     monkeypatch.chdir(tmp_path / "elsewhere")
-    again = CliRunner().invoke(main, ["replay", "../out", "-o", "again", "--write", "table"])
+    again = CliRunner().invoke(
+        main,
+        [
+            "replay",
+            "../out",
+            "-o",
+            "again",
+            "--write",
+            "table",
+            "--model",
+            str(things / "tiny.safetensors"),
+        ],
+    )
     assert again.exit_code == 0, again.output
 
 
