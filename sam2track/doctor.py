@@ -71,12 +71,13 @@ def _python() -> Iterator[Finding]:
 def _torch() -> Iterator[Finding]:
     import torch
 
+    from sam2track.models.rates import bf16_pays
+
     yield Finding("torch", "ok", torch.__version__)
     threads = torch.get_num_threads()
     yield Finding("threads", "ok", f"{threads} of {os.cpu_count()} CPUs")
     yield from _cuda()
-    native = torch.cpu._is_avx512_bf16_supported()
-    on_cpu = "bf16 units" if native else "no bf16 units, fp32 is used"
+    on_cpu = "faster than fp32" if bf16_pays() else "no faster than fp32, which is used"
     yield Finding("bf16 on the CPU", "ok", on_cpu)
     if sys.platform == "darwin":
         here = torch.backends.mps.is_available()

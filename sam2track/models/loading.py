@@ -18,6 +18,7 @@ from sam2track.errors import DeviceError, ModelError, UnknownModelError, UsageEr
 from sam2track.faults import explained
 from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
+from sam2track.models.rates import bf16_pays
 from sam2track.models.renaming import VIDEO_ONLY
 from sam2track.models.weights import find_folder, find_weights, pinned, weights_on_disk
 from sam2track.models.zoo import ZOO, ZooModel, resolve
@@ -67,6 +68,11 @@ class Model:
         self.precision = precision
         self.image_size: int = module.image_size
         self.tracks = tracks
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of matrix products and convolutions."""
+        return _DTYPES[self.precision]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which the modules run at the model's precision."""
@@ -134,8 +140,8 @@ def _pick_precision(precision: str, device: torch.device, image_size: int) -> st
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
     if device.type == "cpu" and image_size >= 512:
-        # Casting costs more than it saves on small grids, and without bf16 units always.
-        return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+        # Casting costs more than it saves on small grids.
+        return "bf16" if bf16_pays() else "fp32"
     return "fp32"
 
 

@@ -12,7 +12,7 @@ from sam2track.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["VIDEO_ONLY", "check_config", "from_transformers", "is_transformers"]
+__all__ = ["VIDEO_ONLY", "check_config", "from_transformers", "is_transformers", "meta_name"]
 
 # What only tracking uses; `Sam2Model` has none of it.
 VIDEO_ONLY = (
@@ -126,7 +126,8 @@ def check_config(config: Mapping[str, Any], folder: Path) -> int | None:
     return None
 
 
-def _renamed(name: str) -> str:
+def meta_name(name: str) -> str:
+    """Name in Meta's layout of a tensor that Transformers calls ``name``."""
     if found := _DOWNSAMPLER.match(name):
         place = 3 * int(found[2]) + (found[3] == "layer_norm")
         return f"{found[1]}.encoder.{place}.{name[found.end() :]}"
@@ -164,5 +165,5 @@ def from_transformers(held: Mapping[str, torch.Tensor], folder: Path) -> dict[st
             for index in range(len(value)):
                 state[f"sam_prompt_encoder.point_embeddings.{index}.weight"] = value[index][None]
         else:
-            state[_renamed(name)] = value
+            state[meta_name(name)] = value
     return state

@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from sam2track.models.loading import Model
+from sam2track.tracking.trunk import Trunk
 
-__all__ = ["Encoder", "Features"]
+__all__ = ["LARGE", "Encoder", "Features"]
+
+LARGE = 512
+"""Side of the square, in pixels, from which on sums are taken in another order than SAM 2's."""
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -65,6 +69,8 @@ class Encoder:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.encoded = 0  # frames encoded so far
+        # On small squares there is nothing to gain, and the modules' own order of sums is kept.
+        self._trunk = Trunk(model) if model.image_size >= LARGE else None
         device = model.device
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
@@ -83,17 +89,23 @@ class Encoder:
         """Features of a (H, W, 3) uint8 RGB frame.
 
         Follows ``ImageEncoder.forward``, ``FpnNeck.forward`` and ``SAM2Base.forward_image``,
-        without the position encodings that those make anew for every frame.
+        without the position encodings that those make anew for every frame; on large squares
+        in fewer operations (``sam2track.tracking.trunk``).
         """
         module = self.model.module
         self.encoded += 1
+        if self._trunk is not None:
+            levels = self._trunk(self.prepare(frame))
+            if not module.use_high_res_features_in_sam:
+                return Features(None, None, levels[-1])
+            return Features(*levels[-3:])
         with self.model.autocast():
             levels = self._pyramid(self.prepare(frame))
             if not module.use_high_res_features_in_sam:
                 return Features(None, None, levels[-1])
             decoder = module.sam_mask_decoder
-            fine, middle, top = levels[-3:]
-            return Features(decoder.conv_s0(fine), decoder.conv_s1(middle), top)
+            fine, middle, coarse = levels[-3:]
+            return Features(decoder.conv_s0(fine), decoder.conv_s1(middle), coarse)
 
     def _pyramid(self, image: torch.Tensor) -> list[torch.Tensor]:
         encoder = self.model.module.image_encoder

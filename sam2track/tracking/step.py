@@ -16,7 +16,8 @@ import torch.nn.functional as F
 
 from sam2track.masks import fill_holes
 from sam2track.models.loading import Model
-from sam2track.tracking.encoder import Features
+from sam2track.tracking.attention import MemoryAttention
+from sam2track.tracking.encoder import LARGE, Features
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -106,6 +107,8 @@ class Constants:
             top = torch.zeros(1, module.hidden_dim, grid, grid, device=device)
             position = module.image_encoder.neck.position_encoding(top)
             self.position = position.flatten(2).permute(2, 0, 1)  # (h * w, 1, C)
+            # On small squares there is little to gain, and SAM 2's order of sums is kept.
+            self.attention = MemoryAttention(model, grid) if model.image_size >= LARGE else None
             small = torch.zeros(1, module.mem_dim, grid, grid, device=device)
             memory = module.memory_encoder.position_encoding(small)
             self.memory_position = memory.flatten(2).permute(2, 0, 1)  # (h * w, 1, M)
@@ -160,16 +163,25 @@ def attend(
         tokens.append(pointers)
         positions.append(codes)
         pointer_tokens = len(pointers)
-    top = features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1)
+    memory, memory_position = torch.cat(tokens), torch.cat(positions)
+    if constants.attention is not None:
+        fused = constants.attention(
+            features.top[0].flatten(1).T,
+            constants.position[:, 0],
+            memory.transpose(0, 1),
+            memory_position.transpose(0, 1),
+            pointer_tokens,
+        )
+        return fused.transpose(1, 2).view(count, channels, height, width)
     with model.autocast():
-        fused: torch.Tensor = module.memory_attention(
-            curr=top,
+        plain: torch.Tensor = module.memory_attention(
+            curr=features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1),
             curr_pos=constants.position.expand(-1, count, -1),
-            memory=torch.cat(tokens),
-            memory_pos=torch.cat(positions),
+            memory=memory,
+            memory_pos=memory_position,
             num_obj_ptr_tokens=pointer_tokens,
         )
-    return fused.permute(1, 2, 0).view(count, channels, height, width)
+    return plain.permute(1, 2, 0).view(count, channels, height, width)
 
 
 def _pointer_codes(

@@ -13,6 +13,7 @@ import pytest
 
 from sam2track import Tracker
 from sam2track.prompts import Prompt
+from tests.parity import oracle
 from tests.parity.oracle import Seen, clip, official_run, predictor
 from tests.parity.scenarios import Scenario, every, pairwise
 
@@ -102,3 +103,20 @@ def test_masks_equal_the_official_ones(scenario: Scenario) -> None:
 @pytest.mark.parametrize("scenario", every(), ids=str)
 def test_masks_equal_the_official_ones_in_all_combinations(scenario: Scenario) -> None:
     check(scenario)
+
+
+@pytest.mark.parametrize("objects", [1, 2])
+def test_large_squares(objects: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 512 on sums are taken in another order; the bounds are the same."""
+    monkeypatch.setattr(oracle, "SIZE", 512)
+    module, frames = predictor.__wrapped__("tiny", True), clip.__wrapped__(4)
+    said = {
+        i + 1: {0: Prompt(points=((200 + 100 * i, 240), (80, 80)), labels=(1, 0))}
+        for i in range(objects)
+    }
+    theirs = official_run(module, frames, said)
+    assert min(float(np.ptp(seen.logits)) for seen in theirs.values()) > 1
+    logits, pointers, scores, close = differences(our_run(module, frames, said), theirs)
+    bound = ONE if objects == 1 else MANY
+    assert max(logits, pointers, scores) <= bound
+    assert close == 0

@@ -15,7 +15,7 @@ import sam2track
 from sam2track import Tracker
 from sam2track.errors import PromptError, SourceError, UsageError
 from sam2track.prompts import Prompt
-from sam2track.tracking import step
+from sam2track.tracking import encoder, step
 from sam2track.tracking.ledger import SpillFile
 from tests.parity.oracle import SIZE, clip, predictor
 
@@ -409,3 +409,24 @@ def test_nothing_of_a_failed_prompt_is_kept() -> None:
     with mock.patch.object(step, "decode", side_effect=MemoryError), pytest.raises(MemoryError):
         made.add(1, 0, BOX)
     assert made.object_ids == ()
+
+
+def test_large_squares_go_through_fewer_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two objects, large square: the module's own attention is not asked, masks are the same."""
+    frames = clip(3)
+
+    def masks(size: int) -> np.ndarray:
+        made = Tracker(
+            sam2track.load_model("nano", device="cpu", image_size=512, precision="fp32"), frames
+        )
+        assert (made._engine._constants.attention is not None) == (size <= 512)
+        for index in range(2):
+            made.add(index + 1, 0, Prompt(points=((30.0 + 40 * index, 60.0),)))
+        return np.stack([result.logits for result in made.propagate()])
+
+    large = masks(512)
+    monkeypatch.setattr(step, "LARGE", 1024)
+    monkeypatch.setattr(encoder, "LARGE", 1024)
+    plain = masks(1024)
+    assert np.abs(plain).max() > 1
+    np.testing.assert_allclose(large, plain, atol=3e-4)

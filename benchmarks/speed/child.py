@@ -1,0 +1,47 @@
+"""``python -m benchmarks.speed.child CASE OUT``: one run in a process of its own.
+
+Needs torch, numpy, OpenCV and the pure wheels of ``sam2``, so that it runs on a bare GPU machine.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.speed.case import Case, clip
+from benchmarks.speed.clock import Clock
+from benchmarks.speed.systems import RUNS
+
+__all__ = ["measure"]
+
+
+def measure(case: Case, masks: Path) -> dict[str, Any]:
+    """Run a case; write its masks, packed, to a file."""
+    import torch
+
+    cuda = case.device.startswith("cuda")
+    frames = clip(case)
+    clock = Clock(torch.cuda.synchronize if cuda else None, parts=case.parts)
+    begun, found = time.perf_counter(), []
+    for mask in RUNS[case.system](case, frames, clock):
+        found.append(np.packbits(mask, axis=None))
+    np.savez_compressed(masks, masks=np.stack(found), shape=np.array(frames.shape))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "case": vars(case),
+        "frames": clock.frames,
+        "seconds": time.perf_counter() - begun,
+        "ram": peak * (1 if sys.platform == "darwin" else 1024),
+        "gpu": torch.cuda.max_memory_allocated() if cuda else 0,
+        "threads": torch.get_num_threads(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Case(**json.loads(sys.argv[1])), Path(sys.argv[2]))))

@@ -1,0 +1,293 @@
+"""SAM 2's memory attention in fewer operations.
+
+The function is that of ``sam2.modeling.memory_attention.MemoryAttention``; digits may differ in
+the last places, since sums are taken in another order. What is saved:
+
+- Values of the cross attention are a linear map of memory tokens that are a quarter as wide, so
+  ``softmax(QK')(M W + b) = (softmax(QK') M) W + b``: the second product shrinks four times, and
+  the map is made one with the output's.
+- Rotary position encoding (``apply_rotary_enc``) turns pairs of channels. Here the projections
+  give the first of all pairs and then the second ones, so that it takes real products of whole
+  blocks; a product of queries and keys does not depend on the order of channels.
+- What the first layer does before an object's memory comes in is the same for all objects of a
+  frame and done once.
+- On the CPU scores are taken in blocks that stay in the processor's cache.
+
+n is the number of places of the grid, C the channels, M those of the memory, B the objects.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from sam2track.errors import ModelError
+from sam2track.models.loading import Model
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam.transformer import RoPEAttention
+
+__all__ = ["MemoryAttention", "weighted_mean"]
+
+_BLOCK = 2**20  # scores at a time, 4 MB in float32
+_HIDDEN = 2**22  # values between the two layers of a perceptron at a time
+# Between these a sum of exponentials has lost nothing to the ends of float32.
+_LEAST, _MOST = 1e-25, 1e37
+
+
+class MemoryAttention:
+    """The memory attention of a model, for one size of grid.
+
+    Parameters
+    ----------
+    model : Model
+        Its weights are taken now; later changes are not seen.
+    grid : int
+        Side of the grid at stride 16.
+
+    Raises
+    ------
+    ModelError
+        Where the module's attention is not of SAM 2's kind.
+    """
+
+    def __init__(self, model: Model, grid: int) -> None:
+        from sam2.modeling.sam.transformer import RoPEAttention
+
+        held = model.module.memory_attention
+        for layer in held.layers:
+            for part in (layer.self_attn, layer.cross_attn_image):
+                if not isinstance(part, RoPEAttention) or part.num_heads != 1:
+                    raise ModelError(
+                        f"the module's memory attention has a {type(part).__name__} of "
+                        f"{part.num_heads} heads; SAM 2's has RoPEAttention of one head"
+                    )
+        self._pos_enc_at_input: bool = held.pos_enc_at_input
+        self._norm = held.norm
+        self._layers = [_Layer(layer, model.dtype, grid) for layer in held.layers]
+
+    def __call__(
+        self,
+        top: torch.Tensor,
+        position: torch.Tensor,
+        memory: torch.Tensor,
+        memory_position: torch.Tensor,
+        pointer_tokens: int,
+    ) -> torch.Tensor:
+        """Features of a frame in the light of memories.
+
+        Parameters
+        ----------
+        top : (n, C) tensor
+            Features of the frame.
+        position : (n, C) tensor
+            Their position encoding.
+        memory, memory_position : (B, K, M) tensors
+            Tokens of each object; K is a multiple of n, and ``pointer_tokens`` more.
+        pointer_tokens : int
+            How many tokens at the end have no place.
+
+        Returns
+        -------
+        (B, n, C) tensor
+        """
+        state = top.float() + 0.1 * position if self._pos_enc_at_input else top.float()
+        state = state[None]  # one for all objects, until memories come in
+        for layer in self._layers:
+            state = layer(state, position, memory, memory_position, pointer_tokens)
+        norm = self._norm
+        return F.layer_norm(state, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+class _Layer:
+    """One layer: attention among the frame's places, to memories, and a perceptron."""
+
+    def __init__(self, layer: Any, dtype: torch.dtype, grid: int) -> None:
+        self._layer, self._dtype = layer, dtype
+        own, cross = layer.self_attn, layer.cross_attn_image
+        cos, sin = _turns(own, grid)
+        self._cos, self._sin = cos, sin
+        scale = own.internal_dim**-0.5
+        self._own_q = _cast(_halved(own.q_proj, scale), dtype)
+        self._own_k = _cast(_halved(own.k_proj), dtype)
+        self._own_v = _cast(_linear(own.v_proj), dtype)
+        self._own_out = _cast(_linear(own.out_proj), dtype)
+        self._cross_q = _cast(_halved(cross.q_proj, cross.internal_dim**-0.5), dtype)
+        self._cross_k = _cast(_halved(cross.k_proj), dtype)
+        inner, outer = _linear(cross.v_proj), _linear(cross.out_proj)
+        self._cross_out = _cast(
+            (outer[0] @ inner[0], outer[0] @ inner[1] + outer[1]),
+            dtype,
+        )
+        self._wide = _cast(_linear(layer.linear1), dtype)
+        self._narrow = _cast(_linear(layer.linear2), dtype)
+
+    def __call__(
+        self,
+        state: torch.Tensor,
+        position: torch.Tensor,
+        memory: torch.Tensor,
+        memory_position: torch.Tensor,
+        pointer_tokens: int,
+    ) -> torch.Tensor:
+        layer, dtype = self._layer, self._dtype
+        seen = _normed(state, layer.norm1)
+        placed = seen + position if layer.pos_enc_at_attn else seen
+        placed, seen = placed.to(dtype), seen.to(dtype)
+        queries = self._turned(F.linear(placed, *self._own_q), 1)
+        keys = self._turned(F.linear(placed, *self._own_k), 1)
+        values = F.linear(seen, *self._own_v)
+        found = F.scaled_dot_product_attention(
+            queries[:, None], keys[:, None], values[:, None], scale=1.0
+        )
+        state = state + F.linear(found[:, 0], *self._own_out)
+
+        seen = _normed(state, layer.norm2)
+        placed = seen + position if layer.pos_enc_at_cross_attn_queries else seen
+        queries = self._turned(F.linear(placed.to(dtype), *self._cross_q), 1)
+        placed = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
+        keys = F.linear(placed.to(dtype), *self._cross_k)
+        spatial = keys.shape[1] - pointer_tokens
+        keys[:, :spatial] = self._turned(keys[:, :spatial], spatial // queries.shape[1])
+        queries = queries.expand(len(keys), -1, -1)
+        state = state + F.linear(
+            weighted_mean(queries, keys, memory.to(dtype)).to(dtype), *self._cross_out
+        )
+        return self._perceptron(state)
+
+    def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
+        flat = state.flatten(0, 1)
+        rows = _rows(flat, len(self._wide[0]))
+        for part in flat.split(rows):
+            seen = _normed(part, self._layer.norm3).to(self._dtype)
+            part += F.linear(self._layer.activation(F.linear(seen, *self._wide)), *self._narrow)
+        return state
+
+    def _turned(self, tokens: torch.Tensor, times: int) -> torch.Tensor:
+        """Rotary encoding of (B, times * n, C) tokens whose channels lie in halves."""
+        count, length, channels = tokens.shape
+        given = tokens.float().view(count, times, -1, 2, channels // 2)
+        first, second = given.unbind(-2)
+        turned = torch.empty_like(given)
+        torch.mul(first, self._cos, out=turned[..., 0, :]).addcmul_(second, self._sin, value=-1)
+        torch.mul(second, self._cos, out=turned[..., 1, :]).addcmul_(first, self._sin)
+        return turned.view(count, length, channels).to(tokens.dtype)
+
+
+def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """``softmax(queries @ keys') @ values``, for values that are narrower than keys.
+
+    Parameters
+    ----------
+    queries : (B, n, C) tensor
+        Scaled already.
+    keys : (B, K, C) tensor
+    values : (B, K, M) tensor
+
+    Returns
+    -------
+    (B, n, M) tensor
+        float32 on the CPU, else of the type of ``values``.
+
+    Notes
+    -----
+    On the CPU, exponentials are summed over blocks as they are, without the largest score taken
+    off, which cancels out. Where a sum leaves the range in which float32 loses nothing (scores
+    over some 80), it is done again with the largest score taken off.
+    """
+    if queries.device.type != "cpu":
+        # Fused kernels want values as wide as keys.
+        wide = F.pad(values, (0, keys.shape[-1] - values.shape[-1]))
+        found = F.scaled_dot_product_attention(
+            queries[:, None], keys[:, None], wide[:, None], scale=1.0
+        )
+        return found[:, 0, :, : values.shape[-1]]
+    total, found = _summed(queries, keys, values, None)
+    if not bool(((total > _LEAST) & (total < _MOST)).all()):
+        largest = torch.full_like(total, -math.inf)
+        for rows, columns in _blocks(queries, keys):
+            scores = torch.bmm(queries[rows], keys[columns].transpose(1, 2)).float()
+            highest = scores.amax(-1, keepdim=True)
+            torch.maximum(largest[rows], highest, out=largest[rows])
+        total, found = _summed(queries, keys, values, largest)
+    return found / total
+
+
+def _blocks(
+    queries: torch.Tensor, keys: torch.Tensor
+) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Rows and columns of each block of scores, over objects, queries and keys."""
+    count, length, _ = queries.shape
+    high = min(length, 4096)
+    wide = min(keys.shape[1], _BLOCK // high)
+    deep = max(1, _BLOCK // (high * wide))
+    return [
+        (
+            (slice(b, b + deep), slice(i, i + high)),
+            (slice(b, b + deep), slice(j, j + wide)),
+        )
+        for b in range(0, count, deep)
+        for j in range(0, keys.shape[1], wide)
+        for i in range(0, length, high)
+    ]
+
+
+def _summed(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    largest: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums of exponentials, (B, n, 1), and of values weighted by them, (B, n, M); float32."""
+    count, length, _ = queries.shape
+    total = torch.zeros(count, length, 1)
+    found = torch.zeros(count, length, values.shape[-1])
+    for rows, columns in _blocks(queries, keys):
+        weights = torch.bmm(queries[rows], keys[columns].transpose(1, 2))
+        if largest is not None:
+            weights = (weights.float() - largest[rows]).to(weights.dtype)
+        weights.exp_()
+        total[rows] += weights.sum(-1, keepdim=True, dtype=torch.float32)
+        if weights.dtype == torch.float32:
+            found[rows].baddbmm_(weights, values[columns])
+        else:
+            found[rows] += torch.bmm(weights, values[columns])
+    return total, found
+
+
+def _rows(flat: torch.Tensor, width: int) -> int:
+    """Rows of a perceptron at a time."""
+    return max(1, _HIDDEN // width) if flat.device.type == "cpu" else len(flat)
+
+
+def _normed(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def _turns(attention: RoPEAttention, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines of each place's angles, (n, C / 2) float32."""
+    table = attention.compute_cis(end_x=grid, end_y=grid).to(attention.q_proj.weight.device)
+    return table.real.contiguous(), table.imag.contiguous()
+
+
+_Linear = tuple[torch.Tensor, torch.Tensor]
+
+
+def _linear(layer: torch.nn.Linear) -> _Linear:
+    """Weight and bias of a layer, in double precision."""
+    return layer.weight.detach().double(), layer.bias.detach().double()
+
+
+def _halved(layer: torch.nn.Linear, scale: float = 1.0) -> _Linear:
+    """A layer whose outputs are the first channels of all pairs, then the second ones."""
+    weight, bias = _linear(layer)
+    order = torch.arange(len(bias), device=bias.device).view(-1, 2).T.flatten()
+    return weight[order] * scale, bias[order] * scale
+
+
+def _cast(layer: _Linear, dtype: torch.dtype) -> _Linear:
+    weight, bias = layer
+    return weight.to(dtype), bias.to(dtype)

@@ -1,0 +1,218 @@
+"""SAM 2's image encoder in strips that stay in the processor's cache.
+
+The function is that of ``Hiera.forward``, ``FpnNeck.forward`` and ``SAM2Base.forward_image`` in
+the ``sam2`` package; digits may differ in the last places. What is saved:
+
+- A block works on a strip of whole windows from its first norm to its last sum, so that what lies
+  between never goes out to main memory, nor to pages that are new each time.
+- The position embedding is made once, position encodings of the neck not at all.
+- Two 1 x 1 convolutions in a row, of the neck and of the mask decoder, are one.
+- Weights are cast to the model's precision once, not in every frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from sam2track.errors import ModelError
+from sam2track.models.loading import Model
+
+__all__ = ["Trunk"]
+
+_HIDDEN = 2**22  # values of the widest thing in a strip, on the CPU
+
+_Linear = tuple[torch.Tensor, torch.Tensor]
+
+
+class Trunk:
+    """The image encoder of a model, for its size of frames.
+
+    Parameters
+    ----------
+    model : Model
+        Its weights are taken now; later changes are not seen.
+
+    Raises
+    ------
+    ModelError
+        Where the module's encoder is not of SAM 2's kind.
+    """
+
+    def __init__(self, model: Model) -> None:
+        from sam2.modeling.backbones.hieradet import Hiera
+        from sam2.modeling.backbones.image_encoder import FpnNeck
+
+        module = model.module
+        trunk, neck = module.image_encoder.trunk, module.image_encoder.neck
+        if not isinstance(trunk, Hiera) or not isinstance(neck, FpnNeck):
+            raise ModelError(
+                f"the module's image encoder is made of {type(trunk).__name__} and "
+                f"{type(neck).__name__}; SAM 2's are Hiera and FpnNeck"
+            )
+        self._dtype = model.dtype
+        self._ends = set(trunk.stage_ends)
+        self._patch = trunk.patch_embed.proj
+        size = model.image_size // self._patch.stride[0]
+        with torch.inference_mode():
+            self._positions = trunk._get_pos_embed((size, size))[0]
+            self._blocks = [_Block(block, self._dtype) for block in trunk.blocks]
+            self._neck = _Neck(module, self._dtype)
+
+    def __call__(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Levels of a (1, 3, S, S) image, finest first, each (1, C, h, w)."""
+        patch = self._patch
+        image = image.to(self._dtype).contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(
+            image,
+            patch.weight.to(self._dtype),
+            None if patch.bias is None else patch.bias.to(self._dtype),
+            patch.stride,
+            patch.padding,
+        )
+        x = x[0].permute(1, 2, 0) + self._positions
+        found = []
+        for index, block in enumerate(self._blocks):
+            x = block(x)
+            if index in self._ends:
+                found.append(x)
+        return self._neck(found)
+
+
+class _Block:
+    """One block of Hiera, on (H, W, C) features."""
+
+    def __init__(self, block: Any, dtype: torch.dtype) -> None:
+        self._block, self._dtype = block, dtype
+        self._window: int = block.window_size
+        self._stride: int = block.q_stride[0] if block.q_stride else 1
+        self._heads: int = block.attn.num_heads
+        self._qkv = _cast(block.attn.qkv, dtype)
+        self._out = _cast(block.attn.proj, dtype)
+        self._short = _cast(block.proj, dtype) if block.dim != block.dim_out else None
+        self._layers = [_cast(layer, dtype) for layer in block.mlp.layers]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        height, width, _ = x.shape
+        stride, widest = self._stride, max(len(weight) for weight, _ in [self._qkv, *self._layers])
+        rows = height
+        if self._window and x.device.type == "cpu":
+            rows = self._window * max(1, _HIDDEN // (widest * width * self._window))
+        found = x.new_empty(height // stride, width // stride, len(self._out[0]))
+        for top in range(0, height, rows):
+            strip = x[top : top + rows]
+            seen = _normed(strip, self._block.norm1).to(self._dtype)
+            if self._short is not None:
+                strip = F.linear(seen, *self._short)
+                strip = _pooled(strip[None])[0] if stride > 1 else strip
+            part = found[top // stride : top // stride + len(strip)]
+            torch.add(strip, self._attended(seen), out=part)
+            flat = part.view(-1, part.shape[-1])
+            some = max(1, _HIDDEN // widest) if x.device.type == "cpu" else len(flat)
+            for tokens in flat.split(some):
+                tokens += self._perceptron(_normed(tokens, self._block.norm2).to(self._dtype))
+        return found
+
+    def _perceptron(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self._layers[:-1]:
+            x = self._block.mlp.act(F.linear(x, *layer))
+        return F.linear(x, *self._layers[-1])
+
+    def _attended(self, x: torch.Tensor) -> torch.Tensor:
+        """Attention within the windows of a (h, W, C) strip, (h / stride, W / stride, C')."""
+        height, width, channels = x.shape
+        size = self._window
+        if not size:
+            windows, down, across = x.reshape(1, height, width, channels), 1, 1
+        else:
+            x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
+            down, across = x.shape[0] // size, x.shape[1] // size
+            windows = x.view(down, size, across, size, channels).transpose(1, 2)
+            windows = windows.reshape(down * across, size, size, channels)
+        count, high, wide, _ = windows.shape
+        qkv = F.linear(windows, *self._qkv)
+        queries, keys, values = qkv.view(count, high, wide, 3, -1).unbind(3)
+        if self._stride > 1:
+            queries = _pooled(queries)
+            high, wide = queries.shape[1:3]
+        queries, keys, values = (
+            part.reshape(count, -1, self._heads, part.shape[-1] // self._heads).transpose(1, 2)
+            for part in (queries, keys, values)
+        )
+        found = F.scaled_dot_product_attention(queries, keys, values)
+        found = F.linear(found.transpose(1, 2).reshape(count, high, wide, -1), *self._out)
+        found = found.view(down, across, high, wide, -1).transpose(1, 2)
+        found = found.reshape(down * high, across * wide, -1)
+        return found[: height // self._stride, : width // self._stride]
+
+
+class _Neck:
+    """The neck, and the convolutions of the mask decoder that follow it."""
+
+    def __init__(self, module: Any, dtype: torch.dtype) -> None:
+        neck, decoder = module.image_encoder.neck, module.sam_mask_decoder
+        self._dtype, self._neck = dtype, neck
+        self._down = set(neck.fpn_top_down_levels)
+        self._kept = len(neck.convs) - module.image_encoder.scalp
+        after = [decoder.conv_s0, decoder.conv_s1] if module.use_high_res_features_in_sam else []
+        self._layers: list[list[_Linear]] = []
+        for index, lateral in enumerate(reversed(neck.convs)):
+            layers = [_matrix(lateral.conv)]
+            if index < len(after):
+                layers.append(_matrix(after[index]))
+                if not self._down & {index, index - 1}:  # nothing is added or taken in between
+                    (inner, shift), (outer, last) = layers
+                    layers = [(outer @ inner, outer @ shift + last)]
+            self._layers.append([(w.to(dtype), b.to(dtype)) for w, b in layers])
+
+    def __call__(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+        above: torch.Tensor | None = None
+        for index in reversed(range(len(levels))):
+            first, *rest = self._layers[index]
+            level = F.linear(levels[index].to(self._dtype), *first).permute(2, 0, 1)[None]
+            if above is not None and index in self._down:
+                level = level + self._enlarged(above)
+                if self._neck.fuse_type == "avg":
+                    level = level / 2
+            above = level
+            for layer in rest:
+                level = F.linear(level[0].permute(1, 2, 0).to(self._dtype), *layer)
+                level = level.permute(2, 0, 1)[None]
+            found.insert(0, level)
+        return found[: self._kept]
+
+    def _enlarged(self, above: torch.Tensor) -> torch.Tensor:
+        mode = self._neck.fpn_interp_model
+        return F.interpolate(
+            above.float(),
+            scale_factor=2.0,
+            mode=mode,
+            align_corners=None if mode == "nearest" else False,
+        )
+
+
+def _pooled(x: torch.Tensor) -> torch.Tensor:
+    """Largest of each 2 x 2 places of (B, H, W, C) features."""
+    above, below = x[:, ::2], x[:, 1::2]
+    return torch.maximum(
+        torch.maximum(above[:, :, ::2], above[:, :, 1::2]),
+        torch.maximum(below[:, :, ::2], below[:, :, 1::2]),
+    )
+
+
+def _normed(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def _cast(layer: torch.nn.Linear, dtype: torch.dtype) -> _Linear:
+    return layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
+
+
+def _matrix(layer: torch.nn.Conv2d) -> _Linear:
+    """A 1 x 1 convolution as weight and bias of a linear layer, in double precision."""
+    weight = layer.weight.detach().double()[:, :, 0, 0]
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().double()
+    return weight, bias

@@ -1,0 +1,89 @@
+"""The memory attention is SAM 2's, whatever the order of its sums."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam2track import load_model
+from sam2track.errors import ModelError
+from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.tracking import attention
+from sam2track.tracking.attention import MemoryAttention, weighted_mean
+
+GRID = 8
+
+
+def exact(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    scores = queries.double() @ keys.double().transpose(1, 2)
+    return torch.softmax(scores, -1) @ values.double()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 3),
+    length=st.integers(1, 40),
+    tokens=st.integers(1, 70),
+    scale=st.sampled_from([0.1, 1.0, 30.0, 300.0]),
+    shift=st.sampled_from([0.0, -200.0, 200.0]),
+    block=st.sampled_from([64, 1000, 2**20]),
+    seed=st.integers(0, 1000),
+)
+def test_means_are_those_of_softmax(
+    count: int, length: int, tokens: int, scale: float, shift: float, block: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    queries = torch.randn(count, length, 16, generator=generator)
+    keys = torch.randn(count, tokens, 16, generator=generator) * scale / 4
+    queries[..., 0], keys[..., 0] = 1.0, shift  # scores far from zero, all alike
+    values = torch.randn(count, tokens, 4, generator=generator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "_BLOCK", block)
+        found = weighted_mean(queries, keys, values)
+    # Scores of some hundreds have absolute errors of 1e-5 to 1e-4 in float32.
+    bound = 1e-5 if scale <= 1 and not shift else 1e-2
+    assert torch.isfinite(found).all()
+    assert (found - exact(queries, keys, values)).abs().max() < bound
+
+
+def test_scores_that_overflow_have_the_largest_taken_off() -> None:
+    queries, keys = torch.full((1, 2, 4), 10.0), torch.full((1, 3, 4), 10.0)  # scores of 400
+    values = torch.tensor([[[1.0], [2.0], [6.0]]])
+    assert torch.allclose(weighted_mean(queries, keys, values), torch.tensor(3.0))
+    assert torch.allclose(weighted_mean(-queries, keys, values), torch.tensor(3.0))
+
+
+@pytest.mark.parametrize("name", ["nano", "sam2.1-tiny", "sam2-tiny"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("pointer_tokens", [0, 8])
+def test_features_are_those_of_the_modules(name: str, count: int, pointer_tokens: int) -> None:
+    torch.manual_seed(1)
+    module = build(ARCHITECTURES[name], image_size=16 * GRID).requires_grad_(False)
+    for value in module.memory_attention.parameters():
+        if value.dim() == 1:
+            value.add_(0.1 * torch.randn_like(value))
+    model = load_model(module, precision="fp32")
+    channels, width, places = module.hidden_dim, module.mem_dim, GRID * GRID
+    top, position = torch.randn(places, channels), torch.randn(places, channels)
+    memory, memory_position = torch.randn(2, count, 3 * places + pointer_tokens, width)
+    with torch.inference_mode():
+        found = MemoryAttention(model, GRID)(top, position, memory, memory_position, pointer_tokens)
+        expected = module.memory_attention(
+            curr=top[:, None].expand(-1, count, -1),
+            curr_pos=position[:, None].expand(-1, count, -1),
+            memory=memory.transpose(0, 1),
+            memory_pos=memory_position.transpose(0, 1),
+            num_obj_ptr_tokens=pointer_tokens,
+        ).transpose(0, 1)
+    assert found.shape == expected.shape == (count, places, channels)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_other_attention_is_refused() -> None:
+    module = build(ARCHITECTURES["nano"]).requires_grad_(False)
+    module.memory_attention.layers[1].self_attn.num_heads = 2
+    with pytest.raises(ModelError, match="RoPEAttention of 2 heads"):
+        MemoryAttention(load_model(module), 16)

@@ -1,0 +1,65 @@
+"""The image encoder is SAM 2's, whatever the order of its sums."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sam2track import load_model
+from sam2track.errors import ModelError
+from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.tracking import trunk
+from sam2track.tracking.encoder import LARGE, Encoder
+from sam2track.tracking.trunk import Trunk
+
+
+@pytest.mark.parametrize("name", ["nano", "sam2.1-tiny", "sam2.1-base-plus"])
+@pytest.mark.parametrize("size", [128, 192])  # windows of 14 do not fit either
+@pytest.mark.parametrize("hidden", [2**14, 2**22])  # strips of a few windows, and of all
+def test_features_are_those_of_the_modules(
+    name: str, size: int, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trunk, "_HIDDEN", hidden)
+    torch.manual_seed(2)
+    module = build(ARCHITECTURES[name], image_size=size).requires_grad_(False)
+    model = load_model(module, precision="fp32")
+    image = torch.randn(1, 3, size, size)
+    with torch.inference_mode():
+        found = Trunk(model)(image)
+        expected = module.forward_image(image)["backbone_fpn"]
+    assert len(found) == len(expected) == 3
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, atol=5e-5 * float(other.abs().max()))
+
+
+def test_bfloat16_is_near() -> None:
+    torch.manual_seed(2)
+    module = build(ARCHITECTURES["nano"], image_size=128).requires_grad_(False)
+    image = torch.randn(1, 3, 128, 128)
+    with torch.inference_mode():
+        exact = module.forward_image(image)["backbone_fpn"][-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            official = module.forward_image(image)["backbone_fpn"][-1].float()
+        found = Trunk(load_model(module, precision="bf16"))(image)[-1].float()
+    assert 0 < (found - exact).abs().mean() <= 1.2 * (official - exact).abs().mean()
+
+
+def test_large_squares_go_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = build(ARCHITECTURES["nano"], image_size=LARGE).requires_grad_(False)
+    encoder = Encoder(load_model(module, precision="fp32"))
+    frame = np.random.default_rng(1).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = module.forward_image(encoder.prepare(frame))["backbone_fpn"]
+    monkeypatch.setattr(module.image_encoder.trunk, "forward", None)
+    found = encoder.encode(frame)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=5e-5 * float(other.abs().max()))
+
+
+def test_other_encoders_are_refused() -> None:
+    module = build(ARCHITECTURES["nano"], image_size=LARGE).requires_grad_(False)
+    module.image_encoder.trunk = torch.nn.Identity()
+    with pytest.raises(ModelError, match="made of Identity and FpnNeck"):
+        Encoder(load_model(module))
