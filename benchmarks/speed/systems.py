@@ -38,12 +38,14 @@ def load(case: Case) -> Any:
         given: Any = module.to(case.device)
     else:
         given = name
-    return sam2track.load_model(
+    model = sam2track.load_model(
         given,
         device=case.device,
         precision=case.precision,
         image_size=None if given is not name else case.image_size,
     )
+    model.module.fill_hole_area = 0  # official fills holes by a part that is built for CUDA only
+    return model
 
 
 def _enliven(module: Any) -> None:
@@ -143,7 +145,6 @@ def _official(
     module.non_overlap_masks = False
     module.clear_non_cond_mem_around_input = False
     module.add_all_frames_to_correct_as_cond = True
-    module.fill_hole_area = 0  # which needs a part of sam2 that is built for CUDA only
     ready(module)
     height, width = frames.shape[1:3]
     with (
