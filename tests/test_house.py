@@ -22,7 +22,8 @@ LAYERS = (
     {"__main__", "cli"},
     {"__init__"},
     {"importing"},
-    {"job", "image", "batch", "doctor", "evaluation"},
+    {"job", "replaying", "image", "batch", "doctor", "evaluation"},
+    {"work"},
     {"asked", "founding"},
     {"outputs"},
     {
