@@ -95,7 +95,7 @@ class LabelVideoWriter(VideoFileWriter):
         import av
 
         try:
-            self._container = av.open(str(self._partial), "w", format="matroska")
+            self._container = av.open(str(self.partial), "w", format="matroska")
             # Slices with checksums and small groups are what archives take: damage stays local.
             options = {"level": "3", "slicecrc": "1", "g": "1"}
             stream = self._container.add_stream("ffv1", rate=self.rate, options=options)

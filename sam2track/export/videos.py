@@ -145,7 +145,7 @@ class VideoWriter(VideoFileWriter):
         try:
             # faststart: the index is moved to the front, so that a browser need not have it all.
             self._container = av.open(
-                str(self._partial),
+                str(self.partial),
                 "w",
                 format=container,
                 options={"movflags": "+faststart"} if container == "mp4" else {},
