@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from sam2track.asked import (
     check_prompts,
     detection_frames,
-    frame_range,
     stems_of,
     with_boxes,
 )
 from sam2track.detections import Detections, chosen
 from sam2track.errors import ProjectExistsError, PromptError, UsageError
 from sam2track.founding import project_for, stored_reading
+from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
@@ -182,7 +182,7 @@ def run(
         reading = stored_reading(folder, source) | given
     opened = open_source(source, fps=fps, hwaccel=hwaccel, **reading)
     try:
-        low, high = frame_range(opened, start, stop)
+        low, high, past = asked_span(opened.name, start, stop, len(opened))
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
         boxes: dict[int, Detections] | None = None
         if detections is not None:
@@ -225,7 +225,9 @@ def run(
             WriterLock(folder / "project.s2t") as lock,
             project_for(folder, opened, loaded, said, resume, overwrite, lock, boxes) as project,
         ):
-            job = Work(opened, project, loaded, progress, began, full_table=table == "full")
+            job = Work(
+                opened, project, loaded, progress, began, full_table=table == "full", warnings=past
+            )
             return job.run(low, high, direction, folder, wanted)
     finally:
         if opened is not source:

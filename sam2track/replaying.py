@@ -58,9 +58,9 @@ def replay(
     """
     began = time.monotonic()
     wanted = wanted_outputs(write)
-    path, folder = Path(project), Path(output)
-    path = path / "project.s2t" if path.is_dir() else path
-    with Project.open(path) as old:
+    folder = Path(output)
+    with Project.open(project) as old:
+        path = old.path
         if (folder / "project.s2t").exists() and path.samefile(folder / "project.s2t"):
             raise UsageError(f"{path} would be replaced by its own replay; give another folder")
         meta, times = old.meta, old.times

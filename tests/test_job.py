@@ -654,6 +654,14 @@ def test_failed_outputs_leave_no_halves(
 # -- the public function, and mask files ------------------------------------------------
 
 
+def test_a_stop_past_the_end_is_the_end_and_is_said(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    outcome = run(clip, TWO, output=tmp_path, model=module, stop=500, write=())
+    assert outcome.frames == len(clip)
+    assert [line for line in outcome.warnings if "stop 500 lies past the end" in line]
+
+
 def test_track_gives_an_open_project(tmp_path: Path, module: Any, clip: np.ndarray) -> None:
     said = load_prompts(TWO, read_mask=read_mask)
     with track(clip, said, output=tmp_path, model=module, write=[]) as project:

@@ -55,9 +55,8 @@ def command(
         raise UsageError("two formats have the same output; give each its own")
     from sam2track.project import Project
 
-    path = project / "project.s2t" if project.is_dir() else project
     done = []
-    with Project.open(path) as opened:
+    with Project.open(project) as opened:
         for name, output in zip(formats, outputs, strict=True):
             one = opened.export(output, format=name, **options)
             done.append(one)

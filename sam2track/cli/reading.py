@@ -31,7 +31,7 @@ def results_of(path: Path) -> Iterator[Project]:
     """
     from sam2track.project import Project
 
-    with Project.open(path / "project.s2t" if path.is_dir() else path) as project:
+    with Project.open(path) as project:
         if not project.frames:
             raise ProjectError(f"{project.path} holds no results yet; track first")
         yield project

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sam2track.errors import ProjectError, Sam2TrackError, UsageError
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
+from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import reopen_source
 
 __all__ = ["FORMATS", "Exported", "Format", "export_results"]
@@ -105,11 +106,13 @@ def export_results(
     known = results.frames
     if not known:
         raise ProjectError("the project holds no results; track first")
-    span = _span(len(results.times), options)
+    low, high, past = asked_span("the project", options.start, options.stop, len(results.times))
+    span = range(low, high)
     source = str(meta.get("source") or "video")
     sequence = Sequenced(
         results, span, options.name or Path(source).stem or "video", options, columns, meta=meta
     )
+    sequence.warnings += past
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):
         raise UsageError(
@@ -136,14 +139,6 @@ def export_results(
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))
-
-
-def _span(count: int, options: Options) -> range:
-    low = options.start or 0
-    high = count if options.stop is None else min(options.stop, count)
-    if not 0 <= low < high:
-        raise UsageError(f"range [{low}, {high}) is empty; there are frames 0 to {count - 1}")
-    return range(low, high)
 
 
 def _pictures(

@@ -175,6 +175,14 @@ def test_a_range_and_frames_without_results(path, tmp_path):
     assert len(list((tmp_path / "b").iterdir())) == FRAMES
 
 
+def test_a_stop_past_the_end_is_the_end_and_is_said(path, tmp_path):
+    with Project.open(path) as opened:
+        done = opened.export(tmp_path / "o", format="davis", start=4, stop=500)
+        assert opened.export(tmp_path / "p", format="npz", stop=FRAMES).warnings == ()
+    assert len(list((tmp_path / "o").iterdir())) == FRAMES - 4
+    assert "stop 500 lies past the end; the project has frames 0 to 8" in done.warnings
+
+
 def test_pictures_on_request(tmp_path):
     from PIL import Image
 
