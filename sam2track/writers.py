@@ -17,6 +17,7 @@ from sam2track.export.video_file import VideoFileWriter
 if TYPE_CHECKING:
     from av.filter import Graph
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 __all__ = ["GifWriter", "PictureFolder", "PictureWriter"]
 
@@ -57,16 +58,12 @@ class GifWriter(VideoFileWriter):
 
     def __init__(self, path: str | Path, *, height: int, width: int) -> None:
         super().__init__(path, height=height, width=width, rate=25, threads=1)
-        import av
 
-        with self._guarded():
-            self._container = av.open(str(self.partial), "w", format="gif")
-            self._stream = self._container.add_stream("gif", rate=self.rate)
-            self._stream.height, self._stream.width = height, width
-            self._stream.pix_fmt = "pal8"
-            clock = Fraction(1, self._TICKS)
-            self._stream.time_base = self._stream.codec_context.time_base = clock
-            self._graph = _palettes(height, width, clock)
+        def settle(stream: VideoStream) -> None:
+            stream.pix_fmt = "pal8"
+
+        self._stream = self._begin("gif", "gif", {}, 1, settle)
+        self._graph = _palettes(height, width, Fraction(1, self._TICKS))
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float) -> None:
         """Append a frame.

@@ -48,7 +48,7 @@ FORMATS = {
     "npz": Format("npz", "write", False, about="packed masks"),
     "parquet": Format("tables", "write_parquet", False, about="table with masks"),
     "csv": Format("tables", "write_csv", False, about="table"),
-    "masks-video": Format("mask_video", "write", False, about="FFV1 of label maps"),
+    "masks-video": Format("mask_video", "write", False, about="lossless video of label maps"),
 }
 
 
@@ -103,6 +103,8 @@ def export_results(
     options = options or Options()
     if options.images and how.images is False:
         raise UsageError(f"{format} has no place for pictures; leave --images out")
+    if format != "masks-video" and (options.codec or options.palette):
+        raise UsageError(f"{format} is no video; leave --codec and --palette out")
     known = results.frames
     if not known:
         raise ProjectError("the project holds no results; track first")
@@ -127,8 +129,7 @@ def export_results(
         import_module(f"sam2track.export.{how.module}"), how.function
     )
     path = Path(output)
-    if format == "masks-video" and path.suffix.lower() in (".avi", ".mov", ".mp4", ".webm"):
-        raise UsageError(f"{path}: masks-video is written as Matroska; let its name end in .mkv")
+    sequence.suffix = path.suffix.lower()
     with ExitStack() as stack:
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)

@@ -143,6 +143,7 @@ _BY_SUFFIX = {
     ".npz": "npz",
     ".parquet": "parquet",
     ".mkv": "masks-video",
+    ".mp4": "masks-video",
     ".avi": "masks-video",
     ".zarr": "ome-zarr",
 }

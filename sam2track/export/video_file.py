@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,44 @@ class VideoFileWriter(Staged):
         self._last = -1  # presentation time of the last frame in ticks
         self._container: OutputContainer | None = None
         self._stream: VideoStream
+
+    def _begin(
+        self,
+        encoder: str,
+        container: str,
+        options: dict[str, str],
+        threads: int,
+        settle: Callable[[VideoStream], None],
+    ) -> VideoStream:
+        """Open the file for an encoder; `settle` says what its pixels are."""
+        import av
+
+        with self._guarded():
+            try:
+                # faststart: the index is moved to the front; a browser need not have it all.
+                self._container = av.open(
+                    str(self.partial),
+                    "w",
+                    format=container,
+                    options={"movflags": "+faststart"} if container == "mp4" else {},
+                )
+                stream = cast(
+                    "VideoStream",
+                    self._container.add_stream(encoder, rate=self.rate, options=options),
+                )
+                stream.height, stream.width = self.height, self.width
+                stream.time_base = stream.codec_context.time_base = Fraction(1, self._TICKS)
+                stream.thread_count = threads
+                settle(stream)
+                self._container.start_encoding()
+            except OSError:
+                raise
+            except av.FFmpegError as error:
+                size = f"{self.width} x {self.height}"
+                raise cannot_write(
+                    self.path, f"the {encoder} encoder refuses {size} pixels with {options}"
+                ) from error
+        return stream
 
     def _append(self, picture: Callable[[], VideoFrame], time: float | None) -> None:
         """Encode a picture, to be shown at a time or one step after the one before."""
