@@ -68,6 +68,7 @@ HEAVY = {
     "av",
     "cv2",
     "huggingface_hub",
+    "ijson",
     "pandas",
     "pyarrow",
     "sam2",
