@@ -80,7 +80,7 @@ def read(path: Path, kind: str) -> Reading:
         numbered &= "frame_id" in image
         order.append((image.get("frame_id", image["id"]), image["id"]))
     if not order:
-        raise SourceError(f"{file} holds no images; a COCO file has images and annotations")
+        raise SourceError(f"{file} is no COCO file: it has no images")
     if len(sizes) != 1:
         raise SourceError(f"{file} holds pictures of several sizes: {sorted(sizes)[:5]}")
     ((height, width),) = sizes

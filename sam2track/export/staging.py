@@ -26,6 +26,11 @@ class Staged:
     ----------
     path : str or Path
         A file that is there is replaced on `close`; of folders, an empty one.
+
+    Raises
+    ------
+    UsageError
+        Where `path` is a device or a pipe, which would be replaced, too.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -33,6 +38,10 @@ class Staged:
         # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
         self.partial = partial_path(self.path.absolute())
         self._closed = False
+        with output_errors(self.path):
+            odd = self.path.exists() and not (self.path.is_file() or self.path.is_dir())
+            if odd or Path("/dev") in self.path.absolute().parents:
+                raise UsageError(f"{path} is a device or a pipe; give the name of a file")
 
     def close(self) -> None:
         """Finish, and give it its name. Does nothing where it is closed already.

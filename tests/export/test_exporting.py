@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sam2track.export.reading import open_masks
 from sam2track.export.staging import staged
 from sam2track.export.videos import VideoWriter
 from sam2track.project import Project
+from sam2track.table import TableWriter
 from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project, put
 
 
@@ -81,6 +84,19 @@ def test_targets_that_cannot_be(path, tmp_path):
         opened.export(tmp_path / "file", format="csv", overwrite=True)
     assert (tmp_path / "file").read_text().startswith("frame,")
     assert len(list((tmp_path / "empty").iterdir())) == FRAMES
+
+
+def test_devices_and_pipes_are_not_replaced(path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with Project.open(path) as opened:
+        for target in (tmp_path / "pipe", Path("/dev/sam2track")):
+            for kind in ("csv", "masks-video"):
+                with pytest.raises(UsageError, match="device or a pipe"):
+                    opened.export(target, format=kind, overwrite=True)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+    with pytest.raises(UsageError, match="device or a pipe"):
+        TableWriter(tmp_path / "pipe")
 
 
 def test_options_that_cannot_be(path, tmp_path):
