@@ -105,6 +105,9 @@ class Held:
     def observations(self, frames: Any = None) -> Iterator[Any]:
         yield from self.found
 
+    def time(self, frame: int) -> float:
+        return float(self.times[frame])
+
     def onward(self, frame: int, other: Held) -> None:
         """Take what another holds behind a frame."""
         self.found[frame + 1 :] = other.found[frame + 1 :]

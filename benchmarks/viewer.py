@@ -17,8 +17,8 @@ from statistics import median
 import numpy as np
 
 from sam2track import Project, Tracker, load_model
+from sam2track.founding import open_project
 from sam2track.frames.opening import open_source
-from sam2track.job import open_project
 from sam2track.samples import sample_folder
 
 SPOTS = ((0, 60, 60), (0, 120, 200), (0, 200, 100))  # frame, y, x

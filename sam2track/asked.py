@@ -10,18 +10,7 @@ from sam2track.errors import PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompts
 
-__all__ = ["check_prompts", "detection_frames", "frame_range", "stems_of", "with_boxes"]
-
-
-def frame_range(source: FrameSource, start: int | None, stop: int | None) -> tuple[int, int]:
-    """Return the frames [low, high) that a job goes through; UsageError where there are none."""
-    count = len(source)
-    low, high = start or 0, count if stop is None else min(stop, count)
-    if low < 0 or low >= count:
-        raise UsageError(f"start {low}; {source.name} has frames 0 to {count - 1}")
-    if high <= low:
-        raise UsageError(f"range [{low}, {stop}) is empty; stop lies behind start")
-    return low, high
+__all__ = ["check_prompts", "detection_frames", "stems_of", "with_boxes"]
 
 
 def detection_frames(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -104,22 +105,22 @@ def evaluate(
     found = Evaluation()
     wanted = _wanted(metrics, found)
     pairs = _pairs(Path(pred), Path(truth), pred_format, truth_format)
-    everything: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     done = 0
     for name, mine, true in pairs:
         with ExitStack() as stack:
             left = _opened(mine, pred_format, stack, found.warnings)
             right = _opened(true, truth_format, stack, found.warnings)
             _check(left, right)
-            values: dict[int, dict[str, list[float]]] = {}
+            values: dict[int, tuple[array[float], array[float]]] = {}
             true_ids: set[int] = set()
             scores = TrackScores() if set(wanted) - {"jf"} else None
-            frames = 0
+            frames = array("q")
             for frame, own, their in _paired(left, right, skip_ends, found):
-                frames += 1
+                frames.append(frame)
                 if "jf" in wanted:
                     true_ids |= {i for i, mask in their.items() if mask.any()}
-                    everything += _measure(name, frame, own, their, values)
+                    _measure(own, their, values)
                 if scores is not None:
                     scores.add(own, their)
                 done += 1
@@ -127,14 +128,13 @@ def evaluate(
                     progress(done)
         if not frames:
             raise UsageError(f"{true} has no frame that could be compared")
-        sequence: dict[str, Any] = {"name": name, "frames": frames}
+        sequence: dict[str, Any] = {"name": name, "frames": len(frames)}
         if "jf" in wanted:
             if not true_ids:
                 raise UsageError(f"{true} holds no object")
-            everything = [
-                one for one in everything if one["sequence"] != name or one["object"] in true_ids
-            ]
-            objects = {i: _summary(values[i]) for i in sorted(true_ids)}
+            for i in sorted(true_ids):
+                rows += _lowest(name, i, frames, *values[i], worst)
+            objects = {i: _summary(*values[i]) for i in sorted(true_ids)}
             sequence |= {
                 "mean": _mean(list(objects.values())),
                 "objects": {str(i): o for i, o in objects.items()},
@@ -146,8 +146,8 @@ def evaluate(
         found.sequences.append(sequence)
     if "jf" in wanted:
         found.mean = _mean([o for s in found.sequences for o in s["objects"].values()])
-        everything.sort(key=lambda one: (one["jf"], one["sequence"], one["frame"], one["object"]))
-        found.worst = everything[:worst]
+        rows.sort(key=lambda one: (one["jf"], one["sequence"], one["frame"], one["object"]))
+        found.worst = rows[:worst]
     found.warnings = list(dict.fromkeys(found.warnings))
     return found
 
@@ -278,15 +278,14 @@ def _of(reading: Reading, frames: Sequence[int]) -> Iterator[Masks]:
 
 
 def _measure(
-    name: str, frame: int, own: Masks, their: Masks, values: dict[int, dict[str, list[float]]]
-) -> list[dict[str, Any]]:
-    """J and F of each object that one of the two has shown so far."""
+    own: Masks, their: Masks, values: dict[int, tuple[array[float], array[float]]]
+) -> None:
+    """Add J and F of each object that one of the two has shown so far."""
     none: npt.NDArray[np.bool_] | None = None
     for object_id, mask in (*their.items(), *own.items()):
         if mask.any():
-            values.setdefault(object_id, {"j": [], "f": []})
-    rows = []
-    for object_id, kept in values.items():
+            values.setdefault(object_id, (array("d"), array("d")))
+    for object_id, (js, fs) in values.items():
         a, b = own.get(object_id), their.get(object_id)
         if a is None and b is None:
             j = f = 1.0
@@ -295,23 +294,36 @@ def _measure(
             none = np.zeros_like(some) if none is None else none
             a, b = none if a is None else a, none if b is None else b
             j, f = float(jaccard(a, b)), float(boundary_f(a, b))
-        kept["j"].append(j)
-        kept["f"].append(f)
-        rows.append(
-            {
-                "sequence": name,
-                "frame": frame,
-                "object": object_id,
-                "j": j,
-                "f": f,
-                "jf": (j + f) / 2,
-            }
-        )
-    return rows
+        js.append(j)
+        fs.append(f)
 
 
-def _summary(values: dict[str, list[float]]) -> dict[str, float]:
-    j, f = statistics(values["j"]), statistics(values["f"])
+def _lowest(
+    name: str,
+    object_id: int,
+    frames: array[int],
+    js: array[float],
+    fs: array[float],
+    count: int,
+) -> list[dict[str, Any]]:
+    """The frames on which an object is worst, as many as asked for."""
+    means = (np.array(js) + np.array(fs)) / 2
+    first = len(frames) - len(means)  # it counts from where it was first shown to the end
+    return [
+        {
+            "sequence": name,
+            "frame": frames[first + k],
+            "object": object_id,
+            "j": js[k],
+            "f": fs[k],
+            "jf": float(means[k]),
+        }
+        for k in np.argsort(means, kind="stable")[:count].tolist()
+    ]
+
+
+def _summary(js: array[float], fs: array[float]) -> dict[str, float]:
+    j, f = statistics(js), statistics(fs)
     return {
         "jf": (j.mean + f.mean) / 2,
         "j": j.mean,
@@ -320,7 +332,7 @@ def _summary(values: dict[str, list[float]]) -> dict[str, float]:
         "f": f.mean,
         "f_recall": f.recall,
         "f_decay": f.decay,
-        "frames": len(values["j"]),
+        "frames": len(js),
     }
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.videos import CODECS, VideoWriter
 from sam2track.footage import needed_footage
+from sam2track.frames.bounds import asked_span
 from sam2track.masks import Box
 from sam2track.project import Project
 from sam2track.render import stamp, tag
@@ -129,11 +130,11 @@ def render(
         raise UsageError("style background and a background picture go together; give both")
     if every < 1 or (size is not None and size < 16):
         raise UsageError(f"every {every} and size {size}; allowed are 1 and 16 or more")
-    low, high = _range(project, start, stop)
+    low, high, past = _range(project, start, stop)
     if follow is not None and follow not in project.objects:
         raise UsageError(f"object {follow} to follow is not in the project")
     pictured, problem = needed_footage(project, source)
-    made = Film(Path(output), 0, 0, 0, [problem] if problem else [])
+    made = Film(Path(output), 0, 0, 0, [*past, *filter(None, [problem])])
     behind = None if background is None else _picture(background, pictured.height, pictured.width)
     window = None if follow is None else _Window(project, follow, crop)
     height, width = window.size if window else (pictured.height, pictured.width)
@@ -185,13 +186,11 @@ def render(
     return made
 
 
-def _range(project: Project, start: int | None, stop: int | None) -> tuple[int, int]:
+def _range(project: Project, start: int | None, stop: int | None) -> tuple[int, int, list[str]]:
     frames, count = project.frames, int(project.meta["frames"])
     first, last = (frames[0], frames[-1] + 1) if frames else (0, count)
-    low, high = first if start is None else start, last if stop is None else min(stop, count)
-    if not 0 <= low < high:
-        raise UsageError(f"frames [{low}, {high}) to show; the project has 0 to {count - 1}")
-    return low, high
+    start, stop = first if start is None else start, last if stop is None else stop
+    return asked_span("the project", start, stop, count)
 
 
 def _rows(project: Project, frame: int, objects: Collection[int] | None) -> dict[int, TrackRow]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 
-__all__ = ["PALETTE", "colour", "wrapped"]
+__all__ = ["PALETTE", "colour", "rows_of", "wrapped"]
 
 PALETTE: npt.NDArray[np.uint8]
 """(256, 3) uint8 RGB, not writable; row 0 is black, the background."""
@@ -48,6 +48,23 @@ def wrapped(labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if top <= 65535:  # a table costs a fraction of the division
         return _rows(np.arange(top + 1)).take(labels)
     return _rows(labels.astype(np.int64))
+
+
+def rows_of(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return which row of the palette a colour is; of a colour that it has not, any.
+
+    Parameters
+    ----------
+    rgb : (..., 3) uint8 array
+
+    Returns
+    -------
+    (...) uint8 array
+    """
+    rows = np.zeros(rgb.shape[:-1], np.uint8)
+    for bit in range(8):  # the inverse of _palette
+        rows |= (rgb[..., bit % 3] >> (7 - bit // 3) & 1) << bit
+    return rows
 
 
 def _rows(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
+from sam2track.export.staging import Staged
 from sam2track.prompts import Prompt, Prompts
 from sam2track.table import COLUMNS, Observation, Source, TrackRow, row
 from sam2track.tracking.actions import pack_prompt
@@ -163,15 +164,13 @@ class Project(Ledger):
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
         own = WriterLock(path) if lock is None else None
         # Under its own name it is whole, whenever the program may be killed.
-        partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.unlink(missing_ok=True)
-            cls._fill(partial, meta, times)
-            partial.replace(path)
+            with Staged(path) as whole:
+                whole.partial.unlink(missing_ok=True)
+                cls._fill(whole.partial, meta, times)
             db = _connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")
         except BaseException as error:
-            partial.unlink(missing_ok=True)
             if own is not None:
                 own.release()
             if isinstance(error, OSError | sqlite3.Error):
@@ -209,6 +208,7 @@ class Project(Ledger):
         Parameters
         ----------
         path : path
+            The file, or the folder that holds it as ``project.s2t``.
         writable : bool
             One at a time may write; any number may read meanwhile.
         lock : WriterLock, optional
@@ -220,6 +220,8 @@ class Project(Ledger):
             Where it is missing, damaged, or made by a newer version.
         """
         path = Path(path)
+        if path.is_dir():
+            path = path / "project.s2t"
         if not path.is_file():
             raise ProjectError(f"there is no project at {path}")
         mode = "rw" if writable else "ro"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ def overlay(
 
 
 def tag(picture: Picture, labels: npt.NDArray[Any], text: Callable[[int], str]) -> None:
-    """Write a text on each object of a picture, which is changed.
+    """Write a text on each object of a picture, which is changed; texts lie apart where they can.
 
     Parameters
     ----------
@@ -127,15 +128,21 @@ def tag(picture: Picture, labels: npt.NDArray[Any], text: Callable[[int], str]) 
     text : callable
         Gives an object's text by its id; nothing is written where it is empty.
     """
+    taken = np.zeros((0, 4), np.int64)
     for object_id, place in _places(labels).items():
         if line := text(object_id):
-            _write(picture, line, place)
+            letters, shade = _lettered(line, picture.shape)
+            box = _free(place, letters.shape, picture.shape, taken)
+            taken = np.concatenate((taken, [box]))
+            _draw(picture, letters, shade, box)
 
 
 def stamp(picture: Picture, text: str) -> None:
     """Write a text in the lower left corner of a picture, which is changed."""
-    height = picture.shape[0]
-    _write(picture, text, _Place(0, height, (0, height, 0, height)))
+    letters, shade = _lettered(text, picture.shape)
+    high, wide = letters.shape
+    top = max(0, picture.shape[0] - high)
+    _draw(picture, letters, shade, (0, top, wide, top + high))
 
 
 def _check_labels(labels: npt.NDArray[Any]) -> None:
@@ -227,32 +234,72 @@ def _places(labels: npt.NDArray[Any]) -> dict[int, _Place]:
     }
 
 
-def _write(picture: Picture, text: str, place: _Place) -> None:
-    """Write a text on an object, or above (below) one that it would hide, within the picture."""
+def _lettered(
+    text: str, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the letters of a text for a picture of that shape, and the shade around them."""
     import cv2
 
-    height, width = picture.shape[:2]
-    scale = max(0.4, min(height, width) / 1000)
+    scale = max(0.4, min(shape[:2]) / 1000)
     stroke = max(1, round(1.5 * scale))
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, high), below = cv2.getTextSize(text, font, scale, stroke)
     rim = stroke + 1
-    size = (high + below + 2 * rim, wide + 2 * rim)
 
     # The rim is grown from the letters' shape: letters drawn with a thicker pen are wider as
     # well in the fonts of OpenCV 5, and would not lie behind the thin ones.
-    letters = np.zeros(size, dtype=np.uint8)
+    letters = np.zeros((high + below + 2 * rim, wide + 2 * rim), dtype=np.uint8)
     cv2.putText(letters, text, (rim, rim + high), font, scale, 255, stroke, cv2.LINE_AA)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
-    shade = cv2.dilate(letters, disk)
+    return letters, np.asarray(cv2.dilate(letters, disk), np.uint8)
 
+
+def _free(
+    place: _Place, size: tuple[int, ...], shape: tuple[int, ...], taken: npt.NDArray[np.int64]
+) -> Box:
+    """Return where a text goes: on an object, or beside one that it would hide.
+
+    It is the first place that no other text has, or else the one that hides least of them.
+
+    Parameters
+    ----------
+    place : _Place
+    size, shape : (int, int)
+        Height and width of the text and of the picture.
+    taken : (N, 4) int array
+        Boxes of the texts that are there, as (x0, y0, x1, y1).
+    """
+    high, wide = size
+    height, width = shape[:2]
     x0, y0, x1, y1 = place.box
-    left, top = place.x - size[1] // 2, place.y - size[0] // 2
-    if x1 - x0 < 1.5 * size[1] or y1 - y0 < 1.5 * size[0]:
-        top = y0 - size[0] if y0 >= size[0] else y1
-    left = max(0, min(left, width - size[1]))
-    top = max(0, min(top, height - size[0]))
-    part = picture[top : top + size[0], left : left + size[1]]
+    middle, centre = place.x - wide // 2, place.y - high // 2
+    above, below = y0 - high, y1
+    beside = [
+        *([(middle, above), (middle, below)] if above >= 0 else [(middle, below)]),
+        (x1, centre),
+        (x0 - wide, centre),
+        *((x, y) for x in (x1, x0 - wide) for y in (above, below)),
+        *((middle, y) for n in (1, 2, 3) for y in (above - n * high, below + n * high)),
+    ]
+    large = x1 - x0 >= 1.5 * wide and y1 - y0 >= 1.5 * high
+    best, least = (0, 0, wide, high), math.inf
+    for x, y in [(middle, centre), *beside] if large else beside:
+        left, top = max(0, min(x, width - wide)), max(0, min(y, height - high))
+        box = (left, top, left + wide, top + high)
+        ends = np.minimum(taken[:, 2:], box[2:]) - np.maximum(taken[:, :2], box[:2])
+        hidden = float(np.prod(ends.clip(min=0), axis=1).sum())
+        if hidden < least:
+            best, least = box, hidden
+        if not hidden:
+            break
+    return best
+
+
+def _draw(
+    picture: Picture, letters: npt.NDArray[np.uint8], shade: npt.NDArray[np.uint8], box: Box
+) -> None:
+    """Draw letters into a picture, as far as they lie in it."""
+    part = picture[box[1] : box[3], box[0] : box[2]]
     seen = (slice(part.shape[0]), slice(part.shape[1]))
     dark = part.astype(np.uint16) * (255 - shade[seen])[..., None] // 255
     part[:] = np.maximum(dark, letters[seen][..., None])

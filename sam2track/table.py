@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TextIO, get_args
+from typing import Any, Literal, Protocol, TextIO, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import cannot_write, output_errors, partial_path
+from sam2track.export.staging import Staged
 from sam2track.masks import Box, measure
 from sam2track.tracking.codes import stability
 
@@ -201,11 +201,8 @@ def row(
     )
 
 
-class TableWriter:
+class TableWriter(Staged):
     """A CSV file of `TrackRow`, or of other columns: UTF-8, comma separated, ends of lines are LF.
-
-    Until it is closed the file bears a temporary name beside its own. As a context manager it
-    is closed where all went well, and thrown away where not.
 
     Parameters
     ----------
@@ -221,11 +218,10 @@ class TableWriter:
     """
 
     def __init__(self, path: str | Path, columns: Sequence[str] = COLUMNS) -> None:
-        self.path = Path(path)
-        self._partial = partial_path(self.path)
+        super().__init__(path)
         self._file: TextIO | None = None
-        with output_errors(self.path):
-            self._file = self._partial.open("w", encoding="utf-8", newline="")
+        with self._guarded():
+            self._file = self.partial.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
         self.write_cells(columns)
 
@@ -243,59 +239,24 @@ class TableWriter:
 
     def write_cells(self, cells: Sequence[str]) -> None:
         """Append a row of text, one cell for each column; raises as `write`."""
-        if self._file is None:
+        if self._closed:
             raise UsageError(f"{self.path.name} is closed")
-        try:
-            self._csv.writerow(cells)
-        except OSError as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        except UnicodeEncodeError as error:
-            self.abort()
-            raise OutputError(f"cannot write {self.path}: {cells!a} is no valid text") from error
+        with self._guarded():
+            try:
+                self._csv.writerow(cells)
+            except UnicodeEncodeError as error:
+                raise OutputError(
+                    f"cannot write {self.path}: {cells!a} is no valid text"
+                ) from error
 
-    def close(self) -> None:
-        """Finish the file and give it its name. Does nothing where it is closed already.
-
-        Raises
-        ------
-        OutputError
-            Where that cannot be done; no file is left then.
-        """
-        if self._file is None:
-            return
-        try:
+    def _finish(self) -> None:
+        if self._file is not None:
             self._file.close()
-            self._file = None
-            self._partial.replace(self.path)
-        except OSError as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
 
-    def abort(self) -> None:
-        """Throw away what was written. Does nothing where the file is closed already."""
-        file, self._file = self._file, None
-        try:
-            if file is not None:
-                file.close()
-        except OSError:
-            pass  # what could not be flushed is thrown away in any case
-        finally:
-            self._partial.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
+    def _release(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # what cannot be flushed is thrown away in any case
+                self._file.close()
 
 
 def _score(value: float | None) -> str:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import cannot_write, output_errors, partial_path
+from sam2track.export.staging import Staged
+from sam2track.export.video_file import VideoFileWriter
 
 if TYPE_CHECKING:
-    from av.container import OutputContainer
     from av.filter import Graph
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 __all__ = ["GifWriter", "PictureFolder", "PictureWriter"]
-
-_TICKS = 100  # a second: what GIF counts in
 
 
 class PictureWriter(Protocol):
@@ -42,31 +38,7 @@ class PictureWriter(Protocol):
         ...
 
 
-class _Managed:
-    """Closed where all went well, thrown away where not."""
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-
-class GifWriter(_Managed):
+class GifWriter(VideoFileWriter):
     """An animated GIF, each frame with a palette of its own; times are kept to 1/100 s.
 
     Parameters
@@ -82,24 +54,16 @@ class GifWriter(_Managed):
         Where the file cannot be made.
     """
 
-    def __init__(self, path: str | Path, *, height: int, width: int) -> None:
-        import av
+    _TICKS = 100
 
-        self.path = Path(path)
-        self._partial = partial_path(self.path.absolute())
-        self._last = -1
-        self._step = 4
-        self._container: OutputContainer | None = None
-        try:
-            self._container = av.open(str(self._partial), "w", format="gif")
-            stream = self._container.add_stream("gif", rate=Fraction(_TICKS, 4))
-            stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
-            stream.time_base = stream.codec_context.time_base = Fraction(1, _TICKS)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        self._stream: VideoStream = stream
-        self._graph = _palettes(height, width)
+    def __init__(self, path: str | Path, *, height: int, width: int) -> None:
+        super().__init__(path, height=height, width=width, rate=25, threads=1)
+
+        def settle(stream: VideoStream) -> None:
+            stream.pix_fmt = "pal8"
+
+        self._stream = self._begin("gif", "gif", {}, 1, settle)
+        self._graph = _palettes(height, width, Fraction(1, self._TICKS))
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float) -> None:
         """Append a frame.
@@ -107,70 +71,26 @@ class GifWriter(_Managed):
         Raises
         ------
         UsageError
-            Where the GIF is closed.
+            Where shape or type is wrong, or the GIF is closed.
         OutputError
             Where it cannot be written; it is aborted then.
         """
+        self._check(rgb, np.uint8, (self.height, self.width, 3))
+        self._append(lambda: self._indexed(rgb), time)
+
+    def _indexed(self, rgb: npt.NDArray[np.uint8]) -> VideoFrame:
         import av
 
-        if self._container is None:
-            raise UsageError(f"{self.path.name} is closed")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        tick = max(round(time * _TICKS), self._last + 1)
-        picture.pts, picture.time_base = tick, Fraction(1, _TICKS)
-        try:
-            self._graph.push(picture)
-            found = cast("VideoFrame", self._graph.pull())
-            found.pts, found.time_base = tick, Fraction(1, _TICKS)
-            self._container.mux(self._stream.encode(found))
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        self._last = tick
+        self._graph.push(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"))
+        return cast("VideoFrame", self._graph.pull())
 
-    def close(self) -> None:
-        """Finish the file and give it its name; does nothing where it is closed already.
-
-        Raises
-        ------
-        OutputError
-            Where that cannot be done, or no frame was written.
-        """
-        import av
-
-        if self._container is None:
-            return
-        if self._last < 0:
-            self.abort()
-            raise cannot_write(self.path, "a GIF needs at least one frame")
-        try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._container = None
-            self._partial.replace(self.path)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        except BaseException:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """Throw away what was written; does nothing where the file is closed already."""
-        import av
-
-        container, self._container = self._container, None
-        if container is not None:
-            with suppress(av.FFmpegError, OSError):  # it is thrown away in any case
-                container.close()
-        with suppress(OSError):
-            self._partial.unlink(missing_ok=True)
+    def _tick(self, time: float | None, step: int) -> int:
+        # Its clock is coarse: what falls on a tick that is taken is shown on the next.
+        return max(round((time or 0.0) * self._TICKS), self._last + 1)
 
 
-class PictureFolder(_Managed):
+class PictureFolder(Staged):
     """A folder of pictures, numbered as asked for: ``00012.png``.
-
-    Until it is closed it bears a hidden temporary name beside its own.
 
     Parameters
     ----------
@@ -199,19 +119,18 @@ class PictureFolder(_Managed):
         kind: Literal["png", "jpg"] = "png",
         quality: int | None = None,
     ) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self._kind = kind
         quality = 92 if quality is None else quality
         if kind not in ("png", "jpg") or not 1 <= quality <= 100:
             raise UsageError(f"pictures are png or jpg of quality 1 to 100, not {kind} {quality}")
         self._options: dict[str, Any] = {"quality": quality} if kind == "jpg" else {}
         self._next, self._step = first, step
-        self._partial = partial_path(self.path.absolute())
-        with output_errors(self.path):
+        with self._guarded():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise OutputError(f"{self.path} is there already; give a folder that is not")
-            shutil.rmtree(self._partial, ignore_errors=True)
-            self._partial.mkdir(parents=True)
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float = 0.0) -> None:
         """Append a picture, (H, W, 3) or, of PNGs, (H, W, 4) uint8.
@@ -225,43 +144,20 @@ class PictureFolder(_Managed):
 
         if self._kind == "jpg":
             rgb = rgb[..., :3]
-        try:
+        with self._guarded():
             picture = Image.fromarray(np.ascontiguousarray(rgb))
-            picture.save(self._partial / f"{self._next:05d}.{self._kind}", **self._options)
-        except OSError as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
+            picture.save(self.partial / f"{self._next:05d}.{self._kind}", **self._options)
         self._next += self._step
 
-    def close(self) -> None:
-        """Give the folder its name; does nothing where it is closed already.
 
-        Raises
-        ------
-        OutputError
-            Where that cannot be done.
-        """
-        if not self._partial.exists():
-            return
-        try:
-            self._partial.replace(self.path)
-        except OSError as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-
-    def abort(self) -> None:
-        """Throw away what was written."""
-        shutil.rmtree(self._partial, ignore_errors=True)
-
-
-def _palettes(height: int, width: int) -> Graph:
+def _palettes(height: int, width: int, clock: Fraction) -> Graph:
     """Return a graph that gives each frame the 256 colours that fit it best."""
     import av.filter
     from av.video.format import VideoFormat
 
     graph = av.filter.Graph()
     start = graph.add_buffer(
-        width=width, height=height, format=VideoFormat("rgb24"), time_base=Fraction(1, _TICKS)
+        width=width, height=height, format=VideoFormat("rgb24"), time_base=clock
     )
     split = graph.add("split")
     generate = graph.add("palettegen", "stats_mode=single")

@@ -34,8 +34,9 @@ def demonstrate(name: str) -> None:
     import numpy as np
 
     from sam2track.export.pngs import read_label_png
-    from sam2track.job import Progress, run
+    from sam2track.job import run
     from sam2track.metrics import mean_jaccard
+    from sam2track.outputs import Progress
     from sam2track.project import Project
     from sam2track.samples import sample_folder
 

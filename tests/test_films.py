@@ -181,6 +181,12 @@ def test_refusals(project: Project, tmp_path: Path, output, options, message) ->
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_stop_past_the_end_is_the_end_and_is_said(project: Project, tmp_path: Path) -> None:
+    made = render(project, tmp_path / "o", start=4, stop=500)
+    assert made.frames == 2 and len(list((tmp_path / "o").iterdir())) == 2
+    assert made.warnings == ["stop 500 lies past the end; the project has frames 0 to 5"]
+
+
 @pytest.mark.parametrize("output", ["o.mp4", "o.webm", "o.gif", "o"])
 def test_no_half_is_left(project: Project, tmp_path: Path, output, monkeypatch) -> None:
     before = sorted(tmp_path.iterdir())

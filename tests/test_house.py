@@ -22,7 +22,8 @@ LAYERS = (
     {"__main__", "cli"},
     {"__init__"},
     {"importing"},
-    {"job", "image", "batch", "doctor", "evaluation"},
+    {"job", "replaying", "image", "batch", "doctor", "evaluation"},
+    {"work"},
     {"asked", "founding"},
     {"outputs"},
     {
@@ -67,6 +68,7 @@ HEAVY = {
     "av",
     "cv2",
     "huggingface_hub",
+    "ijson",
     "pandas",
     "pyarrow",
     "sam2",

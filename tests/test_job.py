@@ -24,7 +24,7 @@ from sam2track.errors import (
 )
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.array import ArraySource
-from sam2track.job import Interrupted, Outcome, run
+from sam2track.job import run
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.pictures import read_labels, read_mask
@@ -32,6 +32,7 @@ from sam2track.project import Project
 from sam2track.prompts import load_prompts
 from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
+from sam2track.work import Interrupted, Outcome
 
 FRAMES, HEIGHT, WIDTH = 10, 47, 63
 
@@ -651,6 +652,14 @@ def test_failed_outputs_leave_no_halves(
 
 
 # -- the public function, and mask files ------------------------------------------------
+
+
+def test_a_stop_past_the_end_is_the_end_and_is_said(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    outcome = run(clip, TWO, output=tmp_path, model=module, stop=500, write=())
+    assert outcome.frames == len(clip)
+    assert [line for line in outcome.warnings if "stop 500 lies past the end" in line]
 
 
 def test_track_gives_an_open_project(tmp_path: Path, module: Any, clip: np.ndarray) -> None:

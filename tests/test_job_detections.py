@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2track import job
 from sam2track.errors import PromptError, UsageError
-from sam2track.job import Interrupted, replay, run
+from sam2track.job import run
 from sam2track.project import Project
 from sam2track.prompts import Prompt, Prompts
+from sam2track.replaying import replay
 from sam2track.tracking.detected import place_of
+from sam2track.work import Interrupted, Outcome
 from tests.parity.oracle import clip
 from tests.tracking.known import module
 
@@ -23,7 +24,7 @@ FRAMES = 8
 ONE, TWO = [10, 10, 60, 50], [70, 60, 120, 120]
 
 
-def go(folder: Path, prompts: Any = None, **options: Any) -> job.Outcome:
+def go(folder: Path, prompts: Any = None, **options: Any) -> Outcome:
     return run(clip(FRAMES), prompts, output=folder, model=module(), write=[], **options)
 
 
@@ -80,7 +81,7 @@ def test_beside_prompts_of_a_person(file: Path, tmp_path: Path) -> None:
     assert [(o["id"], o["name"]) for o in done.objects] == [(3, "mine"), (4, "")]
 
 
-def every_second(folder: Path, file: Path, **options: Any) -> job.Outcome:
+def every_second(folder: Path, file: Path, **options: Any) -> Outcome:
     return go(folder, detections=file, detections_every=2, min_score=0.5, **options)
 
 

@@ -137,6 +137,31 @@ def test_a_tag_does_not_hide_a_small_object():
     assert (tagged[:100] > 200).all(axis=2).any()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_of_objects_that_are_close_do_not_cover_each_other(seed):
+    random = np.random.default_rng(seed)
+    labels = np.zeros((240, 320), np.uint8)
+    for i in range(1, 9):
+        y, x = random.integers(80, 160), random.integers(110, 200)
+        labels[y : y + 9, x : x + 9] = i
+    black = np.zeros((240, 320, 3), np.uint8)
+    together = black.copy()
+    render.tag(together, labels, lambda i: f"{i} cell")
+    alone = 0
+    for i in np.unique(labels[labels > 0]):
+        picture = black.copy()
+        render.tag(picture, labels, lambda j, i=i: f"{i} cell" if j == i else "")
+        alone += int(picture.sum())
+    assert int(together.sum()) == alone  # what lies on another is darkened or lost
+
+
+def test_texts_that_have_no_room_are_written_all_the_same():
+    labels = np.arange(1, 26, dtype=np.uint8).reshape(5, 5).repeat(6, 0).repeat(6, 1)
+    picture = np.zeros((30, 30, 3), np.uint8)
+    render.tag(picture, labels, lambda i: f"object {i}")
+    assert picture.any()
+
+
 def test_a_tag_lies_on_a_ring_not_in_its_middle():
     yy, xx = np.mgrid[:400, :400]
     distance = np.hypot(yy - 200, xx - 200)

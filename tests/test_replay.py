@@ -16,7 +16,8 @@ from sam2track import Project, Tracker, load_model
 from sam2track.cli.main import main
 from sam2track.errors import ProjectError, ProjectExistsError, UsageError
 from sam2track.frames.array import ArraySource
-from sam2track.job import replay, run
+from sam2track.job import run
+from sam2track.replaying import replay
 from tests.parity.oracle import SIZE, clip, predictor
 
 PROMPTS: dict[str, Any] = {

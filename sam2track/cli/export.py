@@ -30,6 +30,11 @@ __all__ = ["command"]
 @click.option("--images/--no-images", default=None, help="Write the source's frames, too.")
 @click.option("--source", type=click.Path(path_type=Path), help="The video, if it was moved.")
 @click.option("--val-share", type=float, default=0.2, show_default=True, help="Of yolo-seg.")
+@click.option(
+    "--codec", type=click.Choice(["ffv1", "h264"]),
+    help="Of masks-video; h264 for .mp4, else ffv1, if unsaid.",
+)  # fmt: skip
+@click.option("--palette", is_flag=True, help="Colours in place of grey, of masks-video.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(
@@ -44,7 +49,7 @@ def command(
     \b
     To a folder: davis, ytvos, ctc, ome-zarr, yolo-seg, sav
     To a file:   coco, mots, mot, labels-tiff, ome-tiff, tracks-csv, npz,
-                 parquet, csv, masks-video (FFV1, .mkv)
+                 parquet, csv, masks-video (.mkv, .mp4)
 
     --format and -o may be given several times, in pairs.
     """  # noqa: D301
@@ -55,9 +60,8 @@ def command(
         raise UsageError("two formats have the same output; give each its own")
     from sam2track.project import Project
 
-    path = project / "project.s2t" if project.is_dir() else project
     done = []
-    with Project.open(path) as opened:
+    with Project.open(project) as opened:
         for name, output in zip(formats, outputs, strict=True):
             one = opened.export(output, format=name, **options)
             done.append(one)

@@ -20,8 +20,7 @@ def command(project: Path, as_json: bool, journal: bool) -> None:
     """Say what PROJECT holds, a .s2t file or the folder that holds one; it may be in use."""
     from sam2track.project import Project
 
-    path = project / "project.s2t" if project.is_dir() else project
-    with Project.open(path) as opened:
+    with Project.open(project) as opened:
         info = opened.info()
     if as_json:
         click.echo(json.dumps(info, indent=2))

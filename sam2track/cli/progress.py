@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from sam2track.job import Outcome
     from sam2track.outputs import Progress
+    from sam2track.work import Outcome
 
 __all__ = ["Bar", "auto_model", "interrupt_on_sigterm", "print_outcome"]
 

@@ -31,24 +31,20 @@ def results_of(path: Path) -> Iterator[Project]:
     """
     from sam2track.project import Project
 
-    with Project.open(path / "project.s2t" if path.is_dir() else path) as project:
+    with Project.open(path) as project:
         if not project.frames:
             raise ProjectError(f"{project.path} holds no results yet; track first")
         yield project
 
 
 def check_apart(output: Path, *others: str | Path | None) -> None:
-    """Refuse to write over what is read, or in place of a device.
+    """Refuse to write over what is read.
 
     Raises
     ------
     UsageError
-        Where `output` is one of the others, or no file.
+        Where `output` is one of the others.
     """
-    device = output.exists() and not (output.is_file() or output.is_dir())
-    if device or Path("/dev") in output.absolute().parents:
-        # A file takes its name once it is whole: it would replace the device.
-        raise UsageError(f"{output} is a device or a pipe; give the name of a file")
     for other in others:
         try:
             same = other is not None and output.exists() and Path(other).samefile(output)

@@ -80,7 +80,7 @@ def command(
 
         check_apart(output, results.path, source or str(results.meta.get("source")), background)
         low = results.frames[0] if start is None else start
-        high = results.frames[-1] + 1 if stop is None else stop
+        high = results.frames[-1] + 1 if stop is None else min(stop, int(results.meta["frames"]))
         with counted("rendering", max(1, -(-(high - low) // every))) as step:
             made = render(
                 results,

@@ -42,7 +42,7 @@ def command(
     interrupt_on_sigterm()
     with results_of(project) as results:
         from sam2track import review
-        from sam2track.export import write_bytes
+        from sam2track.export.staging import write_bytes
         from sam2track.table import TableWriter
 
         for path in (output, sheet):

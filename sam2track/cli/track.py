@@ -92,7 +92,8 @@ def command(
     how = read_reading(said)
     prompts = collect(start or 0, said)
     wanted = wanted_detections(said)
-    from sam2track.job import Interrupted, run
+    from sam2track.job import run
+    from sam2track.work import Interrupted
 
     model, chosen = auto_model(model, device)
     bar = Bar(chosen)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sam2track.errors import OutputError, Sam2TrackError
 
-__all__ = ["cannot_write", "output_errors", "partial_path", "write_bytes"]
+__all__ = ["cannot_write", "output_errors", "partial_path"]
 
 
 def partial_path(path: Path) -> Path:
@@ -42,21 +42,3 @@ def output_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file, or leave what was there.
-
-    Raises
-    ------
-    OutputError
-        Where that cannot be done.
-    """
-    partial = partial_path(path)
-    with output_errors(path):
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise

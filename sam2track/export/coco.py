@@ -15,6 +15,7 @@ from sam2track.export.coco_rle import decode, encode
 from sam2track.export.images import write_jpegs
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
+from sam2track.export.spool import Spool, items
 from sam2track.masks import measure
 
 __all__ = ["read", "write"]
@@ -71,39 +72,46 @@ def write(path: Path, sequence: Sequenced) -> None:
 def read(path: Path, kind: str) -> Reading:
     """Read instances; the object is ``track_id``, or else the category where it is there once."""
     file = path / "annotations.json" if path.is_dir() else path
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
-        raise SourceError(f"{file} is no COCO file: it has no images or annotations")
-    images = sorted(content["images"], key=lambda image: image.get("frame_id", image["id"]))
-    if not images:
-        raise SourceError(f"{file} holds no images")
-    sizes = {(int(image["height"]), int(image["width"])) for image in images}
+    sizes: set[tuple[int, int]] = set()
+    order: list[tuple[Any, Any]] = []  # a frame's number, or what it is sorted by, and its id
+    numbered = True
+    for image in items(file, "images.item"):
+        sizes.add((int(image["height"]), int(image["width"])))
+        numbered &= "frame_id" in image
+        order.append((image.get("frame_id", image["id"]), image["id"]))
+    if not order:
+        raise SourceError(f"{file} is no COCO file: it has no images")
     if len(sizes) != 1:
-        raise SourceError(f"{file} holds pictures of several sizes: {sorted(sizes)}")
+        raise SourceError(f"{file} holds pictures of several sizes: {sorted(sizes)[:5]}")
     ((height, width),) = sizes
-    frames = {image["id"]: int(image.get("frame_id", place)) for place, image in enumerate(images)}
-    kinds = {c["id"]: str(c.get("name", "")) for c in content.get("categories", ())}
-    found: dict[int, dict[int, Any]] = {frame: {} for frame in frames.values()}
+    order.sort()
+    frames = {
+        image_id: int(number) if numbered else place
+        for place, (number, image_id) in enumerate(order)
+    }
+    kinds = {c["id"]: str(c.get("name", "")) for c in items(file, "categories.item")}
     names: dict[int, str] = {}
-    for annotation in content["annotations"]:
+    spool = Spool()
+    for annotation in items(file, "annotations.item"):
         if annotation["image_id"] not in frames:
             raise SourceError(f"{file}: annotation {annotation.get('id')} is of no image")
         object_id = int(annotation.get("track_id", annotation["category_id"]))
-        here = found[frames[annotation["image_id"]]]
-        if object_id in here:
+        frame = frames[annotation["image_id"]]
+        if not spool.put(frame, object_id, json.dumps(annotation["segmentation"])):
             raise SourceError(
                 f"{file} has object {object_id} twice on image {annotation['image_id']}; "
                 f"annotations of a video need a track_id"
             )
-        here[object_id] = annotation["segmentation"]
         name = kinds.get(annotation["category_id"], "")
         names[object_id] = "" if name == "object" else name
+    there = sorted(frames.values())
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
-        for frame, objects in sorted(found.items()):
-            yield frame, {i: _mask(said, height, width) for i, said in sorted(objects.items())}
+        for frame in there:
+            masks = spool.masks(frame)
+            yield frame, {i: _mask(json.loads(said), height, width) for i, said in masks.items()}
 
-    return Reading(path, kind, height, width, sorted(found), shots, names)
+    return Reading(path, kind, height, width, there, shots, names)
 
 
 def _mask(said: Any, height: int, width: int) -> npt.NDArray[np.bool_]:

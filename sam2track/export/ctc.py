@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.export import write_bytes
 from sam2track.export.images import numbered
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
+from sam2track.export.staging import write_bytes
 from sam2track.export.tiffs import read_tiff, write_tiff
 
 __all__ = ["Track", "Tracks", "read", "write"]

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.export import write_bytes
 from sam2track.export.images import numbered, write_jpegs
 from sam2track.export.pngs import MaskSequence, read_label_png
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
+from sam2track.export.staging import write_bytes
 
 __all__ = ["read", "write_davis", "write_ytvos"]
 

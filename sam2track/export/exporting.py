@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sam2track.errors import ProjectError, Sam2TrackError, UsageError
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
+from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import reopen_source
 
 __all__ = ["FORMATS", "Exported", "Format", "export_results"]
@@ -47,7 +48,7 @@ FORMATS = {
     "npz": Format("npz", "write", False, about="packed masks"),
     "parquet": Format("tables", "write_parquet", False, about="table with masks"),
     "csv": Format("tables", "write_csv", False, about="table"),
-    "masks-video": Format("mask_video", "write", False, about="FFV1 of label maps"),
+    "masks-video": Format("mask_video", "write", False, about="lossless video of label maps"),
 }
 
 
@@ -102,14 +103,18 @@ def export_results(
     options = options or Options()
     if options.images and how.images is False:
         raise UsageError(f"{format} has no place for pictures; leave --images out")
+    if format != "masks-video" and (options.codec or options.palette):
+        raise UsageError(f"{format} is no video; leave --codec and --palette out")
     known = results.frames
     if not known:
         raise ProjectError("the project holds no results; track first")
-    span = _span(len(results.times), options)
+    low, high, past = asked_span("the project", options.start, options.stop, len(results.times))
+    span = range(low, high)
     source = str(meta.get("source") or "video")
     sequence = Sequenced(
         results, span, options.name or Path(source).stem or "video", options, columns, meta=meta
     )
+    sequence.warnings += past
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):
         raise UsageError(
@@ -124,8 +129,7 @@ def export_results(
         import_module(f"sam2track.export.{how.module}"), how.function
     )
     path = Path(output)
-    if format == "masks-video" and path.suffix.lower() in (".avi", ".mov", ".mp4", ".webm"):
-        raise UsageError(f"{path}: masks-video is written as Matroska; let its name end in .mkv")
+    sequence.suffix = path.suffix.lower()
     with ExitStack() as stack:
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
@@ -136,14 +140,6 @@ def export_results(
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))
-
-
-def _span(count: int, options: Options) -> range:
-    low = options.start or 0
-    high = count if options.stop is None else min(options.stop, count)
-    if not 0 <= low < high:
-        raise UsageError(f"range [{low}, {high}) is empty; there are frames 0 to {count - 1}")
-    return range(low, high)
 
 
 def _pictures(

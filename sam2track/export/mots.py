@@ -16,6 +16,7 @@ from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
+from sam2track.export.spool import Spool
 from sam2track.masks import measure
 
 __all__ = ["read", "write_mot", "write_mots"]
@@ -48,34 +49,33 @@ def write_mot(path: Path, sequence: Sequenced) -> None:
 
 def read(path: Path, kind: str) -> Reading:
     """Read MOTS text; regions to be ignored (class 10) are left out."""
-    found: dict[int, dict[int, str]] = {}
+    spool = Spool()
     size = None
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        cells = line.split()
-        if not cells:
-            continue
-        if len(cells) != 6 or not all(cell.isdecimal() for cell in cells[:5]):
-            raise SourceError(
-                f"{path}, line {number}: {line[:60]!r} is not 'frame id class height width rle'"
-            )
-        frame, object_id, class_id, height, width = (int(cell) for cell in cells[:5])
-        if size not in (None, (height, width)):
-            raise SourceError(f"{path}, line {number}: {height} x {width}, before it was {size}")
-        size = (height, width)
-        if class_id == 10:
-            continue
-        here = found.setdefault(frame - 1, {})
-        if frame < 1 or object_id in here:
-            raise SourceError(f"{path}, line {number}: object {object_id} twice, or frame 0")
-        here[object_id] = cells[5]
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            cells = line.split()
+            if not cells:
+                continue
+            if len(cells) != 6 or not all(cell.isdecimal() for cell in cells[:5]):
+                raise SourceError(
+                    f"{path}, line {number}: {line[:60]!r} is not 'frame id class height width rle'"
+                )
+            frame, object_id, class_id, height, width = (int(cell) for cell in cells[:5])
+            if size not in (None, (height, width)):
+                raise SourceError(
+                    f"{path}, line {number}: {height} x {width}, before it was {size}"
+                )
+            size = (height, width)
+            if class_id == 10:
+                continue
+            if frame < 1 or not spool.put(frame - 1, object_id, cells[5]):
+                raise SourceError(f"{path}, line {number}: object {object_id} twice, or frame 0")
     if size is None:
         raise SourceError(f"{path} holds no object")
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
-        for frame, objects in sorted(found.items()):
-            yield (
-                frame,
-                {i: decode({"size": size, "counts": c}) for i, c in sorted(objects.items())},
-            )
+        for frame in spool.frames():
+            masks = spool.masks(frame)
+            yield frame, {i: decode({"size": size, "counts": c}) for i, c in masks.items()}
 
     return Reading(path, kind, *size, None, shots)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.export import output_errors, write_bytes
+from sam2track.export import output_errors
+from sam2track.export.staging import write_bytes
 from sam2track.palette import PALETTE
 
 __all__ = ["MaskSequence", "read_label_png", "write_label_png"]

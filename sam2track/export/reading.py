@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import struct
 import zipfile
 import zlib
@@ -127,6 +128,7 @@ def _errors(path: Path, found: str) -> Iterator[None]:
         RecursionError,
         TypeError,
         ValueError,
+        sqlite3.Error,
         struct.error,
         zipfile.BadZipFile,
         zlib.error,
@@ -136,13 +138,13 @@ def _errors(path: Path, found: str) -> Iterator[None]:
 
 
 _BY_SUFFIX = {
-    ".json": "coco",
     ".txt": "mots",
     ".tif": "labels-tiff",
     ".tiff": "labels-tiff",
     ".npz": "npz",
     ".parquet": "parquet",
     ".mkv": "masks-video",
+    ".mp4": "masks-video",
     ".avi": "masks-video",
     ".zarr": "ome-zarr",
 }
@@ -156,6 +158,10 @@ def detect(path: Path) -> str:
     UsageError
         Where none is seen.
     """
+    if path.suffix.lower() == ".json" and path.is_file():
+        with path.open("rb") as file:
+            head = file.read(4096)
+        return "sav" if b'"masklet"' in head or b'"video_id"' in head else "coco"
     if path.suffix.lower() in _BY_SUFFIX:
         return _BY_SUFFIX[path.suffix.lower()]
     if path.is_dir():

@@ -15,6 +15,7 @@ from sam2track.export.images import numbered
 from sam2track.export.pngs import read_label_png, write_label_png
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
+from sam2track.export.spool import items
 
 __all__ = ["read", "write"]
 
@@ -46,7 +47,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
             file.write(f"{',' if place else ''}\n{json.dumps(codes)}")
         about = {
             "video_id": sequence.name,
-            "video_frame_count": float(len(sequence.times)),
+            "video_frame_count": float(len(sequence.span)),
             "video_height": float(sequence.height),
             "video_width": float(sequence.width),
             "masklet_id": ids,
@@ -89,15 +90,23 @@ def read(path: Path, kind: str) -> Reading:
 
 
 def _read_json(path: Path, kind: str) -> Reading:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    height, width = int(content["video_height"]), int(content["video_width"])
-    ids = [int(i) for i in content["masklet_id"]]
+    height, width = (_only(path, f"video_{side}") for side in ("height", "width"))
+    ids = [int(i) for i in items(path, "masklet_id.item")]
     shift = 1 if 0 in ids else 0
-    masklets = content["masklet"]
+    count = sum(1 for _ in items(path, "masklet.item"))
+    # SA-V's own videos have 24 frames a second, of which every fourth has masks.
+    step = max(1, round(_only(path, "video_frame_count") / max(1, count)))
+    frames = range(0, count * step, step)
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
-        for frame, codes in enumerate(masklets):
+        for frame, codes in zip(frames, items(path, "masklet.item"), strict=True):
             masks = {i + shift: decode(c) for i, c in zip(ids, codes, strict=True)}
             yield frame, {i: mask for i, mask in sorted(masks.items()) if mask.any()}
 
-    return Reading(path, kind, height, width, range(len(masklets)), shots)
+    return Reading(path, kind, height, width, frames, shots)
+
+
+def _only(path: Path, name: str) -> int:
+    for value in items(path, name):
+        return int(value)
+    raise SourceError(f"{path} does not say its {name}; SA-V's files do")

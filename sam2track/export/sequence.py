@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
+from sam2track.export.label_videos import LabelCodec
 
 __all__ = ["Options", "Results", "Sequenced", "Shot"]
 
@@ -82,6 +83,10 @@ class Options:
         Where the source is, if no longer where the project says.
     val_share : float
         Of the frames, for validation (``yolo-seg``).
+    codec : {"ffv1", "h264"}, optional
+        Of ``masks-video``: FFV1, or H.264 in a file whose name ends in ``.mp4``, by default.
+    palette : bool
+        Whether ``masks-video`` has the palette's colours in place of ids as grey values.
     overwrite : bool
         Replace a file that is there.
     """
@@ -95,6 +100,8 @@ class Options:
     images: bool | None = None
     source: str | Path | None = None
     val_share: float = 0.2
+    codec: LabelCodec | None = None
+    palette: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -171,6 +178,8 @@ class Sequenced:
         not to be had.
     warnings : list of str
         What is lost, a line each.
+    suffix : str
+        With which the name of what is written ends, in small letters.
     """
 
     results: Results
@@ -182,6 +191,7 @@ class Sequenced:
     warnings: list[str] = field(default_factory=list)
     overlapping: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = ""
 
     def __post_init__(self) -> None:
         self.height, self.width = self.results.height, self.results.width

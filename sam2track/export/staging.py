@@ -4,13 +4,117 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from sam2track.errors import OutputError, UsageError
-from sam2track.export import output_errors, partial_path
+from sam2track.errors import Sam2TrackError, UsageError
+from sam2track.export import cannot_write, output_errors, partial_path
 
-__all__ = ["staged"]
+__all__ = ["Staged", "staged", "write_bytes"]
+
+
+class Staged:
+    """A file or folder that bears a hidden temporary name beside its own until it is closed.
+
+    As a context manager it is closed where all went well, and aborted where not: half of it is
+    never left, nor is a file that was there before lost. Who inherits says how to finish what is
+    written, and how to let go of it.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that is there is replaced on `close`; of folders, an empty one.
+
+    Raises
+    ------
+    UsageError
+        Where `path` is a device or a pipe, which would be replaced, too.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
+        self.partial = partial_path(self.path.absolute())
+        self._closed = False
+        with output_errors(self.path):
+            odd = self.path.exists() and not (self.path.is_file() or self.path.is_dir())
+            if odd or Path("/dev") in self.path.absolute().parents:
+                raise UsageError(f"{path} is a device or a pipe; give the name of a file")
+
+    def close(self) -> None:
+        """Finish, and give it its name. Does nothing where it is closed already.
+
+        Raises
+        ------
+        OutputError
+            Where that cannot be done; nothing is left then.
+        """
+        if self._closed:
+            return
+        with self._guarded():
+            self._finish()
+            if self.partial.is_dir() and self.path.is_dir():
+                self.path.rmdir()
+            self.partial.replace(self.path)
+        self._closed = True
+
+    def abort(self) -> None:
+        """Throw away what was written. Does nothing where it is closed already."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._release()
+        finally:
+            with suppress(OSError):
+                _remove(self.partial)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _finish(self) -> None:
+        """Write what is left, and let go."""
+
+    def _release(self) -> None:
+        """Let go of what is thrown away in any case; whatever that says does not count."""
+
+    def _failures(self) -> tuple[type[Exception], ...]:
+        """Errors that say that it cannot be written."""
+        return (OSError,)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Abort where anything within fails.
+
+        Raises
+        ------
+        OutputError
+            From errors that say that it cannot be written.
+        """
+        try:
+            yield
+        except Sam2TrackError:
+            self.abort()
+            raise
+        except self._failures() as error:
+            self.abort()
+            raise cannot_write(self.path, error) from error
+        except BaseException:  # Ctrl-C, most of all
+            self.abort()
+            raise
 
 
 @contextmanager
@@ -43,27 +147,29 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
         raise UsageError(f"{path} holds something already; name another folder, or remove it")
     if not folder and path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; replace it (--overwrite) or name another file")
-    partial = partial_path(path.absolute())
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
-        try:
+        with Staged(path) as whole:
+            _remove(whole.partial)
             if folder:
-                partial.mkdir()
-            yield partial
-            if folder and path.exists():
-                path.rmdir()
-            partial.replace(path)
-        except BaseException:
-            _remove(partial)
-            raise
+                whole.partial.mkdir()
+            yield whole.partial
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or leave what was there.
+
+    Raises
+    ------
+    OutputError
+        Where that cannot be done.
+    """
+    with output_errors(path), Staged(path) as whole:
+        whole.partial.write_bytes(data)
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-        return
-    try:
+    else:
         path.unlink(missing_ok=True)
-    except NotADirectoryError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error

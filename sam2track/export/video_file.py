@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
-from sam2track.export import cannot_write, partial_path
+from sam2track.export import cannot_write
+from sam2track.export.staging import Staged
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -27,13 +27,10 @@ TICKS = 90_000  # a second; the customary clock of video, and a multiple of all 
 LONGEST = 3600  # seconds between two frames: MP4 has 31 bits for several such gaps together
 
 
-class VideoFileWriter:
-    """A video file that bears a temporary name until it is closed.
+class VideoFileWriter(Staged):
+    """A video file; memory does not grow with the number of frames."""
 
-    As a context manager it is closed where all went well, and aborted where not: half a video is
-    never left, nor is one that was there before lost. Memory does not grow with the number of
-    frames.
-    """
+    _TICKS: ClassVar[int] = TICKS  # a second, of the clock in which frames are shown
 
     def __init__(
         self, path: str | Path, *, height: int, width: int, rate: float | Fraction, threads: int
@@ -43,33 +40,64 @@ class VideoFileWriter:
                 f"a video needs a size of at least 1 x 1, a rate from 1/{LONGEST} to {TICKS} "
                 f"and a thread, not {height} x {width}, {rate}, {threads}"
             )
-        self.path = Path(path)
+        super().__init__(path)
         self.height, self.width = height, width
         self.rate = _simple(rate)
         self.frames = 0
         self._last = -1  # presentation time of the last frame in ticks
-        # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
-        self._partial = partial_path(self.path.absolute())
         self._container: OutputContainer | None = None
         self._stream: VideoStream
 
-    def _append(self, picture: Callable[[], VideoFrame], time: float | None) -> None:
-        """Encode a picture, to be shown at a time or one step after the one before."""
-        step = max(1, round(TICKS / self.rate))
-        tick = self._tick(time, step)
+    def _begin(
+        self,
+        encoder: str,
+        container: str,
+        options: dict[str, str],
+        threads: int,
+        settle: Callable[[VideoStream], None],
+    ) -> VideoStream:
+        """Open the file for an encoder; `settle` says what its pixels are."""
         import av
 
+        with self._guarded():
+            try:
+                # faststart: the index is moved to the front; a browser need not have it all.
+                self._container = av.open(
+                    str(self.partial),
+                    "w",
+                    format=container,
+                    options={"movflags": "+faststart"} if container == "mp4" else {},
+                )
+                stream = cast(
+                    "VideoStream",
+                    self._container.add_stream(encoder, rate=self.rate, options=options),
+                )
+                stream.height, stream.width = self.height, self.width
+                stream.time_base = stream.codec_context.time_base = Fraction(1, self._TICKS)
+                stream.thread_count = threads
+                settle(stream)
+                self._container.start_encoding()
+            except OSError:
+                raise
+            except av.FFmpegError as error:
+                size = f"{self.width} x {self.height}"
+                raise cannot_write(
+                    self.path, f"the {encoder} encoder refuses {size} pixels with {options}"
+                ) from error
+        return stream
+
+    def _append(self, picture: Callable[[], VideoFrame], time: float | None) -> None:
+        """Encode a picture, to be shown at a time or one step after the one before."""
+        step = max(1, round(self._TICKS / self.rate))
+        tick = self._tick(time, step)
         if self._container is None:
             raise UsageError(f"{self.path.name} is closed")
-        try:
+        with self._guarded():
             frame = picture()
-            frame.pts, frame.time_base = tick, Fraction(1, TICKS)
+            frame.pts, frame.time_base = tick, Fraction(1, self._TICKS)
             # Of the last frame only is the duration kept: as long as the one before was shown.
             frame.duration = tick - self._last if self.frames else step
             self._container.mux(self._stream.encode(frame))
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
         self._last = tick
         self.frames += 1
 
@@ -91,49 +119,27 @@ class VideoFileWriter:
             Where the encoder fails, the disk is full or no frame was written; no file is left
             then.
         """
-        if self._container is None:
-            return
-        if not self.frames:
+        if not (self._closed or self.frames):
             self.abort()
             raise cannot_write(self.path, "a video needs at least one frame")
-        import av
+        super().close()
 
-        try:
+    def _finish(self) -> None:
+        if self._container is not None:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._container = None
-            self._partial.replace(self.path)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        except BaseException:  # Ctrl-C while the index is moved
-            self.abort()
-            raise
 
-    def abort(self) -> None:
-        """Throw away what was written. Does nothing where the file is closed already."""
-        import av
-
+    def _release(self) -> None:
         container, self._container = self._container, None
         if container is not None:
-            with suppress(av.FFmpegError, OSError):  # it is thrown away in any case
+            with suppress(*self._failures()):
                 container.close()
-        with suppress(OSError):
-            self._partial.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
+    def _failures(self) -> tuple[type[Exception], ...]:
+        import av
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
+        return (av.FFmpegError, OSError)
 
     def _tick(self, time: float | None, step: int) -> int:
         if time is None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
-from sam2track.export import cannot_write
-from sam2track.export.video_file import TICKS, VideoFileWriter
+from sam2track.export.video_file import VideoFileWriter
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -114,7 +113,20 @@ class VideoWriter(VideoFileWriter):
             raise UsageError(f"a crf of {codec} lies from 0 to {coding.most}, not at {crf}")
         super().__init__(path, height=height, width=width, rate=rate, threads=threads)
         options = coding.options | {"crf": str(crf)} | ({"preset": preset} if preset else {})
-        self._stream = self._opened(coding, options, threads, "webm" if webm else "mp4")
+        container = "webm" if webm else "mp4"
+        if coding.encoder == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors alone; it talks on stderr
+
+        def settle(stream: VideoStream) -> None:
+            if coding.tag and container == "mp4":
+                stream.codec_context.codec_tag = coding.tag
+            stream.height, stream.width = height + height % 2, width + width % 2
+            stream.pix_fmt = "yuv420p"
+            stream.gop_size = _KEY_EVERY
+            stream.color_primaries = stream.color_trc = stream.colorspace = _BT709
+            stream.color_range = _LIMITED
+
+        self._stream = self._begin(coding.encoder, container, options, threads, settle)
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float | None = None) -> None:
         """Append a frame.
@@ -136,46 +148,6 @@ class VideoWriter(VideoFileWriter):
         """
         self._check(rgb, np.uint8, (self.height, self.width, 3))
         self._append(lambda: _bt709(rgb), time)
-
-    def _opened(
-        self, coding: _Coding, options: dict[str, str], threads: int, container: str
-    ) -> VideoStream:
-        import av
-
-        try:
-            # faststart: the index is moved to the front, so that a browser need not have it all.
-            self._container = av.open(
-                str(self._partial),
-                "w",
-                format=container,
-                options={"movflags": "+faststart"} if container == "mp4" else {},
-            )
-            if coding.encoder == "libsvtav1":
-                os.environ.setdefault("SVT_LOG", "1")  # errors alone; it talks on stderr
-            stream = cast(
-                "VideoStream",
-                self._container.add_stream(coding.encoder, rate=self.rate, options=options),
-            )
-            if coding.tag and container == "mp4":
-                stream.codec_context.codec_tag = coding.tag
-            stream.height, stream.width = self.height + self.height % 2, self.width + self.width % 2
-            stream.pix_fmt = "yuv420p"
-            stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
-            stream.thread_count = threads
-            stream.gop_size = _KEY_EVERY
-            stream.color_primaries = stream.color_trc = stream.colorspace = _BT709
-            stream.color_range = _LIMITED
-            self._container.start_encoding()
-        except OSError as error:
-            self.abort()
-            raise cannot_write(self.path, error) from error
-        except av.FFmpegError as error:
-            self.abort()
-            size = f"{self.width} x {self.height}"
-            raise cannot_write(
-                self.path, f"the {coding.encoder} encoder refuses {size} pixels with {options}"
-            ) from error
-        return stream
 
 
 def _bt709(rgb: npt.NDArray[np.uint8]) -> VideoFrame:

@@ -10,7 +10,29 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 
-__all__ = ["check_frame", "check_span", "even_times"]
+__all__ = ["asked_span", "check_frame", "check_span", "even_times"]
+
+
+def asked_span(
+    name: str, start: int | None, stop: int | None, count: int
+) -> tuple[int, int, list[str]]:
+    """Return the frames [low, high) that a person asks for, and what is to be said of that.
+
+    All of them where nothing is asked for. A stop past the end is the end; a line says so.
+
+    Raises
+    ------
+    UsageError
+        Where there are no such frames.
+    """
+    low, high = start or 0, count if stop is None else min(stop, count)
+    if not 0 <= low < count:
+        raise UsageError(f"start {low}; {name} has frames 0 to {count - 1}")
+    if high <= low:
+        raise UsageError(f"range of frames [{low}, {stop}) is empty; give a stop above its start")
+    if stop is None or stop <= count:
+        return low, high, []
+    return low, high, [f"stop {stop} lies past the end; {name} has frames 0 to {count - 1}"]
 
 
 def check_frame(name: str, frame: int, count: int) -> int:

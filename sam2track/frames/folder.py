@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, check_span, even_times
+from sam2track.frames.bounds import check_frame, even_times
 from sam2track.frames.headers import is_whole, stored_size
 from sam2track.frames.intensity import (
     Limits,
@@ -24,7 +23,7 @@ from sam2track.frames.intensity import (
     sample,
     scaled,
 )
-from sam2track.frames.source import Frame
+from sam2track.frames.source import ByFrame, Frame
 
 __all__ = ["ImageFolder", "natural_key"]
 
@@ -40,7 +39,7 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
-class ImageFolder:
+class ImageFolder(ByFrame):
     """The PNG, JPEG, BMP, TIFF and WebP pictures of a folder, in the natural order of their names.
 
     Grey and palette pictures become RGB, EXIF rotation is applied, transparency is dropped.
@@ -153,18 +152,6 @@ class ImageFolder:
                 "pictures must hold numbers of one kind"
             )
         return picture
-
-    def frames(self, start: int, stop: int, *, backward: bool = False) -> Iterator[Frame]:
-        """Yield the pictures of [start, stop), each (H, W, 3) uint8 RGB, forward or backward.
-
-        Raises
-        ------
-        SourceError
-            As ``read``.
-        """
-        first, end = check_span(self.name, start, stop, len(self))
-        numbers = range(end - 1, first - 1, -1) if backward else range(first, end)
-        return (self.read(number) for number in numbers)
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits made of names, sizes and both ends of all files.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Frame", "FrameSource"]
+from sam2track.frames.bounds import check_span
+
+__all__ = ["ByFrame", "Frame", "FrameSource"]
 
 Frame = npt.NDArray[np.uint8]
 
@@ -64,3 +67,29 @@ class FrameSource(Protocol):
     def close(self) -> None:
         """Release files."""
         ...
+
+
+class ByFrame(ABC):
+    """A source of which each frame is read by itself, whatever was read before."""
+
+    name: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    @abstractmethod
+    def read(self, frame: int) -> Frame:
+        """Return one frame, (H, W, 3) uint8 RGB."""
+
+    def frames(self, start: int, stop: int, *, backward: bool = False) -> Iterator[Frame]:
+        """Yield the frames of [start, stop), each (H, W, 3) uint8 RGB, forward or backward.
+
+        Raises
+        ------
+        SourceError
+            As ``read``.
+        """
+        first, end = check_span(self.name, start, stop, len(self))
+        numbers = range(end - 1, first - 1, -1) if backward else range(first, end)
+        return (self.read(number) for number in numbers)

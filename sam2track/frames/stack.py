@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, check_span, even_times
+from sam2track.frames.bounds import check_frame, even_times
 from sam2track.frames.intensity import Limits, check_limits, found_limits, looked_at, sample, scaled
-from sam2track.frames.source import Frame
+from sam2track.frames.source import ByFrame, Frame
 
 __all__ = ["Read", "Stack", "StackSource", "read_axes"]
 
@@ -121,7 +121,7 @@ def read_axes(axes: str | Sequence[str], shape: tuple[int, ...], name: str) -> s
     return letters
 
 
-class StackSource:
+class StackSource(ByFrame):
     """What is shown of a stack, as a sequence of RGB frames.
 
     T is time; without it, or where it has one frame only, Z is. One to three channels are shown,
@@ -273,18 +273,6 @@ class StackSource:
         for number, plane in enumerate(shown):
             picture[..., number] = plane[..., 0]
         return picture
-
-    def frames(self, start: int, stop: int, *, backward: bool = False) -> Iterator[Frame]:
-        """Yield the frames of [start, stop), each (H, W, 3) uint8 RGB, forward or backward.
-
-        Raises
-        ------
-        SourceError
-            As ``read``.
-        """
-        first, end = check_span(self.name, start, stop, len(self))
-        numbers = range(end - 1, first - 1, -1) if backward else range(first, end)
-        return (self.read(number) for number in numbers)
 
     def values(self, frame: int) -> npt.NDArray[Any]:
         """Return a frame as it is measured, (H, W, C): the channels shown, not scaled.

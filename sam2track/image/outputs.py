@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import output_errors, write_bytes
+from sam2track.export import output_errors
 from sam2track.export.pngs import write_label_png
+from sam2track.export.staging import write_bytes
 from sam2track.image.coco import dataset
 from sam2track.image.cutting import cutout, opacity, placed
 from sam2track.image.everything import Found, label_image

@@ -61,7 +61,9 @@ def test_export_as_json(path, tmp_path):
         (["-f", "csv", "-o", "taken"], 2, "--overwrite"),
         (["-f", "csv", "-o", "taken/a.csv"], 1, "cannot write"),
         (["-f", "coco", "-o", "a.json", "--start", "99"], 2, "frames 0 to 8"),
-        (["-f", "masks-video", "-o", "a.mp4"], 2, ".mkv"),
+        (["-f", "masks-video", "-o", "a.avi"], 2, ".mkv"),
+        (["-f", "masks-video", "-o", "a.mp4", "--codec", "ffv1"], 2, "does not fit MP4"),
+        (["-f", "davis", "-o", "a", "--palette"], 2, "is no video"),
         (["-f", "csv", "-o", "a", "--images"], 2, "no place for pictures"),
     ],
 )

@@ -180,7 +180,7 @@ def test_damage_within(things: Path) -> None:
         ("render", ["-o", "o.mp4", "--style", "background"], 2, "--background"),
         ("render", ["-o", "o.xyz"], 2, "allowed are .mp4"),
         ("render", ["-o", "none/o.mp4"], 1, "cannot write"),
-        ("render", ["-o", "o.mp4", "--start", "99"], 2, "the project has 0 to 5"),
+        ("render", ["-o", "o.mp4", "--start", "99"], 2, "the project has frames 0 to 5"),
         ("report", ["-o", "o.pdf"], 2, ".html"),
         ("report", ["-o", "none/o.html"], 1, "cannot write"),
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sam2track.export.reading import open_masks
 from sam2track.export.staging import staged
 from sam2track.export.videos import VideoWriter
 from sam2track.project import Project
+from sam2track.table import TableWriter
 from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project, put
 
 
@@ -83,6 +86,19 @@ def test_targets_that_cannot_be(path, tmp_path):
     assert len(list((tmp_path / "empty").iterdir())) == FRAMES
 
 
+def test_devices_and_pipes_are_not_replaced(path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with Project.open(path) as opened:
+        for target in (tmp_path / "pipe", Path("/dev/sam2track")):
+            for kind in ("csv", "masks-video"):
+                with pytest.raises(UsageError, match="device or a pipe"):
+                    opened.export(target, format=kind, overwrite=True)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+    with pytest.raises(UsageError, match="device or a pipe"):
+        TableWriter(tmp_path / "pipe")
+
+
 def test_options_that_cannot_be(path, tmp_path):
     with Project.open(path) as opened:
         for format, options in [
@@ -126,6 +142,14 @@ def test_ids_that_do_not_fit(tmp_path):
         pytest.raises(UsageError, match="65536 does not fit ctc"),
     ):
         opened.export(tmp_path / "ctc", format="ctc")
+
+
+def test_ids_that_fit_grey_ffv1_alone(tmp_path):
+    with Project.open(project(tmp_path / "p.s2t", top=300)) as opened:
+        for options in ({"codec": "h264"}, {"palette": True}):
+            with pytest.raises(UsageError, match="above 255 fit grey FFV1 alone"):
+                opened.export(tmp_path / "a.mkv", format="masks-video", **options)
+    assert [p.name for p in tmp_path.iterdir()] == ["p.s2t"]
 
 
 def test_where_masks_overlap_the_highest_logit_wins(tmp_path):
@@ -173,6 +197,14 @@ def test_a_range_and_frames_without_results(path, tmp_path):
                 put(opened, frame, masks()[frame])
     assert "1 of 9 frames have no result" in done.warnings[0]
     assert len(list((tmp_path / "b").iterdir())) == FRAMES
+
+
+def test_a_stop_past_the_end_is_the_end_and_is_said(path, tmp_path):
+    with Project.open(path) as opened:
+        done = opened.export(tmp_path / "o", format="davis", start=4, stop=500)
+        assert opened.export(tmp_path / "p", format="npz", stop=FRAMES).warnings == ()
+    assert len(list((tmp_path / "o").iterdir())) == FRAMES - 4
+    assert "stop 500 lies past the end; the project has frames 0 to 8" in done.warnings
 
 
 def test_pictures_on_request(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam2track.errors import SourceError
 from sam2track.export.exporting import FORMATS
 from sam2track.export.reading import READERS, detect, open_masks
 from sam2track.project import Project
@@ -348,6 +349,69 @@ def test_masks_video_by_av(tmp_path, top):
     assert [time for time, _ in found] == pytest.approx(np.arange(FRAMES) / 20)
     expected = [label_map(here) for here in masks(top=top)]
     assert np.array_equal([labels for _, labels in found], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "codec", "pixels"),
+    [
+        ("a.mkv", {"palette": True}, "ffv1", "bgr0"),
+        ("a.mkv", {"codec": "h264"}, "h264", "yuvj444p"),
+        ("a.mkv", {"codec": "h264", "palette": True}, "h264", "gbrp"),
+        ("a.mp4", {}, "h264", "yuvj444p"),
+        ("a.mp4", {"palette": True}, "h264", "gbrp"),
+    ],
+)
+def test_masks_video_of_other_codecs_and_in_colours(path, tmp_path, name, options, codec, pixels):
+    import av
+
+    from sam2track.palette import PALETTE
+
+    with Project.open(path) as opened:
+        opened.export(tmp_path / name, format="masks-video", **options)
+    with av.open(str(tmp_path / name)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec.canonical_name, stream.pix_fmt) == (codec, pixels)
+        if codec == "h264":
+            assert stream.codec_context.profile == "High 4:4:4 Predictive"
+        frames = list(container.decode(stream))
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(FRAMES) / 20, abs=1e-3)
+    reading = open_masks(tmp_path / name)
+    assert list(reading.frames) == list(range(FRAMES))
+    for frame, here, (at, found) in zip(frames, masks(), reading.shots(), strict=True):
+        labels = label_map(here)
+        if options.get("palette"):
+            assert np.array_equal(frame.to_ndarray(format="rgb24"), PALETTE[labels])
+        else:
+            values = frame.to_ndarray()
+            assert np.array_equal(values if values.ndim == 2 else values[0], labels)
+        assert sorted(found) == sorted(set(labels.flat) - {0}), at
+        for i, mask in found.items():
+            assert np.array_equal(mask, labels == i)
+
+
+def test_videos_that_hold_no_labels_are_refused(tmp_path):
+    from sam2track.export.label_videos import LabelVideoWriter
+    from sam2track.export.videos import VideoWriter
+
+    with VideoWriter(tmp_path / "shown.mp4", height=8, width=8) as video:
+        video.write(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(SourceError, match="yuv420p pixels; a video of labels is lossless"):
+        open_masks(tmp_path / "shown.mp4")
+    noise = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    with LabelVideoWriter(tmp_path / "a.mkv", height=8, width=8, palette=True) as video:
+        video._append(lambda: av_frame(noise, "rgb24").reformat(format="bgr0"), 0)
+    with pytest.raises(SourceError, match=r"frame 0 of .* colours that no object has"):
+        list(open_masks(tmp_path / "a.mkv").shots())
+    with LabelVideoWriter(tmp_path / "b.mkv", height=8, width=8, codec="h264") as video:
+        video._append(lambda: av_frame(np.ascontiguousarray(noise.T), "yuv444p"), 0)
+    with pytest.raises(SourceError, match=r"frame 0 of .* is not grey"):
+        list(open_masks(tmp_path / "b.mkv").shots())
+
+
+def av_frame(array, kind):
+    import av
+
+    return av.VideoFrame.from_ndarray(array, format=kind)
 
 
 def test_csv_is_that_of_a_job(export, path, tmp_path):

@@ -11,7 +11,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
-from sam2track.export.reading import READERS, open_masks
+from sam2track.export.coco_rle import encode
+from sam2track.export.reading import READERS, detect, open_masks
 
 EMPTY = np.zeros((6, 8), np.uint8)
 
@@ -114,6 +115,47 @@ def test_coco_of_others(tmp_path):
         open_masks(file)
 
 
+@pytest.mark.parametrize("format", ["coco", "mots", "sav"])
+def test_files_of_any_length_are_read_in_little_memory(tmp_path, format):
+    """Whatever the order of what they hold; but for COCO's number of each frame."""
+    import tracemalloc
+
+    ragged = np.random.default_rng(0).random((120, 160)) > 0.5
+    counts = encode(ragged)
+    peaks = []
+    for frames in (20, 120):
+        order = np.random.default_rng(1).permutation(frames).tolist()
+        if format == "mots":
+            text = "".join(f"{t + 1} 3 2 120 160 {counts}\n" for t in order)
+        else:
+            rle = {"size": [120, 160], "counts": counts}
+            content = {
+                "images": [{"id": t + 1, "height": 120, "width": 160} for t in order],
+                "annotations": [
+                    {"id": t, "image_id": t + 1, "category_id": 3, "segmentation": rle}
+                    for t in order
+                ],
+                "masklet": [[rle]] * frames,
+                "masklet_id": [3],
+                "video_height": 120.0,
+                "video_width": 160.0,
+                "video_frame_count": float(frames),
+            }
+            text = json.dumps(content)
+        path = tmp_path / f"{frames}"
+        path.write_text(text)
+        del text
+        tracemalloc.start()
+        seen = 0
+        for frame, masks in open_masks(path, format).shots():
+            assert frame == seen and np.array_equal(masks[3], ragged)
+            seen += 1
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert seen == frames
+    assert peaks[1] - peaks[0] < path.stat().st_size / 20
+
+
 def test_ctc_ground_truth(tmp_path):
     folder = tmp_path / "01_GT" / "TRA"
     folder.mkdir(parents=True)
@@ -155,7 +197,9 @@ def test_sav_of_meta(test_data):
     path = test_data / "sav_000001_manual.json"
     reading = open_masks(path, "sav")
     content = json.loads(path.read_text())
-    assert (reading.height, reading.width, len(reading.frames)) == (848, 480, 121)
+    assert detect(path) == "sav"
+    # The video has 483 frames, of which every fourth has masks.
+    assert (reading.height, reading.width, list(reading.frames)) == (848, 480, [*range(0, 484, 4)])
     frame, found = next(iter(reading.shots()))
     for index, i in enumerate(content["masklet_id"]):
         expected = coco.decode(content["masklet"][frame][index]) != 0

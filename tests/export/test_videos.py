@@ -13,6 +13,7 @@ import pytest
 from sam2track.errors import OutputError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
 from sam2track.export.videos import VideoWriter
+from sam2track.palette import PALETTE, rows_of
 
 
 def pictures(count, height, width):
@@ -264,6 +265,29 @@ def test_label_maps_come_back_exactly(tmp_path, bits, most, size):
     np.testing.assert_array_equal(found, maps)
 
 
+@pytest.mark.parametrize("container", ["matroska", "mp4"])
+@pytest.mark.parametrize(("codec", "palette"), [("ffv1", True), ("h264", False), ("h264", True)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 47)])
+def test_label_maps_of_other_codecs_come_back_exactly(tmp_path, container, codec, palette, size):
+    how = {"height": size[0], "width": size[1], "codec": codec, "palette": palette}
+    if (codec, container) == ("ffv1", "mp4"):
+        with pytest.raises(UsageError, match="does not fit MP4"):
+            LabelVideoWriter(tmp_path / "a", container=container, **how)
+        return
+    maps = np.random.default_rng(1).integers(0, 256, (6, *size), dtype=np.int32)
+    with LabelVideoWriter(tmp_path / "a", container=container, **how) as video:
+        for labels in maps:
+            video.write(labels)
+    with av.open(str(tmp_path / "a")) as container:
+        frames = list(container.decode(video=0))
+    if palette:
+        found = [rows_of(f.to_ndarray(format="rgb24")) for f in frames]
+        assert np.array_equal(PALETTE[found], [f.to_ndarray(format="rgb24") for f in frames])
+    else:
+        found = [f.to_ndarray()[0] for f in frames]
+    np.testing.assert_array_equal(found, maps)
+
+
 def test_label_maps_that_do_not_fit(tmp_path):
     with LabelVideoWriter(tmp_path / "a.mkv", height=4, width=4) as video:
         for bad in (np.full((4, 4), 256), np.full((4, 4), -1)):
@@ -272,6 +296,8 @@ def test_label_maps_that_do_not_fit(tmp_path):
         with pytest.raises(UsageError, match=r"are int64 \(4, 4\), not int64 \(4, 5\)"):
             video.write(np.zeros((4, 5), np.int64))
         video.write(np.zeros((4, 4), np.uint8))
+    with pytest.raises(UsageError, match="codec 'vp9' of label maps; allowed are ffv1, h264"):
+        LabelVideoWriter(tmp_path / "b.mkv", height=4, width=4, codec="vp9")
     with pytest.raises(UsageError, match="8 or 16 bits, not 12"):
         LabelVideoWriter(tmp_path / "b.mkv", height=4, width=4, bits=12)
     assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]

@@ -209,7 +209,7 @@ def test_a_worker_pauses_cancels_and_survives_errors() -> None:
 
 def test_a_click_while_tracking_keeps_the_masks_of_a_replay(session, video, model, tmp_path):
     """What the worker interleaves is in the journal, and replays to equal masks."""
-    from sam2track.job import replay
+    from sam2track.replaying import replay
 
     session.say(1, 0, click(0, 0))
     worker = Worker(lambda event: None)

@@ -1,0 +1,75 @@
+"""Masks of a file that has them in any order, frame by frame; JSON that is read item by item."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sam2track.errors import SourceError
+
+__all__ = ["Spool", "items"]
+
+
+class Spool:
+    """What is said of the mask of each object on each frame, in a temporary file.
+
+    What is held in memory does not grow with what is put there.
+    """
+
+    def __init__(self) -> None:
+        # No name: SQLite makes a file of its own where memory does not do, and removes it.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute(
+            "CREATE TABLE said (frame INTEGER, object INTEGER, mask TEXT, "
+            "PRIMARY KEY (frame, object)) WITHOUT ROWID"
+        )
+        self._db.execute("BEGIN")
+
+    def put(self, frame: int, object_id: int, mask: str) -> bool:
+        """Keep a mask; False where there is one of that object and frame already."""
+        found = self._db.execute(
+            "INSERT OR IGNORE INTO said VALUES (?, ?, ?)", (frame, object_id, mask)
+        )
+        return found.rowcount == 1
+
+    def frames(self) -> Iterator[int]:
+        """Yield the frames that have masks, ascending."""
+        for (frame,) in self._db.execute("SELECT DISTINCT frame FROM said ORDER BY frame"):
+            yield frame
+
+    def masks(self, frame: int) -> dict[int, str]:
+        """What is said on a frame, by object, ascending."""
+        rows = self._db.execute(
+            "SELECT object, mask FROM said WHERE frame = ? ORDER BY object", (frame,)
+        )
+        return dict(rows)
+
+    def __del__(self) -> None:
+        self._db.close()
+
+
+def items(path: Path, prefix: str) -> Iterator[Any]:
+    """Yield values of a JSON file one by one.
+
+    Parameters
+    ----------
+    path : Path
+    prefix : str
+        Where they are, as ijson says it: ``images.item`` are those of the list ``images``.
+
+    Raises
+    ------
+    SourceError
+        Where it is no JSON.
+    """
+    import ijson
+
+    try:
+        with path.open("rb") as file:
+            yield from ijson.items(file, prefix, use_float=True)
+    except ijson.JSONError as error:
+        why = " ".join(str(error).split())
+        raise SourceError(f"cannot read {path} as JSON: {why:.100}") from error

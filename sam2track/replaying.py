@@ -1,0 +1,109 @@
+"""Doing again what a project's journal says."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam2track.errors import ProjectError, ProjectExistsError, UsageError
+from sam2track.founding import check_same, project_for
+from sam2track.frames.opening import reopen_source
+from sam2track.models.loading import Model, load_model
+from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
+from sam2track.project import Project, WriterLock
+from sam2track.work import Outcome, Work
+
+if TYPE_CHECKING:
+    from sam2.modeling.sam2_base import SAM2Base
+
+__all__ = ["replay"]
+
+
+def replay(
+    project: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str],
+    source: Any = None,
+    model: str | os.PathLike[str] | SAM2Base | Model | None = None,
+    device: str = "auto",
+    write: Iterable[str] = USUAL,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Do again all that a project's journal says, into a new project with equal masks.
+
+    Parameters
+    ----------
+    project : path
+        A project file, or the folder that holds ``project.s2t``.
+    output : path
+        Folder for the new project and the outputs.
+    source : path, array or FrameSource, optional
+        Where the pictures are, if no longer where the project says.
+    model : str, path, SAM2Base or Model, optional
+        The same model, if not to be had under the name that the project says.
+    device, write, overwrite, progress
+        As ``run``.
+
+    Raises
+    ------
+    ProjectError
+        Where source or model are not those that the project was made with, or the journal
+        cannot be followed.
+    Interrupted
+        At Ctrl-C.
+    """
+    began = time.monotonic()
+    wanted = wanted_outputs(write)
+    folder = Path(output)
+    with Project.open(project) as old:
+        path = old.path
+        if (folder / "project.s2t").exists() and path.samefile(folder / "project.s2t"):
+            raise UsageError(f"{path} would be replaced by its own replay; give another folder")
+        meta, times = old.meta, old.times
+        if lacking := [
+            key for key in ("source", "model", "precision", "image_size") if key not in meta
+        ]:
+            raise ProjectError(
+                f"{path} does not say its {', '.join(lacking)}; it cannot be replayed"
+            )
+        span = float(times[-1] - times[0])
+        fps = (len(times) - 1) / span if span > 0 else 25.0
+        opened = reopen_source(meta, source, fps=fps)
+        try:
+            check_apart(opened, folder)
+            if holds_project(folder, overwrite) and not overwrite:
+                raise ProjectExistsError(
+                    f"{folder} holds a project already; replace it (--overwrite) "
+                    f"or give another folder"
+                )
+            loaded = load_model(
+                meta["model"] if model is None else model,
+                device=device,
+                precision=meta["precision"],
+                image_size=meta["image_size"],
+            )
+            check_same(old, opened, loaded)
+            journal = old.journal()
+            low, high = _replayed_range(journal, len(opened))
+            total = max(1, sum(step.get("done") or 0 for step in journal))
+            with (
+                WriterLock(folder / "project.s2t") as lock,
+                project_for(folder, opened, loaded, None, False, overwrite, lock) as new,
+            ):
+                job = Work(opened, new, loaded, progress, began)
+                return job.finish(low, high, folder, wanted, lambda: job.repeat(journal, total))
+        finally:
+            if opened is not source:
+                opened.close()
+
+
+def _replayed_range(journal: list[dict[str, Any]], frames: int) -> tuple[int, int]:
+    """The frames that the runs of a journal were asked for, all together."""
+    runs = [step for step in journal if step["action"] == "propagate"]
+    low = min((step["start"] or 0 for step in runs), default=0)
+    high = max((frames if step["stop"] is None else step["stop"] for step in runs), default=frames)
+    return low, min(high, frames)

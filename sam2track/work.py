@@ -1,0 +1,200 @@
+"""What a job does once source, prompts and project are there, and what comes of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam2track.detections import unpacked
+from sam2track.frames.source import FrameSource
+from sam2track.models.loading import Model
+from sam2track.outputs import Progress, write_outputs
+from sam2track.project import Project
+from sam2track.tracking.actions import repeat
+from sam2track.tracking.tracker import Direction, Tracker
+
+__all__ = ["Interrupted", "Outcome", "Work"]
+
+
+@dataclass
+class Outcome:
+    """What came of a job, as ``--json`` prints it."""
+
+    status: str
+    source: str
+    model: str
+    device: str
+    precision: str
+    frames: int
+    frames_computed: int
+    seconds: float
+    objects: list[dict[str, Any]]
+    counts: dict[str, int]
+    outputs: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
+    version: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of JSON values."""
+        content = asdict(self)
+        return {"version": content.pop("version"), **content}
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came; what was done is kept.
+
+    Attributes
+    ----------
+    outcome : Outcome
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+@dataclass
+class Work:
+    """Tracking into a project, and writing what came of it.
+
+    Parameters
+    ----------
+    source : FrameSource
+    project : Project
+        Open for writing.
+    model : Model
+    progress : callable, optional
+        Called with a Progress now and then.
+    began : float
+        When the job began, by ``time.monotonic``.
+    full_table : bool
+        Whether the table has all measurements.
+    """
+
+    source: FrameSource
+    project: Project
+    model: Model
+    progress: Callable[[Progress], None] | None
+    began: float
+    full_table: bool = False
+    computed: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def run(
+        self, low: int, high: int, direction: Direction, folder: Path, wanted: list[str]
+    ) -> Outcome:
+        """Track through the frames [low, high), and write what is wanted into a folder."""
+
+        def work() -> None:
+            self._track(low, high, direction)
+            self._warn_of_idle(low, high, direction)
+
+        return self.finish(low, high, folder, wanted, work)
+
+    def finish(
+        self, low: int, high: int, folder: Path, wanted: list[str], work: Callable[[], None]
+    ) -> Outcome:
+        """Do the work and write the outputs; what was done before an interruption is kept."""
+        outputs = {"project": str(folder / "project.s2t")}
+        try:
+            work()
+            self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
+            outputs |= write_outputs(
+                self.project,
+                self.source,
+                (low, high),
+                folder,
+                wanted,
+                self.progress,
+                full=self.full_table,
+            )
+        except KeyboardInterrupt as error:
+            raise Interrupted(self._outcome("interrupted", high - low, outputs)) from error
+        return self._outcome("done", high - low, outputs)
+
+    def repeat(self, journal: list[dict[str, Any]], total: int) -> None:
+        """Do what a journal says."""
+        tracker = Tracker(self.model, self.source, history=self.project)
+        began = time.monotonic()
+        for result in repeat(tracker, journal):
+            if result is not None:
+                self.computed += 1
+                self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _track(self, low: int, high: int, direction: Direction) -> None:
+        tracker = Tracker(self.model, self.source, history=self.project)
+        began = time.monotonic()
+        stored = self.project.meta.get("detections")
+        # Also where a run goes on: boxes that were taken already change nothing.
+        for frame, boxes in sorted(unpacked(stored["frames"] if stored else {}).items()):
+            if low <= frame < high:
+                if tracker.object_ids:
+                    self._go(tracker, low, frame + 1, "forward", high - low, began)
+                tracker.detect(frame, boxes)
+        total = self.computed + _frames_to_run(tracker, low, high, direction)
+        self._go(tracker, low, high, direction, total, began)
+
+    def _go(
+        self,
+        tracker: Tracker,
+        low: int,
+        high: int,
+        direction: Direction,
+        total: int,
+        began: float,
+    ) -> None:
+        # Closed at once at an interruption, so that it is kept where tracking stands.
+        with closing(tracker.propagate(low, high, direction, unfinished=True)) as results:
+            for _ in results:
+                self.computed += 1
+                self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
+        """Say which objects have no result in the range, and why that may be."""
+        for row in self.project.summary():
+            first, last = row["first"], row["last"]
+            if first is None or last < low or first >= high:
+                self.warnings.append(
+                    f"object {row['id']} has no frame in [{low}, {high}) going {direction}; "
+                    f"prompt it there or take another direction"
+                )
+
+    def _report(self, stage: str, done: int, total: int, began: float) -> None:
+        if self.progress is not None:
+            self.progress(Progress(stage, done, total, time.monotonic() - began))
+
+    def _outcome(self, status: str, frames: int, outputs: dict[str, str]) -> Outcome:
+        objects = self.project.summary()
+        return Outcome(
+            status=status,
+            source=self.source.name,
+            model=self.model.name,
+            device=str(self.model.device),
+            precision=self.model.precision,
+            frames=frames,
+            frames_computed=self.computed,
+            seconds=round(time.monotonic() - self.began, 3),
+            objects=objects,
+            counts=dict(Counter(row["name"] or "" for row in objects)),
+            outputs=outputs,
+            warnings=[*self.source.warnings, *self.warnings],
+        )
+
+
+def _frames_to_run(tracker: Tracker, low: int, high: int, direction: Direction) -> int:
+    """How many frames a fresh run of a range yields, for the progress bar."""
+    firsts, lasts = [], []
+    for first, last in tracker.spans().values():
+        firsts.append(first)
+        lasts.append(last)
+    forward = max(0, high - max(low, min(firsts)))
+    if direction == "forward":
+        return forward
+    if direction == "backward":
+        return max(0, min(high, max(lasts) + 1) - low)
+    return forward + max(0, min(high, max(firsts)) - low)
