@@ -20,7 +20,8 @@ from sam2track.asked import (
 )
 from sam2track.detections import Detections, chosen, unpacked
 from sam2track.errors import ProjectError, ProjectExistsError, PromptError, UsageError
-from sam2track.founding import check_same, project_for, stored_reading
+from sam2track.founding import check_same, project_for, resumed_reading
+from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
@@ -111,7 +112,7 @@ def track(
         direction : {"both", "forward", "backward"}
             Where to go from the prompts; unlike ``Tracker.propagate``, both by default.
         fps : float
-            Frames a second of folders, stacks and arrays, 25 by default.
+            Frames a second of folders, stacks and arrays, 25 by default; not for videos.
         axes, channel, z, limits, key, stream, hwaccel
             How the source is read, as ``open_source``; what is left out when a project is gone
             on with is as it was.
@@ -152,7 +153,7 @@ def run(
     start: int | None = None,
     stop: int | None = None,
     direction: Direction = "both",
-    fps: float = 25.0,
+    fps: float | None = None,
     axes: str | Sequence[str] | None = None,
     channel: Sequence[int | str] | int | str | None = None,
     z: int | Literal["max"] | None = None,
@@ -180,8 +181,9 @@ def run(
         Frames [start, stop) of the source.
     direction : {"both", "forward", "backward"}
         As ``Tracker.propagate``.
-    fps : float
-        Frames a second of folders, stacks and arrays.
+    fps : float, optional
+        Frames a second of folders, stacks and arrays, 25 by default; not for videos, which have
+        times of their own.
     axes, channel, z, limits, key, stream, hwaccel : optional
         How the source is read, as ``open_source``; what is left out with ``resume`` is as it was.
     write : iterable of str
@@ -218,6 +220,7 @@ def run(
         raise UsageError(f"table {table!r}; allowed are plain and full")
     folder = Path(output)
     reading: dict[str, Any] = {
+        "fps": fps,
         "axes": axes,
         "channel": channel,
         "z": z,
@@ -226,9 +229,8 @@ def run(
         "stream": stream,
     }
     if resume:
-        given = {name: value for name, value in reading.items() if value is not None}
-        reading = stored_reading(folder, source) | given
-    opened = open_source(source, fps=fps, hwaccel=hwaccel, **reading)
+        reading = resumed_reading(folder, source, reading)
+    opened = open_source(source, hwaccel=hwaccel, **reading)
     try:
         low, high = frame_range(opened, start, stop)
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
@@ -328,9 +330,7 @@ def replay(
             raise ProjectError(
                 f"{path} does not say its {', '.join(lacking)}; it cannot be replayed"
             )
-        span = float(times[-1] - times[0])
-        fps = (len(times) - 1) / span if span > 0 else 25.0
-        opened = reopen_source(meta, source, fps=fps)
+        opened = reopen_source(meta, source, fps=rate_of(times))
         try:
             check_apart(opened, folder)
             if holds_project(folder, overwrite) and not overwrite:

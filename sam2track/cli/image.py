@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm
+from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, many
 from sam2track.cli.prompting import (
     collect,
     detection_options,
@@ -17,6 +17,7 @@ from sam2track.cli.prompting import (
     prompt_options,
     wanted_detections,
 )
+from sam2track.cli.reading import warn
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
@@ -118,6 +119,7 @@ def command(
         )
     finally:
         bar.close()
+    warn(*outcome.warnings)
     for line in outcome.failed:
         click.echo(f"sam2track: {' '.join(line.split())}", err=True)
     if as_json:
@@ -131,7 +133,7 @@ def command(
 def _print(outcome: dict[str, Any]) -> None:
     for image in outcome["images"]:
         objects = image["objects"]
-        click.echo(f"{image['source']}: {len(objects)} objects")
+        click.echo(f"{image['source']}: {many(len(objects), 'object')}")
         for item in objects[:20]:
             name = f" {item['name']}" if item["name"] else ""
             click.echo(
@@ -142,9 +144,12 @@ def _print(outcome: dict[str, Any]) -> None:
             click.echo(f"  and {len(objects) - 20} more")
         for name, path in image["outputs"].items():
             click.echo(f"  {name:<10}  {path}")
-    counts = ", ".join(f"{count} {name or 'unnamed'}" for name, count in outcome["counts"].items())
+    counts = outcome["counts"]
+    named = ", ".join(f"{count} {name or 'unnamed'}" for name, count in counts.items())
+    failed = f", {len(outcome['failed'])} failed" if outcome["failed"] else ""
     click.echo(
-        f"{outcome['status']}: {len(outcome['images'])} pictures ({counts or 'no objects'}), "
-        f"{len(outcome['failed'])} failed, {outcome['model']} on {outcome['device']} in "
-        f"{outcome['precision']}, {outcome['seconds']:.1f} s"
+        f"{outcome['status']}: {many(len(outcome['images']), 'picture')}, "
+        f"{many(sum(counts.values()), 'object')}{f' ({named})' if any(counts) else ''}{failed}, "
+        f"{outcome['model']} on {outcome['device']} in {outcome['precision']}, "
+        f"{outcome['seconds']:.1f} s"
     )

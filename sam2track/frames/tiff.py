@@ -21,7 +21,7 @@ from sam2track.frames.units import micrometres, seconds
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
-__all__ = ["is_tiff", "tiff_stack"]
+__all__ = ["tiff_stack"]
 
 _LARGEST_RATIO = 1100  # no deflated byte comes to more than 1,032
 _WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretation
@@ -131,16 +131,6 @@ def _unreadable(path: Path, error: Exception) -> SourceError:
         f"{path} is no TIFF file that can be read ({error}); see whether ImageJ opens it, or fetch "
         "it again"
     )
-
-
-def is_tiff(path: Path) -> bool:
-    """Whether a file begins as TIFF does; not where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError:
-        return False
-    return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class _Pages:

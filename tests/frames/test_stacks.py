@@ -369,7 +369,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     refused(made, SourceError, "no zarr that can be read")
     refused(whole, UsageError, "stream 1 is not for the stack", stream=1)
     for name in ("x.nd2", "x.czi"):
-        (tmp_path / name).write_bytes(b"no such thing" * 9)
+        (tmp_path / name).write_bytes(b"\1no such thing" * 9)
         refused(tmp_path / name, SourceError, "file that can be read")
 
 
