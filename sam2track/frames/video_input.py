@@ -186,6 +186,6 @@ def _hardware(name: str) -> HWAccel:
 
 def _not_by_hardware(path: Path, name: str | None, why: str | None) -> UsageError:
     return UsageError(
-        f"{path} cannot be decoded by {name} here ({why}); leave the hardware decoder out, or try "
-        "another"
+        f"{path} cannot be decoded by {name} here ({why}): there is no such device, or it does not "
+        "know the codec; leave the hardware decoder (--hwaccel) out, or try another"
     )
