@@ -33,6 +33,8 @@ __all__ = ["command"]
 @click.option("--min-iou", type=float, help="Least predicted IoU for everything; 0.8.")
 @click.option("--min-stability", type=float, help="Least stability for everything; 0.95.")
 @click.option("--crop-layers", type=int, help="Look at 4, 16, … crops for everything; 0.")
+@click.option("--refine", is_flag=True, help="Decode each mask of everything once more.")
+@click.option("--min-region-area", type=int, help="Fill holes, remove patches up to this; 0.")
 @click.option("--multimask/--single", default=None, help="Three candidates, or one mask.")
 @click.option("--all-candidates", is_flag=True, help="Write the masks of all candidates, too.")
 @click.option("--model", default="auto", show_default=True, help="Name or checkpoint.")
@@ -55,6 +57,8 @@ def command(
     min_iou: float | None,
     min_stability: float | None,
     crop_layers: int | None,
+    refine: bool,
+    min_region_area: int | None,
     multimask: bool | None,
     all_candidates: bool,
     model: str,
@@ -81,6 +85,8 @@ def command(
         "min_iou": min_iou,
         "min_stability": min_stability,
         "crop_layers": crop_layers,
+        "refine": refine or None,
+        "min_region_area": min_region_area,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     if given and not everything:

@@ -256,6 +256,8 @@ def test_one_bad_picture_does_not_stop_the_others(things: Path, tmp_path: Path) 
         (["cat.png", "--box", BOX, "--min-iou", "0.5"], 2, "--everything"),
         (["cat.png", "--everything", "--points-per-side", "0"], 2, "points_per_side 0"),
         (["cat.png", "--everything", "--crop-layers", "9"], 2, "crop_layers 9"),
+        (["cat.png", "--everything", "--min-region-area", "-1"], 2, "min_region_area -1"),
+        (["cat.png", "--box", BOX, "--refine"], 2, "--refine is a setting of --everything"),
         (["cat.png", "--box", BOX, "--write", "masks"], 2, "cannot write 'masks'; allowed"),
         (["cat.png", "--box", BOX, "--write", ","], 2, "nothing to write"),
         (["cat.png", "--box", BOX, "--background", "bluish"], 2, "no such colour and no such file"),
