@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sam2track.errors import Sam2TrackError, SourceError
+from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.table import Results
@@ -45,10 +46,8 @@ def open_footage(results: Results, source: Any = None) -> Footage:
     """
     meta = results.meta
     times = results.times
-    span = float(times[-1] - times[0]) if len(times) else 0.0
-    fps = (len(times) - 1) / span if span > 0 else 25.0
     try:
-        opened = reopen_source(meta, source, fps=fps)
+        opened = reopen_source(meta, source, fps=rate_of(times))
     except (Sam2TrackError, OSError) as error:
         return Footage(None, f"the pictures cannot be read: {error}")
     found = (opened.height, opened.width, len(opened))

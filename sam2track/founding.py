@@ -5,27 +5,51 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from sam2track.detections import Detections, packed
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, UsageError
+from sam2track.frames.bounds import rate_of
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.outputs import holds_project, remove_outputs
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts
 
-__all__ = ["check_same", "open_project", "project_for", "project_meta", "stored_reading"]
+__all__ = ["check_same", "open_project", "project_for", "project_meta", "resumed_reading"]
 
 
-def stored_reading(folder: Path, source: object) -> dict[str, Any]:
-    """How the source was read when the project in a folder was made, if there is one."""
+def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How the source is read where a folder's project is gone on with, if there is one.
+
+    Parameters
+    ----------
+    given : mapping
+        Arguments for ``open_source``; those that are None are as they were.
+
+    Raises
+    ------
+    UsageError
+        Where frames come at another rate than before.
+    """
     path = folder / "project.s2t"
     if isinstance(source, FrameSource) or not path.exists():
-        return {}
+        return dict(given)
     with Project.open(path) as project:
-        return dict(project.meta.get("reading", {}))
+        reading = dict(project.meta.get("reading", {}))
+        if "stream" not in reading:  # videos have times of their own
+            reading["fps"] = rate_of(project.times)
+    for name, value in given.items():
+        if name == "fps" and value is not None and not isclose(value, reading.get(name, value)):
+            raise UsageError(
+                f"{path} was made with fps {reading[name]:g}, now it is {value:g}; leave it out "
+                "to go on as before, or give another output folder"
+            )
+        if value is not None:
+            reading[name] = value
+    return reading
 
 
 def project_for(

@@ -49,7 +49,7 @@ def import_masks(
     device: str = "auto",
     precision: str = "auto",
     image_size: int | None = None,
-    fps: float = 25.0,
+    fps: float | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **reading: Any,
@@ -72,8 +72,8 @@ def import_masks(
         Of the masks; found from what is there where not given.
     model, device, precision, image_size
         As ``load_model``: what corrections will be tracked with.
-    fps : float
-        Frames a second of folders and arrays.
+    fps : float, optional
+        Frames a second of folders, stacks and arrays, 25 by default; not for videos.
     **reading
         How the source is read, as ``open_source``.
     overwrite : bool

@@ -16,7 +16,7 @@ from sam2track.asked import (
 )
 from sam2track.detections import Detections, chosen
 from sam2track.errors import ProjectExistsError, PromptError, UsageError
-from sam2track.founding import project_for, stored_reading
+from sam2track.founding import project_for, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
@@ -63,7 +63,7 @@ def track(
         direction : {"both", "forward", "backward"}
             Where to go from the prompts; unlike ``Tracker.propagate``, both by default.
         fps : float
-            Frames a second of folders, stacks and arrays, 25 by default.
+            Frames a second of folders, stacks and arrays, 25 by default; not for videos.
         axes, channel, z, limits, key, stream, hwaccel
             How the source is read, as ``open_source``; what is left out when a project is gone
             on with is as it was.
@@ -104,7 +104,7 @@ def run(
     start: int | None = None,
     stop: int | None = None,
     direction: Direction = "both",
-    fps: float = 25.0,
+    fps: float | None = None,
     axes: str | Sequence[str] | None = None,
     channel: Sequence[int | str] | int | str | None = None,
     z: int | Literal["max"] | None = None,
@@ -132,8 +132,9 @@ def run(
         Frames [start, stop) of the source.
     direction : {"both", "forward", "backward"}
         As ``Tracker.propagate``.
-    fps : float
-        Frames a second of folders, stacks and arrays.
+    fps : float, optional
+        Frames a second of folders, stacks and arrays, 25 by default; not for videos, which have
+        times of their own.
     axes, channel, z, limits, key, stream, hwaccel : optional
         How the source is read, as ``open_source``; what is left out with ``resume`` is as it was.
     write : iterable of str
@@ -170,6 +171,7 @@ def run(
         raise UsageError(f"table {table!r}; allowed are plain and full")
     folder = Path(output)
     reading: dict[str, Any] = {
+        "fps": fps,
         "axes": axes,
         "channel": channel,
         "z": z,
@@ -178,9 +180,8 @@ def run(
         "stream": stream,
     }
     if resume:
-        given = {name: value for name, value in reading.items() if value is not None}
-        reading = stored_reading(folder, source) | given
-    opened = open_source(source, fps=fps, hwaccel=hwaccel, **reading)
+        reading = resumed_reading(folder, source, reading)
+    opened = open_source(source, hwaccel=hwaccel, **reading)
     try:
         low, high, past = asked_span(opened.name, start, stop, len(opened))
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)

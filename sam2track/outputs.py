@@ -144,7 +144,7 @@ def write_outputs(
             else None
         )
         open_files = [*videos.values(), *([] if lossless is None else [lossless])]
-        names = project.names
+        names, times = project.names, project.times
         try:
             frames: Iterable[npt.NDArray[np.uint8] | None] = (
                 source.frames(low, high) if "overlay" in wanted else [None] * (high - low)
@@ -153,7 +153,7 @@ def write_outputs(
                 labels = project.labels(frame)
                 if sequence is not None:
                     sequence.write(frame, labels)
-                seconds = float(source.times[frame] - source.times[low])
+                seconds = float(times[frame] - times[low])
                 if "mask-video" in videos:
                     videos["mask-video"].write(colour_map(labels), seconds)
                 if lossless is not None:

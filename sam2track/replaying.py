@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam2track.errors import ProjectError, ProjectExistsError, UsageError
 from sam2track.founding import check_same, project_for
+from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
 from sam2track.models.loading import Model, load_model
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
@@ -70,9 +71,7 @@ def replay(
             raise ProjectError(
                 f"{path} does not say its {', '.join(lacking)}; it cannot be replayed"
             )
-        span = float(times[-1] - times[0])
-        fps = (len(times) - 1) / span if span > 0 else 25.0
-        opened = reopen_source(meta, source, fps=fps)
+        opened = reopen_source(meta, source, fps=rate_of(times))
         try:
             check_apart(opened, folder)
             if holds_project(folder, overwrite) and not overwrite:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm
+from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, many
 from sam2track.cli.prompting import (
     collect,
     detection_options,
@@ -17,6 +17,7 @@ from sam2track.cli.prompting import (
     prompt_options,
     wanted_detections,
 )
+from sam2track.cli.reading import warn
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
@@ -32,6 +33,8 @@ __all__ = ["command"]
 @click.option("--min-iou", type=float, help="Least predicted IoU for everything; 0.8.")
 @click.option("--min-stability", type=float, help="Least stability for everything; 0.95.")
 @click.option("--crop-layers", type=int, help="Look at 4, 16, … crops for everything; 0.")
+@click.option("--refine", is_flag=True, help="Decode each mask of everything once more.")
+@click.option("--min-region-area", type=int, help="Fill holes, remove patches up to this; 0.")
 @click.option("--multimask/--single", default=None, help="Three candidates, or one mask.")
 @click.option("--all-candidates", is_flag=True, help="Write the masks of all candidates, too.")
 @click.option("--model", default="auto", show_default=True, help="Name or checkpoint.")
@@ -54,6 +57,8 @@ def command(
     min_iou: float | None,
     min_stability: float | None,
     crop_layers: int | None,
+    refine: bool,
+    min_region_area: int | None,
     multimask: bool | None,
     all_candidates: bool,
     model: str,
@@ -80,6 +85,8 @@ def command(
         "min_iou": min_iou,
         "min_stability": min_stability,
         "crop_layers": crop_layers,
+        "refine": refine or None,
+        "min_region_area": min_region_area,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     if given and not everything:
@@ -118,6 +125,7 @@ def command(
         )
     finally:
         bar.close()
+    warn(*outcome.warnings)
     for line in outcome.failed:
         click.echo(f"sam2track: {' '.join(line.split())}", err=True)
     if as_json:
@@ -131,7 +139,7 @@ def command(
 def _print(outcome: dict[str, Any]) -> None:
     for image in outcome["images"]:
         objects = image["objects"]
-        click.echo(f"{image['source']}: {len(objects)} objects")
+        click.echo(f"{image['source']}: {many(len(objects), 'object')}")
         for item in objects[:20]:
             name = f" {item['name']}" if item["name"] else ""
             click.echo(
@@ -142,9 +150,12 @@ def _print(outcome: dict[str, Any]) -> None:
             click.echo(f"  and {len(objects) - 20} more")
         for name, path in image["outputs"].items():
             click.echo(f"  {name:<10}  {path}")
-    counts = ", ".join(f"{count} {name or 'unnamed'}" for name, count in outcome["counts"].items())
+    counts = outcome["counts"]
+    named = ", ".join(f"{count} {name or 'unnamed'}" for name, count in counts.items())
+    failed = f", {len(outcome['failed'])} failed" if outcome["failed"] else ""
     click.echo(
-        f"{outcome['status']}: {len(outcome['images'])} pictures ({counts or 'no objects'}), "
-        f"{len(outcome['failed'])} failed, {outcome['model']} on {outcome['device']} in "
-        f"{outcome['precision']}, {outcome['seconds']:.1f} s"
+        f"{outcome['status']}: {many(len(outcome['images']), 'picture')}, "
+        f"{many(sum(counts.values()), 'object')}{f' ({named})' if any(counts) else ''}{failed}, "
+        f"{outcome['model']} on {outcome['device']} in {outcome['precision']}, "
+        f"{outcome['seconds']:.1f} s"
     )

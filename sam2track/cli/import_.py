@@ -26,7 +26,7 @@ __all__ = ["command"]
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or mps.")
 @click.option("--precision", default="auto", show_default=True, help="fp32, bf16 or fp16.")
 @click.option("--image-size", type=int, help="Side of the model's input.")
-@click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
+@click.option("--fps", type=float, help="Of folders and stacks, not of videos.  [default: 25]")
 @reading_options
 @click.option("--overwrite", is_flag=True, help="Replace a project that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -39,7 +39,7 @@ def command(
     device: str,
     precision: str,
     image_size: int | None,
-    fps: float,
+    fps: float | None,
     overwrite: bool,
     as_json: bool,
     **said: Any,

@@ -58,12 +58,10 @@ def list_models(as_json: bool) -> None:
 def download_model(name: str) -> None:
     """Download the weights of NAME, check them and print where they lie."""
     from sam2track.models import trust
-    from sam2track.models.weights import find_weights, pinned, weights_on_disk
+    from sam2track.models.weights import find_weights, pinned
     from sam2track.models.zoo import resolve
 
     model = resolve(name)
-    if weights_on_disk(model) is None:
-        click.echo(f"downloading {model.file}, about {model.megabytes} MB", err=True)
     path = find_weights(model)
     if path.is_file() and pinned(model, path):
         trust.check(path, pinned(model, path))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sam2track.outputs import Progress
     from sam2track.work import Outcome
 
-__all__ = ["Bar", "auto_model", "interrupt_on_sigterm", "print_outcome"]
+__all__ = ["Bar", "auto_model", "interrupt_on_sigterm", "many", "print_outcome"]
 
 
 def _interrupt(*_: object) -> None:
@@ -36,6 +36,11 @@ def auto_model(model: str, device: str) -> tuple[str, str | None]:
     return chosen, why_auto(chosen, device)
 
 
+def many(count: int, thing: str) -> str:
+    """``1 object``, ``2 objects``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
     """Print what came of a job; warnings go to stderr."""
     for warning in outcome.warnings:
@@ -45,7 +50,8 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
         return
     rate = outcome.frames_computed / outcome.seconds if outcome.seconds else 0.0
     click.echo(
-        f"{outcome.status}: {outcome.frames_computed} frames, {len(outcome.objects)} objects, "
+        f"{outcome.status}: {many(outcome.frames_computed, 'frame')}, "
+        f"{many(len(outcome.objects), 'object')}, "
         f"{outcome.model} on {outcome.device} in {outcome.precision}, "
         f"{outcome.seconds:.1f} s ({rate:.1f} frames a second, all told)"
     )

@@ -40,7 +40,7 @@ __all__ = ["command"]
     default="both",
     show_default=True,
 )
-@click.option("--fps", type=float, default=25.0, show_default=True, help="Of folders and stacks.")
+@click.option("--fps", type=float, help="Of folders and stacks, not of videos.  [default: 25]")
 @reading_options
 @click.option(
     "--write",
@@ -70,7 +70,7 @@ def command(
     start: int | None,
     stop: int | None,
     direction: str,
-    fps: float,
+    fps: float | None,
     write: str,
     table: str,
     resume: bool,
@@ -87,7 +87,7 @@ def command(
     if not source or not str(output).strip("."):
         raise UsageError("SOURCE or the output folder is empty; name both")
     interrupt_on_sigterm()
-    if not 0 < fps <= 1000:
+    if fps is not None and not 0 < fps <= 1000:
         raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")
     how = read_reading(said)
     prompts = collect(start or 0, said)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 
-__all__ = ["asked_span", "check_frame", "check_span", "even_times"]
+__all__ = ["asked_span", "check_frame", "check_span", "even_times", "rate_of"]
 
 
 def asked_span(
@@ -76,3 +76,9 @@ def even_times(count: int, fps: float) -> npt.NDArray[np.float64]:
     if not (math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps is {fps}; give a number above 0")
     return np.arange(count) / float(fps)
+
+
+def rate_of(times: npt.NDArray[np.float64]) -> float:
+    """Return frames per second of times in seconds, on average; 25 where there are too few."""
+    span = float(times[-1] - times[0]) if len(times) else 0.0
+    return (len(times) - 1) / span if span > 0 else 25.0

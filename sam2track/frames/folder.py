@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import check_frame, even_times
-from sam2track.frames.headers import is_whole, stored_size
+from sam2track.frames.headers import is_whole, stored_size, wrong_with
 from sam2track.frames.intensity import (
     Limits,
     check_limits,
@@ -25,18 +25,55 @@ from sam2track.frames.intensity import (
 )
 from sam2track.frames.source import ByFrame, Frame
 
-__all__ = ["ImageFolder", "natural_key"]
+__all__ = ["ImageFolder", "natural_key", "pictures_in"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # Metadata of cameras may push the size of a JPEG some way back.
 _HEAD_BYTES = 128 << 10
 _HASHED_BYTES = 4 << 10
+_NAMED = 3
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     """Return what to sort names by so that ``img2`` comes before ``img10``."""
     parts = re.split(r"([0-9]+)", name.casefold())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
+
+def pictures_in(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
+    """Return the PNG, JPEG, BMP, TIFF and WebP files of a folder, and what is left out.
+
+    Returns
+    -------
+    list of Path
+        In natural order of their names; files whose name begins with a dot are passed over.
+    list of str
+        A line that names other files, if there are any.
+
+    Raises
+    ------
+    SourceError
+        Where it cannot be listed or holds none.
+    """
+    try:
+        entries = [e for e in Path(folder).iterdir() if e.is_file() and not e.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(
+            f"{folder} cannot be listed ({error.strerror}); give a folder that may be read"
+        ) from error
+    entries.sort(key=lambda e: natural_key(e.name))
+    found = [e for e in entries if e.suffix.lower() in _SUFFIXES]
+    others = [e.name for e in entries if e.suffix.lower() not in _SUFFIXES]
+    named = ", ".join(others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    if not found:
+        held = f", only {named}{more}" if others else ""
+        raise SourceError(
+            f"{folder} holds no pictures{held}; it takes PNG, JPEG, BMP, TIFF and WebP"
+        )
+    if not others:
+        return found, []
+    return found, [f"left out of {folder}, being no PNG, JPEG, BMP, TIFF or WebP: {named}{more}"]
 
 
 class ImageFolder(ByFrame):
@@ -80,21 +117,7 @@ class ImageFolder(ByFrame):
         self, path: str | os.PathLike[str], fps: float = 25.0, *, limits: object = None
     ) -> None:
         self.name = os.fspath(path)
-        self.warnings: list[str] = []
-        folder = Path(path)
-        try:
-            entries = [e for e in folder.iterdir() if e.is_file() and not e.name.startswith(".")]
-        except OSError as error:
-            raise SourceError(
-                f"{path} cannot be listed ({error.strerror}); give a folder that may be read"
-            ) from error
-        self.paths = sorted(
-            (e for e in entries if e.suffix.lower() in _SUFFIXES), key=lambda e: natural_key(e.name)
-        )
-        if not self.paths:
-            raise SourceError(f"{path} holds no pictures; it takes PNG, JPEG, BMP, TIFF and WebP")
-        if others := len(entries) - len(self.paths):
-            self.warnings.append(f"{others} files are no pictures and are left out")
+        self.paths, self.warnings = pictures_in(path)
         self.times: npt.NDArray[np.float64] = even_times(len(self.paths), fps)
         first = self._load(self.paths[0])
         self.height, self.width = first.shape[:2]
@@ -214,8 +237,8 @@ class ImageFolder(ByFrame):
                 raise SourceError(f"{path} cannot be decoded: {error.err}; replace it") from error
         if picture is None:
             raise SourceError(
-                f"{path} is no picture that can be read: it is empty, cut short or damaged; "
-                "replace or remove it"
+                f"{path} is no picture that can be read: it is {wrong_with(data)}; replace or "
+                "remove it"
             )
         return np.ascontiguousarray(picture[..., ::-1])  # OpenCV has blue first
 

@@ -1,13 +1,94 @@
-"""What the bytes of a picture tell without decoding it."""
+"""What the bytes of a file tell without decoding it."""
 
 from __future__ import annotations
 
-__all__ = ["is_whole", "stored_size"]
+import unicodedata
+from pathlib import Path
+
+__all__ = ["NO_VIDEOS", "is_whole", "kind_of", "kind_of_file", "stored_size", "wrong_with"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 # Frame headers of JPEG: all of C0 to CF but tables (C4), extensions (C8) and conditioning (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+_RIFF = {b"AVI ": "AVI", b"WAVE": "WAV", b"WEBP": "WebP"}
+# What a file begins with, from where on, and what it is then.
+_KINDS = (
+    (0, _PNG, "PNG"),
+    (0, _JPEG + b"\xff", "JPEG"),
+    (0, b"GIF8", "GIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypavif", "AVIF"),
+    *((0, head, "TIFF") for head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    (0, b"\xda\xce\xbe\n", "ND2"),
+    (0, b"ZISRAWFILE", "CZI"),
+    (0, b"\x93NUMPY", "npy"),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (0, b"SQLite format 3\0", "SQLite"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"%PDF-", "PDF"),
+    (0, b"\x1aE\xdf\xa3", "Matroska or WebM"),
+    (4, b"ftyp", "MP4 or MOV"),
+    (4, b"moov", "MP4 or MOV"),
+)
+_HEAD = 512
+_PICTURES = frozenset({"APNG", "BMP", "JPEG", "PNG", "TIFF", "WebP"})
+
+NO_VIDEOS = frozenset(
+    {"AVIF", "CZI", "HDF5", "HEIC", "HTML", "ND2", "PDF", "SQLite", "TIFF", "WAV", "gzip", "npy"}
+    | {"zip"}
+)
+"""Kinds of which FFmpeg reads no video, though it may take some for one."""
+
+
+def kind_of(head: bytes) -> str | None:
+    """Name what a file is, by its first bytes and whatever its name says.
+
+    Parameters
+    ----------
+    head : bytes
+        The beginning of the file, 512 bytes or more.
+
+    Returns
+    -------
+    str or None
+        A word such as ``PNG``, ``ND2`` or ``text``; None where they tell nothing. An animated PNG
+        is ``APNG``.
+    """
+    for at, start, kind in _KINDS:
+        if head.startswith(start, at):
+            return "APNG" if kind == "PNG" and b"acTL" in head else kind
+    if head.startswith(b"RIFF"):
+        return _RIFF.get(head[8:12])
+    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
+        return "BMP"
+    # A character may be cut in two at the end.
+    text = head[:_HEAD].decode("utf-8", "ignore")
+    if len(text.encode()) < len(head[:_HEAD]) - 3 or not text.strip():
+        return None
+    if any(unicodedata.category(c)[0] == "C" and c not in "\t\r\n\ufeff" for c in text):
+        return None
+    begun = text.lstrip("\ufeff \t\r\n").lower()
+    return "HTML" if begun.startswith(("<!doctype html", "<html")) else "text"
+
+
+def wrong_with(data: bytes) -> str:
+    """Say what a file is that cannot be read as a picture, in words that follow "it is"."""
+    kind = kind_of(data)
+    if not data or kind is None:
+        return "cut short, damaged or of another kind" if data else "empty"
+    return "cut short or damaged" if kind in _PICTURES else kind
+
+
+def kind_of_file(path: Path) -> str | None:
+    """As ``kind_of``, of a file; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(_HEAD))
+    except (OSError, ValueError):
+        return None
 
 
 def stored_size(head: bytes) -> tuple[int, int] | None:

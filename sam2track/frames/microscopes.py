@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
+from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack, read_axes
 
 __all__ = ["czi_stack", "nd2_stack"]
@@ -174,6 +175,11 @@ def _within(told: Any, *keys: str) -> Any:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> SourceError:
+    held = kind_of_file(path)
+    if held not in (kind, None):
+        return SourceError(
+            f"{path} is {held}, whatever its name says, not {kind}; name it as what it is"
+        )
     return SourceError(
         f"{path} is no {kind} file that can be read ({type(error).__name__}: {error}); see whether "
         "its maker's program opens it"

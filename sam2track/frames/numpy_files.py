@@ -11,6 +11,7 @@ import numpy as np
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import array_stack
 from sam2track.frames.files import Mapped, ends_of_file
+from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack
 
 __all__ = ["numpy_stack"]
@@ -56,7 +57,11 @@ def numpy_stack(path: Path, axes: str | None = None, key: str | None = None) -> 
 def _mapped(path: Path) -> Any:
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
-            raise SourceError(f"{path} is no npy file, whatever its name says; see what it is")
+            kind = kind_of_file(path)
+            raise SourceError(
+                f"{path} is {kind or 'no npy file'}, whatever its name says; name it as what it "
+                "is, or save it again with numpy"
+            )
     # No pickles: they can run code.
     found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     order = "F" if np.isfortran(found) else "C"
@@ -65,7 +70,8 @@ def _mapped(path: Path) -> Any:
 
 def _chosen(path: Path, key: str | None) -> tuple[Any, str]:
     with np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
+        held = archive.zip.namelist()
+        names = [name.removesuffix(".npy") for name in held if name.endswith(".npy")]
         if key is None and len(names) != 1:
             if not names:
                 raise SourceError(f"{path} holds no array; save one with numpy.savez")

@@ -12,7 +12,8 @@ from sam2track.frames.source import FrameSource
 
 __all__ = ["open_source", "reopen_source"]
 
-_STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "numpy", ".npz": "numpy"}
+_STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
+_USUAL_FPS = 25.0
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
 _OF_VIDEOS = ("stream", "hwaccel")
 
@@ -20,7 +21,7 @@ _OF_VIDEOS = ("stream", "hwaccel")
 def open_source(
     source: object,
     *,
-    fps: float = 25.0,
+    fps: float | None = None,
     axes: str | Sequence[str] | None = None,
     channel: Sequence[int | str] | int | str | None = None,
     z: int | Literal["max"] | None = None,
@@ -37,8 +38,8 @@ def open_source(
         A source is returned as it is. A path is a video file, a folder of pictures, a zarr folder,
         or a TIFF, npy, npz, ND2 or CZI file. An array is (T, H, W) or (T, H, W, 1, 3 or 4), or one
         with named axes; anything with ``shape`` and ``[]`` will do.
-    fps : float
-        Frames per second of all but video files, which have times of their own.
+    fps : float, optional
+        Frames per second of all but video files, which have times of their own; 25 unless given.
     axes : str or sequence of str, optional
         Of a stack or an array: a letter or name for each axis, such as "TZCYX".
     channel, z, limits : optional
@@ -57,6 +58,7 @@ def open_source(
         Where it cannot be read.
     """
     given: dict[str, Any] = {
+        "fps": fps,
         "axes": axes,
         "channel": channel,
         "z": z,
@@ -67,15 +69,15 @@ def open_source(
     }
     # Readers are imported here alone, so that only those needed are loaded.
     if isinstance(source, str | os.PathLike):
-        return _opened(Path(os.fsdecode(source)), fps, given)
+        return _opened(Path(os.fsdecode(source)), given)
     if isinstance(source, FrameSource):
-        _refuse(given, (*_OF_STACKS, *_OF_VIDEOS), "a source that is open already")
+        _refuse(given, tuple(given), "a source that is open already")
         return source
     if hasattr(source, "shape") and hasattr(source, "__getitem__"):
         from sam2track.frames.array import ArraySource
 
         _refuse(given, ("key", *_OF_VIDEOS), "an array")
-        return ArraySource(source, fps=fps, limits=limits, axes=axes, channel=channel, z=z)
+        return ArraySource(source, fps=_rate(fps), limits=limits, axes=axes, channel=channel, z=z)
     raise UsageError(
         f"cannot take frames from {type(source).__name__}; give a video file, a folder of "
         "pictures, a stack or an array of (T, H, W) or (T, H, W, 3)"
@@ -106,22 +108,28 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
         source = meta["source"]
         if not os.path.lexists(meta["source"]) and "source_path" in meta:
             source = meta["source_path"]  # it was given from another folder
-    elif isinstance(source, str | os.PathLike):
+    reading["fps"] = fps
+    if isinstance(source, str | os.PathLike):
         # Pictures that were moved may have become another kind of file on the way.
         kept = _options_of(Path(os.fsdecode(source)))
         reading = {name: value for name, value in reading.items() if name in kept}
-    return open_source(source, fps=fps, **reading)
+    return open_source(source, **reading)
 
 
 def _options_of(path: Path) -> Sequence[str]:
     from sam2track.frames.zarr_files import is_zarr
 
     if path.is_dir() and not is_zarr(path):
-        return ("limits",)
-    return _OF_STACKS if path.is_dir() or _is_stack(path) else _OF_VIDEOS
+        return ("fps", "limits")
+    return ("fps", *_OF_STACKS) if path.is_dir() or _stack_kind(path) else _OF_VIDEOS
 
 
-def _opened(path: Path, fps: float, given: dict[str, Any]) -> FrameSource:
+def _rate(fps: float | None) -> float:
+    return _USUAL_FPS if fps is None else fps
+
+
+def _opened(path: Path, given: dict[str, Any]) -> FrameSource:
+    fps = _rate(given["fps"])
     if path.is_dir():
         from sam2track.frames.zarr_files import is_zarr
 
@@ -130,11 +138,11 @@ def _opened(path: Path, fps: float, given: dict[str, Any]) -> FrameSource:
 
             _refuse(given, ("axes", "channel", "z", "key", *_OF_VIDEOS), f"the folder {path}")
             return ImageFolder(path, fps=fps, limits=given["limits"])
-    elif not _is_stack(path):
+    elif not _stack_kind(path):
         from sam2track.frames.video import VideoFile
 
         if path.exists():  # otherwise that is what is to be said
-            _refuse(given, _OF_STACKS, f"the video {path}")
+            _refuse(given, ("fps", *_OF_STACKS), f"the video {path}")
         return VideoFile(path, stream=given["stream"], hwaccel=given["hwaccel"])
     from sam2track.frames.stack import StackSource
 
@@ -149,19 +157,19 @@ def _opened(path: Path, fps: float, given: dict[str, Any]) -> FrameSource:
         raise
 
 
-def _is_stack(path: Path) -> bool:
-    if path.suffix.lower() in _STACKS:
-        return path.is_file()
+def _stack_kind(path: Path) -> str | None:
+    """Which kind of stack a file is, by what is in it, else by its name; None for others."""
     if not path.is_file():
-        return False
-    from sam2track.frames.tiff import is_tiff
+        return None
+    from sam2track.frames.headers import kind_of_file
 
-    return is_tiff(path)
+    kind = kind_of_file(path)
+    return kind if kind in ("CZI", "ND2", "TIFF", "npy") else _STACKS.get(path.suffix.lower())
 
 
 def _stack(path: Path, axes: str | None, key: str | None) -> Any:
-    kind = _STACKS.get(path.suffix.lower())
-    if kind == "numpy":
+    kind = _stack_kind(path)
+    if kind == "npy":
         from sam2track.frames.numpy_files import numpy_stack
 
         return numpy_stack(path, axes, key)
@@ -170,7 +178,7 @@ def _stack(path: Path, axes: str | None, key: str | None) -> Any:
         from sam2track.frames.zarr_files import zarr_stack
 
         return zarr_stack(path, axes)
-    if kind is None:
+    if kind == "TIFF":
         from sam2track.frames.tiff import tiff_stack
 
         return tiff_stack(path, axes)

@@ -336,7 +336,9 @@ class StackSource(ByFrame):
         told = f"{stack.told()}" + (f" (channels {', '.join(names)})" if names else "")
         if channel is None:
             if count > _MOST_CHANNELS:
-                raise UsageError(f"{told}; choose up to three channels (--channel 0,2)")
+                frames = "" if set("TZ") & set(stack.axes) else "; where they are frames, name the "
+                frames += f"axes (--axes {stack.axes.replace('C', 'T')})" if frames else ""
+                raise UsageError(f"{told}; choose up to three channels (--channel 0,2){frames}")
             if count > 1:
                 colours = ("red", "green", "blue")[:count]
                 self.warnings.append(

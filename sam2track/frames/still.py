@@ -10,36 +10,22 @@ import numpy as np
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
-from sam2track.frames.folder import natural_key
-from sam2track.frames.headers import is_whole
+from sam2track.frames.folder import pictures_in
+from sam2track.frames.headers import is_whole, wrong_with
 from sam2track.frames.source import Frame
 
 __all__ = ["list_pictures", "picture_of", "read_picture"]
 
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _STACKS = frozenset({".czi", ".lif", ".nd2", ".npy", ".npz", ".zarr"})
 _HINT = "`sam2track track` follows objects through it"
 
 
-def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the PNG, JPEG, BMP, TIFF and WebP files of a folder, in natural order of their names.
-
-    Raises
-    ------
-    SourceError
-        Where it cannot be listed or holds none.
-    """
+def list_pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
+    """As ``pictures_in``; UsageError where the folder is a stack."""
     path = Path(folder)
     if path.suffix.lower() == ".zarr" or (path / "zarr.json").exists():
         raise UsageError(f"{path} is a stack, not a folder of pictures; {_HINT}")
-    try:
-        entries = [e for e in path.iterdir() if e.is_file() and not e.name.startswith(".")]
-    except OSError as error:
-        raise SourceError(f"{path} cannot be listed ({error.strerror})") from error
-    found = [e for e in entries if e.suffix.lower() in _SUFFIXES]
-    if not found:
-        raise SourceError(f"{path} holds no pictures; it takes PNG, JPEG, BMP, TIFF and WebP")
-    return sorted(found, key=lambda e: natural_key(e.name))
+    return pictures_in(path)
 
 
 def picture_of(image: Any) -> Frame:
@@ -106,8 +92,8 @@ def read_picture(path: str | os.PathLike[str]) -> Frame:
     if picture is None:
         _refuse_video(path)
         raise SourceError(
-            f"{path} is no picture that can be read: it is empty, cut short, damaged or of "
-            f"another kind; give PNG, JPEG, BMP, TIFF or WebP"
+            f"{path} is no picture that can be read: it is {wrong_with(data)}; give PNG, JPEG, "
+            "BMP, TIFF or WebP"
         )
     return picture if picture.dtype == np.uint8 else ArraySource(picture[None]).read(0)
 

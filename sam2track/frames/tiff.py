@@ -21,7 +21,7 @@ from sam2track.frames.units import micrometres, seconds
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
-__all__ = ["is_tiff", "tiff_stack"]
+__all__ = ["tiff_stack"]
 
 _LARGEST_RATIO = 1100  # no deflated byte comes to more than 1,032
 _WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretation
@@ -74,26 +74,41 @@ def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Sta
     kept = [(a, n) for a, n in whole if n > 1 or a.upper() in "YX"]
     if len(series) > 1:
         kept.insert(0, ("T", len(series)))
+    pages = first.pages if len(series) == 1 else [one.pages[0] for one in series]
+    end = path.stat().st_size
+    there = len(pages)
+    while there > 1 and not _lies_in(pages[there - 1], end):
+        there -= 1
+    if there < len(pages) == kept[0][1] and kept[0][0] not in "YXS":
+        warnings.append(f"it is cut short: its first {there} of {len(pages)} pages are read")
+        pages, kept[0] = pages[:there], (kept[0][0], there)
     sizes = tuple(n for _, n in kept)
     letters = read_axes("".join(a for a, _ in kept) if axes is None else axes, sizes, str(path))
-    pages = _Pages(path, file, series, letters, sizes)
-    read: Read = pages.read
+    said, more = _checked_whole(path, file, math.prod(n for a, n in kept if a not in "YXS"), said)
+    warnings += more
+    if axes is None and letters == "SYX":
+        warnings.append(
+            f"its {sizes[0]} planes are the colours of one picture, as it says; where they are "
+            "frames, --axes TYX says so"
+        )
+    planes = _Pages(path, file, first, pages, letters, sizes)
+    read: Read = planes.read
     dtype = np.dtype(first.dtype)
     photometric = int(first.keyframe.photometric)
     if photometric == _CMYK:
         raise SourceError(f"{path} holds colours of print (CMYK); convert it to RGB")
     if photometric == _PALETTE and first.keyframe.colormap is not None:
-        read, dtype = _painted(pages.read, first.keyframe.colormap), np.dtype(np.uint8)
+        read, dtype = _painted(planes.read, first.keyframe.colormap), np.dtype(np.uint8)
         letters, sizes = letters + "S", (*sizes, 3)
     elif photometric == _WHITE_IS_ZERO and dtype.kind in "bu":
-        read = _inverted(pages.read)
+        read = _inverted(planes.read)
     return Stack(
         name=str(path),
         axes=letters,
         shape=sizes,
         dtype=dtype,
         read=read,
-        warnings=(*(f"TIFF: {line}" for line in said), *warnings),
+        warnings=(*warnings, *(f"TIFF: {line}" for line in said)),
         fingerprint=lambda: ends_of_file(path),
         close=file.close,
         **_about(file, first),
@@ -115,6 +130,28 @@ def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
     return found, []
 
 
+def _checked_whole(
+    path: Path, file: TiffFile, planes: int, said: list[str]
+) -> tuple[list[str], list[str]]:
+    """Return what else tifffile said, and a line on what is missing of a file that is cut short.
+
+    Raises
+    ------
+    SourceError
+        Where an ImageJ file says that it holds more planes than can be read: its axes, and where
+        all planes lie, are told at its end.
+    """
+    claimed = (file.imagej_metadata or {}).get("images", 0) if file.is_imagej else 0
+    if isinstance(claimed, int) and claimed > planes:
+        raise SourceError(
+            f"{path} is cut short: it says that it holds {claimed} pictures, and {planes} can be "
+            "read; fetch or export it again"
+        )
+    if not any("invalid page offset" in line for line in said):
+        return said, []
+    return [], [f"it is cut short or damaged: its first {len(file.pages)} pages are read"]
+
+
 def _painted(read: Read, colormap: npt.NDArray[np.uint16]) -> Read:
     """Colours in place of indices."""
     table = (np.asarray(colormap).T >> 8).astype(np.uint8)
@@ -133,16 +170,6 @@ def _unreadable(path: Path, error: Exception) -> SourceError:
     )
 
 
-def is_tiff(path: Path) -> bool:
-    """Whether a file begins as TIFF does; not where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError:
-        return False
-    return head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
 class _Pages:
     """Reads planes of a series, by page or where they lie in the file."""
 
@@ -150,7 +177,8 @@ class _Pages:
         self,
         path: Path,
         file: TiffFile,
-        series: Sequence[TiffPageSeries],
+        first: TiffPageSeries,
+        pages: Sequence[TiffPage | TiffFrame | None],
         axes: str,
         shape: tuple[int, ...],
     ) -> None:
@@ -158,11 +186,8 @@ class _Pages:
         self._lock = threading.Lock()
         self._bytes = path.stat().st_size
         self._mapped: Mapped | None = None
-        first = series[0]
         self._dtype = np.dtype(first.dtype)
-        self._pages: Sequence[TiffPage | TiffFrame | None] = (
-            first.pages if len(series) == 1 else [one.pages[0] for one in series]
-        )
+        self._pages = pages
         page = [n for n in first.keyframe.shape if n > 1] if first.keyframe else []
         # Axes that a page holds by itself are the last ones.
         inner = len(page)
@@ -199,8 +224,7 @@ class _Pages:
         return whole[index[self._outer :]]
 
     def _decoded(self, page: TiffPage | TiffFrame) -> npt.NDArray[Any]:
-        ends = zip(page.dataoffsets, page.databytecounts, strict=False)
-        if any(offset + count > self._bytes for offset, count in ends):
+        if not _lies_in(page, self._bytes):
             raise SourceError("the file is cut short before it")
         if page.nbytes > _LARGEST_RATIO * sum(page.databytecounts) + 2**20:
             raise SourceError(f"it claims {page.nbytes:,} bytes, far more than it can hold")
@@ -222,6 +246,14 @@ class _Pages:
         if picture.ndim == 3:
             picture = picture[..., [2, 1, 0, 3][: picture.shape[2]]]
         return picture
+
+
+def _lies_in(page: TiffPage | TiffFrame | None, size: int) -> bool:
+    """Whether all of a page's bytes are in a file of that size."""
+    if page is None:
+        return True
+    ends = zip(page.dataoffsets, page.databytecounts, strict=False)
+    return all(offset + count <= size for offset, count in ends)
 
 
 def _about(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:

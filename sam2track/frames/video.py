@@ -17,6 +17,7 @@ from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_frame, check_span
 from sam2track.frames.decoding import Damage, Decoder
 from sam2track.frames.files import ends_of_file
+from sam2track.frames.headers import NO_VIDEOS, kind_of
 from sam2track.frames.pixels import Upright
 from sam2track.frames.source import Frame
 from sam2track.frames.video_input import VideoInput
@@ -293,7 +294,7 @@ def _check_file(path: Path) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise SourceError(f"{path} is no regular file; save the video to one first")
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(512)
     except SourceError:
         raise
     except FileNotFoundError as error:
@@ -306,3 +307,7 @@ def _check_file(path: Path) -> None:
         raise SourceError(f"{path} is empty; fetch or export it again")
     if head.startswith(b"version https://git-lfs"):
         raise SourceError(f"{path} only points to a file in Git LFS; run 'git lfs pull' there")
+    if (kind := kind_of(head)) in NO_VIDEOS:
+        raise SourceError(
+            f"{path} is {kind}, not a video; give a video, a stack or a folder of pictures"
+        )

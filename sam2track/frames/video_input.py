@@ -12,6 +12,7 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Discard, Disposition
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.frames.headers import kind_of_file
 from sam2track.frames.packets import PacketIndex, index_packets
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class VideoInput:
         except (av.FFmpegError, OSError) as error:
             if self.hwaccel is not None and self._opens():
                 raise _not_by_hardware(self.path, self.hwaccel, error.strerror) from error
+            if kind_of_file(self.path) == "text":
+                raise SourceError(f"{self.path} is text, not a video; give a video file") from error
             raise SourceError(
                 f"{self.path} is no video that FFmpeg can read ({error.strerror}): it is damaged, "
                 "cut short or something else; see whether a player shows it, or fetch it again"
@@ -112,8 +115,15 @@ class VideoInput:
         return True
 
     def _chosen(self, container: InputContainer) -> VideoStream:
-        if container.format.name in _NO_VIDEOS:
-            raise SourceError(f"{self.path} is a text, not a video; give a video file")
+        kind = container.format.name
+        if kind in _NO_VIDEOS:
+            raise SourceError(f"{self.path} is text, not a video; give a video file")
+        if kind == "image2" or kind.endswith("_pipe"):
+            told = kind_of_file(self.path) or "a single picture by its name"
+            raise SourceError(
+                f"{self.path} is {told}, not a video; give its folder for a sequence of pictures, "
+                "or take `sam2track image` for single ones"
+            )
         moving = _moving_pictures(container)
         if not moving:
             kinds: list[str] = sorted({s.type for s in container.streams if s.type != "video"})
@@ -176,6 +186,6 @@ def _hardware(name: str) -> HWAccel:
 
 def _not_by_hardware(path: Path, name: str | None, why: str | None) -> UsageError:
     return UsageError(
-        f"{path} cannot be decoded by {name} here ({why}); leave the hardware decoder out, or try "
-        "another"
+        f"{path} cannot be decoded by {name} here ({why}): there is no such device, or it does not "
+        "know the codec; leave the hardware decoder (--hwaccel) out, or try another"
     )

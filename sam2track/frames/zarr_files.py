@@ -18,8 +18,8 @@ _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a zarr array or group."""
-    return any((path / mark).is_file() for mark in _MARKS)
+    """Whether a folder is a zarr array or group, or should be by its name."""
+    return path.suffix.lower() == ".zarr" or any((path / mark).is_file() for mark in _MARKS)
 
 
 def zarr_stack(path: Path, axes: str | None = None) -> Stack:

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ __all__ = ["Found", "find", "label_image"]
 _CROP_OVERLAP = 512 / 1500  # part of the shorter side, for two crops a side
 _EDGE = 20.0  # pixels; what ends so near to a crop's edge is taken to go on beyond it
 _OFFSET = 1.0  # logits up and down, to see how much a mask changes
+_LIMIT = 32.0  # of logits of an earlier round
+_TIDIED = 10.0  # logit of what is filled; its negative, of what is taken away
 _PIXELS = 2**26  # most pixels of enlarged logits at once
 
 
@@ -77,6 +79,8 @@ def find(
     crop_layers: int = 0,
     duplicate_iou: float = 0.7,
     points_downscale: int = 1,
+    refine: bool = False,
+    min_region_area: int = 0,
 ) -> list[Found]:
     """Find all that can be told apart.
 
@@ -96,6 +100,12 @@ def find(
         crops that of the smaller crop.
     points_downscale : int
         Layer n has ``points_per_side / points_downscale**n`` points a side.
+    refine : bool
+        Decode each candidate once more, with itself as the mask of an earlier round (official:
+        ``use_m2m``).
+    min_region_area : int
+        Holes and patches up to this size are filled and taken away, in cells of the decoder's
+        grid, which has 256 x 256 at the usual image size (official: ``min_mask_region_area``).
 
     Returns
     -------
@@ -107,7 +117,8 @@ def find(
     UsageError
         Where a setting cannot be.
     """
-    _check(points_per_side, crop_layers, points_downscale)
+    _check(points_per_side, crop_layers, points_downscale, min_region_area)
+    accepted = _Accepted(min_iou, min_stability, refine, min_region_area)
     found: list[_Candidate] = []
     crops = _crops(segmenter.height, segmenter.width, crop_layers)
     for layer, crop in crops:
@@ -118,7 +129,7 @@ def find(
             candidate
             for at in range(0, len(grid), segmenter.max_batch)
             for candidate in _batch(
-                part, grid[at : at + segmenter.max_batch], crop, segmenter, min_iou, min_stability
+                part, grid[at : at + segmenter.max_batch], crop, segmenter, accepted
             )
         ]
         found += _distinct(new, [c.found.predicted_iou for c in new], duplicate_iou)
@@ -141,9 +152,22 @@ class _Candidate:
     edges: tuple[int, int, int, int]  # first and last pixels, as the official boxes
 
 
-def _check(points_per_side: int, crop_layers: int, points_downscale: int) -> None:
+class _Accepted(NamedTuple):
+    """Which masks of a point are taken, and as what; as the parameters of ``find``."""
+
+    min_iou: float
+    min_stability: float
+    refine: bool
+    min_region_area: int
+
+
+def _check(
+    points_per_side: int, crop_layers: int, points_downscale: int, min_region_area: int
+) -> None:
     if not 1 <= points_per_side <= 1024:
         raise UsageError(f"points_per_side {points_per_side}; allowed are 1 to 1024")
+    if min_region_area < 0:
+        raise UsageError(f"min_region_area {min_region_area}; allowed are 0 and more")
     if not 0 <= crop_layers <= 4:
         raise UsageError(f"crop_layers {crop_layers}; allowed are 0 to 4")
     if points_downscale < 1 or points_per_side // points_downscale**crop_layers < 1:
@@ -179,8 +203,7 @@ def _batch(
     points: npt.NDArray[np.float64],
     crop: Box,
     whole: ImageSegmenter,
-    min_iou: float,
-    min_stability: float,
+    accepted: _Accepted,
 ) -> Iterator[_Candidate]:
     """Masks of some points of a grid that are good enough."""
     device, size = part.model.device, part.model.image_size
@@ -188,6 +211,13 @@ def _batch(
     square = given / torch.tensor([part.width, part.height]) * size
     labels = torch.ones(len(points), 1, dtype=torch.int32, device=device)
     logits, ious, _ = part.decode((square[:, None].to(device), labels), candidates=True)
+    min_iou, min_stability = accepted.min_iou, accepted.min_stability
+    if accepted.refine:
+        count = logits.shape[1]
+        given, square = (p.repeat_interleave(count, dim=0) for p in (given, square))
+        logits, ious = _refined(part, square, logits.reshape(-1, 1, *logits.shape[2:]))
+    if accepted.min_region_area:
+        logits = _tidied(logits, accepted.min_region_area)
     good = np.flatnonzero((ious > min_iou).any(axis=1)) if min_iou > 0 else np.arange(len(ious))
     step = max(1, _PIXELS // (3 * part.height * part.width))
     for at in range(0, len(good), step):
@@ -216,6 +246,32 @@ def _batch(
                 _found(mask, crop, whole, float(ious[row, k]), float(stable[index, k]), place),
                 (edges[0] + crop[0], edges[1] + crop[1], edges[2] + crop[0], edges[3] + crop[1]),
             )
+
+
+def _refined(
+    part: ImageSegmenter, square: torch.Tensor, logits: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """One mask, (N, 1, 4h, 4w), and its predicted IoU of each point with its mask of before."""
+    device = part.model.device
+    masks, ious = [], []
+    for at in range(0, len(logits), part.max_batch):
+        points = square[at : at + part.max_batch, None].to(device)
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=device)
+        earlier = torch.from_numpy(logits[at : at + part.max_batch]).to(device)
+        found = part.decode((points, labels), earlier.clamp(-_LIMIT, _LIMIT), candidates=False)
+        masks.append(found[0])
+        ious.append(found[1])
+    return np.concatenate(masks), np.concatenate(ious)
+
+
+def _tidied(logits: npt.NDArray[np.float32], area: int) -> npt.NDArray[np.float32]:
+    """Logits, (N, K, 4h, 4w), with small holes filled and small patches taken away."""
+    flat = logits.reshape(-1, *logits.shape[2:])
+    filled = rle.fill_holes(flat, max_area=area, value=_TIDIED)
+    inside = flat > 0
+    outside = np.where(inside, np.float32(-1), np.float32(1))
+    patches = inside & (rle.fill_holes(outside, max_area=area, value=1.0) > 0)
+    return np.where(patches, np.float32(-_TIDIED), filled).reshape(logits.shape)
 
 
 def _stability(logits: torch.Tensor) -> npt.NDArray[np.float32]:

@@ -50,6 +50,7 @@ class ImageOutcome:
     images: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     version: int = 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +108,8 @@ def run(
     Returns
     -------
     ImageOutcome
-        Pictures that could not be done are in ``failed``; a lone one raises.
+        Pictures that could not be done are in ``failed``; a lone one raises. What else is worth
+        knowing is in ``warnings``, a line each.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def run(
     wanted = wanted_files(write)
     if not (wanted or all_candidates):
         raise UsageError("nothing to write; name some of mask, overlay, cutout, json")
-    paths = _listed(images)
+    paths, left_out = _listed(images)
     ground = read_ground(background)
     said = prompts or Prompts()
     _check(said, paths, everything is not None, detections)
@@ -137,7 +139,7 @@ def run(
             "class_names": class_names,
         },
     )
-    outcome = ImageOutcome(loaded.name, str(loaded.device), loaded.precision)
+    outcome = ImageOutcome(loaded.name, str(loaded.device), loaded.precision, warnings=left_out)
     counts: Counter[str] = Counter()
     for place, path in enumerate(paths):
         try:
@@ -153,6 +155,12 @@ def run(
                 )
             )
             counts.update(item["name"] for item in drawing.objects)
+            outcome.warnings += [
+                f"{path}: object {item['id']} has an empty mask; say more of it (another point, a "
+                "box), or take a larger model"
+                for item in drawing.objects
+                if not item["area_px"]
+            ]
         if progress is not None:
             progress(Progress("images", place + 1, len(paths), time.monotonic() - began))
     outcome.counts = dict(sorted(counts.items()))
@@ -161,15 +169,19 @@ def run(
     return outcome
 
 
-def _listed(images: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def _listed(images: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[str]]:
+    """All pictures, and what of the folders is left out."""
     paths: list[Path] = []
+    warnings: list[str] = []
     for image in images:
         path = Path(image)
         is_folder = path.is_dir() and path.suffix.lower() != ".zarr"
-        paths += list_pictures(path) if is_folder else [path]
+        found, left_out = list_pictures(path) if is_folder else ([path], [])
+        paths += found
+        warnings += left_out
     if not paths:
         raise UsageError("no pictures; name a file or a folder")
-    return paths
+    return paths, warnings
 
 
 def _check(said: Prompts, paths: Sequence[Path], everything: bool, detections: Any) -> None:

@@ -89,8 +89,9 @@ def check(path: Path, pinned: str = "") -> str:
         if digest != pinned:
             raise ModelError(
                 f"{path} is not the published file: its SHA-256 is {digest}, published is {pinned} "
-                f"(it has {path.stat().st_size} bytes; a download that broke off?); remove it and "
-                f"download it again, or give weights of your own by a path under another name"
+                f"(it has {path.stat().st_size} bytes; a download that broke off?); remove "
+                f"{path.resolve()} and download it again, or give weights of your own by a path "
+                f"under another name"
             )
         return digest
     known = first_use(path)

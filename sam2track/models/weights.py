@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from importlib import resources
-from logging import CRITICAL
 from pathlib import Path
 
-from sam2track.errors import ModelError, WeightsNotFoundError
+from sam2track.errors import ModelError, Sam2TrackError, WeightsNotFoundError
 from sam2track.models.zoo import ZooModel
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "search_path",
     "weights_on_disk",
 ]
+
+_log = logging.getLogger(__name__)
 
 _FOLDER = ("config.json", "model.safetensors")
 
@@ -96,6 +98,7 @@ def download(model: ZooModel) -> Path:
 
     try:
         with _quiet():
+            _reach(model.repository, model.file, f", about {model.megabytes} MB")
             return Path(hf_hub_download(model.repository, model.file))
     except Exception as error:  # of the hub, of its client and of the file system
         raise WeightsNotFoundError(
@@ -131,12 +134,23 @@ def find_folder(repository: str) -> Path:
             if any(found.glob("*.safetensors")):
                 return found
         with _quiet():
+            _reach(repository, "config.json")
             return Path(snapshot_download(repository, allow_patterns=wanted))
     except Exception as error:  # of the hub, of its client and of the file system
         raise WeightsNotFoundError(
             f"{repository} is neither a file, nor a folder, nor to be had from the hub "
             f"({_reason(error)}); `sam2track models list` names the models that are known"
         ) from error
+
+
+def _reach(repository: str, file: str, size: str = "") -> None:
+    """Say what is fetched and look whether it is there: the hub itself tries for half a minute."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(repository, file)
+    if not constants.HF_HUB_OFFLINE:
+        _log.warning("fetching %s%s", url, size)
+    get_hf_file_metadata(url)
 
 
 def _put_where() -> str:
@@ -153,6 +167,8 @@ def _reason(error: BaseException) -> str:
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     while (inner := error.__cause__ or error.__context__) is not None:
+        if isinstance(inner, Sam2TrackError):  # what was tried before
+            break
         error = inner
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
@@ -161,11 +177,11 @@ def _reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the hub's lines about each try to itself; its progress bar stays."""
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as of_hub
 
-    kept = logging.get_verbosity()
-    logging.set_verbosity(CRITICAL)
+    kept = of_hub.get_verbosity()
+    of_hub.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.set_verbosity(kept)
+        of_hub.set_verbosity(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from pycocotools.coco import COCO
 
 from sam2track.cli.main import main
 from sam2track.export.videos import VideoWriter
+from sam2track.image import segmenter
 
 HEIGHT, WIDTH = 48, 64
 BOX, OTHER = "1:4,6,24,26", "7:30,6,60,40"
@@ -86,7 +88,8 @@ def test_one_object(things: Path, tmp_path: Path) -> None:
     assert (behind[cut[..., 3] == 0] == 255).all()
     whole = cut[..., 3] == 255
     assert np.array_equal(behind[whole], np.asarray(Image.open(things / "cat.png"))[whole])
-    assert "1 objects" in done.stdout and done.stdout.splitlines()[-1].startswith("done: 1 pic")
+    assert ": 1 object\n" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("done: 1 picture, 1 object, nano on cpu")
 
 
 @pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # of pycocotools
@@ -106,6 +109,7 @@ def test_several_objects(things: Path, tmp_path: Path) -> None:
         "images",
         "counts",
         "failed",
+        "warnings",
     ]
     objects = found["images"][0]["objects"]
     assert [item["id"] for item in objects] == [1, 7]
@@ -185,7 +189,11 @@ def test_everything(things: Path, tmp_path: Path) -> None:
 def test_a_folder_is_a_batch(things: Path, tmp_path: Path) -> None:
     done = invoke(things / "many", "-o", tmp_path, "--box", BOX, "--point", "2:40,20@1", "--json")
     assert done.exit_code == 0, done.output
-    images = json.loads(done.stdout)["images"]
+    content = json.loads(done.stdout)
+    (left_out,) = content["warnings"]
+    assert left_out.endswith("being no PNG, JPEG, BMP, TIFF or WebP: notes.txt")
+    assert f"warning: {left_out}" in done.stderr
+    images = content["images"]
     assert [Path(image["source"]).name for image in images] == ["a.bmp", "b9.png", "b10.jpg"]
     assert [[o["id"] for o in image["objects"]] for image in images] == [[1], [1, 2], [1]]
 
@@ -203,10 +211,25 @@ def test_detections_by_the_names_of_pictures(things: Path, tmp_path: Path) -> No
     assert not cv2.imread(str(tmp_path / "a.mask.png")).any()
 
 
+def test_an_empty_mask_comes_with_a_hint(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = segmenter.step.heads
+
+    def seeing_nothing(*given: Any, **more: Any) -> Any:
+        found = heads(*given, **more)
+        return found._replace(masks=found.masks - 1e3)
+
+    monkeypatch.setattr(segmenter.step, "heads", seeing_nothing)
+    done = invoke(things / "cat.png", "-o", tmp_path, "--box", BOX)
+    assert done.exit_code == 0, done.output
+    assert "cat.png: object 1 has an empty mask; say more of it" in done.stderr
+
+
 def test_one_bad_picture_does_not_stop_the_others(things: Path, tmp_path: Path) -> None:
     done = invoke(things / "text.png", things / "cat.png", "-o", tmp_path, "--box", BOX, "--json")
     assert done.exit_code == 1
-    assert "text.png is no picture that can be read" in done.stderr
+    assert "text.png is no picture that can be read: it is text" in done.stderr
     found = json.loads(done.stdout)
     assert found["status"] == "failed" and len(found["failed"]) == 1
     assert (tmp_path / "cat.mask.png").exists() and not (tmp_path / "text.mask.png").exists()
@@ -233,6 +256,8 @@ def test_one_bad_picture_does_not_stop_the_others(things: Path, tmp_path: Path) 
         (["cat.png", "--box", BOX, "--min-iou", "0.5"], 2, "--everything"),
         (["cat.png", "--everything", "--points-per-side", "0"], 2, "points_per_side 0"),
         (["cat.png", "--everything", "--crop-layers", "9"], 2, "crop_layers 9"),
+        (["cat.png", "--everything", "--min-region-area", "-1"], 2, "min_region_area -1"),
+        (["cat.png", "--box", BOX, "--refine"], 2, "--refine is a setting of --everything"),
         (["cat.png", "--box", BOX, "--write", "masks"], 2, "cannot write 'masks'; allowed"),
         (["cat.png", "--box", BOX, "--write", ","], 2, "nothing to write"),
         (["cat.png", "--box", BOX, "--background", "bluish"], 2, "no such colour and no such file"),

@@ -50,7 +50,8 @@ def test_path_and_download() -> None:
     assert done.exit_code == 1 and "models download sam2.1-large" in done.stderr
     done = invoke("download", "large")
     assert done.exit_code == 1
-    assert done.stderr.splitlines()[1].count("sam2.1_hiera_large.pt") == 2
+    (line,) = done.stderr.splitlines()
+    assert line.count("sam2.1_hiera_large.pt") == 2
     done = invoke("path", "lagre")
     assert done.exit_code == 2 and "did you mean sam2.1-large?" in done.stderr
 

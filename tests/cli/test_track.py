@@ -24,6 +24,7 @@ from sam2track import job, pictures
 from sam2track.cli.main import main
 from sam2track.errors import OutputError, UsageError
 from sam2track.export.videos import VideoWriter
+from sam2track.frames.video import VideoFile
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.project import Project
 
@@ -131,7 +132,7 @@ def test_plain_summary(things: Path, tmp_path: Path) -> None:
     done = small(things, "-o", tmp_path, "--prompts", things / "said.json", "--write", "table")
     assert done.exit_code == 0, done.output
     first, *rest = done.stdout.splitlines()
-    assert first.startswith("done: 9 frames, 1 objects, tiny.safetensors on cpu in fp32, ")
+    assert first.startswith("done: 9 frames, 1 object, tiny.safetensors on cpu in fp32, ")
     assert [line.split()[0] for line in rest] == ["counts", "project", "table"]
     assert rest[0].split()[1:] == ["1", "red"]
     with Project.open(tmp_path / "project.s2t") as project:
@@ -206,6 +207,15 @@ def test_folders_take_fps(things: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     lines = (tmp_path / "out" / "tracks.csv").read_text().splitlines()[1:]
     assert [line.split(",")[1] for line in lines] == ["0.000000", "0.250000", "0.500000"]
+    # It is kept where the project is gone on with.
+    again = ("-o", tmp_path / "out", "--resume", "--write", "overlay")
+    refused(invoke(tmp_path / "in", *model, *again, "--fps", 5), 2, "made with fps 4, now it is 5")
+    for said in ((), ("--fps", 4)):
+        done = invoke(tmp_path / "in", *model, *again, *said)
+        assert done.exit_code == 0, done.output
+        overlay = VideoFile(tmp_path / "out" / "overlay.mp4")
+        assert overlay.times.tolist() == [0, 0.25, 0.5]
+        overlay.close()
 
 
 def test_auto_says_what_it_takes(
@@ -270,6 +280,7 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "start": (["--box", BOX, "--start", "9"], 2, "frames 0 to 8"),
     "range": (["--box", BOX, "--start", "4", "--stop", "4"], 2, "is empty"),
     "fps": (["--box", BOX, "--fps", "0"], 2, "rates above 0"),
+    "fps of a video": (["--box", BOX, "--fps", "10"], 2, "fps 10.0 is not for the video"),
     "fps nan": (["--box", BOX, "--fps", "nan"], 2, "rates above 0"),
     "outputs": (["--box", BOX, "--write", "masks,gif"], 2, "cannot write 'gif'"),
     "both at once": (["--box", BOX, "--resume", "--overwrite"], 2, "exclude each other"),

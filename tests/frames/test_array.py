@@ -199,7 +199,9 @@ def test_open_source(clip: Path, tmp_path: Path) -> None:
     assert (type(folder).__name__, folder.times.tolist()) == ("ImageFolder", [0, 0.5])
     array = open_source(np.zeros((2, 4, 4), np.uint8), fps=4)
     assert (type(array).__name__, array.times.tolist()) == ("ArraySource", [0, 0.25])
-    film = open_source(clip, fps=99)
+    with pytest.raises(UsageError, match="fps 99 is not for the video"):
+        open_source(clip, fps=99)
+    film = open_source(clip)
     assert isinstance(film, VideoFile)
     assert film.times[1] == pytest.approx(0.04)
     assert open_source(film) is film

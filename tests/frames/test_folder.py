@@ -45,7 +45,11 @@ def test_pictures_come_in_natural_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(list(source.frames(0, 12)), pictures)
     np.testing.assert_array_equal(list(source.frames(3, 7, backward=True)), pictures[6:2:-1])
     np.testing.assert_array_equal(source.read(11), pictures[11])
-    assert source.warnings == ["1 files are no pictures and are left out"]
+    left_out = f"left out of {tmp_path}, being no PNG, JPEG, BMP, TIFF or WebP: "
+    assert source.warnings == [f"{left_out}notes.txt"]
+    for name in ("a.gif", "b.gif", "labels.csv"):
+        (tmp_path / name).touch()
+    assert ImageFolder(tmp_path).warnings == [f"{left_out}a.gif, b.gif, labels.csv and 1 more"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".JPEG"])

@@ -64,7 +64,7 @@ READ: dict[str, tuple[int, int, int, str, set[int]]] = {
 REFUSED = {
     "odd/corrupt/git_lfs_pointer.mp4": "git lfs pull",
     "odd/corrupt/invalid-bitstream.webm": "none of its",
-    "odd/corrupt/png-truncated.png": "none of its",
+    "odd/corrupt/png-truncated.png": "is PNG, not a video",
     "odd/corrupt/sample_fragmented_uuid.mp4": "none of its",
     "odd/corrupt/sample_malformed_free_box.mp4": "no video that FFmpeg can read",
     "odd/corrupt/subsample_encrypted_altref.webm": "it is encrypted",
@@ -72,13 +72,38 @@ REFUSED = {
     "odd/corrupt/zero_bytes.webm": "empty",
     "odd/novideo/bbb_1ch_12kHz_q10_vorbis.webm": "only audio",
     "odd/novideo/sample_audio_only.mp4": "only audio",
-    "odd/stacks/cluster.nd2": "no video that FFmpeg can read",
+    "odd/stacks/cluster.nd2": "is ND2, not a video",
     "odd/zeroframes/AudioVideoInterleave.avi": "holds no frame",
     "odd/zeroframes/bipbop_480wp_1001kbps-cenc-video-key1-init.mp4": "holds no frame",
     "odd/zeroframes/gif.gif": "none of its",
     "odd/zeroframes/invalid_userdata.mp4": "claims 5544",
 }
 LONG = "odd/long/long_1080p_videoonly_lowbitrate.mp4"
+PAGE = Path(__file__).parents[2] / "docs" / "video-files.md"
+
+
+def told() -> dict[str, list[str]]:
+    """What the page says of each file: frames, last time, size, two counts, answer."""
+    rows = [line.strip("|").split("|") for line in PAGE.read_text(encoding="utf-8").splitlines()]
+    return {
+        f"odd/{cells[0].strip(' `')}": [cell.strip() for cell in cells[1:]]
+        for cells in rows
+        if len(cells) == 7 and cells[0].startswith(" `")
+    }
+
+
+def test_the_page_says_what_is_tested() -> None:
+    said = told()
+    tested = {name for name in (*READ, *REFUSED, LONG) if name.startswith("odd/")}
+    assert said.keys() == tested
+    for name, (count, height, width, warning, _) in READ.items():
+        if name in said:
+            frames, _, size, *_, answer = said[name]
+            assert (frames, size.removesuffix(" turned")) == (str(count), f"{width} x {height}")
+            assert warning in answer if warning else answer == "read"
+    for name, message in REFUSED.items():
+        assert said[name][-1].startswith("refused: ")
+        assert message in said[name][-1] or message == "git lfs pull"
 
 
 @pytest.mark.parametrize("test_data", READ, indirect=True)
@@ -90,6 +115,8 @@ def test_files_that_are_read(test_data: Path, request: pytest.FixtureRequest) ->
     assert source.times.shape == (count,)
     assert source.times[0] == 0
     assert (np.diff(source.times) > 0).all()
+    if name in (page := told()):
+        assert page[name][1] == f"{source.times[-1]:.3f} s"
     forward = [digest(f) for f in source.frames(0, count)]
     assert len(forward) == count
     assert [digest(f) for f in source.frames(0, count, backward=True)][::-1] == forward

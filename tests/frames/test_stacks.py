@@ -347,9 +347,30 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     refused(tmp_path / "junk.tif", SourceError, "no TIFF")
     tifffile.imwrite(tmp_path / "j.tif", np.zeros((9, 30, 30), np.uint16), imagej=True)
     (tmp_path / "half.tif").write_bytes((tmp_path / "j.tif").read_bytes()[:4000])
+    refused(tmp_path / "half.tif", SourceError, "says that it holds 9 pictures, and 1 can be read")
+    refused(tmp_path / "j.tif", UsageError, r"where they are frames, name the axes \(--axes TYX")
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
+        for plane in np.random.default_rng(0).integers(0, 255, (9, 30, 30), np.uint8):
+            pages.write(plane, contiguous=False, compression="deflate", photometric="minisblack")
+    (tmp_path / "half.tif").write_bytes((tmp_path / "pages.tif").read_bytes()[:5000])
     half = open_source(tmp_path / "half.tif")
-    assert len(half) < 9 and any("invalid" in line for line in half.warnings)
+    assert 1 < len(half) < 9
+    assert (
+        half.warnings[0]
+        == f"it is cut short: its first {len(half)} of {len(half) + 1} pages are read"
+    )
+    assert half.read(len(half) - 1).any()
     half.close()
+    # Without further word tifffile takes three or four planes for colours, and says so in the file.
+    tifffile.imwrite(tmp_path / "few.tif", np.zeros((4, 30, 30), np.uint8), photometric="rgb")
+    few = open_source(tmp_path / "few.tif")
+    assert len(few) == 1 and "--axes TYX says so" in few.warnings[0]
+    few.close()
+    few = open_source(tmp_path / "few.tif", axes="TYX")
+    assert len(few) == 4 and not few.warnings
+    few.close()
+    (tmp_path / "none.zarr").mkdir()
+    refused(tmp_path / "none.zarr", SourceError, "no zarr that can be read")
     np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
     refused(tmp_path / "o.npy", SourceError, "Python objects")
     (tmp_path / "b.npy").write_bytes(b"\x93NUMPY\x01\0")
@@ -369,7 +390,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     refused(made, SourceError, "no zarr that can be read")
     refused(whole, UsageError, "stream 1 is not for the stack", stream=1)
     for name in ("x.nd2", "x.czi"):
-        (tmp_path / name).write_bytes(b"no such thing" * 9)
+        (tmp_path / name).write_bytes(b"\1no such thing" * 9)
         refused(tmp_path / name, SourceError, "file that can be read")
 
 

@@ -46,7 +46,7 @@ def test_what_is_no_video(tmp_path: Path) -> None:
     assert "no video that FFmpeg can read" in refused(garbage)
     text = tmp_path / "notes.txt"
     text.write_text("hello\n" * 100)
-    assert "is a text" in refused(text)
+    assert "is text, not a video" in refused(text)
     empty = tmp_path / "empty.mp4"
     empty.touch()
     assert "empty" in refused(empty)

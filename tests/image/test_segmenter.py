@@ -162,7 +162,9 @@ def test_folders(tmp_path: Path) -> None:
         list_pictures(tmp_path / "none")
     for name in ("b10.png", "b9.JPG", ".hidden.png", "c.txt"):
         (tmp_path / name).touch()
-    assert [path.name for path in list_pictures(tmp_path)] == ["b9.JPG", "b10.png"]
+    found, left_out = list_pictures(tmp_path)
+    assert [path.name for path in found] == ["b9.JPG", "b10.png"]
+    assert left_out == [f"left out of {tmp_path}, being no PNG, JPEG, BMP, TIFF or WebP: c.txt"]
     (tmp_path / "zarr.json").touch()
     with pytest.raises(UsageError, match="is a stack"):
         list_pictures(tmp_path)

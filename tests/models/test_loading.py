@@ -257,7 +257,10 @@ def test_what_fine_tuning_leaves_is_read(nano: Path, tmp_path: Path) -> None:
 
 
 def test_downloads_that_fail_say_one_thing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from huggingface_hub.utils import logging
 
@@ -265,12 +268,18 @@ def test_downloads_that_fail_say_one_thing(
         logging.get_logger("huggingface_hub.file_download").warning("Retrying in 1s")
         raise ConnectionError("Name or service not known")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", fail)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.delenv("SAM2TRACK_MODELS", raising=False)
     with pytest.raises(WeightsNotFoundError, match="a folder and name that folder in SAM2TRACK"):
         weights.find_weights(zoo.ZOO["sam2.1-large"])
-    assert capfd.readouterr().err == ""
+    # What is fetched is said at once, and nothing of how the hub tries.
+    (line,) = caplog.messages
+    assert line.startswith("fetching http")
+    assert line.endswith("/resolve/main/sam2.1_hiera_large.pt, about 898 MB")
+    assert "Retrying" not in capfd.readouterr().err
+    with pytest.raises(WeightsNotFoundError, match=r"from the hub \(Name or service not known\)"):
+        sam2track.load_model("some/repository", device="cpu")
 
 
 def test_archives_that_unpack_to_more_than_they_are_are_refused(tmp_path: Path) -> None:

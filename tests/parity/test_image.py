@@ -17,7 +17,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2track import ImageSegmenter, load_model
 from sam2track.prompts import Prompt
 from sam2track.tracking.encoder import Encoder
-from tests.parity.oracle import SIZE, clip, predictor
+from tests.parity.oracle import SIZE, clip, components, predictor
 
 BOUND = 1e-4
 
@@ -167,8 +167,14 @@ def test_a_mask_alone() -> None:
         ((96, 150), {"min_iou": 0.0, "min_stability": 0.5}),
         ((150, 130), {"crop_layers": 1, "points_downscale": 2}),
         ((170, 230), {"crop_layers": 2, "points_downscale": 2, "duplicate_iou": 0.4}),
+        ((SIZE, SIZE), {"refine": True}),
+        ((150, 130), {"min_region_area": 9, "min_iou": 0.3}),
+        (
+            (150, 130),
+            {"refine": True, "min_region_area": 4, "crop_layers": 1, "points_per_side": 3},
+        ),
     ],
-    ids=["plain", "unfiltered", "crops", "two layers"],
+    ids=["plain", "unfiltered", "crops", "two layers", "refined", "tidied", "all of it"],
 )
 def test_everything_equals_the_automatic_mask_generator(
     size: tuple[int, int], changed: dict[str, Any]
@@ -177,7 +183,10 @@ def test_everything_equals_the_automatic_mask_generator(
     module = load_model("nano", device="cpu", precision="fp32").module
     image = picture(*size)
     settings = {"points_per_side": 8, "min_iou": 0.5, "min_stability": 0.7, **changed}
-    with our_tensor(module):
+    with (
+        our_tensor(module),
+        mock.patch("sam2.utils.misc.get_connected_components", components),
+    ):
         official = SAM2AutomaticMaskGenerator(
             module,
             points_per_side=settings["points_per_side"],
@@ -188,6 +197,8 @@ def test_everything_equals_the_automatic_mask_generator(
             crop_n_layers=settings.get("crop_layers", 0),
             crop_nms_thresh=settings.get("duplicate_iou", 0.7),
             crop_n_points_downscale_factor=settings.get("points_downscale", 1),
+            use_m2m=settings.get("refine", False),
+            min_mask_region_area=settings.get("min_region_area", 0),
         )
         fitted(official.predictor)
         expected = official.generate(image)
