@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +23,7 @@ from sam2track.founding import check_same, project_for, stored_reading
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model, load_model
+from sam2track.outcome import Interrupted, Outcome
 from sam2track.outputs import (
     USUAL,
     Progress,
@@ -33,6 +33,7 @@ from sam2track.outputs import (
     write_outputs,
 )
 from sam2track.pictures import read_mask
+from sam2track.piped import is_pipe, refuse_of_pipe, run_pipe
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts, load_prompts
 from sam2track.tracking.actions import repeat
@@ -42,43 +43,6 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 __all__ = ["Interrupted", "Outcome", "replay", "run", "track"]
-
-
-@dataclass
-class Outcome:
-    """What came of a job, as ``--json`` prints it."""
-
-    status: str
-    source: str
-    model: str
-    device: str
-    precision: str
-    frames: int
-    frames_computed: int
-    seconds: float
-    objects: list[dict[str, Any]]
-    counts: dict[str, int]
-    outputs: dict[str, str]
-    warnings: list[str] = field(default_factory=list)
-    version: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict of JSON values."""
-        content = asdict(self)
-        return {"version": content.pop("version"), **content}
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came; what was done is kept.
-
-    Attributes
-    ----------
-    outcome : Outcome
-    """
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
 
 
 def track(
@@ -93,8 +57,9 @@ def track(
 
     Parameters
     ----------
-    source : path, array or FrameSource
-        The video.
+    source : path, array, FrameSource or open file
+        The video. "-" is a pipe, standard input; so is anything with ``fileno`` and ``read``, such
+        as the ``stdout`` of a process: it is read once, forward (docs/batch.md).
     prompts : path, dict or Prompts
         What a person says of the objects; may be left out with ``resume``.
     output : path
@@ -151,7 +116,7 @@ def run(
     image_size: int | None = None,
     start: int | None = None,
     stop: int | None = None,
-    direction: Direction = "both",
+    direction: Direction | None = None,
     fps: float = 25.0,
     axes: str | Sequence[str] | None = None,
     channel: Sequence[int | str] | int | str | None = None,
@@ -171,6 +136,7 @@ def run(
     min_score: float | None = None,
     classes: Collection[str] | None = None,
     class_names: Sequence[str] | Mapping[int, str] | None = None,
+    timeout: float | None = None,
 ) -> Outcome:
     """As ``track``, but return what the command line prints.
 
@@ -178,8 +144,8 @@ def run(
     ----------
     start, stop : int, optional
         Frames [start, stop) of the source.
-    direction : {"both", "forward", "backward"}
-        As ``Tracker.propagate``.
+    direction : {"both", "forward", "backward"}, optional
+        As ``Tracker.propagate``; both by default, of a pipe forward.
     fps : float
         Frames a second of folders, stacks and arrays.
     axes, channel, z, limits, key, stream, hwaccel : optional
@@ -204,11 +170,15 @@ def run(
         object refreshes it, any other begins a new one.
     min_score, classes, class_names
         Which boxes are taken, and the names of class numbers.
+    timeout : float, optional
+        Seconds without a byte after which a pipe counts as stalled, 60 by default.
 
     Raises
     ------
     Interrupted
         At Ctrl-C, once what was done is safe.
+    CutShort
+        Where a pipe stalled or broke, once what came is safe.
     """
     began = time.monotonic()
     wanted = wanted_outputs(write)
@@ -225,6 +195,32 @@ def run(
         "key": key,
         "stream": stream,
     }
+    if is_pipe(source):
+        refuse_of_pipe(
+            reading
+            | {"resume": resume, "direction": direction, "detections": detections}
+            | {"detections_frame": detections_frame, "detections_every": detections_every}
+        )
+        return run_pipe(
+            source,
+            prompts,
+            folder=folder,
+            model=model,
+            device=device,
+            precision=precision,
+            image_size=image_size,
+            span=(start, stop),
+            stream=stream,
+            hwaccel=hwaccel,
+            wanted=wanted,
+            full_table=table == "full",
+            overwrite=overwrite,
+            progress=progress,
+            timeout=timeout,
+        )
+    if timeout is not None:
+        raise UsageError(f"a time-out of {timeout:g} s is for a pipe (-); leave it out")
+    direction = direction or "both"
     if resume:
         given = {name: value for name, value in reading.items() if value is not None}
         reading = stored_reading(folder, source) | given
@@ -255,7 +251,7 @@ def run(
         elif detections_frame is not None or detections_every is not None:
             raise UsageError("a frame of detections was named, but no detections; give them, too")
         if said is not None:
-            check_prompts(said, opened, wanted)
+            check_prompts(said, opened, wanted, len(opened))
         check_apart(opened, folder)
         exists = holds_project(folder, overwrite)
         if exists and not (resume or overwrite):
@@ -460,18 +456,14 @@ class _Job:
             self.progress(Progress(stage, done, total, time.monotonic() - began))
 
     def _outcome(self, status: str, frames: int, outputs: dict[str, str]) -> Outcome:
-        objects = self.project.summary()
-        return Outcome(
-            status=status,
+        return Outcome.of(
+            status,
+            self.project,
+            self.model,
             source=self.source.name,
-            model=self.model.name,
-            device=str(self.model.device),
-            precision=self.model.precision,
             frames=frames,
-            frames_computed=self.computed,
-            seconds=round(time.monotonic() - self.began, 3),
-            objects=objects,
-            counts=dict(Counter(row["name"] or "" for row in objects)),
+            computed=self.computed,
+            seconds=time.monotonic() - self.began,
             outputs=outputs,
             warnings=[*self.source.warnings, *self.warnings],
         )

@@ -658,6 +658,12 @@ class Project(Ledger):
             )
         self.meta.update(values)
 
+    def add_frame(self, frame: int, seconds: float) -> None:
+        """Note that the source has one frame more, of a stream, and when it is shown."""
+        with self.transaction() as db:
+            db.execute("INSERT INTO times VALUES (?, ?)", (frame, seconds))
+            self.set_meta(frames=frame + 1)
+
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
         """Store a prompt as a step; a tracker that opens the project answers it."""
         action: dict[str, Any] = {

@@ -23,8 +23,9 @@ LAYERS = (
     {"__init__"},
     {"importing"},
     {"job", "image", "batch", "doctor", "evaluation"},
+    {"piped"},
     {"asked", "founding"},
-    {"outputs"},
+    {"outcome", "outputs"},
     {
         "confidence",
         "counting",

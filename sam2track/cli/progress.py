@@ -74,8 +74,13 @@ class Bar:
         if sys.stderr is None or not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
             return
         self.shown, self.open = now, True
-        part = progress.done / progress.total
         rate = progress.done / progress.seconds if progress.seconds else 0.0
+        if not progress.total:
+            click.echo(
+                f"\r{progress.stage:<9}{progress.done} {rate:6.1f} frames/s ", False, err=True
+            )
+            return
+        part = progress.done / progress.total
         left = (progress.total - progress.done) / rate if rate else 0.0
         bar = "#" * round(30 * part)
         click.echo(
