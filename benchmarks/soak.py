@@ -110,9 +110,9 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "# A long stream through a pipe",
         "",
-        f"`sam2track track -` with `nano` at {results['image_size']} pixels on the CPU, two objects, "
-        f"{results['frames']:,} frames of {WIDTH} x {HEIGHT} written into its standard input as Y4M; "
-        "the overlay and the table are written. Looked at from outside, "
+        f"`sam2track track -` with `nano` at {results['image_size']} pixels on the CPU, two "
+        f"objects, {results['frames']:,} frames of {WIDTH} x {HEIGHT} written into its standard "
+        "input as Y4M; the overlay and the table are written. Looked at from outside, "
         f"{len(samples)} times.",
         "",
         "![Memory, open files and threads over frames](soak.png)",
@@ -127,14 +127,14 @@ def table(results: dict[str, Any]) -> str:
     per_object = results["project_bytes"] / results["frames"] / 2
     lines += [
         "",
-        f"- Growth: {growth(results):,.1f} bytes a frame, of a line through the samples after the "
-        f"first tenth. Bound: {BOUND}.",
-        f"- The project: {results['project_bytes'] / 1e6:,.0f} MB, {per_object:,.0f} bytes for each "
-        f"object and frame. The table: {results['rows']:,} rows.",
+        f"- Growth: {growth(results):,.1f} bytes a frame, of a line through the samples after "
+        f"the first tenth. Bound: {BOUND}.",
+        f"- The project: {results['project_bytes'] / 1e6:,.0f} MB, {per_object:,.0f} bytes for "
+        f"each object and frame. The table: {results['rows']:,} rows.",
         f"- {here['cpu']}, {here['cores']} cores, {here['ram_gb']} GB RAM, {here['system']}, "
         f"Python {here['python']}, torch {here['torch']}, sam2 {here['sam2']}, "
-        f"sam2track {here['sam2track']}; one thread. It took {results['seconds'] / 60:,.0f} minutes "
-        "on a machine that was not idle: this is no measurement of speed.",
+        f"sam2track {here['sam2track']}; one thread. It took {results['seconds'] / 60:,.0f} "
+        "minutes on a machine that was not idle: this is no measurement of speed.",
         "",
     ]
     return "\n".join(lines)

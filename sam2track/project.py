@@ -20,7 +20,7 @@ import numpy.typing as npt
 import portalocker
 
 from sam2track import masks as rle
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError, ProjectInUseError
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.prompts import Prompt, Prompts
@@ -57,7 +57,7 @@ class WriterLock:
 
     Raises
     ------
-    ProjectError
+    ProjectInUseError
         Where another holds it.
     OutputError
         Where the folder cannot be written.
@@ -75,7 +75,7 @@ class WriterLock:
             portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
             self._handle.close()
-            raise ProjectError(
+            raise ProjectInUseError(
                 f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
             ) from error
 

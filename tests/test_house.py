@@ -70,6 +70,7 @@ HEAVY = {
     "huggingface_hub",
     "pandas",
     "pyarrow",
+    "ray",
     "sam2",
     "scipy",
     "tifffile",

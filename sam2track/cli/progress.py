@@ -76,9 +76,8 @@ class Bar:
         self.shown, self.open = now, True
         rate = progress.done / progress.seconds if progress.seconds else 0.0
         if not progress.total:
-            click.echo(
-                f"\r{progress.stage:<9}{progress.done} {rate:6.1f} frames/s ", False, err=True
-            )
+            told = f"\r{progress.stage:<9}{progress.done} {rate:6.1f} frames/s "
+            click.echo(told, nl=False, err=True)
             return
         part = progress.done / progress.total
         left = (progress.total - progress.done) / rate if rate else 0.0
