@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "Project", "WriterLock"]
 
-VERSION = 3
+VERSION = 4
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
 
 _SCHEMA = f"""
@@ -481,10 +481,34 @@ class Project(Ledger):
             yield frame, found
 
     def rows(self) -> Iterator[TrackRow]:
-        """Yield one row for each begun object and frame, by frame and object."""
-        for _, found in self.observations():
-            for one in found:
-                yield one.row
+        """Yield one row for each begun object and frame, by frame and object.
+
+        Places and areas are stored, so that no mask is read.
+        """
+        names = self.names
+        with self._errors():
+            carried = set(self.meta.get("carried", ()))
+            interval = self.meta.get("frame_interval_s")
+        after = -1
+        while True:
+            with self._errors():
+                # In parts, so that whoever stops in the middle leaves no query open.
+                found = self._db.execute(
+                    "SELECT r.frame, t.seconds, object, source, score, iou, area, x, y, "
+                    "x0, y0, x1, y1 FROM results AS r JOIN times AS t ON t.frame = r.frame "
+                    "WHERE r.frame > ? AND r.frame <= (SELECT max(frame) FROM (SELECT DISTINCT "
+                    "frame FROM results WHERE frame > ? ORDER BY frame LIMIT 500)) "
+                    "ORDER BY r.frame, object",
+                    (after, after),
+                ).fetchall()
+                if not found:
+                    return
+                part = [
+                    _row(values, names, carried, None if interval is None else float(interval))
+                    for values in found
+                ]
+            after = found[-1][0]
+            yield from part
 
     def table(
         self,
@@ -678,6 +702,27 @@ class Project(Ledger):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
+
+
+def _row(
+    values: Sequence[Any], names: Mapping[int, str], carried: Collection[int], step: float | None
+) -> TrackRow:
+    frame, seconds, object_id, source, score, iou, area, x, y, *box = values
+    origin = how(source)
+    if frame in carried and origin in ("forward", "backward"):
+        origin = "carried"
+    return TrackRow(
+        frame=frame,
+        time=float(seconds) if step is None else frame * step,
+        object_id=object_id,
+        name=str(names.get(object_id, "")),
+        area=int(area),
+        centroid=(float(x), float(y)) if area else None,
+        box=(int(box[0]), int(box[1]), int(box[2]), int(box[3])) if area else None,
+        object_score=float(score),
+        predicted_iou=float(iou),
+        source=cast(Source, origin),
+    )
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:

@@ -124,6 +124,8 @@ def _prepare(folder: Path, stamp: str) -> None:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     before = read_record(str(folder))
+    if before is None and (folder / "project.s2t").exists():
+        return  # that of another, which is gone on with or refused, and never removed
     if before is not None and before.get("stamp") != stamp:
         with WriterLock(folder / "project.s2t"):
             remove_outputs(folder)
