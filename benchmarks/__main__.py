@@ -6,6 +6,7 @@ import click
 
 from benchmarks.corrections import corrections
 from benchmarks.decoding import decoding
+from benchmarks.load import load
 from benchmarks.memory import memory
 from benchmarks.nano import nano
 from benchmarks.review import review
@@ -19,6 +20,7 @@ def main() -> None:
 
 main.add_command(corrections)
 main.add_command(decoding)
+main.add_command(load)
 main.add_command(memory)
 main.add_command(nano)
 main.add_command(review)

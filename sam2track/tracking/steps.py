@@ -44,9 +44,9 @@ CREATE TABLE all_prompts (
 CREATE TABLE all_results (
     id INTEGER PRIMARY KEY, frame INTEGER NOT NULL, object INTEGER NOT NULL,
     source INTEGER NOT NULL, score REAL NOT NULL, iou REAL NOT NULL,
+    area INTEGER, x REAL, y REAL, x0 INTEGER, y0 INTEGER, x1 INTEGER, y1 INTEGER,
     mask BLOB, pointer BLOB NOT NULL, codes BLOB NOT NULL, side INTEGER NOT NULL,
     exact INTEGER NOT NULL,
-    area INTEGER, x REAL, y REAL, x0 INTEGER, y0 INTEGER, x1 INTEGER, y1 INTEGER,
     since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {NOW}
 );
 CREATE UNIQUE INDEX results_by_frame ON all_results (frame, object, since, until);

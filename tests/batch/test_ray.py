@@ -46,8 +46,10 @@ def videos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")  # on a machine that does more
 
     room = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     made = Cluster(initialize_head=True, head_node_args={**room, "include_dashboard": False})
@@ -107,6 +109,10 @@ def test_results_go_to_an_address(videos: Path, cluster: Any, tmp_path: Path) ->
         assert len(project.frames) == 5
 
 
-def test_no_cluster(videos: Path) -> None:
-    with pytest.raises(DeviceError, match="there is no Ray cluster at"):
+def test_no_cluster(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise ConnectionError("no such\nmachine")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(DeviceError, match=r"no Ray cluster at 127\.0\.0\.1:1: no such machine"):
         track_many(videos / "m.jsonl", ray="127.0.0.1:1", **OPTIONS)
