@@ -10,7 +10,7 @@ OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu bench train clean
+.PHONY: help env demo test check test-slow test-gpu test-ray bench soak load train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
@@ -28,10 +28,15 @@ test: env  ## run all tests but slow, soak and gpu ones
 	@$(WITH_VIEWER) $(PYTEST) -n $(WORKERS) $(ARGS)
 
 test-slow: env  ## run the slow and soak tests
-	@$(WITH_VIEWER) $(PYTEST) -m "(slow or soak) and not gpu" --timeout 3600 $(ARGS)
+	@$(WITH_VIEWER) $(PYTEST) -m "(slow or soak) and not gpu and not cluster" --timeout 3600 $(ARGS)
 
 test-gpu: env  ## run the gpu tests; fails where there is no CUDA device
 	@SAM2TRACK_REQUIRE_GPU=1 $(PYTEST) -m gpu $(ARGS)
+
+test-ray: env  ## run the tests on a Ray cluster of two local machines; installs ray
+	@uv=$$(command -v uv || echo $(PYTHON_ENV)/uv); \
+		SAM2_BUILD_CUDA=0 $$uv pip install --quiet --python $(PYTHON_ENV)/python --editable '.[ray]'
+	@$(QUIET) $(PYTEST) -m cluster $(ARGS)
 
 check: env  ## lint, formatting and types
 	$(PYTHON_ENV)/ruff check .
@@ -40,6 +45,12 @@ check: env  ## lint, formatting and types
 
 bench: env  ## measure speed and memory beside the official predictor
 	@$(PYTHON_ENV)/python -m benchmarks $(ARGS)
+
+soak: env  ## track a stream of 100,000 frames and watch memory, files and threads
+	@$(QUIET) $(PYTHON_ENV)/python -m benchmarks soak $(ARGS)
+
+load: env  ## many frames, objects and prompts: time, memory and size of the project
+	@$(QUIET) $(PYTHON_ENV)/python -m benchmarks load $(ARGS)
 
 train: env  ## train the embedded model: MINUTES=240 OUT=build/nano
 	@$(PYTHON_ENV)/python -m sam2track.training --out $(OUT) --minutes $(MINUTES) $(ARGS)

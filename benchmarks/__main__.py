@@ -6,9 +6,11 @@ import click
 
 from benchmarks.corrections import corrections
 from benchmarks.decoding import decoding
+from benchmarks.load import load
 from benchmarks.memory import memory
 from benchmarks.nano import nano
 from benchmarks.review import review
+from benchmarks.soak import soak
 from benchmarks.speed.command import speed
 
 
@@ -19,9 +21,11 @@ def main() -> None:
 
 main.add_command(corrections)
 main.add_command(decoding)
+main.add_command(load)
 main.add_command(memory)
 main.add_command(nano)
 main.add_command(review)
+main.add_command(soak)
 main.add_command(speed)
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sam2track.batch.running import track_many as track_many
     from sam2track.errors import Sam2TrackError as Sam2TrackError
     from sam2track.image.segmenter import ImageSegmenter as ImageSegmenter
     from sam2track.image.segmenter import segment as segment
@@ -34,6 +35,7 @@ _HOMES = {
     "load_model": "sam2track.models.loading",
     "segment": "sam2track.image.segmenter",
     "track": "sam2track.job",
+    "track_many": "sam2track.batch.running",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "load_model",
     "segment",
     "track",
+    "track_many",
 ]
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompts
 
-__all__ = ["check_prompts", "detection_frames", "stems_of", "with_boxes"]
+__all__ = ["Pictures", "check_prompts", "detection_frames", "stems_of", "with_boxes"]
+
+
+class Pictures(Protocol):
+    """Pictures of one size, be they in a file or yet to come."""
+
+    name: str
+    height: int
+    width: int
 
 
 def detection_frames(
@@ -46,8 +55,11 @@ def with_boxes(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts
     return joined
 
 
-def check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> None:
-    """Refuse prompts that do not fit the source, or what is to be written."""
+def check_prompts(prompts: Prompts, source: Pictures, wanted: list[str], count: int | None) -> None:
+    """Refuse prompts that do not fit the source of `count` frames, or what is to be written.
+
+    The number of frames of a pipe is not known: None.
+    """
     if not prompts.by_object:
         raise PromptError("nothing to track: there is no prompt")
     largest = max(prompts.by_object)
@@ -57,10 +69,10 @@ def check_prompts(prompts: Prompts, source: FrameSource, wanted: list[str]) -> N
             f"take ids up to 65535, or write without masks"
         )
     for object_id, frame, prompt in prompts:
-        if frame >= len(source):
+        if count is not None and frame >= count:
             raise PromptError(
                 f"object {object_id} is prompted on frame {frame}, which does not exist; "
-                f"{source.name} has frames 0 to {len(source) - 1}"
+                f"{source.name} has frames 0 to {count - 1}"
             )
         try:
             prompt.check(source.height, source.width)

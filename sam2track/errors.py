@@ -12,7 +12,8 @@
     ├── DeviceError           a device or precision that is not here
     │   └── OutOfMemoryError  (also a MemoryError)
     ├── ProjectError          a project that is damaged, foreign or in use
-    │   └── ProjectExistsError
+    │   ├── ProjectExistsError
+    │   └── ProjectInUseError
     └── OutputError           something cannot be written (also an OSError)
 
 A message says what was given, what is allowed and what to do next, in one line.
@@ -30,6 +31,7 @@ __all__ = [
     "OutputError",
     "ProjectError",
     "ProjectExistsError",
+    "ProjectInUseError",
     "PromptError",
     "Sam2TrackError",
     "SourceError",
@@ -87,6 +89,10 @@ class ProjectExistsError(ProjectError):
     """The output folder holds a project already."""
 
     exit_code = 2
+
+
+class ProjectInUseError(ProjectError):
+    """Another process writes to the project."""
 
 
 class OutputError(Sam2TrackError, OSError):

@@ -18,7 +18,14 @@ from sam2track.outputs import holds_project, remove_outputs
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts
 
-__all__ = ["check_same", "open_project", "project_for", "project_meta", "resumed_reading"]
+__all__ = [
+    "check_same",
+    "model_meta",
+    "open_project",
+    "project_for",
+    "project_meta",
+    "resumed_reading",
+]
 
 
 def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,14 +151,21 @@ def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
             "height": source.height,
             "width": source.width,
             "frames": len(source),
-            "model": model.name,
-            "weights": model.fingerprint(),
-            "device": str(model.device),
-            "precision": model.precision,
-            "image_size": model.image_size,
         }
+        | model_meta(model)
     )
     return dict(json.loads(json.dumps(told)))  # as it is read back
+
+
+def model_meta(model: Model) -> dict[str, Any]:
+    """What a new project says of the model it is tracked with."""
+    return {
+        "model": model.name,
+        "weights": model.fingerprint(),
+        "device": str(model.device),
+        "precision": model.precision,
+        "image_size": model.image_size,
+    }
 
 
 def _resumed(

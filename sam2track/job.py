@@ -20,12 +20,14 @@ from sam2track.founding import project_for, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
+from sam2track.outcome import Outcome
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
 from sam2track.pictures import read_mask
+from sam2track.piped import is_pipe, refuse_of_pipe, run_pipe
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts, load_prompts
 from sam2track.tracking.tracker import Direction
-from sam2track.work import Outcome, Work
+from sam2track.work import Work
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -45,8 +47,9 @@ def track(
 
     Parameters
     ----------
-    source : path, array or FrameSource
-        The video.
+    source : path, array, FrameSource or open file
+        The video. "-" is a pipe, standard input; so is anything with ``fileno`` and ``read``, such
+        as the ``stdout`` of a process: it is read once, forward (docs/batch.md).
     prompts : path, dict or Prompts
         What a person says of the objects; may be left out with ``resume``.
     output : path
@@ -103,7 +106,7 @@ def run(
     image_size: int | None = None,
     start: int | None = None,
     stop: int | None = None,
-    direction: Direction = "both",
+    direction: Direction | None = None,
     fps: float | None = None,
     axes: str | Sequence[str] | None = None,
     channel: Sequence[int | str] | int | str | None = None,
@@ -123,6 +126,7 @@ def run(
     min_score: float | None = None,
     classes: Collection[str] | None = None,
     class_names: Sequence[str] | Mapping[int, str] | None = None,
+    timeout: float | None = None,
 ) -> Outcome:
     """As ``track``, but return what the command line prints.
 
@@ -130,8 +134,8 @@ def run(
     ----------
     start, stop : int, optional
         Frames [start, stop) of the source.
-    direction : {"both", "forward", "backward"}
-        As ``Tracker.propagate``.
+    direction : {"both", "forward", "backward"}, optional
+        As ``Tracker.propagate``; both by default, of a pipe forward.
     fps : float, optional
         Frames a second of folders, stacks and arrays, 25 by default; not for videos, which have
         times of their own.
@@ -157,11 +161,15 @@ def run(
         object refreshes it, any other begins a new one.
     min_score, classes, class_names
         Which boxes are taken, and the names of class numbers.
+    timeout : float, optional
+        Seconds without a byte after which a pipe counts as stalled, 60 by default.
 
     Raises
     ------
     Interrupted
         At Ctrl-C, once what was done is safe.
+    CutShort
+        Where a pipe stalled or broke, once what came is safe.
     """
     began = time.monotonic()
     wanted = wanted_outputs(write)
@@ -179,6 +187,32 @@ def run(
         "key": key,
         "stream": stream,
     }
+    if is_pipe(source):
+        refuse_of_pipe(
+            reading
+            | {"resume": resume, "direction": direction, "detections": detections}
+            | {"detections_frame": detections_frame, "detections_every": detections_every}
+        )
+        return run_pipe(
+            source,
+            prompts,
+            folder=folder,
+            model=model,
+            device=device,
+            precision=precision,
+            image_size=image_size,
+            span=(start, stop),
+            stream=stream,
+            hwaccel=hwaccel,
+            wanted=wanted,
+            full_table=table == "full",
+            overwrite=overwrite,
+            progress=progress,
+            timeout=timeout,
+        )
+    if timeout is not None:
+        raise UsageError(f"a time-out of {timeout:g} s is for a pipe (-); leave it out")
+    direction = direction or "both"
     if resume:
         reading = resumed_reading(folder, source, reading)
     opened = open_source(source, hwaccel=hwaccel, **reading)
@@ -208,7 +242,7 @@ def run(
         elif detections_frame is not None or detections_every is not None:
             raise UsageError("a frame of detections was named, but no detections; give them, too")
         if said is not None:
-            check_prompts(said, opened, wanted)
+            check_prompts(said, opened, wanted, len(opened))
         check_apart(opened, folder)
         exists = holds_project(folder, overwrite)
         if exists and not (resume or overwrite):

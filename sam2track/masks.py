@@ -129,9 +129,14 @@ def decode(data: bytes) -> Mask:
             raise _damaged("it has an empty run")
         if runs.max() > size or done + int(runs.sum()) > size:
             raise _damaged(f"its runs pass the {size} pixels it claims")
-        foreground = (np.arange(count, count + len(runs)) & 1).astype(np.bool_)
         stop = done + int(runs.sum())
-        mask[done:stop] = np.repeat(foreground, runs)
+        # From the first run of foreground to the last; the rest is 0 as it is.
+        first = 1 - count % 2
+        last = first + (len(runs) - first + 1) // 2 * 2 - 1
+        inner = runs[first:last]
+        low = done + int(runs[:first].sum())
+        foreground = (np.arange(1, 1 + len(inner)) & 1).astype(np.bool_)
+        mask[low : low + int(inner.sum())] = np.repeat(foreground, inner)
         done = stop
         count += len(runs)
     if done != size or count == 0:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,14 @@ from sam2track.table import TableWriter
 __all__ = [
     "OUTPUTS",
     "USUAL",
+    "PictureOutputs",
     "Progress",
     "check_apart",
     "holds_project",
     "remove_outputs",
     "wanted_outputs",
     "write_outputs",
+    "write_table",
 ]
 
 # What can be written, and under which name in the output folder.
@@ -47,7 +49,10 @@ USUAL = ("masks", "mask-video", "overlay", "table")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: ``done`` of ``total`` frames of a stage, and seconds it took so far."""
+    """How far a job is: ``done`` of ``total`` frames of a stage, and seconds it took so far.
+
+    ``total`` is 0 where it is not known how many will come.
+    """
 
     stage: str
     done: int
@@ -111,6 +116,83 @@ def remove_outputs(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+class PictureOutputs:
+    """What is written of each frame: label maps, and videos that have their names once closed.
+
+    Parameters
+    ----------
+    folder : Path
+    wanted : collection of str
+        Some of ``OUTPUTS``; the table is none of these.
+    height, width : int
+        Size of the frames in pixels.
+    bits : 8 or 16
+        Of label maps.
+    names : mapping of int to str
+        Of objects, for the overlay.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        wanted: Collection[str],
+        *,
+        height: int,
+        width: int,
+        bits: Literal[8, 16],
+        names: Mapping[int, str],
+    ) -> None:
+        paths = {name: folder / OUTPUTS[name] for name in wanted}
+        self._names = names
+        self._first: float | None = None
+        self._sequence = MaskSequence(paths["masks"], bits=bits) if "masks" in wanted else None
+        self._videos = {
+            name: VideoWriter(paths[name], height=height, width=width)
+            for name in ("mask-video", "overlay")
+            if name in wanted
+        }
+        self._lossless = (
+            LabelVideoWriter(paths["label-video"], height=height, width=width, bits=bits)
+            if "label-video" in wanted
+            else None
+        )
+
+    def write(
+        self,
+        frame: int,
+        labels: npt.NDArray[np.int32],
+        picture: npt.NDArray[np.uint8] | None,
+        time: float,
+    ) -> None:
+        """Append a frame that is shown at a time in seconds; the picture is for the overlay."""
+        self._first = time if self._first is None else self._first
+        seconds = time - self._first
+        if self._sequence is not None:
+            self._sequence.write(frame, labels)
+        if "mask-video" in self._videos:
+            self._videos["mask-video"].write(colour_map(labels), seconds)
+        if self._lossless is not None:
+            self._lossless.write(labels, seconds)
+        if picture is not None and "overlay" in self._videos:
+            self._videos["overlay"].write(overlay(picture, labels, names=self._names), seconds)
+
+    def _open(self) -> list[VideoWriter | LabelVideoWriter]:
+        return [*self._videos.values(), *([] if self._lossless is None else [self._lossless])]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the videos, or throw them away where something failed."""
+        try:
+            if kind is None:
+                for video in self._open():
+                    video.close()
+        finally:
+            for video in self._open():
+                video.abort()  # does nothing to one that is closed
+
+
 def write_outputs(
     project: Project,
     source: FrameSource,
@@ -126,57 +208,39 @@ def write_outputs(
     `full` is a table with all measurements.
     """
     low, high = span
-    pictures = [name for name in wanted if name != "table"]
-    began = time.monotonic()
-    if pictures:
-        bits: Literal[8, 16] = 16 if max(project.objects) > 255 else 8
-        paths = {name: folder / OUTPUTS[name] for name in wanted}
-        sequence = MaskSequence(paths["masks"], bits=bits) if "masks" in wanted else None
-        height, width = source.height, source.width
-        videos = {
-            name: VideoWriter(paths[name], height=height, width=width)
-            for name in ("mask-video", "overlay")
-            if name in wanted
-        }
-        lossless = (
-            LabelVideoWriter(paths["label-video"], height=height, width=width, bits=bits)
-            if "label-video" in wanted
-            else None
-        )
-        open_files = [*videos.values(), *([] if lossless is None else [lossless])]
-        names, times = project.names, project.times
-        try:
+    began, times = time.monotonic(), project.times
+    if any(name != "table" for name in wanted):
+        with PictureOutputs(
+            folder,
+            wanted,
+            height=source.height,
+            width=source.width,
+            bits=16 if max(project.objects) > 255 else 8,
+            names=project.names,
+        ) as outputs:
             frames: Iterable[npt.NDArray[np.uint8] | None] = (
                 source.frames(low, high) if "overlay" in wanted else [None] * (high - low)
             )
             for frame, picture in zip(range(low, high), frames, strict=True):
-                labels = project.labels(frame)
-                if sequence is not None:
-                    sequence.write(frame, labels)
-                seconds = float(times[frame] - times[low])
-                if "mask-video" in videos:
-                    videos["mask-video"].write(colour_map(labels), seconds)
-                if lossless is not None:
-                    lossless.write(labels, seconds)
-                if picture is not None:
-                    videos["overlay"].write(overlay(picture, labels, names=names), seconds)
+                outputs.write(frame, project.labels(frame), picture, float(times[frame]))
                 if progress is not None:
                     seconds = time.monotonic() - began
                     progress(Progress("writing", frame - low + 1, high - low, seconds))
-            for video in open_files:
-                video.close()
-        except BaseException:
-            for video in open_files:
-                video.abort()
-            raise
     if "table" in wanted:
-        if full:
-            made = measured(project, source=source)
-            with TableWriter(folder / OUTPUTS["table"], made.columns) as table:
-                for measurements in made.rows:
-                    table.write_cells(cells(measurements, made.columns))
-        else:
-            with TableWriter(folder / OUTPUTS["table"]) as table:
-                for row in project.rows():
-                    table.write(row)
+        write_table(project, folder, source=source, full=full)
     return {name: str(folder / OUTPUTS[name]) for name in wanted}
+
+
+def write_table(
+    project: Project, folder: Path, *, source: FrameSource | None = None, full: bool = False
+) -> None:
+    """Write the table; a `full` one has all measurements, intensities where there is a source."""
+    if full:
+        made = measured(project, source=source)
+        with TableWriter(folder / OUTPUTS["table"], made.columns) as table:
+            for measurements in made.rows:
+                table.write_cells(cells(measurements, made.columns))
+        return
+    with TableWriter(folder / OUTPUTS["table"]) as table:
+        for row in project.rows():
+            table.write(row)

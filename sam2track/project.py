@@ -20,7 +20,7 @@ import numpy.typing as npt
 import portalocker
 
 from sam2track import masks as rle
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError, ProjectInUseError
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "Project", "WriterLock"]
 
-VERSION = 3
+VERSION = 4
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
 
 _SCHEMA = f"""
@@ -58,7 +58,7 @@ class WriterLock:
 
     Raises
     ------
-    ProjectError
+    ProjectInUseError
         Where another holds it.
     OutputError
         Where the folder cannot be written.
@@ -76,7 +76,7 @@ class WriterLock:
             portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
             self._handle.close()
-            raise ProjectError(
+            raise ProjectInUseError(
                 f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
             ) from error
 
@@ -483,10 +483,34 @@ class Project(Ledger):
             yield frame, found
 
     def rows(self) -> Iterator[TrackRow]:
-        """Yield one row for each begun object and frame, by frame and object."""
-        for _, found in self.observations():
-            for one in found:
-                yield one.row
+        """Yield one row for each begun object and frame, by frame and object.
+
+        Places and areas are stored, so that no mask is read.
+        """
+        names = self.names
+        with self._errors():
+            carried = set(self.meta.get("carried", ()))
+            interval = self.meta.get("frame_interval_s")
+        after = -1
+        while True:
+            with self._errors():
+                # In parts, so that whoever stops in the middle leaves no query open.
+                found = self._db.execute(
+                    "SELECT r.frame, t.seconds, object, source, score, iou, area, x, y, "
+                    "x0, y0, x1, y1 FROM results AS r JOIN times AS t ON t.frame = r.frame "
+                    "WHERE r.frame > ? AND r.frame <= (SELECT max(frame) FROM (SELECT DISTINCT "
+                    "frame FROM results WHERE frame > ? ORDER BY frame LIMIT 500)) "
+                    "ORDER BY r.frame, object",
+                    (after, after),
+                ).fetchall()
+                if not found:
+                    return
+                part = [
+                    _row(values, names, carried, None if interval is None else float(interval))
+                    for values in found
+                ]
+            after = found[-1][0]
+            yield from part
 
     def table(
         self,
@@ -660,6 +684,12 @@ class Project(Ledger):
             )
         self.meta.update(values)
 
+    def add_frame(self, frame: int, seconds: float) -> None:
+        """Note that the source has one frame more, of a stream, and when it is shown."""
+        with self.transaction() as db:
+            db.execute("INSERT INTO times VALUES (?, ?)", (frame, seconds))
+            self.set_meta(frames=frame + 1)
+
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
         """Store a prompt as a step; a tracker that opens the project answers it."""
         action: dict[str, Any] = {
@@ -674,6 +704,27 @@ class Project(Ledger):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
+
+
+def _row(
+    values: Sequence[Any], names: Mapping[int, str], carried: Collection[int], step: float | None
+) -> TrackRow:
+    frame, seconds, object_id, source, score, iou, area, x, y, *box = values
+    origin = how(source)
+    if frame in carried and origin in ("forward", "backward"):
+        origin = "carried"
+    return TrackRow(
+        frame=frame,
+        time=float(seconds) if step is None else frame * step,
+        object_id=object_id,
+        name=str(names.get(object_id, "")),
+        area=int(area),
+        centroid=(float(x), float(y)) if area else None,
+        box=(int(box[0]), int(box[1]), int(box[2]), int(box[3])) if area else None,
+        object_score=float(score),
+        predicted_iou=float(iou),
+        source=cast(Source, origin),
+    )
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:

@@ -13,9 +13,10 @@ from sam2track.founding import check_same, project_for
 from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
 from sam2track.models.loading import Model, load_model
+from sam2track.outcome import Outcome
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
 from sam2track.project import Project, WriterLock
-from sam2track.work import Outcome, Work
+from sam2track.work import Work
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -23,6 +23,8 @@ __all__ = ["COLUMNS", "Observation", "Results", "Source", "TableWriter", "TrackR
 Source = Literal["prompted", "forward", "backward", "carried", "edited"]
 """What a mask comes from."""
 
+_SOURCES: tuple[str, ...] = get_args(Source)
+
 COLUMNS = (
     "frame",
     "time_s",
@@ -85,8 +87,8 @@ class TrackRow:
     source: Source
 
     def __post_init__(self) -> None:
-        if self.source not in get_args(Source):
-            raise UsageError(f"source is one of {', '.join(get_args(Source))}, not {self.source!r}")
+        if self.source not in _SOURCES:
+            raise UsageError(f"source is one of {', '.join(_SOURCES)}, not {self.source!r}")
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one cell for each of `COLUMNS`; what is not there is blank."""

@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sam2track.detections import unpacked
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
+from sam2track.outcome import Interrupted, Outcome
 from sam2track.outputs import Progress, write_outputs
 from sam2track.project import Project
 from sam2track.tracking.actions import repeat
 from sam2track.tracking.tracker import Direction, Tracker
 
-__all__ = ["Interrupted", "Outcome", "Work"]
-
-
-@dataclass
-class Outcome:
-    """What came of a job, as ``--json`` prints it."""
-
-    status: str
-    source: str
-    model: str
-    device: str
-    precision: str
-    frames: int
-    frames_computed: int
-    seconds: float
-    objects: list[dict[str, Any]]
-    counts: dict[str, int]
-    outputs: dict[str, str]
-    warnings: list[str] = field(default_factory=list)
-    version: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict of JSON values."""
-        content = asdict(self)
-        return {"version": content.pop("version"), **content}
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C came; what was done is kept.
-
-    Attributes
-    ----------
-    outcome : Outcome
-    """
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
+__all__ = ["Work"]
 
 
 @dataclass
@@ -169,18 +132,14 @@ class Work:
             self.progress(Progress(stage, done, total, time.monotonic() - began))
 
     def _outcome(self, status: str, frames: int, outputs: dict[str, str]) -> Outcome:
-        objects = self.project.summary()
-        return Outcome(
-            status=status,
+        return Outcome.of(
+            status,
+            self.project,
+            self.model,
             source=self.source.name,
-            model=self.model.name,
-            device=str(self.model.device),
-            precision=self.model.precision,
             frames=frames,
-            frames_computed=self.computed,
-            seconds=round(time.monotonic() - self.began, 3),
-            objects=objects,
-            counts=dict(Counter(row["name"] or "" for row in objects)),
+            computed=self.computed,
+            seconds=time.monotonic() - self.began,
             outputs=outputs,
             warnings=[*self.source.warnings, *self.warnings],
         )

@@ -26,13 +26,13 @@ from sam2track.export.pngs import read_label_png
 from sam2track.frames.array import ArraySource
 from sam2track.job import run
 from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.outcome import Interrupted, Outcome
 from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.pictures import read_labels, read_mask
 from sam2track.project import Project
 from sam2track.prompts import load_prompts
 from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
-from sam2track.work import Interrupted, Outcome
 
 FRAMES, HEIGHT, WIDTH = 10, 47, 63
 

@@ -12,11 +12,11 @@ import pytest
 
 from sam2track.errors import PromptError, UsageError
 from sam2track.job import run
+from sam2track.outcome import Interrupted, Outcome
 from sam2track.project import Project
 from sam2track.prompts import Prompt, Prompts
 from sam2track.replaying import replay
 from sam2track.tracking.detected import place_of
-from sam2track.work import Interrupted, Outcome
 from tests.parity.oracle import clip
 from tests.tracking.known import module
 

@@ -17,6 +17,7 @@ from sam2track.faults import explained
 __all__ = ["main"]
 
 _COMMANDS = {
+    "batch": "Follow objects through many videos.",
     "count": "Count objects, crossings of lines, and entries of regions.",
     "doctor": "Say what is here, what is wrong and what to do.",
     "eval": "Compare masks with a ground truth.",

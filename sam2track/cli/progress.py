@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from sam2track.outcome import Outcome
     from sam2track.outputs import Progress
-    from sam2track.work import Outcome
 
 __all__ = ["Bar", "auto_model", "interrupt_on_sigterm", "many", "print_outcome"]
 
@@ -80,8 +80,12 @@ class Bar:
         if sys.stderr is None or not sys.stderr.isatty() or (now - self.shown < 0.1 and not last):
             return
         self.shown, self.open = now, True
-        part = progress.done / progress.total
         rate = progress.done / progress.seconds if progress.seconds else 0.0
+        if not progress.total:
+            told = f"\r{progress.stage:<9}{progress.done} {rate:6.1f} frames/s "
+            click.echo(told, nl=False, err=True)
+            return
+        part = progress.done / progress.total
         left = (progress.total - progress.done) / rate if rate else 0.0
         bar = "#" * round(30 * part)
         click.echo(

@@ -42,8 +42,8 @@ def command(
     masks of the new project equal those of the old one.
     """
     interrupt_on_sigterm()
+    from sam2track.outcome import Interrupted
     from sam2track.replaying import replay
-    from sam2track.work import Interrupted
 
     bar = Bar()
     try:

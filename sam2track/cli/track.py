@@ -37,8 +37,7 @@ __all__ = ["command"]
 @click.option(
     "--direction",
     type=click.Choice(["forward", "backward", "both"]),
-    default="both",
-    show_default=True,
+    show_default="both; of a pipe forward",
 )
 @click.option("--fps", type=float, help="Of folders and stacks, not of videos.  [default: 25]")
 @reading_options
@@ -55,6 +54,13 @@ __all__ = ["command"]
     show_default=True,
     help="Full: all measurements.",
 )
+@click.option(
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    show_default="60",
+    help="Without a byte, after which a pipe has stalled.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the project in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the project in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -69,16 +75,17 @@ def command(
     image_size: int | None,
     start: int | None,
     stop: int | None,
-    direction: str,
+    direction: str | None,
     fps: float | None,
     write: str,
     table: str,
+    timeout: float | None,
     resume: bool,
     overwrite: bool,
     as_json: bool,
     **said: Any,
 ) -> None:
-    """Follow objects through SOURCE: a video file, a folder of pictures or a stack.
+    """Follow objects through SOURCE: a video file, a folder of pictures, a stack, or - for a pipe.
 
     Mark each object on a frame (T, the first by default) by points, a box or a mask; OBJ is a
     whole number that you choose; or take the boxes of a detector. The folder will hold the
@@ -93,7 +100,7 @@ def command(
     prompts = collect(start or 0, said)
     wanted = wanted_detections(said)
     from sam2track.job import run
-    from sam2track.work import Interrupted
+    from sam2track.outcome import CutShort, Interrupted
 
     model, chosen = auto_model(model, device)
     bar = Bar(chosen)
@@ -113,6 +120,7 @@ def command(
             **how,
             write=[name.strip() for name in write.split(",") if name.strip()],
             table=table,  # type: ignore[arg-type]
+            timeout=timeout,
             resume=resume,
             overwrite=overwrite,
             progress=bar.update,
@@ -123,8 +131,13 @@ def command(
     except Interrupted as interrupted:
         bar.close()
         print_outcome(interrupted.outcome, as_json)
-        click.echo("interrupted; what was done is kept, go on with --resume", err=True)
+        on = "" if source == "-" else ", go on with --resume"
+        click.echo(f"interrupted; what was done is kept{on}", err=True)
         sys.exit(130)
+    except CutShort as cut:
+        bar.close()
+        print_outcome(cut.outcome, as_json)
+        raise
     except KeyboardInterrupt:
         bar.close()
         click.echo("interrupted before anything was done", err=True)

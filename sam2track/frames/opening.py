@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sam2track.errors import UsageError
+from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
 
 __all__ = ["open_source", "reopen_source"]
@@ -106,6 +106,10 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
     reading = dict(meta.get("reading", {}))
     if source is None:
         source = meta["source"]
+        if source == "-":
+            raise SourceError(
+                "it was made from a pipe, whose pictures are gone; name a file of them"
+            )
         if not os.path.lexists(meta["source"]) and "source_path" in meta:
             source = meta["source_path"]  # it was given from another folder
     reading["fps"] = fps

@@ -292,7 +292,9 @@ def _check_file(path: Path) -> None:
         if stat.S_ISDIR(found.st_mode):
             raise SourceError(f"{path} is a folder, not a video file; give the file")
         if not stat.S_ISREG(found.st_mode):
-            raise SourceError(f"{path} is no regular file; save the video to one first")
+            raise SourceError(
+                f"{path} is no regular file; save the video to one, or pipe it in and name it -"
+            )
         with path.open("rb") as file:
             head = file.read(512)
     except SourceError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -19,10 +19,18 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Found", "VideoInput"]
+__all__ = ["Found", "Reader", "VideoInput", "moving_pictures"]
 
 # FFmpeg shows text files as the screen of a terminal.
 _NO_VIDEOS = frozenset({"tty"})
+
+
+class Reader(Protocol):
+    """What gives bytes, none at its end, and cannot be sought in."""
+
+    def read(self, size: int) -> bytes:
+        """Return at least one byte and at most `size`; none at the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,14 @@ class VideoInput:
         Counts its streams of moving pictures from 0; the first where None.
     hwaccel : str, optional
         FFmpeg's name of the hardware that decodes, such as ``cuda``; the processor where None.
+    file : object with ``read``, optional
+        What is read in place of the file at `path`, once and forward.
     """
 
     path: Path
     stream: int | None = None
     hwaccel: str | None = None
+    file: Reader | None = None
 
     def open(self) -> tuple[InputContainer, VideoStream]:
         """Open the file and find the stream.
@@ -79,7 +90,7 @@ class VideoInput:
                 index_packets(container, stream),
                 stream.frames,
                 stream.sample_aspect_ratio or Fraction(1),
-                len(_moving_pictures(container)),
+                len(moving_pictures(container)),
             )
         if self.stream is None and not len(found.index):
             for number in range(1, found.streams):
@@ -93,9 +104,9 @@ class VideoInput:
         name = str(self.path.absolute())
         hardware = None if self.hwaccel is None else _hardware(self.hwaccel)
         try:
-            return av.open(name, metadata_errors="replace", hwaccel=hardware)
+            return av.open(self.file or name, "r", metadata_errors="replace", hwaccel=hardware)
         except (av.FFmpegError, OSError) as error:
-            if self.hwaccel is not None and self._opens():
+            if self.hwaccel is not None and self.file is None and self._opens():
                 raise _not_by_hardware(self.path, self.hwaccel, error.strerror) from error
             if kind_of_file(self.path) == "text":
                 raise SourceError(f"{self.path} is text, not a video; give a video file") from error
@@ -124,7 +135,7 @@ class VideoInput:
                 f"{self.path} is {told}, not a video; give its folder for a sequence of pictures, "
                 "or take `sam2track image` for single ones"
             )
-        moving = _moving_pictures(container)
+        moving = moving_pictures(container)
         if not moving:
             kinds: list[str] = sorted({s.type for s in container.streams if s.type != "video"})
             held = " and ".join(["a cover picture"] * bool(container.streams.video) + kinds)
@@ -169,7 +180,7 @@ class Found:
     streams: int
 
 
-def _moving_pictures(container: InputContainer) -> list[VideoStream]:
+def moving_pictures(container: InputContainer) -> list[VideoStream]:
     """Return the video streams that are no cover pictures."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 

@@ -217,6 +217,7 @@ class Ledger(Steps):
                     codes,
                     record.logits.shape[0],
                     exact,
+                    *_place(mask),
                     position,
                 )
             )
@@ -226,7 +227,8 @@ class Ledger(Steps):
                 self._close(db, "all_results", "frame = ? AND object = ?", where)
             db.executemany(
                 "INSERT INTO all_results (frame, object, source, score, iou, mask, pointer, "
-                "codes, side, exact, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "codes, side, exact, area, x, y, x0, y0, x1, y1, since) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 packed,
             )
 
@@ -325,7 +327,8 @@ class Ledger(Steps):
                     moved += [(table, row, new) for (row,) in rows.fetchall()]
             columns = {
                 "all_prompts": "frame, said, mask, logits, tracked",
-                "all_results": "frame, source, score, iou, mask, pointer, codes, side, exact",
+                "all_results": "frame, source, score, iou, mask, pointer, codes, side, exact, "
+                "area, x, y, x0, y0, x1, y1",
             }
             for table, row, _ in moved:
                 db.execute(f"UPDATE {table} SET until = ? WHERE rowid = ?", (position, row))
@@ -382,6 +385,14 @@ class SpillFile(Ledger):
 
 def _prompt(said: str, mask: bytes | None) -> Prompt:
     return Prompt(**json.loads(said), mask=None if mask is None else rle.decode(mask))
+
+
+def _place(mask: npt.NDArray[np.bool_] | None) -> tuple[float | None, ...]:
+    """Area, centroid and box of a mask, so that a table need not read it."""
+    if mask is None:
+        return (None,) * 7
+    area, centroid, box = rle.measure(mask)
+    return (area, *(centroid or (None, None)), *(box or (None,) * 4))
 
 
 def how(source: int) -> str:

@@ -44,6 +44,7 @@ CREATE TABLE all_prompts (
 CREATE TABLE all_results (
     id INTEGER PRIMARY KEY, frame INTEGER NOT NULL, object INTEGER NOT NULL,
     source INTEGER NOT NULL, score REAL NOT NULL, iou REAL NOT NULL,
+    area INTEGER, x REAL, y REAL, x0 INTEGER, y0 INTEGER, x1 INTEGER, y1 INTEGER,
     mask BLOB, pointer BLOB NOT NULL, codes BLOB NOT NULL, side INTEGER NOT NULL,
     exact INTEGER NOT NULL,
     since INTEGER NOT NULL, until INTEGER NOT NULL DEFAULT {NOW}
@@ -58,7 +59,8 @@ CREATE VIEW prompts AS
     SELECT object, frame, said, mask, logits, tracked, since
     FROM all_prompts, head WHERE {_HOLDS};
 CREATE VIEW results AS
-    SELECT id, frame, object, source, score, iou, mask, pointer, codes, side, exact
+    SELECT id, frame, object, source, score, iou, mask, pointer, codes, side, exact,
+        area, x, y, x0, y0, x1, y1
     FROM all_results, head WHERE {_HOLDS};
 CREATE TABLE states (
     id INTEGER PRIMARY KEY, step INTEGER NOT NULL, done INTEGER NOT NULL, data BLOB NOT NULL

@@ -1,0 +1,137 @@
+"""What a video was tracked with, kept beside its outputs: by it a later run knows what is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from sam2track.batch.manifest import Video, is_address
+from sam2track.errors import OutputError, UsageError
+from sam2track.export.staging import write_bytes
+
+__all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "write_record"]
+
+NAME = "batch.json"
+
+
+def stamp(video: Video) -> str:
+    """Return 16 hexadecimal digits that change with source, prompts and options of a video.
+
+    Of files, their sizes and times of change count, not all that they hold; of prompts what the
+    file says, and the pictures of masks that it names.
+    """
+    told = [*_files(Path(video.source)), json.dumps(video.options, sort_keys=True)]
+    if video.prompts is not None:
+        prompts = Path(video.prompts)
+        try:
+            said = prompts.read_bytes()
+        except OSError:
+            said = b""  # what is wrong is said where it is tracked
+        told.append(hashlib.sha256(said).hexdigest())
+        for mask in _masks(said):
+            told += _files(prompts.parent / mask)
+    if "detections" in video.options:
+        told += _files(Path(video.options["detections"]))
+    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _files(path: Path) -> Iterator[str]:
+    """Names, sizes and times of change of a file, or of all files in a folder."""
+    yield str(path)
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in found:
+        try:
+            about = file.stat()
+        except (OSError, ValueError):
+            continue
+        if not file.is_dir():
+            yield f"{file} {about.st_size} {about.st_mtime_ns}"
+
+
+def _masks(said: bytes) -> Iterator[str]:
+    try:
+        told = json.loads(said)
+    except (ValueError, RecursionError):
+        return
+    waiting: list[Any] = [told]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("mask"), str):
+                yield item["mask"]
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+
+
+def folder_of(output: str) -> Path:
+    """Return the folder in which a video is worked on: its output, or one that stands for it."""
+    if not is_address(output):
+        return Path(output)
+    digest = hashlib.sha256(output.encode()).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("sam2track")) / "batch" / digest
+
+
+def read_record(output: str) -> dict[str, Any] | None:
+    """Return what is kept at a folder or an address; None where there is nothing."""
+    try:
+        if is_address(output):
+            files, path = _system(output)
+            data: bytes = files.cat_file(f"{path}/{NAME}")
+        else:
+            data = (Path(output) / NAME).read_bytes()
+        record = json.loads(data)
+    except UsageError:
+        raise
+    except (
+        Exception
+    ):  # each kind of storage has errors of its own; without a record it is done anew
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Keep a record in a folder, whole or not at all."""
+    write_bytes(folder / NAME, json.dumps(record, indent=2).encode())
+
+
+def publish(folder: Path, output: str) -> None:
+    """Put all files of a folder to an address, the record last: with it there, all is there.
+
+    Raises
+    ------
+    OutputError
+        Where that cannot be done.
+    """
+    files, path = _system(output)
+    try:
+        if files.exists(f"{path}/{NAME}"):
+            files.rm_file(f"{path}/{NAME}")
+        names = [p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file()]
+        for name in sorted(names, key=lambda name: name == Path(NAME)):
+            target = f"{path}/{name.as_posix()}"
+            files.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120
+            files.put_file(str(folder / name), target)
+    except Exception as error:  # each kind of storage has errors of its own
+        raise OutputError(f"{output} cannot be written: {error}") from error
+
+
+def _system(output: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise UsageError(
+            f"{output} is an address, and fsspec is not installed; pip install 'sam2track[ray]' "
+            "brings it"
+        ) from error
+    try:
+        files, path = url_to_fs(output)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{output} is no address that can be written here: {error}") from error
+    return files, path.rstrip("/")

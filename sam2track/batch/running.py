@@ -1,0 +1,244 @@
+"""Many videos: which are done already, which are tried again, and what came of all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from sam2track.batch.attempts import Attempt, Result, task_of
+from sam2track.batch.manifest import Video, is_address, read_manifest, settled
+from sam2track.batch.record import read_record, stamp
+from sam2track.batch.summary import Line, Summary
+from sam2track.errors import UsageError
+
+__all__ = ["BatchInterrupted", "track_many"]
+
+RETRIES = 2
+_PAUSE = 2.0  # seconds before a second try, twice as many before a third
+
+
+class BatchInterrupted(KeyboardInterrupt):
+    """Ctrl-C came; what was done is kept.
+
+    Attributes
+    ----------
+    summary : Summary
+    """
+
+    def __init__(self, summary: Summary) -> None:
+        super().__init__()
+        self.summary = summary
+
+
+class Crew(Protocol):
+    """What tries videos, several at a time."""
+
+    def submit(self, video: Video, pause: float) -> Future[Result]:
+        """Begin a try after so many seconds, or as soon as there is room."""
+        ...
+
+    def stop(self) -> None:
+        """Begin no more, and let those that are under way keep what was done."""
+        ...
+
+    def close(self) -> None:
+        """Wait until all have ended."""
+        ...
+
+
+def track_many(
+    manifest: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    retries: int = RETRIES,
+    ray: str | None = None,
+    gpus: float | None = None,
+    summary: str | os.PathLike[str] | None = None,
+    progress: Callable[[Line, int], None] | None = None,
+    **options: Any,
+) -> Summary:
+    """Track all videos of a manifest, each in a process of its own (docs/batch.md).
+
+    What is finished, with the same source, prompts and options, is left as it is; what is half
+    finished is gone on with. A video that fails does not keep the others from being tracked.
+
+    Parameters
+    ----------
+    manifest : path
+        CSV or JSON lines: source, prompts, output, options.
+    output : path or address, optional
+        Where outputs lie that are not absolute; beside the manifest by default.
+    workers : int
+        Videos at a time on this machine.
+    retries : int
+        How often a video is tried again, where that may help: 0 to 2.
+    ray : str, optional
+        Address of a Ray cluster that tracks them in place of this machine; "local" begins one.
+    gpus : float, optional
+        GPUs, or the part of one, that a video takes there; 1 by default where the cluster has any.
+    summary : path, optional
+        Where the summary table is written; beside the manifest by default.
+    progress : callable, optional
+        Called with each video's Line as it ends, and how many are left.
+    **options
+        Of all videos that do not say otherwise: as ``track``, such as ``model``.
+
+    Returns
+    -------
+    Summary
+        Of all videos, also of those that failed.
+
+    Raises
+    ------
+    UsageError
+        Where the manifest or an option cannot be.
+    BatchInterrupted
+        At Ctrl-C; run it again to go on.
+    """
+    if not 0 <= retries <= RETRIES:
+        raise UsageError(f"retries {retries}; a video is tried again 0 to {RETRIES} times")
+    if workers < 1:
+        raise UsageError(f"workers {workers}; allowed are 1 and more")
+    if gpus is not None and ray is None:
+        raise UsageError("a share of GPUs is for a Ray cluster (--ray); leave it out")
+    options = settled(options)
+    manifest = Path(manifest)
+    videos = [
+        replace(video, options={**options, **video.options})
+        for video in read_manifest(manifest, None if output is None else _absolute(output))
+    ]
+    lines = {video.line: _before(video) for video in videos}
+    waiting = [video for video in videos if lines[video.line].status == "waiting"]
+    table = manifest.with_suffix(".summary.csv") if summary is None else Path(summary)
+    Summary(list(lines.values())).write(table)  # that it cannot be written is said at once
+    if waiting:
+        crew = _Here(min(workers, len(waiting))) if ray is None else _on_ray(ray, gpus)
+        try:
+            _run(crew, waiting, lines, retries, progress)
+        except KeyboardInterrupt as error:
+            raise BatchInterrupted(Summary(list(lines.values()))) from error
+        finally:
+            Summary(list(lines.values())).write(table)
+    return Summary(list(lines.values()))
+
+
+def _absolute(output: str | os.PathLike[str]) -> str:
+    output = os.fspath(output)
+    return output if is_address(output) else str(Path(output).absolute())
+
+
+def _on_ray(address: str, gpus: float | None) -> Crew:
+    from sam2track.batch.on_ray import RayCrew
+
+    return RayCrew(address, gpus)
+
+
+def _before(video: Video) -> Line:
+    """What is known of a video before anything is done."""
+    record = read_record(video.output) or {}
+    there = is_address(video.output) or (Path(video.output) / "project.s2t").exists()
+    if there and record.get("status") == "done" and record.get("stamp") == stamp(video):
+        outcome = record.get("outcome")
+        return Line.of(video, "skipped", outcome if isinstance(outcome, dict) else {})
+    return Line.of(video, "waiting", {})
+
+
+def _run(
+    crew: Crew,
+    videos: Sequence[Video],
+    lines: dict[int, Line],
+    retries: int,
+    progress: Callable[[Line, int], None] | None,
+) -> None:
+    tries = {video.line: 1 for video in videos}
+    pending = {crew.submit(video, 0): video for video in videos}
+    try:
+        while pending:
+            ended, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in ended:
+                video, result = pending.pop(future), future.result()
+                count = tries[video.line]
+                if result.status == "failed" and result.retry and count <= retries:
+                    tries[video.line] += 1
+                    pending[crew.submit(video, _PAUSE * count)] = video
+                    continue
+                line = _line(video, result, count)
+                lines[video.line] = line
+                if progress is not None:
+                    progress(line, len(pending))
+    except BaseException:
+        crew.stop()
+        for future, video in pending.items():
+            with suppress(CancelledError):  # of those that did not begin
+                lines[video.line] = _line(video, future.result(), tries[video.line])
+        raise
+    finally:
+        crew.close()
+
+
+def _line(video: Video, result: Result, attempts: int) -> Line:
+    return Line.of(video, result.status, result.outcome, attempts=attempts, reason=result.reason)
+
+
+class _Here:
+    """Processes on this machine."""
+
+    def __init__(self, workers: int) -> None:
+        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._pool = ThreadPoolExecutor(workers)
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._running: set[Attempt] = set()
+
+    def submit(self, video: Video, pause: float) -> Future[Result]:
+        """Begin a try as soon as a worker is free."""
+        return self._pool.submit(self._try, video, pause)
+
+    def _try(self, video: Video, pause: float) -> Result:
+        if pause and self._stopped.wait(pause):
+            return Result("interrupted", "interrupted")
+        with self._lock:
+            if self._stopped.is_set():
+                return Result("interrupted", "interrupted")
+            try:
+                attempt = Attempt(task_of(video), self._threads)
+            except OSError as error:
+                return Result("failed", f"no process can be begun: {error}", retry=True)
+            self._running.add(attempt)
+        try:
+            return attempt.wait()
+        finally:
+            with self._lock:
+                self._running.discard(attempt)
+
+    def stop(self) -> None:
+        """Let processes keep what was done and end; a second Ctrl-C ends them at once."""
+        self._stopped.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            running = list(self._running)
+        try:
+            for attempt in running:
+                attempt.stop()
+            for attempt in running:
+                attempt.end()
+        except KeyboardInterrupt:
+            for attempt in running:
+                attempt.kill()
+
+    def close(self) -> None:
+        """Wait until all have ended."""
+        self._pool.shutdown(wait=True)

@@ -1,0 +1,151 @@
+"""The process that tracks one video: ``python -m sam2track.batch.worker``.
+
+It reads one line of JSON from its standard input, and writes one to its standard output. That its
+input ends is what tells it to stop: Ctrl-C came where it was started, or nobody waits any more.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import json
+import os
+import shutil
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from sam2track.batch.manifest import is_address
+from sam2track.batch.record import folder_of, publish, read_record, write_record
+from sam2track.errors import (
+    OutOfMemoryError,
+    OutputError,
+    ProjectInUseError,
+    Sam2TrackError,
+    SourceError,
+)
+from sam2track.export import output_errors
+from sam2track.faults import explained
+
+__all__ = ["main", "perform"]
+
+# What the system says of things that may be otherwise a moment later; of reading, and of writing.
+_OF_READING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EHOSTDOWN}
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds
+_OF_WRITING = _OF_READING | {errno.ENOSPC, errno.EDQUOT, errno.EBUSY}
+
+
+def main() -> None:
+    """Do what the line on standard input says, and write what came of it."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what others print goes to the log
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1 << 16)
+        if not piece:
+            return
+        line += piece
+    threading.Thread(target=_watch, daemon=True).start()
+    with answer:
+        json.dump(perform(json.loads(line)), answer)
+
+
+def _watch() -> None:
+    while os.read(0, 1):
+        pass
+    _thread.interrupt_main()
+
+
+def perform(task: dict[str, Any]) -> dict[str, Any]:
+    """Track one video.
+
+    Parameters
+    ----------
+    task : dict
+        ``source``, ``prompts``, ``output``, ``options``, and ``stamp`` of these.
+
+    Returns
+    -------
+    dict
+        ``status`` (done, failed or interrupted), ``reason``, ``retry`` (whether that may help), and
+        ``outcome`` as ``--json`` prints it.
+    """
+    try:
+        outcome = _patient(task)
+    except KeyboardInterrupt:
+        return {"status": "interrupted", "reason": "interrupted", "retry": False}
+    except Exception as error:
+        traceback.print_exc()
+        known = explained(error) or error
+        kind = "" if isinstance(known, Sam2TrackError) else f"{type(known).__name__}: "
+        reason = kind + " ".join(str(known).split())
+        return {"status": "failed", "reason": reason, "retry": _may_pass(known)}
+    return {"status": "done", "reason": "", "retry": False, "outcome": outcome}
+
+
+def _patient(task: dict[str, Any]) -> dict[str, Any]:
+    """Track, where a process that nobody waits for any more may still be closing the project."""
+    for pause in _PAUSES:
+        try:
+            return _tracked(task)
+        except ProjectInUseError:
+            time.sleep(pause)
+    return _tracked(task)
+
+
+def _tracked(task: dict[str, Any]) -> dict[str, Any]:
+    from sam2track.job import run
+
+    output = task["output"]
+    folder = folder_of(output)
+    _prepare(folder, task["stamp"])
+    done = run(task["source"], task["prompts"], output=folder, resume=True, **task["options"])
+    outcome = done.to_dict()
+    if is_address(output):
+        outcome["outputs"] = {
+            name: f"{output.rstrip('/')}/{os.path.relpath(path, folder)}"
+            for name, path in outcome["outputs"].items()
+        }
+    record = {"version": 1, "stamp": task["stamp"], "status": "done", "outcome": outcome}
+    write_record(folder, record)
+    if is_address(output):
+        publish(folder, output)
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def _prepare(folder: Path, stamp: str) -> None:
+    """Make the folder ready: what was made with other prompts or options goes."""
+    from sam2track.outputs import remove_outputs
+    from sam2track.project import WriterLock
+
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    before = read_record(str(folder))
+    if before is None and (folder / "project.s2t").exists():
+        return  # that of another, which is gone on with or refused, and never removed
+    if before is not None and before.get("stamp") != stamp:
+        with WriterLock(folder / "project.s2t"):
+            remove_outputs(folder)
+    write_record(folder, {"version": 1, "stamp": stamp, "status": "begun"})
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether what went wrong may go right another time."""
+    if isinstance(error, OutOfMemoryError | MemoryError | ProjectInUseError):
+        return True
+    if isinstance(error, SourceError):
+        return getattr(error.__cause__, "errno", None) in _OF_READING
+    if isinstance(error, OutputError):
+        number = getattr(error.__cause__, "errno", None)
+        return number is None or number in _OF_WRITING  # SQLite and FFmpeg say no number
+    if isinstance(error, OSError) and not isinstance(error, Sam2TrackError):
+        return error.errno in _OF_WRITING
+    # Of torch: a GPU that another one uses, for one.
+    return isinstance(error, RuntimeError) and not isinstance(error, Sam2TrackError)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""``sam2track batch``: many videos."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sam2track.cli.progress import interrupt_on_sigterm
+
+if TYPE_CHECKING:
+    from sam2track.batch.summary import Line, Summary
+
+__all__ = ["command"]
+
+
+@click.command("batch")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("-o", "--output", help="Folder or address below which the outputs lie.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Videos at a time."
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 2),
+    default=2,
+    show_default=True,
+    help="How often a video is tried again, where that may help.",
+)
+@click.option("--model", help="Of videos that do not name one.")
+@click.option("--device", help="Of videos that do not name one.")
+@click.option("--precision", help="Of videos that do not name one.")
+@click.option("--image-size", type=int, help="Of videos that do not name one.")
+@click.option("--write", help="Of videos that do not say what to write.")
+@click.option("--ray", metavar="ADDRESS", help="A Ray cluster that tracks them.")
+@click.option("--gpus", type=float, help="With --ray: GPUs, or part of one, for each video.")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    help="Table of what came of each; MANIFEST.summary.csv by default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    manifest: Path,
+    output: str | None,
+    workers: int,
+    retries: int,
+    ray: str | None,
+    gpus: float | None,
+    summary: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Track all videos of MANIFEST, each in a process of its own.
+
+    MANIFEST is CSV (name it so) or JSON lines: source, prompts (a file), output (a folder), and
+    options, an object such as {"stop": 100}. Paths are relative to its folder. Run it again to go
+    on: what is finished is skipped.
+    """
+    interrupt_on_sigterm()
+    from sam2track.batch.running import BatchInterrupted, track_many
+
+    try:
+        found = track_many(
+            manifest,
+            output=output,
+            workers=workers,
+            retries=retries,
+            ray=ray,
+            gpus=gpus,
+            summary=summary,
+            progress=_tell,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+    except BatchInterrupted as interrupted:
+        _print(interrupted.summary, as_json)
+        click.echo("interrupted; what was done is kept, run it again to go on", err=True)
+        sys.exit(130)
+    _print(found, as_json)
+    if found.failed:
+        for line in found.failed:
+            click.echo(f"sam2track: {line.source} (line {line.line}): {line.reason}", err=True)
+        click.echo(f"sam2track: {len(found.failed)} of {len(found.lines)} videos failed", err=True)
+        sys.exit(1)
+
+
+def _tell(line: Line, left: int) -> None:
+    said = f"{line.frames} frames in {line.seconds:.1f} s" if line.frames else line.reason
+    click.echo(f"{line.status}: {line.source}: {said}; {left} left", err=True)
+
+
+def _print(summary: Summary, as_json: bool) -> None:
+    click.echo(json.dumps(summary.to_dict(), indent=2) if as_json else summary.text())

@@ -1,0 +1,138 @@
+"""Manifests: what they say, and that what is wrong is said with its line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sam2track.batch.manifest import OPTIONS, Video, read_manifest
+from sam2track.errors import UsageError
+from sam2track.job import run
+
+HEADER = "source,prompts,output,options\n"
+
+
+def written(folder: Path, text: str, name: str = "m.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
+    table = written(
+        tmp_path,
+        "\ufeffoutput,source,prompts,options\none,a.mp4,p.json,\n\n"
+        'two,/v/b.mp4,q.json,"{""stop"": 9, ""write"": ""masks, table""}"\n',
+    )
+    rows = [
+        {"source": "a.mp4", "prompts": "p.json", "output": "one"},
+        {"source": "/v/b.mp4", "prompts": "q.json", "output": "two"},
+    ]
+    rows[1]["options"] = {"stop": 9, "write": ["masks", "table"]}  # type: ignore[assignment]
+    lines = written(tmp_path, "\n\n".join(map(json.dumps, rows)) + "\n", "m.jsonl")
+    found = read_manifest(table)
+    here = str(tmp_path)
+    assert found == [
+        Video(2, f"{here}/a.mp4", f"{here}/p.json", f"{here}/one", {}),
+        Video(
+            4,
+            "/v/b.mp4",
+            f"{here}/q.json",
+            f"{here}/two",
+            {"stop": 9, "write": ["masks", "table"]},
+        ),
+    ]
+    assert [(v.source, v.options) for v in read_manifest(lines)] == [
+        (v.source, v.options) for v in found
+    ]
+
+
+def test_outputs_lie_where_it_is_said(tmp_path: Path) -> None:
+    table = written(tmp_path, HEADER + "a.mp4,p.json,one,\nb.mp4,p.json,s3://other/two,\n")
+    assert [v.output for v in read_manifest(table, "/out")] == ["/out/one", "s3://other/two"]
+    assert read_manifest(table, "s3://here/x/")[0].output == "s3://here/x/one"
+
+
+def test_options_are_those_of_a_job() -> None:
+    known = set(inspect.signature(run).parameters)
+    not_said = {"source", "prompts", "output", "resume", "overwrite", "progress", "timeout"}
+    assert known - not_said == {*OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "what"),
+    [
+        ("m.csv", "prompts,output\np,o\n", 1, "no column 'source'"),
+        ("m.csv", "source,prompts,output,colour\n", 1, "no column 'colour' is known"),
+        ("m.csv", "source,source,output\n", 1, "named twice"),
+        ("m.csv", HEADER + "a,p,o\n", 2, "3 cells, the header has 4"),
+        ("m.csv", HEADER + "\na,p,o,{stop: 3}\n", 3, "options is no JSON"),
+        ("m.csv", HEADER + "a,p,o,[1]\n", 2, "options are an object"),
+        ("m.csv", HEADER + 'a,p,o,"{""stopp"": 3}"\n', 2, "no option 'stopp'"),
+        ("m.csv", HEADER + 'a,p,o,"{""stop"": true}"\n', 2, "it is a whole number"),
+        ("m.csv", HEADER + "a,p,,\n", 2, "there is no output"),
+        ("m.csv", HEADER + ",p,o,\n", 2, "there is no source"),
+        ("m.csv", HEADER + "a,,o,\n", 2, "neither prompts nor detections"),
+        ("m.csv", HEADER + "-,p,o,\n", 2, "a pipe"),
+        ("m.csv", HEADER + "a,p,o,\n\nb,p,./x/../o,\n", 4, "is that of line 2, too"),
+        ("m.csv", HEADER + 'a,p,"o,\n', 2, "unexpected end of data"),
+        ("m.jsonl", '{"source": "a", "output": "o", "prompts": "p"}\n{"source"\n', 2, "no JSON"),
+        ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
+        ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
+        ("m.jsonl", '{"video": "a"}\n', 1, "no key 'video' is known"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(
+    tmp_path: Path, name: str, text: str, line: int, what: str
+) -> None:
+    path = written(tmp_path, text, name)
+    with pytest.raises(UsageError) as error:
+        read_manifest(path)
+    said = str(error.value)
+    assert f"{name}, line {line}: " in said and what in said and "\n" not in said
+
+
+def test_manifests_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot be read: No such file"):
+        read_manifest(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="holds no video"):
+        read_manifest(written(tmp_path, HEADER))
+    (tmp_path / "b.csv").write_bytes(b"source\xff")
+    with pytest.raises(UsageError, match="no UTF-8"):
+        read_manifest(tmp_path / "b.csv")
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["m.csv", "m.jsonl"]),
+    text=st.one_of(
+        st.binary(max_size=200),
+        st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")),
+        st.lists(st.text('source,prompts"output{}[]:1\n\r', max_size=30), max_size=5).map(
+            lambda rows: ("\n".join([HEADER.strip(), *rows])).encode()
+        ),
+        st.dictionaries(
+            st.sampled_from(["source", "prompts", "output", "options", "x"]),
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+                lambda inner: (
+                    st.dictionaries(st.sampled_from([*OPTIONS, "x"]), inner, max_size=3)
+                    | st.lists(inner, max_size=2)
+                ),
+                max_leaves=5,
+            ),
+        ).map(lambda row: json.dumps(row).encode()),
+    ),
+)
+def test_nothing_but_a_line_comes_of_any_bytes(tmp_path: Path, name: str, text: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(text)
+    try:
+        assert all(v.source and v.output for v in read_manifest(path))
+    except UsageError as error:
+        assert str(error)

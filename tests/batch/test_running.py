@@ -1,0 +1,151 @@
+"""Many videos: retries, skipping, what is told of each, and that Ctrl-C loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sam2track.batch.manifest import read_manifest
+from sam2track.batch.record import stamp
+from sam2track.batch.running import BatchInterrupted, track_many
+from sam2track.cli.main import main
+from sam2track.errors import UsageError
+
+from .conftest import manifest, tries
+
+
+def statuses(found: Any) -> dict[str, tuple[str, int]]:
+    return {Path(line.source).stem: (line.status, line.attempts) for line in found.lines}
+
+
+def test_each_fault_is_tried_again_where_that_may_help(pretending: Path) -> None:
+    names = ("good", "oncekilled", "killed", "crash", "usage", "full", "oncefull", "good2")
+    seen: list[tuple[str, int]] = []
+    found = track_many(
+        manifest(pretending, *names),
+        workers=3,
+        progress=lambda line, left: seen.append((line.status, left)),
+    )
+    assert statuses(found) == {
+        "good": ("done", 1),
+        "oncekilled": ("done", 2),
+        "killed": ("failed", 3),
+        "crash": ("failed", 3),
+        "usage": ("failed", 1),
+        "full": ("failed", 3),
+        "oncefull": ("done", 2),
+        "good2": ("done", 1),
+    }
+    assert {name: tries(pretending, name) for name in names} == {
+        name: count for name, (_, count) in statuses(found).items()
+    }
+    reasons = {Path(line.source).stem: line.reason for line in found.failed}
+    assert "SIGKILL" in reasons["killed"] and "out of memory" in reasons["killed"]
+    assert "ended with status 3; see batch.log" in reasons["crash"]
+    assert reasons["usage"] == "no such thing" and reasons["full"] == "disk full"
+    assert sorted(left for _, left in seen) == list(range(8))
+    with (pretending / "m.summary.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["status"] for row in rows] == [line.status for line in found.lines]
+    assert rows[0]["frames"] == "7" and rows[2]["reason"] == reasons["killed"]
+
+
+def test_retries_can_be_fewer(pretending: Path) -> None:
+    found = track_many(manifest(pretending, "full"), retries=0)
+    assert statuses(found) == {"full": ("failed", 1)}
+    with pytest.raises(UsageError, match="retries 3"):
+        track_many(manifest(pretending, "full"), retries=3)
+
+
+def test_what_is_finished_is_skipped(pretending: Path) -> None:
+    path = manifest(pretending, "good", "usage")
+    track_many(path)
+    found = track_many(path)
+    assert statuses(found) == {"good": ("skipped", 0), "usage": ("failed", 1)}
+    assert found.lines[0].frames == 7
+    assert (tries(pretending, "good"), tries(pretending, "usage")) == (1, 2)
+    (pretending / "out/good/project.s2t").unlink()
+    assert statuses(track_many(path))["good"] == ("done", 1)
+
+
+def test_what_changed_is_done_again(pretending: Path) -> None:
+    path = manifest(pretending, "good")
+    (pretending / "good.mp4").write_bytes(b"one")
+    (pretending / "m.png").write_bytes(b"mask")
+    prompts = {"version": 1, "objects": [{"id": 1, "prompts": [{"frame": 0, "mask": "m.png"}]}]}
+    track_many(path)
+    changes = [
+        lambda: (pretending / "good.mp4").write_bytes(b"two!"),
+        lambda: (pretending / "p.json").write_text(json.dumps(prompts)),
+        lambda: (pretending / "m.png").write_bytes(b"other mask"),
+    ]
+    for count, change in enumerate(changes, start=2):
+        change()
+        assert statuses(track_many(path)) == {"good": ("done", 1)}
+        assert tries(pretending, "good") == count
+        assert statuses(track_many(path)) == {"good": ("skipped", 0)}
+    assert statuses(track_many(path, device="cpu")) == {"good": ("done", 1)}
+
+
+def test_a_stamp_sees_the_files_of_a_folder(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "good")
+    (tmp_path / "good.mp4").mkdir()
+    before = stamp(read_manifest(path)[0])
+    (tmp_path / "good.mp4/1.png").write_bytes(b"x")
+    assert stamp(read_manifest(path)[0]) != before
+
+
+def test_the_command_names_what_failed(pretending: Path) -> None:
+    path = str(manifest(pretending, "good", "usage"))
+    done = CliRunner().invoke(main, ["batch", path], prog_name="sam2track")
+    assert done.exit_code == 1
+    assert f"sam2track: {pretending}/usage.mp4 (line 2): no such thing" in done.stderr
+    assert "1 of 2 videos failed" in done.stderr
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == ["source", "status", "attempts", "frames", "objects", "seconds"]
+    assert rows[0].split()[1:] == ["done", "1", "7", "1", "0.5"]
+    told = CliRunner().invoke(main, ["batch", path, "--json"], prog_name="sam2track")
+    assert json.loads(told.stdout)["counts"] == {"skipped": 1, "failed": 1}
+    fine = CliRunner().invoke(main, ["batch", str(manifest(pretending, "good"))])
+    assert fine.exit_code == 0
+
+
+def test_wrong_usage(pretending: Path) -> None:
+    path = str(manifest(pretending, "good", "good"))
+    for arguments, what in (
+        ([path], "line 2: output"),
+        ([path, "--gpus", "1"], "--ray"),
+        ([str(pretending / "none.csv")], "cannot be read"),
+    ):
+        done = CliRunner().invoke(main, ["batch", *arguments])
+        assert done.exit_code == 2 and what in done.stderr and done.stderr.count("\n") == 1
+    assert not (pretending / "out").exists()
+
+
+def test_ctrl_c_asks_workers_to_end_and_begins_no_more(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = manifest(pretending, "slow", "good", "slow2", "good2")
+
+    def interrupt() -> None:
+        while not tries(pretending, "slow2"):
+            time.sleep(0.02)
+        os.kill(os.getpid(), 2)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(BatchInterrupted) as caught:
+        track_many(path, workers=2)
+    found = {name: status for name, (status, _) in statuses(caught.value.summary).items()}
+    assert found["slow"] == found["slow2"] == "interrupted"
+    assert found["good"] == "done"
+    assert found["good2"] in ("waiting", "done")
+    with (pretending / "m.summary.csv").open(encoding="utf-8") as table:
+        assert [row["status"] for row in csv.DictReader(table)] == list(found.values())

@@ -1,0 +1,204 @@
+"""What the process of one video does, and whole batches with real ones that are interrupted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from sam2track import Project
+from sam2track.batch import worker
+from sam2track.batch.attempts import task_of
+from sam2track.batch.manifest import Video
+from sam2track.batch.record import read_record
+from sam2track.errors import (
+    OutOfMemoryError,
+    OutputError,
+    ProjectInUseError,
+    PromptError,
+    SourceError,
+)
+from sam2track.export.videos import VideoWriter
+from sam2track.project import WriterLock
+
+SIZE = (48, 64)
+OPTIONS = {"model": "nano", "device": "cpu", "image_size": 64, "write": ["table"]}
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("things")
+    random = np.random.default_rng(0)
+    for name, frames in (("short", 4), ("long", 240)):
+        with VideoWriter(folder / f"{name}.mp4", height=SIZE[0], width=SIZE[1], threads=1) as video:
+            for t in range(frames):
+                picture = random.integers(0, 80, (*SIZE, 3), np.uint8)
+                picture[6:26, 4 + t % 30 : 24 + t % 30] = (230, 50, 40)
+                video.write(picture)
+    say(folder / "p.json", [4, 6, 24, 26])
+    return folder
+
+
+def say(path: Path, box: list[int]) -> None:
+    prompts = [{"frame": 0, "box": box}]
+    path.write_text(json.dumps({"version": 1, "objects": [{"id": 1, "prompts": prompts}]}))
+
+
+def task(things: Path, output: str, prompts: str = "p.json", **options: Any) -> dict[str, Any]:
+    said = str(things / prompts)
+    return task_of(Video(1, str(things / "short.mp4"), said, output, {**OPTIONS, **options}))
+
+
+def test_what_was_made_with_other_prompts_goes(things: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert worker.perform(task(things, out))["status"] == "done"
+    record = read_record(out)
+    assert record is not None and record["status"] == "done"
+    say(things / "q.json", [5, 7, 25, 27])
+    done = worker.perform(task(things, out, "q.json", stop=3))
+    assert done["status"] == "done" and done["outcome"]["frames"] == 3
+    with Project.open(tmp_path / "out/project.s2t") as project:
+        ((_, _, prompt),) = project.prompts
+        assert prompt.box == (5, 7, 25, 27)
+
+
+def test_a_project_of_others_stays(things: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert worker.perform(task(things, str(out)))["status"] == "done"
+    (out / "batch.json").unlink()
+    for box in ([5, 7, 25, 27], [6, 8, 26, 28]):
+        say(things / "q.json", box)
+        found = worker.perform(task(things, str(out), "q.json"))
+        assert found["status"] == "failed" and not found["retry"]
+        assert "was made with other prompts" in found["reason"]
+    with Project.open(out / "project.s2t") as project:
+        ((_, _, prompt),) = project.prompts
+        assert prompt.box == (4, 6, 24, 26)
+
+
+def test_an_address_gets_all_at_last(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: str(tmp_path / "cache"))
+    files = fsspec.filesystem("memory")
+    order: list[str] = []
+    put = type(files).put_file
+
+    def put_file(self: Any, source: str, target: str, **more: Any) -> None:
+        order.append(target.rpartition("/")[2])
+        put(self, source, target, **more)
+
+    monkeypatch.setattr(type(files), "put_file", put_file)
+    found = worker.perform(task(things, "memory://bucket/one"))
+    assert found["status"] == "done", found["reason"]
+    assert found["outcome"]["outputs"]["table"] == "memory://bucket/one/tracks.csv"
+    assert (
+        sorted(order) == ["batch.json", "project.s2t", "tracks.csv"] and order[-1] == "batch.json"
+    )
+    record = read_record("memory://bucket/one")
+    assert record is not None and record["status"] == "done"
+    assert files.cat_file("/bucket/one/tracks.csv").count(b"\n") == 5
+    assert not [*(tmp_path / "cache/batch").iterdir()]
+
+
+def test_a_project_in_use_is_waited_for(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = WriterLock(tmp_path / "out/project.s2t")
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            lock.release()
+
+    monkeypatch.setattr("sam2track.batch.worker.time.sleep", sleep)
+    found = worker.perform(task(things, str(tmp_path / "out")))
+    assert found["status"] == "done" and waited == [1.0, 2.0]
+
+
+def caused(error: Exception, number: int | None) -> Exception:
+    error.__cause__ = None if number is None else OSError(number, "x")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "may"),
+    [
+        (OutOfMemoryError("x"), True),
+        (MemoryError("x"), True),
+        (ProjectInUseError("x"), True),
+        (caused(OutputError("x"), errno.ENOSPC), True),
+        (caused(OutputError("x"), None), True),
+        (caused(OutputError("x"), errno.EACCES), False),
+        (caused(SourceError("x"), errno.ESTALE), True),
+        (caused(SourceError("x"), errno.ENOENT), False),
+        (SourceError("x"), False),
+        (PromptError("x"), False),
+        (OSError(errno.EIO, "x"), True),
+        (PermissionError(errno.EACCES, "x"), False),
+        (RuntimeError("CUDA error: unspecified launch failure"), True),
+        (TypeError("x"), False),
+    ],
+)
+def test_which_faults_may_pass(error: Exception, may: bool) -> None:
+    assert worker._may_pass(error) is may
+
+
+def results(project: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"{project.as_uri()}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM all_results").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def until(job: subprocess.Popen[Any], project: Path, count: int) -> None:
+    while results(project) < count:
+        assert job.poll() is None, "it ended too early"
+        time.sleep(0.02)
+
+
+def test_ctrl_c_and_kill_9_lose_nothing(things: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"source,prompts,output\n{things}/long.mp4,{things}/p.json,long\n")
+    command = [
+        *(sys.executable, "-m", "sam2track", "batch", str(manifest), "--json"),
+        *("--model", "nano", "--device", "cpu", "--image-size", "64", "--write", "table"),
+    ]
+    project = tmp_path / "long/project.s2t"
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    until(job, project, 10)
+    job.send_signal(signal.SIGINT)
+    told = json.loads(job.communicate(timeout=100)[0])
+    assert job.returncode == 130
+    assert told["counts"] == {"interrupted": 1}
+    with Project.open(project) as kept:  # whole, and nobody writes to it
+        before = len(kept.frames)
+    assert 10 <= before < 240
+
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    until(job, project, before + 10)
+    (mine,) = psutil.Process(job.pid).children()
+    mine.kill()
+    told = json.loads(job.communicate(timeout=100)[0])
+    assert job.returncode == 0
+    (long,) = told["videos"]
+    assert (long["status"], long["attempts"], long["frames"]) == ("done", 2, 240)
+    record = read_record(str(tmp_path / "long"))
+    assert record is not None and record["outcome"]["frames_computed"] < 240
+    with Project.open(project) as whole:
+        assert whole.frames == tuple(range(240))
