@@ -50,7 +50,7 @@ def main() -> None:
     viewer = napari.Viewer()
     viewer.open(str(video), plugin="sam2track")
     _, widget = viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
-    widget.model_box.setCurrentText("nano")
+    widget.form.model_box.setCurrentText("nano")
     for _ in range(20):
         QApplication.processEvents()
         time.sleep(0.05)

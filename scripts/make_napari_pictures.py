@@ -51,7 +51,7 @@ def main() -> None:
         widget.wait()
 
     pump(1)
-    widget.model_box.setCurrentText("nano")
+    widget.form.model_box.setCurrentText("nano")
     widget.wait()
     widget.go(0)
     click(1, 0)

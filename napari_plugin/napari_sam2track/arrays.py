@@ -64,10 +64,17 @@ class MaskArray:
         Where time, rows and columns are; along other axes masks lie on what is looked at.
     read : callable
         Gives the (H, W) label map of a frame.
+    highest : callable
+        Gives the highest number of an object.
     """
 
-    def __init__(self, axes: Axes, read: Callable[[int], npt.NDArray[Any]]) -> None:
-        self.axes, self._read = axes, read
+    def __init__(
+        self,
+        axes: Axes,
+        read: Callable[[int], npt.NDArray[Any]],
+        highest: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.axes, self._read, self._highest = axes, read, highest
         self.shape = axes.shape
         self.dtype = np.dtype(np.int32)
         self.ndim = len(self.shape)
@@ -147,6 +154,10 @@ class MaskArray:
             else:
                 self.frame(frame)[slices[-2:]] = whole[tuple(at)]
                 self._dirty.add(frame)
+
+    def max(self, axis: None = None, out: None = None) -> int:
+        """The highest number of an object: napari asks for it, and would read all frames."""
+        return self._highest()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
         return np.asarray(self[(slice(None),) * self.ndim], dtype)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 
-__all__ = ["Axes", "Frames", "guess_axes"]
+__all__ = ["Axes", "Channels", "Frames", "guess_axes"]
 
 _TIME = {"t", "time", "frame", "frames"}
 _DEPTH = {"z", "depth", "plane"}
@@ -179,3 +179,25 @@ class Frames:
         values = np.asarray(self._data[tuple(key)])
         # What is left ahead of rows and columns are the axes to take the maximum along.
         return np.asarray(values.max(axis=tuple(range(len(most))))) if most else values
+
+
+class Channels:
+    """Layers of one shape as the channels of one picture: (T, C, H, W), a plane at a time.
+
+    Parameters
+    ----------
+    layers : sequence of array
+        The data of each layer.
+    axes : Axes
+        How all of them are read.
+    """
+
+    def __init__(self, layers: Sequence[Any], axes: Axes) -> None:
+        self._layers = [Frames(data, axes) for data in layers]
+        self.shape = (axes.frames, len(self._layers), axes.height, axes.width)
+        self.dtype = np.result_type(*[layer.dtype for layer in self._layers])
+        self.ndim = 4
+
+    def __getitem__(self, key: tuple[int, int]) -> npt.NDArray[Any]:
+        frame, channel = key
+        return self._layers[channel][frame]

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from napari_sam2track.axes import Axes
+from napari_sam2track.keys import told_keys
 from napari_sam2track.panel import Panel
-from napari_sam2track.session import Session, View
+from napari_sam2track.session import Session
 from napari_sam2track.sync import Layers
+from napari_sam2track.view import Sure, View
 from napari_sam2track.worker import Worker
+from sam2track.errors import UsageError
 
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["KEYS", "Commands"]
+__all__ = ["Commands", "Outcome"]
 
-# Free in napari 0.9 in the viewer and in all layers; each with the method it calls.
-KEYS = {
-    "n": ("next_object", "begin the next object"),
-    "g": ("toggle_background", "click on the object, or on background"),
-    "q": ("track", "track what has changed, or pause"),
-    "Shift-q": ("track_to_next", "track no further than to frames that you fixed"),
-    "j": ("go_least_sure", "go to the least sure frame"),
-    "Shift-j": ("go_next_least_sure", "go to the next least sure frame"),
-    "k": ("go_next_prompted", "go to the next prompted frame"),
-    "Shift-k": ("go_previous_prompted", "go to the previous prompted frame"),
-    "w": ("confirm", "this mask is right"),
-    "Shift-w": ("absent", "the object is not on this frame"),
-    "u": ("clear", "take back all that was said of the object on this frame"),
-    "Shift-h": ("show_keys", "show these keys"),
-    "Control-z": ("undo", "undo"),
-    "Control-Shift-z": ("redo", "redo"),
+# What journals call things, for people.
+_NAMES = {
+    "edit": "paint",
+    "propagate": "tracking",
+    "continue": "tracking",
+    "prompt": "click or box",
 }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of something that the session was asked for.
+
+    Attributes
+    ----------
+    value : object
+    sure : Sure or None
+        All scores, where they may have changed.
+    said : str
+        What a person is told; nothing where empty.
+    """
+
+    value: Any
+    sure: Sure | None
+    said: str
 
 
 class Commands(Panel):
@@ -47,23 +58,49 @@ class Commands(Panel):
     session: Session | None
     view: View | None
     layers: Layers | None
-    axes: Axes | None
     background: bool
     _worker: Worker
     _object: int
     _tracking: tuple[float, int, int] | None  # began, done, of
+    _written: tuple[float, int, int] | None  # the same of an export
     _paused: bool
+    _cancelled: bool
 
     def _show_timeline(self) -> None:
         raise NotImplementedError
 
-    def change(self, what: str, work: Callable[[Session], Any]) -> None:
-        """Have something done to the session, then show what came of it."""
+    def change(
+        self,
+        what: str,
+        work: Callable[[Session], Any],
+        said: str | Callable[[Any], str] = "",
+        *,
+        scores: bool = True,
+    ) -> None:
+        """Have something done to the session, then show what came of it.
+
+        Parameters
+        ----------
+        what : str
+            What is done, for messages where it fails.
+        work : callable
+            Takes the session; called in the worker's thread.
+        said : str or callable
+            What to tell where it succeeds; a callable takes what ``work`` gave.
+        scores : bool
+            Whether scores may be others afterwards.
+        """
         session = self.session
         if session is None:
             self.tell("nothing is open; choose a layer and press Begin")
             return
-        self._worker.do(what, lambda: work(session))
+
+        def run() -> Outcome:
+            value = work(session)
+            told = said if isinstance(said, str) else said(value)
+            return Outcome(value, session.sure() if scores else None, told)
+
+        self._worker.do(what, run)
 
     def tell(self, message: str, *, calm: bool = False) -> None:
         """Say something to a person: in the panel, and as a notice where it is a warning."""
@@ -76,16 +113,14 @@ class Commands(Panel):
     @property
     def frame(self) -> int:
         """The frame that is shown."""
-        return 0 if self.axes is None else self.axes.frame(self.viewer.dims.current_step)
+        return 0 if self.layers is None else self.layers.frame
 
     def go(self, frame: int | None) -> None:
         """Show a frame."""
-        if frame is None or self.axes is None:
+        if frame is None or self.layers is None:
             self.tell("there is no such frame", calm=True)
             return
-        # The layer's axes are the last of the viewer's.
-        axis = self.viewer.dims.ndim - len(self.axes.shape) + self.axes.time
-        self.viewer.dims.set_current_step(axis, frame)
+        self.layers.go(frame)
 
     def select(self, object_id: int) -> None:
         """Let clicks belong to this object from now on."""
@@ -114,26 +149,38 @@ class Commands(Panel):
 
     def confirm(self) -> None:
         """The mask that is shown is right."""
-        object_id, frame = self._object, self.frame
-        self.change("confirm", lambda s: s.tracker.confirm(object_id, frame))
+        one, frame = self._object, self.frame
+        self.change(
+            "confirm",
+            lambda s: s.tracker.confirm(one, frame),
+            f"object {one} is right on frame {frame}, and stays so",
+        )
 
     def absent(self) -> None:
         """The object is not on this frame."""
-        object_id, frame = self._object, self.frame
-        self.change("absent", lambda s: s.tracker.prompt(object_id, frame, absent=True))
+        one, frame = self._object, self.frame
+        self.change(
+            "absent",
+            lambda s: s.tracker.prompt(one, frame, absent=True),
+            f"object {one} is not on frame {frame}",
+        )
 
     def clear(self) -> None:
         """Take back all that was said of the object on this frame."""
-        object_id, frame = self._object, self.frame
-        self.change("clear", lambda s: s.forget(object_id, frame))
+        one, frame = self._object, self.frame
+        self.change(
+            "clear",
+            lambda s: s.forget(one, frame),
+            f"nothing is said of object {one} on frame {frame} any more",
+        )
 
     def undo(self) -> None:
         """Take back the last step."""
-        self.change("undo", lambda s: s.tracker.undo())
+        self.change("undo", lambda s: s.undo(), lambda action: _turned("took back", action))
 
     def redo(self) -> None:
         """Put it back."""
-        self.change("redo", lambda s: s.tracker.redo())
+        self.change("redo", lambda s: s.redo(), lambda action: _turned("put back", action))
 
     # -- tracking -----------------------------------------------------------------------
 
@@ -159,7 +206,11 @@ class Commands(Panel):
             self.tell("nothing is open; choose a layer and press Begin")
             return
         self._tracking, self._paused = (time.monotonic(), 0, 1), False
+        self._cancelled = False
         self.show_tracking(True)
+        self.tell(
+            "tracking; a click meanwhile is answered after the frame that it is at", calm=True
+        )
 
         def begin() -> Iterator[Any]:
             total = session.frames_to_run(direction)
@@ -177,6 +228,7 @@ class Commands(Panel):
 
     def cancel(self) -> None:
         """End tracking; frames that are done are kept."""
+        self._cancelled = True
         self._worker.cancel()
 
     # -- looking ------------------------------------------------------------------------
@@ -201,61 +253,6 @@ class Commands(Panel):
         frames = [] if self.view is None else self.view.prompted(self._object)
         self.go(next((f for f in reversed(frames) if f < self.frame), None))
 
-    def _recolour(self, object_id: int, rgba: object, shown: bool) -> None:
-        if self.layers is None or self.view is None:
-            return
-        colours = dict(self.layers._colours)
-        hidden = set(self.layers._hidden) - {object_id}
-        if rgba is not None:
-            colours[object_id] = tuple(rgba)  # type: ignore[arg-type]
-        if not shown:
-            hidden.add(object_id)
-        self.layers.recolour(colours, hidden)
-        kept = {str(i): list(c) for i, c in colours.items()}
-        self.change("recolour", lambda s: s.project.set_meta(colours=kept))
-
-    # -- identity -----------------------------------------------------------------------
-
-    def _other(self) -> int | None:
-        others = [i for i in self.table.selected() if i != self._object]
-        if len(others) != 1:
-            self.tell("select two objects in the list (Ctrl+click) for this")
-            return None
-        return others[0]
-
-    def merge(self) -> None:
-        """Let the two selected objects be one, the current one."""
-        one, other = self._object, self._other()
-        if other is not None:
-            self.change("merge", lambda s: s.tracker.merge(one, other))
-
-    def swap(self) -> None:
-        """Exchange the two selected objects from this frame on."""
-        one, other, frame = self._object, self._other(), self.frame
-        if other is not None:
-            self.change("swap", lambda s: s.tracker.swap_from(one, other, frame))
-
-    def split(self) -> None:
-        """Let the object be a new one from this frame on."""
-        one, frame = self._object, self.frame
-        self.change("split", lambda s: s.tracker.split_from(one, frame))
-
-    def end_here(self) -> None:
-        """Let the object end before this frame."""
-        one, frame = self._object, self.frame
-        self.change("end", lambda s: s.tracker.end_at(one, frame))
-
-    def divide(self) -> None:
-        """Let the object end here, and be the mother of those that begin on this frame."""
-        mother, frame = self._object, self.frame
-        chosen = [i for i in self.table.selected() if i != mother]
-        self.change("divide", lambda s: s.divide(mother, frame, chosen or s.born_on(frame)))
-
-    def delete(self) -> None:
-        """Forget the object altogether."""
-        one = self._object
-        self.change("delete", lambda s: s.tracker.remove(one))
-
     # -- the rest -----------------------------------------------------------------------
 
     def export(self) -> None:
@@ -268,23 +265,46 @@ class Commands(Panel):
         """Write masks, videos and table into a folder."""
 
         def write(session: Session) -> str:
-            from sam2track.outputs import USUAL, write_outputs
+            from sam2track.outputs import OUTPUTS, USUAL, Progress, write_outputs
 
-            source = session.tracker.source
-            count = len(source)
-            write_outputs(session.project, source, (0, count), folder, list(USUAL), None)  # type: ignore[arg-type]
-            return str(folder)
+            there = [OUTPUTS[name] for name in USUAL if (folder / OUTPUTS[name]).exists()]
+            if there:
+                raise UsageError(
+                    f"{folder} holds {there[0]} already; choose another folder, or remove it"
+                )
 
-        self.change("export", write)
+            def progress(at: Progress) -> None:
+                self._written = time.monotonic() - at.seconds, at.done, at.total
+
+            source = session.source
+            span = 0, len(source)
+            try:
+                write_outputs(session.project, source, span, folder, list(USUAL), progress)
+            finally:
+                self._written = None
+            return f"masks, videos and table are in {folder}"
+
+        if self.view is not None and not self.view.rows():
+            self.tell("there is nothing to write yet; click on an object first")
+            return
+        self.tell(f"writing into {folder} …", calm=True)
+        self.change("export", write, str, scores=False)
 
     def show_keys(self) -> None:
         """Show all keys."""
-        lines = "".join(f"<tr><td><b>{k}</b></td><td>{v}</td></tr>" for k, (_, v) in KEYS.items())
         box = QMessageBox(self)
         box.setWindowTitle("SAM 2 Track: keys")
-        box.setText(
-            f"<table cellpadding='3'>{lines}<tr><td><b>Control</b>+click</td>"
-            f"<td>click on background</td></tr></table>"
-        )
+        box.setText(told_keys())
         box.setModal(False)
         box.show()
+
+
+def _turned(how: str, action: dict[str, Any] | None) -> str:
+    if action is None:
+        return f"there is nothing to be {how.replace('took', 'taken')}"
+    told = f"{how}: {_NAMES.get(action['action'], action['action'])}"
+    if isinstance(action.get("object"), int):
+        told += f" of object {action['object']}"
+    if isinstance(action.get("frame"), int):
+        told += f" on frame {action['frame']}"
+    return told

@@ -1,4 +1,4 @@
-"""Readers, writers and samples of the manifest; all of them open things frame by frame."""
+"""Readers and samples of the manifest; all of them open things frame by frame."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.opening import source_of_project
-from sam2track.errors import UsageError
 from sam2track.frames.opening import open_source
 from sam2track.samples import sample_folder
 
@@ -22,7 +19,6 @@ __all__ = [
     "sample_bacteria",
     "sample_nuclei",
     "sample_shapes",
-    "write_mask_video",
 ]
 
 Layer = tuple[Any, dict[str, Any], str]
@@ -81,26 +77,3 @@ def sample_nuclei() -> list[Layer]:
 def sample_bacteria() -> list[Layer]:
     """Bacteria that grow."""
     return _sample("bacteria")
-
-
-def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write a layer of masks: ``.mkv`` lossless with ids as grey values, ``.mp4`` in colours."""
-    if data.ndim != 3:
-        raise UsageError(f"a mask video is made of (T, Y, X), not of {data.ndim} axes")
-    count, height, width = data.shape
-    if path.endswith(".mkv"):
-        from sam2track.export.label_videos import LabelVideoWriter
-
-        top = max(int(np.asarray(data[t]).max(initial=0)) for t in range(count))
-        bits: Literal[8, 16] = 8 if top < 256 else 16
-        with LabelVideoWriter(path, height=height, width=width, bits=bits) as labels:
-            for t in range(count):
-                labels.write(np.asarray(data[t]))
-        return [path]
-    from sam2track.export.videos import VideoWriter
-    from sam2track.render import colour_map
-
-    with VideoWriter(path, height=height, width=width) as video:
-        for t in range(count):
-            video.write(colour_map(np.asarray(data[t])))
-    return [path]

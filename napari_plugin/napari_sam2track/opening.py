@@ -3,51 +3,135 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2track.arrays import VideoArray
-from napari_sam2track.axes import Axes, Frames
+from napari_sam2track.axes import Axes, Channels, Frames
 from sam2track.errors import ProjectError, UsageError
 from sam2track.frames.opening import open_source
+from sam2track.project import Project
 
 if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
 
-__all__ = ["project_path", "source_of", "source_of_project"]
+__all__ = ["Choice", "project_path", "source_of", "source_of_project", "stored_meta"]
 
 
-def source_of(data: Any, axes: Axes, limits: Sequence[float] | None = None) -> FrameSource:
-    """Open what a layer shows, for a thread of its own.
+@dataclass(frozen=True)
+class Choice:
+    """What a person chose to open, and how.
+
+    Attributes
+    ----------
+    arrays : tuple of array
+        A layer's data, or that of several layers of one shape, the channels of one picture.
+    axes : Axes
+    limits : tuple of (float, float) or None, one for each array
+        Values that become black and white; percentiles where None.
+    path : Path
+        The project.
+    model, device : str
+    """
+
+    arrays: tuple[Any, ...]
+    axes: Axes
+    limits: tuple[tuple[float, float] | None, ...]
+    path: Path
+    model: str = "auto"
+    device: str = "auto"
+
+    def source(self) -> FrameSource:
+        """Open what is chosen, for a thread of its own.
+
+        Raises
+        ------
+        UsageError, SourceError
+        """
+        return source_of(self.arrays, self.axes, self.limits)
+
+    def settings(self) -> dict[str, Any]:
+        """What a new project holds of it, for the next time."""
+        return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
+
+    def as_before(self, meta: Mapping[str, Any]) -> Choice:
+        """Return the choice that a project was made with.
+
+        Raises
+        ------
+        UsageError
+            Where it was made from pictures of another shape, or of more or fewer channels.
+        """
+        model = str(meta.get("model", self.model)) if self.model == "auto" else self.model
+        viewer = meta.get("viewer")
+        if not viewer:
+            return replace(self, model=model)
+        known = Axes.of(viewer["axes"])
+        if (known.shape, known.rgb) != (self.axes.shape, self.axes.rgb):
+            raise UsageError(
+                f"{self.path.name} was made from other pictures, {_named(known)}; this layer is "
+                f"{_named(self.axes)}: choose another project file, or its own layer"
+            )
+        limits = viewer["limits"]
+        if len(limits) != len(self.arrays):
+            raise UsageError(
+                f"{self.path.name} was made from {len(limits)} channels, now there are "
+                f"{len(self.arrays)}: show just those image layers and tick 'channels', or choose "
+                f"another project file"
+            )
+        pairs = tuple(None if pair is None else (pair[0], pair[1]) for pair in limits)
+        return replace(self, axes=known, limits=pairs, model=model)
+
+
+def source_of(
+    arrays: Sequence[Any], axes: Axes, limits: Sequence[tuple[float, float] | None]
+) -> FrameSource:
+    """Open what layers show, for a thread of its own.
 
     Parameters
     ----------
-    data : array
-        The layer's; of a video that was opened by this plugin the file is read, as the command
-        line does.
+    arrays : sequence of array
+        A layer's data, or those of two or three, which are channels. Of a video that was opened
+        by this plugin the file is read, as the command line does.
     axes : Axes
-    limits : (float, float), optional
-        Values that become black and white; percentiles where not given.
+    limits : sequence of (float, float) or None
+        For each array the values that become black and white; percentiles where None.
 
     Raises
     ------
     UsageError, SourceError
     """
-    if isinstance(data, VideoArray):
-        return open_source(data.source.name)
+    if isinstance(arrays[0], VideoArray):
+        return open_source(arrays[0].source.name)
     from sam2track.frames.array import ArraySource
 
-    if axes.rgb or limits is None or not limits[0] < limits[1]:
-        limits = None
     if axes.height < 8 or axes.width < 8:
         raise UsageError(
             f"frames of {axes.width} x {axes.height} pixels are too small to track anything; "
             f"check which axis is time, or whether colours were taken for columns"
         )
+    if len(arrays) > 1:
+        whole = all(pair is not None and pair[0] < pair[1] for pair in limits)
+        return ArraySource(
+            Channels(arrays, axes),
+            axes="TCYX",
+            channel=list(range(len(arrays))),
+            limits=list(limits) if whole else None,
+        )
+    pair = None if axes.rgb else limits[0]
     return ArraySource(
-        Frames(data, axes), limits=None if limits is None else (limits[0], limits[1])
+        Frames(arrays[0], axes), limits=pair if pair is not None and pair[0] < pair[1] else None
     )
+
+
+def stored_meta(path: Path) -> dict[str, Any]:
+    """What a project says of itself; nothing where there is none, or nothing was said to it yet."""
+    if not path.exists():
+        return {}
+    with Project.open(path) as project:
+        return dict(project.meta) if project.journal() else {}
 
 
 def project_path(path: str | Path | None, name: str) -> Path:
@@ -69,8 +153,6 @@ def source_of_project(project: Path) -> FrameSource:
     ProjectError
         Where it is at neither place.
     """
-    from sam2track.project import Project
-
     with Project.open(project) as opened:
         given = Path(str(opened.meta["source"]))
     for place in (given, project.parent / given, project.parent / given.name):
@@ -80,3 +162,7 @@ def source_of_project(project: Path) -> FrameSource:
         f"{project.name} was made from {given}, which is not there any more; open the video or "
         f"stack itself, and choose this project under Project in the SAM 2 Track panel"
     )
+
+
+def _named(axes: Axes) -> str:
+    return f"{'x'.join(map(str, axes.shape))} in {'colour' if axes.rgb else 'grey'}"

@@ -5,7 +5,7 @@ Layers are found by the objects themselves, never by their names, which a person
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
-from napari_sam2track.session import Said
-from napari_sam2track.session import Tracks as TrackData
+from napari_sam2track.tracks import Tracks as TrackData
+from napari_sam2track.view import Said
 from sam2track.palette import colour
 
 if TYPE_CHECKING:
@@ -57,8 +57,12 @@ class Layers:
         Called with object, frame and Said where clicks or boxes changed.
     painted : callable
         Called where masks were painted.
+    picked : callable
+        Called with the label that a person chose to paint with.
     refused : callable
         Called with a message where something cannot be taken.
+    highest : callable
+        Gives the highest number of an object.
     """
 
     def __init__(
@@ -69,18 +73,22 @@ class Layers:
         read: Callable[[int], Any],
         said: Callable[[int, int, Said], None],
         painted: Callable[[], None],
+        picked: Callable[[int], None],
         refused: Callable[[str], None],
+        highest: Callable[[], int],
     ) -> None:
         self.viewer, self.image, self.axes = viewer, image, axes
-        self._said, self._painted, self._refused = said, painted, refused
+        self._said, self._painted, self._picked, self._refused = said, painted, picked, refused
         self._known: dict[tuple[int, int], Said] = {}
         self._quiet = False
-        self._colours: dict[int, tuple[float, ...]] = {}
-        self._hidden: set[int] = set()
-        self.data = MaskArray(axes, read)
+        self.colours: dict[int, tuple[float, ...]] = {}
+        self.hidden: set[int] = set()
+        self._beyond: set[int] = set()  # objects with numbers above those that have colours
+        self.data = MaskArray(axes, read, highest)
         place = geometry(image)
         ndim = len(axes.shape)
         self.masks = Labels(self.data, name="masks", opacity=0.55, multiscale=False, **place)
+        self.masks.preserve_labels = True  # a brush takes nothing from other objects unasked
         self.boxes = Shapes(
             None,
             ndim=ndim,
@@ -106,6 +114,7 @@ class Layers:
         self.clicks.events.data.connect(self._on_prompts)
         self.boxes.events.data.connect(self._on_prompts)
         self.masks.events.paint.connect(self._on_paint)
+        self.masks.events.selected_label.connect(self._on_label)
         self.select(1)
 
     @property
@@ -119,8 +128,22 @@ class Layers:
         self.clicks.events.data.disconnect(self._on_prompts)
         self.boxes.events.data.disconnect(self._on_prompts)
         self.masks.events.paint.disconnect(self._on_paint)
+        self.masks.events.selected_label.disconnect(self._on_label)
         for layer in self.own:
             self.viewer.layers.remove(layer)
+
+    @property
+    def frame(self) -> int:
+        """The frame that the viewer shows; other layers may have more axes, or finer steps."""
+        return self.axes.frame(self.image.world_to_data(self.viewer.dims.point))
+
+    def go(self, frame: int) -> None:
+        """Let the viewer show a frame."""
+        at = np.array(self.image.world_to_data(self.viewer.dims.point))
+        at[self.axes.time] = frame
+        ahead = self.viewer.dims.ndim - len(self.axes.shape)
+        axis = ahead + self.axes.time
+        self.viewer.dims.set_point(axis, self.image.data_to_world(at)[self.axes.time])
 
     # -- what they say ------------------------------------------------------------------
 
@@ -130,7 +153,8 @@ class Layers:
         # Not current_properties, which would change the click that is selected.
         self.clicks.feature_defaults = {"object": object_id, "kind": kind}
         self.boxes.feature_defaults = {"object": object_id}
-        self.masks.selected_label = object_id
+        with self.quiet():
+            self.masks.selected_label = object_id
 
     def prompts(self) -> dict[tuple[int, int], Said]:
         """What clicks and boxes say, by object and frame."""
@@ -183,6 +207,10 @@ class Layers:
     def _on_paint(self, _: Any = None) -> None:
         if not self._quiet:
             self._painted()
+
+    def _on_label(self, _: Any = None) -> None:
+        if not self._quiet and self.masks.selected_label > 0:
+            self._picked(int(self.masks.selected_label))
 
     # -- what they show -----------------------------------------------------------------
 
@@ -251,26 +279,44 @@ class Layers:
 
     def show_masks(self, frames: Any = None) -> None:
         """Read masks of these frames anew, of all where none are named."""
-        here = self.axes.frame(self.viewer.dims.current_step) if frames is not None else None
-        shown = frames is None or here in frames
+        shown = frames is None or self.frame in frames
         self.data.forget(frames)
         if shown and self.masks in self.viewer.layers:
             self.masks.refresh()
 
     def show_tracks(self, tracks: TrackData) -> None:
         """Let the layer of tracks be these; there is none while there are no tracks."""
-        if not len(tracks.data) or len(self.axes.shape) != 3:
+        # Time is the first axis of such a layer, and up to two may lie between it and columns.
+        axes = self.axes
+        shown = range(axes.time, len(axes.shape))
+        if not 3 <= len(shown) <= 4 or (self.tracks is None and not len(tracks.data)):
             return
-        place = geometry(self.image)
+        data = np.zeros((len(tracks.data), 1 + len(shown)))
+        data[:, :2], data[:, -2:] = tracks.data[:, :2], tracks.data[:, 2:]
+        for axis, index in axes.fixed:
+            if axis in shown:
+                data[:, 1 + axis - axes.time] = axes.shape[axis] // 2 if index is None else index
         if self.tracks is not None and self.tracks in self.viewer.layers:
             self.tracks.graph = {}
-            self.tracks.data = tracks.data
+            if not len(data):
+                self.viewer.layers.remove(self.tracks)
+                self.tracks = None
+                return
+            self.tracks.data = data
             self.tracks.features = tracks.features
             self.tracks.graph = tracks.graph
             return
+        if not len(data):
+            return
+        place = geometry(self.image)
+        if axes.time:
+            here = slice(axes.time, None)
+            place = {
+                key: place[key][here] for key in ("scale", "translate", "units", "axis_labels")
+            }
         active = self.viewer.layers.selection.active
         self.tracks = Tracks(
-            tracks.data,
+            data,
             graph=tracks.graph,
             features=tracks.features,
             name="tracks",
@@ -283,15 +329,22 @@ class Layers:
 
     def colour(self, object_id: int) -> tuple[float, ...]:
         """RGBA of an object, each 0 to 1."""
-        chosen = self._colours.get(object_id)
+        chosen = self.colours.get(object_id)
         return chosen or (*(part / 255 for part in colour(object_id)), 1.0)
+
+    def know(self, ids: Iterable[int]) -> None:
+        """Give objects with high numbers their colours too."""
+        new = {i for i in ids if i > 255} - self._beyond
+        if new:
+            self._beyond |= new
+            self.recolour(self.colours, self.hidden)
 
     def recolour(self, colours: Mapping[int, tuple[float, ...]], hidden: Any = ()) -> None:
         """Give objects these colours in place of the usual ones, and hide some."""
-        self._colours, self._hidden = dict(colours), set(hidden)
+        self.colours, self.hidden = dict(colours), set(hidden)
         table: dict[int | None, Any] = {None: (1.0, 1.0, 1.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
-        for object_id in {*range(1, 256), *self._colours, *self._hidden}:
-            shown = object_id not in self._hidden
+        for object_id in {*range(1, 256), *self._beyond, *self.colours, *self.hidden}:
+            shown = object_id not in self.hidden
             table[object_id] = self.colour(object_id) if shown else (0.0, 0.0, 0.0, 0.0)
         self.masks.colormap = DirectLabelColormap(color_dict=table)
         self._style()

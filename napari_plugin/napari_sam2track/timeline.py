@@ -66,7 +66,8 @@ class Timeline(QWidget):
         for column, value in worst.items():
             tall = max(2.0, value * (base - top))
             painter.fillRect(
-                QRectF(column, base - tall, step, tall), QColor.fromHsvF(value * 0.33, 0.75, 0.85)
+                QRectF(column, base - tall, step + 1, tall),
+                QColor.fromHsvF(value * 0.33, 0.75, 0.85),
             )
         painter.setPen(QPen(Qt.GlobalColor.white, 2))
         for frame in self._prompted:

@@ -7,7 +7,7 @@ The contract:
 - ``do`` is for what a person did: it runs in the order in which it came, and before the next frame
   of a run. ``run`` takes an iterator and pulls one item after another; what is put in by ``do``
   meanwhile comes in between two of them. ``rest`` is what is done when nothing else is to do; a
-  new one replaces the old one.
+  new one replaces the old one of its name.
 - Everything is told through ``tell``, which is called in the thread: it must hand events on to
   another thread, as Qt's signals do, and touch no layer, no viewer and no widget itself.
 - ``cancel`` ends a run after the frame that it is at. ``close`` does so too, and waits for it. An
@@ -58,7 +58,7 @@ class Worker:
         self._wake = threading.Condition()
         self._todo: deque[tuple[str, Callable[[], Any]]] = deque()
         self._run: tuple[str, Iterator[Any]] | None = None
-        self._rest: Callable[[], Any] | None = None
+        self._rest: dict[str, Callable[[], Any]] = {}
         self._paused = self._cancelled = self._closed = False
         self._busy = False
         self.told = 0  # events, so that who waits can tell whether it has heard of all
@@ -83,11 +83,16 @@ class Worker:
             self._todo.append((what, start))
             self._wake.notify_all()
 
-    def rest(self, work: Callable[[], Any]) -> None:
+    def rest(self, what: str, work: Callable[[], Any]) -> None:
         """Do this when nothing else is to do."""
         with self._wake:
-            self._rest = work
+            self._rest[what] = work
             self._wake.notify_all()
+
+    def drop_rest(self) -> None:
+        """Forget what was to be done when nothing else is."""
+        with self._wake:
+            self._rest.clear()
 
     def pause(self, paused: bool = True) -> None:
         """Hold a run between two frames, or let it go on."""
@@ -132,7 +137,7 @@ class Worker:
                     return "stop"
                 elif self._run is not None and not self._paused:
                     found = "item"
-                elif self._rest is not None:
+                elif self._rest:
                     found = "rest"
                 else:
                     self._wake.wait()
@@ -153,9 +158,10 @@ class Worker:
                 self._end_run()
             else:
                 with self._wake:
-                    rest, self._rest = self._rest, None
+                    what = next(iter(self._rest), "")
+                    rest = self._rest.pop(what, None)
                 if rest is not None:
-                    self._try("done", "rest", rest)
+                    self._try("done", what, rest)
 
     def _say(self, event: Event) -> None:
         self.told += 1

@@ -42,7 +42,7 @@ def test_what_has_no_frames_is_refused(shape, says) -> None:
 def test_colours_taken_for_columns_are_refused() -> None:
     axes = guess_axes((9, 20, 30, 3))
     with pytest.raises(UsageError, match="colours were taken for columns"):
-        source_of(np.zeros((9, 20, 30, 3), np.uint8), axes)
+        source_of([np.zeros((9, 20, 30, 3), np.uint8)], axes, [None])
 
 
 def test_a_plane_or_the_maximum_of_planes_is_seen() -> None:
@@ -61,7 +61,7 @@ def test_deep_and_broken_values_become_pictures(dtype) -> None:
     data = np.linspace(0, 1000, 3 * 16 * 16).reshape(3, 16, 16).astype(dtype)
     if dtype == np.float32:
         data[0, 0, 0] = np.nan
-    source = source_of(data, guess_axes(data.shape), (0.0, 1000.0))
+    source = source_of([data], guess_axes(data.shape), [(0.0, 1000.0)])
     picture = source.read(2)
     assert picture.dtype == np.uint8 and picture.max() > 250
 

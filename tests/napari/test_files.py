@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
 
-from napari_sam2track import files
+from napari_sam2track import files, writers
+from napari_sam2track.arrays import MaskArray
+from napari_sam2track.axes import Axes
 from sam2track.cli.main import main
 from sam2track.errors import ProjectError, UsageError
 from sam2track.frames.opening import open_source
@@ -48,17 +51,44 @@ def test_a_project_is_read_with_its_video(video: Path, session) -> None:
         reader(str(session.path))
 
 
+def test_masks_are_written_for_the_cell_tracking_challenge(tmp_path: Path) -> None:
+    labels = np.zeros((4, 20, 30), np.int32)
+    labels[:2, 4:9, 5:12] = 1
+    labels[2:, 4:9, 5:8] = 2
+    labels[2:, 4:9, 9:12] = 3
+    tracks = (np.zeros((1, 4)), {"graph": {2: [1], 3: [1]}}, "tracks")
+    given = str(tmp_path / "01_RES.ctc")
+    (path,) = writers.write_ctc(given, [(labels, {}, "labels"), tracks])
+    assert path == str(tmp_path / "01_RES")
+    lines = (tmp_path / "01_RES" / "res_track.txt").read_text().splitlines()
+    assert lines == ["1 0 1 0", "2 2 3 1", "3 2 3 1"]
+    read = tifffile.imread(tmp_path / "01_RES" / "mask003.tif")
+    assert np.array_equal(read, labels[3])
+    with pytest.raises(UsageError, match="holds something already"):
+        writers.write_ctc(given, [(labels, {}, "labels")])
+    with pytest.raises(UsageError, match="no masks"):
+        writers.write_ctc(str(tmp_path / "none.ctc"), [(labels * 0, {}, "labels")])
+    assert not (tmp_path / "none").exists()
+
+
+def test_masks_on_a_plane_are_written(tmp_path: Path) -> None:
+    axes = Axes((3, 5, 20, 30), False, 0, ((1, 2),))
+    masks = MaskArray(axes, lambda t: np.full((20, 30), t, np.int32))
+    (path,) = writers.write_ctc(str(tmp_path / "a.ctc"), [(masks, {}, "labels")])
+    assert tifffile.imread(Path(path) / "mask002.tif").max() == 2
+
+
 @pytest.mark.parametrize("name", ["masks.mkv", "masks.mp4"])
 def test_masks_are_written_as_a_video(tmp_path: Path, name: str) -> None:
     labels = np.zeros((3, 20, 30), np.int32)
     labels[:, 4:9, 5:12] = 200
-    (path,) = files.write_mask_video(str(tmp_path / name), labels, {})
+    (path,) = writers.write_mask_video(str(tmp_path / name), labels, {})
     source = open_source(path)
     assert (len(source), source.height, source.width) == (3, 20, 30)
     if name.endswith(".mkv"):
         assert np.array_equal(source.read(1)[..., 0], labels[1])
     with pytest.raises(UsageError, match="T, Y, X"):
-        files.write_mask_video(str(tmp_path / name), labels[0], {})
+        writers.write_mask_video(str(tmp_path / name), labels[0], {})
 
 
 def test_samples_open() -> None:

@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from napari_sam2track.session import Said, Session, View, confidence
+from napari_sam2track.session import Session
+from napari_sam2track.view import Said, View, confidence
 from napari_sam2track.worker import Event, Worker
 from sam2track.errors import PromptError
 from sam2track.frames.opening import open_source
@@ -36,7 +37,7 @@ def test_click_track_correct_undo(session: Session) -> None:
     session.say(1, 0, click(0, 0))
     session.say(2, 0, click(1, 0))
     view = View(session.path)
-    view.refresh()
+    view.refresh(session.sure())
     assert overlap(view.labels(0) == 1, true(0, 0)) > 0.8
     assert session.frames_to_run("both") == FRAMES
     assert len(list(session.track())) == FRAMES
@@ -45,7 +46,7 @@ def test_click_track_correct_undo(session: Session) -> None:
 
     before = view.labels(4)
     assert session.paint(4, before, np.where(before == 1, np.roll(before, 3, 1), before)) == [1]
-    view.refresh()
+    view.refresh(session.sure())
     assert [row.state for row in view.rows()] == ["to track", "tracked"]
     # Only what was corrected is run, from there on.
     results = list(session.track())
@@ -63,9 +64,9 @@ def test_click_track_correct_undo(session: Session) -> None:
 
 def test_saying_nothing_takes_back_and_paint_is_refined(session: Session) -> None:
     session.say(1, 0, click(0, 0))
-    assert session.say(1, 0, Said()) == (0,)
+    assert session.say(1, 0, Said()) is None
     assert session.tracker.object_ids == ()
-    assert session.say(1, 0, Said()) == ()
+    assert session.say(1, 0, Said()) is None
     after = np.where(true(0, 0), 1, 0)
     assert session.paint(0, np.zeros_like(after), after) == [1]
     session.say(1, 0, click(0, 0))
@@ -98,10 +99,11 @@ def test_division_and_tracks(session: Session) -> None:
     session.say(3, 4, click(1, 4))
     assert session.divide(1, 4, session.born_on(4)) == (2, 3)
     list(session.track("forward"))
-    tracks = session.tracks()
+    *waits, tracks = session.tracks()
+    assert tracks is not None and not any(waits)
     assert tracks.graph == {2: [1], 3: [1]}
     assert max(tracks.data[tracks.data[:, 0] == 1][:, 1]) == 3
-    assert set(tracks.features) == {"area", "confidence", "speed"}
+    assert set(tracks.features) == {"area", "score", "confidence", "speed"}
     assert len(tracks.features["speed"]) == len(tracks.data)
 
 
@@ -109,7 +111,7 @@ def test_least_sure_frames(session: Session) -> None:
     session.say(1, 0, click(0, 0))
     list(session.track())
     view = View(session.path)
-    view.refresh()
+    view.refresh(session.sure())
     sure = view.confidence(1)
     assert sure[0] == 1.0 and len(sure) == FRAMES
     worst = view.least_sure(1)

@@ -39,9 +39,9 @@ def opened(make_napari_viewer_proxy: Any, video: Path) -> Iterator[Any]:
     viewer.layers[0].metadata["sam2track"]["project"] = str(video.with_suffix(".s2t"))
     widget = TrackWidget(viewer)
     viewer.window.add_dock_widget(widget)
-    widget.reset_choices()
-    widget.project_edit.setText(str(video.with_suffix(".s2t")))
-    widget.model_box.setCurrentText("nano")
+    widget.form.reset_choices()
+    widget.form.project_edit.setText(str(video.with_suffix(".s2t")))
+    widget.form.model_box.setCurrentText("nano")
     widget.begin()
     assert widget.wait()
     widget.go(0)
@@ -244,7 +244,7 @@ def test_the_keys_are_free_in_napari() -> None:
     from napari.layers import Image, Labels, Points, Shapes
     from napari.utils.key_bindings import coerce_keybinding
 
-    from napari_sam2track.commands import KEYS
+    from napari_sam2track.keys import KEYS
 
     mine = {str(coerce_keybinding(key)) for key in KEYS if "Control" not in key}
     for kind in (Image, Labels, Points, Shapes):
@@ -262,8 +262,8 @@ def stack(make: Any, tmp_path: Path, data: Any, **about: Any) -> Iterator[Any]:
     viewer = make()
     viewer.add_image(data, **about)
     widget = TrackWidget(viewer)
-    widget.project_edit.setText(str(tmp_path / "stack.s2t"))
-    widget.model_box.setCurrentText("nano")
+    widget.form.project_edit.setText(str(tmp_path / "stack.s2t"))
+    widget.form.model_box.setCurrentText("nano")
     widget.begin()
     assert widget.wait()
     yield widget
@@ -301,8 +301,8 @@ def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path)
         scale=(1, 2, 0.5, 0.5),
         contrast_limits=(0, 200),
     ) as widget:
-        assert widget.axes.fixed == ((1, 1),) or widget.axes.fixed == ((1, 0),)
-        widget._axis_boxes[0][1].setValue(1)
+        assert widget.layers.axes.fixed == ((1, 1),) or widget.layers.axes.fixed == ((1, 0),)
+        widget.form.axis_boxes[0][1].setValue(1)
         widget.begin()
         assert widget.wait()
         assert tuple(widget.layers.masks.scale) == (1, 2, 0.5, 0.5)
@@ -350,8 +350,8 @@ def test_the_viewer_goes_on_after_bad_input(opened: Any) -> None:
     refused(widget, "2-D")
     widget.viewer.dims.ndisplay = 2
     widget.layers.image.name = "renamed"
-    widget.reset_choices()
-    assert widget.image_box.currentText() == "renamed"
+    widget.form.reset_choices()
+    assert widget.form.image_box.currentText() == "renamed"
 
 
 def test_removing_the_image_while_tracking_is_safe(opened: Any, video: Path) -> None:
@@ -375,10 +375,10 @@ def test_a_project_of_other_pictures_is_refused(opened: Any) -> None:
     click(widget, 0, 0)
     widget.end()
     assert widget.wait()
-    path = widget.project_edit.text()
+    path = widget.form.project_edit.text()
     widget.viewer.layers.clear()
     widget.viewer.add_image(np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8))
-    widget.project_edit.setText(path)
+    widget.form.project_edit.setText(path)
     widget.begin()
     assert widget.wait()
     refused(widget, "other pictures")
@@ -387,7 +387,7 @@ def test_a_project_of_other_pictures_is_refused(opened: Any) -> None:
 
 def test_missing_weights_are_said(opened: Any) -> None:
     widget = opened
-    widget.model_box.setCurrentText("/no/where.pt")
+    widget.form.model_box.setCurrentText("/no/where.pt")
     widget.begin()
     assert widget.wait()
     assert widget.session is None

@@ -1,0 +1,114 @@
+"""What buttons and the list do to who is who: names, locks, colours, merges, divisions."""
+
+from __future__ import annotations
+
+from napari_sam2track.commands import Commands
+
+__all__ = ["Identity"]
+
+
+class Identity(Commands):
+    """Commands on whole objects, each a step of the project that can be undone."""
+
+    def rename(self, object_id: int, name: str) -> None:
+        """Give an object a name."""
+        self.change(
+            "rename",
+            lambda s: s.tracker.rename(object_id, name),
+            f"object {object_id} is called {name!r}" if name else f"object {object_id} has no name",
+            scores=False,
+        )
+
+    def lock(self, object_id: int, locked: bool = True) -> None:
+        """Let nothing change an object, or let it be changed again."""
+        self.change(
+            "lock",
+            lambda s: s.tracker.lock(object_id, locked=locked),
+            f"object {object_id} is locked: nothing changes it"
+            if locked
+            else f"object {object_id} may be changed again",
+            scores=False,
+        )
+
+    def recolour(self, object_id: int, rgba: object, shown: bool) -> None:
+        """Give an object a colour where there is one, and show or hide it."""
+        if self.layers is None:
+            return
+        colours = dict(self.layers.colours)
+        hidden = set(self.layers.hidden) - {object_id}
+        if rgba is not None:
+            colours[object_id] = tuple(rgba)  # type: ignore[arg-type]
+        if not shown:
+            hidden.add(object_id)
+        self.layers.recolour(colours, hidden)
+        kept = {str(i): list(c) for i, c in colours.items()}
+        self.change("recolour", lambda s: s.project.set_meta(colours=kept), scores=False)
+
+    # -- identity -----------------------------------------------------------------------
+
+    def _other(self) -> int | None:
+        others = [i for i in self.table.selected() if i != self._object]
+        if len(others) != 1:
+            self.tell("select two objects in the list (Ctrl+click) for this")
+            return None
+        return others[0]
+
+    def merge(self) -> None:
+        """Let the two selected objects be one, the current one."""
+        one, other = self._object, self._other()
+        if other is not None:
+            self.change(
+                "merge",
+                lambda s: s.tracker.merge(one, other),
+                f"object {other} is part of object {one} now",
+            )
+
+    def swap(self) -> None:
+        """Exchange the two selected objects from this frame on."""
+        one, other, frame = self._object, self._other(), self.frame
+        if other is not None:
+            self.change(
+                "swap",
+                lambda s: s.tracker.swap_from(one, other, frame),
+                f"objects {one} and {other} are exchanged from frame {frame} on",
+            )
+
+    def split(self) -> None:
+        """Let the object be a new one from this frame on."""
+        one, frame = self._object, self.frame
+        self.change(
+            "split",
+            lambda s: s.tracker.split_from(one, frame),
+            lambda new: f"object {one} is object {new} from frame {frame} on",
+        )
+
+    def end_here(self) -> None:
+        """Let the object end before this frame."""
+        one, frame = self._object, self.frame
+        self.change(
+            "end",
+            lambda s: s.tracker.end_at(one, frame),
+            f"object {one} ends before frame {frame}",
+        )
+
+    def divide(self) -> None:
+        """Let the object end here, and be the mother of those that begin on this frame."""
+        mother, frame = self._object, self.frame
+        chosen = [i for i in self.table.selected() if i != mother]
+        self.change(
+            "divide",
+            lambda s: s.divide(mother, frame, chosen or s.born_on(frame)),
+            lambda daughters: (
+                f"object {mother} divides on frame {frame} into "
+                f"{' and '.join(map(str, daughters))}; Track runs them"
+            ),
+        )
+
+    def delete(self) -> None:
+        """Forget the object altogether."""
+        one = self._object
+        self.change(
+            "delete",
+            lambda s: s.tracker.remove(one),
+            f"object {one} is gone; Ctrl+Z brings it back",
+        )

@@ -1,0 +1,37 @@
+"""The keys of a session, and how they are told."""
+
+from __future__ import annotations
+
+__all__ = ["KEYS", "told_keys"]
+
+# Free in napari 0.9 in the viewer and in all layers; each with the method it calls.
+KEYS = {
+    "n": ("next_object", "begin the next object"),
+    "g": ("toggle_background", "click on the object, or on background"),
+    "q": ("track", "track what has changed, or pause"),
+    "Shift-q": ("track_to_next", "track no further than to frames that you fixed"),
+    "j": ("go_least_sure", "go to the least sure frame"),
+    "Shift-j": ("go_next_least_sure", "go to the next least sure frame"),
+    "k": ("go_next_prompted", "go to the next prompted frame"),
+    "Shift-k": ("go_previous_prompted", "go to the previous prompted frame"),
+    "w": ("confirm", "this mask is right"),
+    "Shift-w": ("absent", "the object is not on this frame"),
+    "u": ("clear", "take back all that was said of the object on this frame"),
+    "Shift-h": ("show_keys", "show these keys"),
+    "Control-z": ("undo", "undo"),
+    "Control-Shift-z": ("redo", "redo"),
+}
+
+
+def told_keys() -> str:
+    """All keys as a table in HTML."""
+    named = [(_named(key), what) for key, (_, what) in KEYS.items()]
+    named.append(("Ctrl+click", "click on background"))
+    lines = "".join(f"<tr><td><b>{key}</b></td><td>{what}</td></tr>" for key, what in named)
+    return f"<table cellpadding='3'>{lines}</table>"
+
+
+def _named(key: str) -> str:
+    """As people know a key."""
+    *held, last = key.replace("Control", "Ctrl").split("-")
+    return "+".join([*held, last.upper()])

@@ -1,0 +1,203 @@
+"""What the worker tells, and what is shown of it: masks, prompts, scores, progress, errors."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from napari_sam2track.commands import Outcome
+from napari_sam2track.identity import Identity
+from napari_sam2track.memory import used
+from napari_sam2track.preview import Preview
+from napari_sam2track.worker import Event
+from sam2track.errors import Sam2TrackError
+from sam2track.faults import is_out_of_memory
+from sam2track.tracking.result import FrameResult
+
+__all__ = ["Showing"]
+
+
+class Showing(Identity):
+    """The panel with all commands, and with what comes of them."""
+
+    _preview: Preview
+    _stale: set[int]
+    _wanted: int
+    _tracks_asked: int
+    _tracks_shown: int
+    _opening: bool
+    _heard: int
+
+    def _begun(self, session: Any, choice: Any, image: Any) -> None:
+        raise NotImplementedError
+
+    def _look(self) -> None:
+        raise NotImplementedError
+
+    # -- what the worker tells ----------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        self._heard += 1
+        if event.what == "begin":
+            self._opening = False
+        if event.what == "preview":
+            self._preview.free()
+        if event.kind == "failed":
+            self._failed(event.what, event.value)
+        elif event.what == "begin":
+            self._begun(*event.value)
+        elif event.what == "preview":
+            self._preview.show_picture(*event.value)
+            if self._preview.missed:
+                self._look()
+        elif event.what in ("close", "prepare") or self.view is None or self.layers is None:
+            return
+        elif event.kind == "item":
+            self.view.saw(event.value)
+            self._stale.add(event.value.frame)
+            if self._tracking is not None:
+                began, done, total = self._tracking
+                self._tracking = began, done + 1, max(total, done + 1)
+        elif event.what == "tracks":
+            if event.value is not None:
+                asked, tracks = event.value
+                self._tracks_shown = asked
+                self.layers.show_tracks(tracks)
+        elif event.kind == "ended":
+            self._ended()
+        elif isinstance(event.value, Outcome):
+            self._changed(event.what, event.value)
+
+    def _changed(self, what: str, came: Outcome) -> None:
+        assert self.view is not None and self.layers is not None
+        self.view.refresh(came.sure)
+        if what == "say" and isinstance(came.value, FrameResult):
+            self.view.saw(came.value)
+            self.layers.show_masks([came.value.frame])
+        else:
+            self.layers.show_masks()
+            self.layers.show_prompts(self.view.said())
+        if came.said:
+            self.tell(came.said, calm=True)
+        self._show_all()
+        self._prepare()
+        if came.sure is not None:
+            self._retrack()
+
+    def _failed(self, what: str, error: Exception) -> None:
+        message = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            message = (
+                f"out of memory while doing '{what}'; what was done is kept: choose a smaller "
+                f"model or close other programs, and go on"
+            )
+        elif not isinstance(error, (Sam2TrackError, OSError)):
+            message = f"'{what}' failed: {type(error).__name__}: {message}; what was done is kept"
+        if what == "begin":
+            self.form.state.setText("not open")
+        if what == "tracks":
+            self._tracks_shown = self._tracks_asked
+        if what == "track":
+            self._ended(message)
+        else:
+            self.tell(message)
+            if self.view is not None and self.layers is not None:
+                # What layers show that could not be done is taken back.
+                self.view.refresh()
+                self.layers.show_masks()
+                self.layers.show_prompts(self.view.said())
+                self._show_all()
+
+    def _ended(self, failed: str = "") -> None:
+        """Say how tracking went; what it gave is read anew."""
+        began, done, _ = self._tracking or (time.monotonic(), 0, 0)
+        self._tracking, self._paused = None, False
+        self.show_tracking(False)
+        if failed:
+            self.tell(failed)
+        if self.view is None:
+            return
+        took = f"{done} frames in {time.monotonic() - began:.0f} s"
+        if failed:
+            told = ""
+        elif self._cancelled:
+            told = f"stopped after {took}, which are kept; Track goes on from there"
+        elif not done:
+            told = "nothing has changed that is to be tracked"
+        else:
+            told = f"tracked {took}; J goes to the least sure one"
+        self.change("tracked", lambda s: None, told)
+
+    def _refresh(self) -> None:
+        """Show frames that came since the last time."""
+        for what, paused in ((self._tracking, self._paused), (self._written, False)):
+            if what is not None:
+                began, done, total = what
+                self.show_progress(done, total, time.monotonic() - began, paused)
+        if self._tracking is None and self._written is None and self.progress.value():
+            self.show_tracking(False)
+        if not self._stale or self.layers is None:
+            return
+        frames, self._stale = self._stale, set()
+        self.layers.show_masks(sorted(frames))
+        if self.follow_box.isChecked() and self._tracking is not None:
+            self.go(max(frames) if self.frame <= max(frames) else min(frames))
+        self._show_timeline()
+
+    def _show_state(self) -> None:
+        if self.session is not None:
+            model = self.session.tracker.model
+            told = f"{model.name} on {model.device}, {model.image_size} px, {used(model)}"
+            self.form.state.setText(told)
+
+    def _prepare(self) -> None:
+        """Have this frame and its neighbours encoded while nothing else is to do."""
+        session, layers = self.session, self.layers
+        if session is None or layers is None:
+            return
+        frame, last = layers.frame, layers.axes.frames - 1
+        self._wanted = frame  # which the worker may read; the viewer it may not
+        waiting = [frame, min(frame + 1, last), max(frame - 1, 0)]
+
+        def prepare() -> None:
+            session.tracker.prepare(waiting.pop(0))
+            if waiting and self._wanted == frame:
+                self._worker.rest("prepare", prepare)
+
+        self._worker.rest("prepare", prepare)
+
+    def _retrack(self) -> None:
+        """Have the tracks read anew, some frames at a time, while nothing else is to do."""
+        session = self.session
+        if session is None:
+            return
+        self._tracks_asked += 1
+        asked, found = self._tracks_asked, session.tracks()
+
+        def read() -> tuple[int, Any] | None:
+            tracks = next(found) if asked == self._tracks_asked else None
+            if tracks is not None:
+                return asked, tracks
+            if asked == self._tracks_asked:
+                self._worker.rest("tracks", read)
+            return None
+
+        self._worker.rest("tracks", read)
+
+    def _show_all(self) -> None:
+        if self.view is None or self.layers is None:
+            return
+        rows = self.view.rows()
+        self.layers.know(row.object_id for row in rows)
+        colours = {row.object_id: self.layers.colour(row.object_id) for row in rows}
+        self.table.show_rows(rows, colours, self._object)
+        self._show_timeline()
+
+    def _show_timeline(self) -> None:
+        if self.view is None or self.layers is None:
+            return
+        self.timeline.show_object(
+            self.view.confidence(self._object),
+            self.view.prompted(self._object),
+            self.layers.axes.frames,
+        )

@@ -1,0 +1,142 @@
+"""The list of objects in the dock widget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from napari_sam2track.view import Row
+
+__all__ = ["ObjectTable"]
+
+_COLUMNS = ("", "id", "name", "show", "lock", "state", "worst")
+
+
+class ObjectTable(QTableWidget):
+    """The objects: colour, id, name, whether shown and locked, state and worst confidence."""
+
+    chosen = Signal(int)
+    renamed = Signal(int, str)
+    locked = Signal(int, bool)
+    recoloured = Signal(int, object, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(0, len(_COLUMNS), parent)
+        self.setHorizontalHeaderLabels(list(_COLUMNS))
+        self.verticalHeader().setVisible(False)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(22)
+        self.setMinimumHeight(90)
+        self.setToolTip(
+            "Objects. Click one to prompt it; Ctrl+click a second to merge or swap. Double-click a "
+            "name to change it, a colour to choose another."
+        )
+        self._quiet = False
+        self.itemChanged.connect(self._on_item)
+        self.itemSelectionChanged.connect(self._on_selection)
+        self.cellDoubleClicked.connect(self._on_double)
+
+    def show_rows(
+        self, rows: Sequence[Row], colours: Mapping[int, tuple[float, ...]], selected: int
+    ) -> None:
+        """Show these objects."""
+        hidden = {i for i in self._ids() if not self._checked(i, 3)}
+        also = set(self.selected())
+        self._quiet = True
+        self.setRowCount(len(rows))
+        for line, row in enumerate(rows):
+            # An icon: a background would not be seen where the row is selected.
+            picture = QPixmap(16, 16)
+            picture.fill(QColor.fromRgbF(*colours.get(row.object_id, (1, 1, 1, 1))))
+            swatch = QTableWidgetItem(QIcon(picture), "")
+            name = QTableWidgetItem(row.name)
+            number = QTableWidgetItem(str(row.object_id))
+            if row.mother is not None:
+                number.setToolTip(f"daughter of {row.mother}")
+                name.setToolTip(f"daughter of {row.mother}")
+            worst = "" if row.worst is None else f"{row.worst:.2f}"
+            cells = [
+                swatch,
+                number,
+                name,
+                _check(row.object_id not in hidden),
+                _check(row.locked),
+                QTableWidgetItem(row.state),
+                QTableWidgetItem(worst),
+            ]
+            for column, cell in enumerate(cells):
+                if column != 2:
+                    cell.setFlags(cell.flags() & ~Qt.ItemFlag.ItemIsEditable)
+                self.setItem(line, column, cell)
+        self._quiet = False
+        self.select(selected, also)
+
+    def select(self, object_id: int, also: Any = ()) -> None:
+        """Mark an object, and keep others that are marked."""
+        self._quiet = True
+        self.clearSelection()
+        for line, number in enumerate(self._ids()):
+            if number == object_id or (object_id in also and number in also):
+                for column in range(self.columnCount()):
+                    item = self.item(line, column)
+                    if item is not None:
+                        item.setSelected(True)
+        self._quiet = False
+
+    def selected(self) -> list[int]:
+        """Objects that are marked."""
+        ids = self._ids()
+        return sorted({ids[item.row()] for item in self.selectedItems()})
+
+    def _ids(self) -> list[int]:
+        cells = [self.item(line, 1) for line in range(self.rowCount())]
+        return [int(cell.text()) for cell in cells if cell is not None]
+
+    def _checked(self, object_id: int, column: int) -> bool:
+        item = self.item(self._ids().index(object_id), column)
+        return item is None or item.checkState() == Qt.CheckState.Checked
+
+    def _on_item(self, item: Any) -> None:
+        if self._quiet:
+            return
+        object_id = self._ids()[item.row()]
+        if item.column() == 2:
+            self.renamed.emit(object_id, item.text())
+        elif item.column() == 3:
+            self.recoloured.emit(object_id, None, self._checked(object_id, 3))
+        elif item.column() == 4:
+            self.locked.emit(object_id, self._checked(object_id, 4))
+
+    def _on_selection(self) -> None:
+        chosen = self.selected()
+        if not self._quiet and len(chosen) == 1:
+            self.chosen.emit(chosen[0])
+
+    def _on_double(self, line: int, column: int) -> None:
+        if column == 0:
+            colour = QColorDialog.getColor(parent=self)
+            if colour.isValid():
+                object_id = self._ids()[line]
+                self.recoloured.emit(object_id, colour.getRgbF(), self._checked(object_id, 3))
+
+
+def _check(on: bool) -> QTableWidgetItem:
+    item = QTableWidgetItem()
+    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+    item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+    return item

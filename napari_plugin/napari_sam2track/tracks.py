@@ -1,0 +1,55 @@
+"""Objects as tracks, for napari's layer of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam2track.view import confidence
+
+if TYPE_CHECKING:
+    from sam2track.table import TrackRow
+
+__all__ = ["Tracks", "as_tracks"]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Objects as tracks: rows of (id, frame, y, x), mothers by daughter, and features."""
+
+    data: npt.NDArray[np.float64]
+    graph: dict[int, list[int]]
+    features: dict[str, npt.NDArray[np.float64]]
+
+
+def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int]) -> Tracks:
+    """Turn rows of the table, those with a centroid, and mothers by daughter into tracks."""
+    rows.sort(key=lambda row: (row.object_id, row.frame))
+    data = np.array(
+        [(r.object_id, r.frame, r.centroid[1], r.centroid[0]) for r in rows if r.centroid],
+        np.float64,
+    ).reshape(-1, 4)
+    speed = np.zeros(len(data))
+    if len(data) > 1:
+        steps = np.diff(data, axis=0)
+        same = steps[:, 0] == 0
+        moved = np.hypot(steps[:, 2], steps[:, 3]) / np.maximum(steps[:, 1], 1)
+        speed[1:] = np.where(same, moved, 0)
+    scores = [(r.object_score or 0.0, r.predicted_iou or 0.0) for r in rows]
+    features = {
+        "area": np.array([float(r.area) for r in rows]),
+        "score": np.array([score for score, _ in scores]),
+        "confidence": np.array([confidence(*pair) for pair in scores]),
+        "speed": speed,
+    }
+    there = set(data[:, 0].astype(int).tolist())
+    graph = {
+        daughter: [mother]
+        for daughter, mother in lineage.items()
+        if daughter in there and mother in there
+    }
+    return Tracks(data, graph, features)

@@ -1,0 +1,165 @@
+"""What is to be shown of a project, read through a connection of its own; no napari, no Qt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.project import Project
+
+if TYPE_CHECKING:
+    from sam2track.prompts import Prompts
+    from sam2track.tracking.result import FrameResult
+
+__all__ = ["Row", "Said", "Sure", "View", "confidence"]
+
+Sure = dict[int, dict[int, tuple[float, str]]]
+"""By object and frame: how sure tracking is, 0 to 1, and whence the mask is."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """Clicks and a box of one object on one frame, as layers show them."""
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is said."""
+        return not self.points and self.box is None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object, for the list of objects."""
+
+    object_id: int
+    name: str
+    locked: bool
+    mother: int | None
+    end: int | None
+    state: str
+    worst: float | None
+    worst_frame: int | None
+
+
+def confidence(score: float, iou: float) -> float:
+    """How sure tracking is of a mask, 0 to 1: predicted IoU times the odds that it is there."""
+    return max(0.0, min(1.0, iou)) / (1 + math.exp(-max(-60.0, min(60.0, score))))
+
+
+@dataclass
+class View:
+    """What is to be shown of a project, read through a connection of its own.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+    _sure: Sure = field(default_factory=dict)
+    _prompts: Prompts | None = None
+
+    def __post_init__(self) -> None:
+        self._project = Project.open(self.path)
+
+    def close(self) -> None:
+        """Let go of the project."""
+        self._project.close()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Source, model and settings."""
+        return self._project.meta
+
+    def labels(self, frame: int) -> npt.NDArray[np.int32]:
+        """Label map of a frame, (H, W) int32."""
+        return self._project.labels(frame)
+
+    def said(self) -> dict[tuple[int, int], Said]:
+        """Clicks and boxes by object and frame."""
+        found = {}
+        for object_id, frame, prompt in self._all_prompts():
+            said = Said(prompt.points, prompt.labels, prompt.box)
+            if not said.empty:
+                found[object_id, frame] = said
+        return found
+
+    def prompted(self, object_id: int | None = None) -> list[int]:
+        """Frames on which a person said something, ascending."""
+        by_object = self._all_prompts().by_object
+        chosen = by_object.values() if object_id is None else [by_object.get(object_id, {})]
+        return sorted({frame for frames in chosen for frame in frames})
+
+    def _all_prompts(self) -> Prompts:
+        if self._prompts is None:
+            self._prompts = self._project.prompts
+        return self._prompts
+
+    def refresh(self, sure: Sure | None = None) -> None:
+        """Read prompts anew, and take these scores where there are new ones."""
+        self._prompts = None
+        if sure is not None:
+            self._sure = sure
+
+    def saw(self, result: FrameResult) -> None:
+        """Take the scores of a frame that was just run."""
+        for index, object_id in enumerate(result.object_ids):
+            self._sure.setdefault(object_id, {})[result.frame] = (
+                confidence(float(result.object_scores[index]), float(result.ious[index])),
+                result.sources[index],
+            )
+
+    def confidence(self, object_id: int) -> dict[int, float]:
+        """By frame, how sure tracking is; where a person fixed the mask, entirely."""
+        found = self._sure.get(object_id, {})
+        return {f: 1.0 if how in ("prompted", "edited") else c for f, (c, how) in found.items()}
+
+    def least_sure(self, object_id: int | None = None, beyond: float = -1.0) -> int | None:
+        """The frame with the lowest confidence above a bound, of one object or of all."""
+        ids = list(self._sure) if object_id is None else [object_id]
+        pairs = [(c, f) for i in ids for f, c in self.confidence(i).items() if beyond < c < 1.0]
+        return min(pairs)[1] if pairs else None
+
+    def rows(self) -> list[Row]:
+        """All objects, by id."""
+        found = []
+        for life in self._project.lives():
+            sure = {f: c for f, c in self.confidence(life.object_id).items() if c < 1}
+            worst = min(sure, key=lambda f: sure[f]) if sure else None
+            if life.locked:
+                state = "locked"
+            elif life.forward is not None or life.backward is not None:
+                state = "to track"
+            else:
+                state = "tracked"
+            found.append(
+                Row(
+                    life.object_id,
+                    life.name,
+                    life.locked,
+                    life.mother,
+                    life.end,
+                    state,
+                    None if worst is None else sure[worst],
+                    worst,
+                )
+            )
+        return found
+
+    def next_id(self) -> int:
+        """The first number that no object has."""
+        taken = {life.object_id for life in self._project.lives()}
+        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+    def highest_id(self) -> int:
+        """The highest number of an object, 0 where there is none."""
+        return max((life.object_id for life in self._project.lives()), default=0)
