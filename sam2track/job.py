@@ -23,7 +23,7 @@ from sam2track.errors import ProjectError, ProjectExistsError, PromptError, Usag
 from sam2track.founding import check_same, project_for, stored_reading
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import Model, load_model, stored_model
 from sam2track.outputs import (
     USUAL,
     Progress,
@@ -339,7 +339,7 @@ def replay(
                     f"or give another folder"
                 )
             loaded = load_model(
-                meta["model"] if model is None else model,
+                stored_model(meta["model"]) if model is None else model,
                 device=device,
                 precision=meta["precision"],
                 image_size=meta["image_size"],

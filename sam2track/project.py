@@ -20,6 +20,7 @@ import numpy.typing as npt
 import portalocker
 
 from sam2track import masks as rle
+from sam2track.database import check_tables, companions, connected, remove_companions
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
@@ -66,18 +67,29 @@ class WriterLock:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         self._path = path.with_name(path.name + ".lock")
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = self._path.open("a")
+            except OSError as error:
+                raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
+            try:
+                portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            except portalocker.LockException as error:
+                self._handle.close()
+                raise ProjectError(
+                    f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
+                ) from error
+            if self._is_there():
+                return
+            self._handle.close()  # whoever held it before has removed it meanwhile
+
+    def _is_there(self) -> bool:
+        """Whether what is held still lies where others look for it."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self._path.open("a")
-        except OSError as error:
-            raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
-        try:
-            portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        except portalocker.LockException as error:
-            self._handle.close()
-            raise ProjectError(
-                f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
-            ) from error
+            return os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let others write."""
@@ -126,6 +138,8 @@ class Project(Ledger):
             height, width = self.meta["height"], self.meta["width"]
             if type(height) is not int or type(width) is not int or min(height, width) < 1:
                 raise ValueError(f"its frames have {height!r} rows and {width!r} columns")
+            if height * width > rle.MAX_PIXELS:
+                raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
 
     # -- opening and closing ------------------------------------------------------------
 
@@ -166,9 +180,11 @@ class Project(Ledger):
         partial = path.with_name(f".{path.name}.partial")
         try:
             partial.unlink(missing_ok=True)
+            remove_companions(partial)
             cls._fill(partial, meta, times)
+            remove_companions(path)
             partial.replace(path)
-            db = _connected(path, "rw")
+            db = connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")
         except BaseException as error:
             partial.unlink(missing_ok=True)
@@ -228,7 +244,7 @@ class Project(Ledger):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
-            db = _connected(path, mode)
+            db = connected(path, mode)
             application = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if application != _APPLICATION:
@@ -243,6 +259,7 @@ class Project(Ledger):
                     f"{path} is a project of version {version}, this program reads up to "
                     f"{VERSION}; update sam2track"
                 )
+            check_tables(db, _SCHEMA, str(path))
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ProjectError(f"{path} is damaged: {verdict}")
@@ -563,7 +580,7 @@ class Project(Ledger):
             meta=self.meta,
             columns=COLUMNS,
             options=Options(**options),
-            keep=(self.path,),
+            keep=(self.path, *companions(self.path)),
         )
 
     def scores(self) -> Iterator[tuple[int, int, float, float, str]]:
@@ -672,17 +689,3 @@ class Project(Ledger):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
-
-
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect to a file that is there, for reading (ro) or writing (rw)."""
-    db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,  # who drives it from several threads serialises
-    )
-    # What a file from a stranger could do beyond holding data is switched off.
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA synchronous = NORMAL")
-    return db

@@ -24,7 +24,7 @@ import numpy as np
 from sam2track import review
 from sam2track.confidence import Confidence, confidences
 from sam2track.errors import ProjectError
-from sam2track.export import output_errors, partial_path
+from sam2track.export import fresh_partial, output_errors, publish
 from sam2track.films import render
 from sam2track.footage import open_footage
 from sam2track.frames.source import FrameSource
@@ -103,7 +103,8 @@ def report(
     warnings = [problem] if problem else []
     try:
         content = _content(project, footage.source, scale, looks, warnings, progress)
-        partial = partial_path(path.absolute())
+        with output_errors(path):
+            partial = fresh_partial(path.absolute())
         with (
             output_errors(path),
             tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".report-") as folder,
@@ -125,7 +126,7 @@ def report(
             try:
                 with partial.open("w", encoding="utf-8") as page:
                     write_page(page, title or _title(project), content, film)
-                partial.replace(path)
+                publish(partial, path)
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise

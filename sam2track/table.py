@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import cannot_write, output_errors, partial_path
+from sam2track.export import cannot_write, fresh_partial, output_errors, partial_path, publish
 from sam2track.masks import Box, measure
 from sam2track.tracking.codes import stability
 
@@ -225,6 +225,7 @@ class TableWriter:
         self._partial = partial_path(self.path)
         self._file: TextIO | None = None
         with output_errors(self.path):
+            fresh_partial(self.path)
             self._file = self._partial.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
         self.write_cells(columns)
@@ -267,7 +268,7 @@ class TableWriter:
         try:
             self._file.close()
             self._file = None
-            self._partial.replace(self.path)
+            publish(self._partial, self.path)
         except OSError as error:
             self.abort()
             raise cannot_write(self.path, error) from error

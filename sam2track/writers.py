@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import cannot_write, output_errors, partial_path
+from sam2track.export import cannot_write, fresh_partial, output_errors, partial_path, publish
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -86,7 +86,8 @@ class GifWriter(_Managed):
         import av
 
         self.path = Path(path)
-        self._partial = partial_path(self.path.absolute())
+        with output_errors(self.path):
+            self._partial = fresh_partial(self.path.absolute())
         self._last = -1
         self._step = 4
         self._container: OutputContainer | None = None
@@ -147,7 +148,7 @@ class GifWriter(_Managed):
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._container = None
-            self._partial.replace(self.path)
+            publish(self._partial, self.path)
         except (av.FFmpegError, OSError) as error:
             self.abort()
             raise cannot_write(self.path, error) from error

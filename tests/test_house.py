@@ -28,6 +28,7 @@ LAYERS = (
     {
         "confidence",
         "counting",
+        "database",
         "export",
         "films",
         "footage",
@@ -58,7 +59,7 @@ LAYERS = (
         "shape",
     },
     {"faults"},
-    {"errors"},
+    {"errors", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.

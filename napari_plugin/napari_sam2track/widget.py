@@ -199,10 +199,10 @@ class TrackWidget(Commands):
         settings = {"viewer": {"axes": axes.to_dict(), "limits": limits}}
 
         def opened() -> tuple[Session, Image]:
-            from sam2track.models.loading import load_model
+            from sam2track.models.loading import load_model, stored_model
 
             path.parent.mkdir(parents=True, exist_ok=True)
-            name = str(old.get("model", model)) if model == "auto" else model
+            name = stored_model(old["model"]) if model == "auto" and "model" in old else model
             loaded = load_model(name, device=device)
             return Session(source, loaded, path, **settings), image
 

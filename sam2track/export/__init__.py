@@ -6,18 +6,40 @@ under its own name nobody ever sees half of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sam2track.errors import OutputError, Sam2TrackError
 
-__all__ = ["cannot_write", "output_errors", "partial_path", "write_bytes"]
+__all__ = [
+    "cannot_write",
+    "fresh_partial",
+    "output_errors",
+    "partial_path",
+    "publish",
+    "write_bytes",
+]
 
 
 def partial_path(path: Path) -> Path:
     """Return the name under which a file is written until it is whole: ``.masks.mp4.partial``."""
     return path.with_name(f".{path.name}.partial")
+
+
+def fresh_partial(path: Path) -> Path:
+    """Return that name once nothing bears it: a link there would lead elsewhere."""
+    partial = partial_path(path)
+    partial.unlink(missing_ok=True)
+    return partial
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give a whole file its name, once its bytes are on the disk, so that no half is ever seen."""
+    with partial.open("r+b") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def cannot_write(path: Path, why: object) -> OutputError:
@@ -54,6 +76,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     partial = partial_path(path)
     with output_errors(path):
+        fresh_partial(path)
         try:
             partial.write_bytes(data)
             partial.replace(path)

@@ -85,7 +85,7 @@ def export_results(
         Heads of the cells of a row.
     options : Options, optional
     keep : sequence of Path
-        Files that are not to be written over, as the source is not.
+        Files that are not to be written over or made, as the source is not.
 
     Raises
     ------
@@ -130,12 +130,21 @@ def export_results(
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
         for taken in (*keep, Path(source)):
-            if taken.exists() and path.exists() and path.samefile(taken):
-                raise UsageError(f"{path} is what is exported from; name another target")
+            if _same(path, taken):
+                raise UsageError(
+                    f"{path} is what is exported from, or belongs to it; name another target"
+                )
         folder = how.folder or (format == "coco" and bool(options.images))
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, or will be once it is there."""
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
 
 
 def _span(count: int, options: Options) -> range:
@@ -158,7 +167,9 @@ def _pictures(
         sequence.warnings.append(f"no pictures are written: {error}; say where they are (--source)")
         return None
     stack.callback(source.close)
-    if meta.get("fingerprint") not in (None, source.fingerprint()):
+    # What a person names is taken where the project does not say what its pictures were.
+    told = meta.get("fingerprint")
+    if told != source.fingerprint() and not (told is None and options.source is not None):
         sequence.warnings.append(
             f"no pictures are written: {source.name} is not what was tracked, it has changed"
         )

@@ -12,6 +12,7 @@ from sam2track.errors import SourceError
 from sam2track.export.label_videos import LabelVideoWriter
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
+from sam2track.frames.bounds import check_size
 
 __all__ = ["read", "write"]
 
@@ -32,12 +33,17 @@ def read(path: Path, kind: str) -> Reading:
     """Read such a video; one of colours has no labels."""
     import av
 
+    from sam2track.frames.containers import open_container
+
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             stream = container.streams.video[0]
             height, width, kind_of_pixel = stream.height, stream.width, stream.pix_fmt
+    except SourceError:
+        raise
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"cannot read {path} as a video: {error}") from error
+    check_size(str(path), height, width)
     if kind_of_pixel not in ("gray", "gray16le"):
         raise SourceError(
             f"{path} has {kind_of_pixel} pixels; a video of labels is grey, of 8 or 16 bits"
@@ -45,12 +51,12 @@ def read(path: Path, kind: str) -> Reading:
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
         try:
-            with av.open(str(path)) as container:
+            with open_container(path) as container:
                 for frame, picture in enumerate(container.decode(video=0)):
                     yield frame, by_label(picture.to_ndarray())
         except av.FFmpegError as error:
             raise SourceError(f"cannot read {path} as a video: {error}") from error
 
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         count = sum(packet.size > 0 for packet in container.demux(video=0))
     return Reading(path, kind, height, width, range(count), shots)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import output_errors, partial_path
+from sam2track.export import output_errors, partial_path, publish
 
 __all__ = ["staged"]
 
@@ -51,7 +51,10 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
             if folder:
                 partial.mkdir()
             yield partial
-            if folder and path.exists():
+            if not folder:
+                publish(partial, path)
+                return
+            if path.exists():
                 path.rmdir()
             partial.replace(path)
         except BaseException:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
-from sam2track.export import cannot_write, partial_path
+from sam2track.export import cannot_write, fresh_partial, output_errors, publish
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -49,7 +49,8 @@ class VideoFileWriter:
         self.frames = 0
         self._last = -1  # presentation time of the last frame in ticks
         # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
-        self._partial = partial_path(self.path.absolute())
+        with output_errors(self.path):
+            self._partial = fresh_partial(self.path.absolute())
         self._container: OutputContainer | None = None
         self._stream: VideoStream
 
@@ -102,7 +103,7 @@ class VideoFileWriter:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._container = None
-            self._partial.replace(self.path)
+            publish(self._partial, self.path)
         except (av.FFmpegError, OSError) as error:
             self.abort()
             raise cannot_write(self.path, error) from error

@@ -1,0 +1,79 @@
+"""The one way in which FFmpeg opens a file to read it: that file, and no other."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+
+from sam2track.errors import SourceError
+
+if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
+    from av.container import InputContainer
+
+__all__ = ["open_container"]
+
+# What reads files or addresses that the file names, or that lie beside it.
+_FOLLOWING = frozenset(
+    {
+        *("avisynth", "bluray", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi"),
+        *("libopenmpt", "rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest"),
+    }
+)
+_LISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"<MPD", b"<ASX", b"<smil", b"<Asset")
+
+
+def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> InputContainer:
+    """Open a video file.
+
+    FFmpeg would follow a playlist to whatever it names, on this disk or in the network. The
+    formats that do so are left out, and of the ways to reach things files alone are kept.
+
+    Raises
+    ------
+    SourceError
+        Where the file names others.
+    av.FFmpegError, OSError
+        Where it cannot be opened.
+    """
+    # Absolute, as FFmpeg takes what stands before a colon for a protocol.
+    name = str(path.absolute())
+    options = {"protocol_whitelist": "file", "format_whitelist": _formats()}
+    try:
+        return av.open(
+            name, metadata_errors="replace", hwaccel=hwaccel, container_options=options
+        )
+    except av.FFmpegError as error:
+        if _is_list(path):
+            raise SourceError(
+                f"{path} is a playlist or a description of others: what it names is not opened; "
+                "give the video itself"
+            ) from error
+        raise
+
+
+@cache
+def _formats() -> str:
+    """All formats that FFmpeg reads, but those that follow names and devices."""
+    found = set()
+    for name in av.formats_available:
+        try:
+            known = av.ContainerFormat(name, "r")
+        except ValueError:  # for writing alone
+            continue
+        if known.is_input and not known.no_file and name not in _FOLLOWING:
+            found.add(name)
+    return ",".join(sorted(found))
+
+
+def _is_list(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        return False
+    inside = head.startswith(b"<") and any(mark in head for mark in _LISTS)
+    return inside or head.startswith(_LISTS)
