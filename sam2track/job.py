@@ -19,7 +19,7 @@ from sam2track.asked import (
     with_boxes,
 )
 from sam2track.detections import Detections, chosen, unpacked
-from sam2track.errors import ProjectError, ProjectExistsError, PromptError, UsageError
+from sam2track.errors import ProjectError, ProjectExistsError, PromptError, SourceError, UsageError
 from sam2track.founding import check_same, project_for, stored_reading
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
@@ -394,6 +394,7 @@ class _Job:
         outputs = {"project": str(folder / "project.s2t")}
         try:
             work()
+            self._warn_of_change()
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
             outputs |= write_outputs(
                 self.project,
@@ -444,6 +445,18 @@ class _Job:
             for _ in results:
                 self.computed += 1
                 self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _warn_of_change(self) -> None:
+        """Say where the pictures are no longer those that the project was begun with."""
+        try:
+            same = self.source.fingerprint() == self.project.meta.get("fingerprint")
+        except SourceError:
+            same = False
+        if not same:
+            self.warnings.append(
+                f"{self.source.name} changed while it was read: masks may be of other pictures "
+                "than it holds now; track it again once nothing writes to it"
+            )
 
     def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
         """Say which objects have no result in the range, and why that may be."""

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -665,6 +665,20 @@ class Project(Ledger):
         }
 
     # -- what is written ----------------------------------------------------------------
+
+    @contextmanager
+    def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
+        """Begin a step; what a person said, and all before it, is on the disk when it ends."""
+        lasting = kind != "propagate" and not self._db.in_transaction
+        if lasting:
+            self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            with super().step(kind, action) as number:
+                yield number
+        finally:
+            if lasting:
+                with suppress(sqlite3.Error):
+                    self._db.execute("PRAGMA synchronous = NORMAL")
 
     def set_meta(self, **values: Any) -> None:
         """Store settings."""

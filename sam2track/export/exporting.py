@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import ProjectError, Sam2TrackError, UsageError
+from sam2track.export import shortened
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.opening import reopen_source
@@ -108,7 +109,7 @@ def export_results(
     span = _span(len(results.times), options)
     source = str(meta.get("source") or "video")
     sequence = Sequenced(
-        results, span, options.name or Path(source).stem or "video", options, columns, meta=meta
+        results, span, options.name or _name(source), options, columns, meta=meta
     )
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):
@@ -138,6 +139,13 @@ def export_results(
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))
+
+
+def _name(source: str) -> str:
+    """A sequence's name by its source, which may be named ``..`` or as long as a name can be."""
+    stem = "".join(c if c.isprintable() and c != "\\" else "_" for c in Path(source).stem)
+    stem = shortened(stem)
+    return "video" if not stem.strip(".") else stem
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -53,6 +53,9 @@ class VideoFileWriter:
             self._partial = fresh_partial(self.path.absolute())
         self._container: OutputContainer | None = None
         self._stream: VideoStream
+        from sam2track.frames.containers import silence
+
+        silence()
 
     def _append(self, picture: Callable[[], VideoFrame], time: float | None) -> None:
         """Encode a picture, to be shown at a time or one step after the one before."""

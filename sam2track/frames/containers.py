@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+import av.logging
 
 from sam2track.errors import SourceError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
 
-__all__ = ["open_container"]
+__all__ = ["open_container", "silence"]
 
 # What reads files or addresses that the file names, or that lie beside it.
 _FOLLOWING = frozenset(
@@ -39,6 +40,7 @@ def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> InputContai
     av.FFmpegError, OSError
         Where it cannot be opened.
     """
+    silence()
     # Absolute, as FFmpeg takes what stands before a colon for a protocol.
     name = str(path.absolute())
     options = {"protocol_whitelist": "file", "format_whitelist": _formats()}
@@ -53,6 +55,17 @@ def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> InputContai
                 "give the video itself"
             ) from error
         raise
+
+
+def silence() -> None:
+    """Let FFmpeg say nothing to Python.
+
+    PyAV takes Python's lock to pass a message on, and holds it while it frees a decoder, which
+    waits for its threads: one that has something to say is then waited for for ever. Importing
+    torchvision before 0.22 turns messages on.
+    """
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
 
 
 @cache

@@ -291,7 +291,8 @@ def _code_seeds(_: Path) -> list[bytes]:
 def _code(packing: int, width: int, runs: bytes, other: int | None) -> bytes:
     """A code whose size mostly is that of its runs."""
     height = -(-sum(runs) // width) if other is None else other
-    runs = runs + bytes([height * width - sum(runs)]) if height * width - sum(runs) > 0 else runs
+    rest = height * width - sum(runs)
+    runs = runs + bytes([rest]) if 0 < rest < 128 else runs
     body = zlib.compress(runs) if packing == 1 else runs
     return struct.pack("<BBII", 1, packing, height, width) + body
 
