@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.database import remove_companions
 from sam2track.errors import ProjectExistsError, SourceError, UsageError
 from sam2track.export.reading import Reading, open_masks
 from sam2track.export.staging import staged
@@ -112,8 +113,7 @@ def import_masks(
                 first = _fill(project, found, loaded.image_size // 4, len(opened), progress)
                 if not first:
                     raise SourceError(f"{found.path} holds no object on any frame")
-            for log in ("-wal", "-shm"):  # of a project that is replaced
-                path.with_name(path.name + log).unlink(missing_ok=True)
+            remove_companions(path)  # of a project that is replaced
         warnings = []
         if found.frames is not None and len(found.frames) < len(opened):
             warnings.append(f"masks are there for {len(found.frames)} of the {len(opened)} frames")

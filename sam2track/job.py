@@ -243,7 +243,7 @@ def run(
             raise UsageError("a frame of detections was named, but no detections; give them, too")
         if said is not None:
             check_prompts(said, opened, wanted, len(opened))
-        check_apart(opened, folder)
+        check_apart(opened.name, folder)
         exists = holds_project(folder, overwrite)
         if exists and not (resume or overwrite):
             raise ProjectExistsError(

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.database import remove_companions
 from sam2track.errors import OutputError, ProjectExistsError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
 from sam2track.export.pngs import MaskSequence
@@ -85,9 +86,14 @@ def holds_project(folder: Path, overwrite: bool) -> bool:
     return False
 
 
-def check_apart(source: FrameSource, folder: Path) -> None:
-    """Refuse to write over what is read."""
-    path = Path(source.name)
+def check_apart(source: str, folder: Path) -> None:
+    """Refuse to write over what is read, or to where a link in the folder leads."""
+    if (folder / OUTPUTS["masks"]).is_symlink():
+        raise UsageError(
+            f"{folder / OUTPUTS['masks']} is a link, and nothing is written to where it leads; "
+            "remove it, or give another output folder"
+        )
+    path = Path(source)
     for name in ("project.s2t", *OUTPUTS.values()):
         try:
             same = (folder / name).exists() and path.exists() and path.samefile(folder / name)
@@ -104,7 +110,8 @@ def remove_outputs(folder: Path) -> None:
     """Remove what an earlier job wrote, and nothing else."""
     if not (folder / "project.s2t").exists():
         return
-    for name in ("project.s2t", "project.s2t-wal", "project.s2t-shm", *OUTPUTS.values()):
+    remove_companions(folder / "project.s2t")
+    for name in ("project.s2t", *OUTPUTS.values()):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             for picture in path.glob("[0-9]*.png"):

@@ -24,6 +24,7 @@ from sam2track.outputs import (
     OUTPUTS,
     PictureOutputs,
     Progress,
+    check_apart,
     holds_project,
     remove_outputs,
     write_table,
@@ -107,6 +108,7 @@ def run_pipe(
         hwaccel=hwaccel,
     )
     with closing(pipe):
+        check_apart(pipe.name, folder)
         check_prompts(said, pipe, list(wanted), None)
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
         path = folder / "project.s2t"

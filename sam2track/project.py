@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import portalocker
 
 from sam2track import masks as rle
+from sam2track.database import check_tables, companions, connected, remove_companions
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, ProjectInUseError
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
@@ -67,18 +68,29 @@ class WriterLock:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         self._path = path.with_name(path.name + ".lock")
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = self._path.open("a")
+            except OSError as error:
+                raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
+            try:
+                portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            except portalocker.LockException as error:
+                self._handle.close()
+                raise ProjectInUseError(
+                    f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
+                ) from error
+            if self._is_there():
+                return
+            self._handle.close()  # whoever held it before has removed it meanwhile
+
+    def _is_there(self) -> bool:
+        """Whether what is held still lies where others look for it."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self._path.open("a")
-        except OSError as error:
-            raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
-        try:
-            portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        except portalocker.LockException as error:
-            self._handle.close()
-            raise ProjectInUseError(
-                f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
-            ) from error
+            return os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat())
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let others write."""
@@ -127,6 +139,8 @@ class Project(Ledger):
             height, width = self.meta["height"], self.meta["width"]
             if type(height) is not int or type(width) is not int or min(height, width) < 1:
                 raise ValueError(f"its frames have {height!r} rows and {width!r} columns")
+            if height * width > rle.MAX_PIXELS:
+                raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
 
     # -- opening and closing ------------------------------------------------------------
 
@@ -166,9 +180,10 @@ class Project(Ledger):
         # Under its own name it is whole, whenever the program may be killed.
         try:
             with Staged(path) as whole:
-                whole.partial.unlink(missing_ok=True)
+                remove_companions(whole.partial)
                 cls._fill(whole.partial, meta, times)
-            db = _connected(path, "rw")
+                remove_companions(path)
+            db = connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")
         except BaseException as error:
             if own is not None:
@@ -230,7 +245,7 @@ class Project(Ledger):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
-            db = _connected(path, mode)
+            db = connected(path, mode)
             application = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if application != _APPLICATION:
@@ -245,6 +260,7 @@ class Project(Ledger):
                     f"{path} is a project of version {version}, this program reads up to "
                     f"{VERSION}; update sam2track"
                 )
+            check_tables(db, _SCHEMA, str(path))
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ProjectError(f"{path} is damaged: {verdict}")
@@ -589,7 +605,7 @@ class Project(Ledger):
             meta=self.meta,
             columns=COLUMNS,
             options=Options(**options),
-            keep=(self.path,),
+            keep=(self.path, *companions(self.path)),
         )
 
     def scores(self) -> Iterator[tuple[int, int, float, float, str]]:
@@ -675,6 +691,20 @@ class Project(Ledger):
 
     # -- what is written ----------------------------------------------------------------
 
+    @contextmanager
+    def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
+        """Begin a step; what a person said, and all before it, is on the disk when it ends."""
+        lasting = kind != "propagate" and not self._db.in_transaction
+        if lasting:
+            self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            with super().step(kind, action) as number:
+                yield number
+        finally:
+            if lasting:
+                with suppress(sqlite3.Error):
+                    self._db.execute("PRAGMA synchronous = NORMAL")
+
     def set_meta(self, **values: Any) -> None:
         """Store settings."""
         with self.transaction() as db:
@@ -725,17 +755,3 @@ def _row(
         predicted_iou=float(iou),
         source=cast(Source, origin),
     )
-
-
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect to a file that is there, for reading (ro) or writing (rw)."""
-    db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,  # who drives it from several threads serialises
-    )
-    # What a file from a stranger could do beyond holding data is switched off.
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA synchronous = NORMAL")
-    return db

@@ -338,7 +338,8 @@ def load_prompts(
     given : path, dict or Prompts
         ``{"version": 1, "objects": [{"id": 1, "name": "cell", "prompts": [{"frame": 0,
         "points": [[x, y]], "labels": [1], "box": [x0, y0, x1, y1], "mask": "file.png",
-        "absent": true}]}]}``. Masks' paths are relative to the file.
+        "absent": true}]}]}``. Masks' paths are relative to the file, and lie in its folder; those
+        of a dict are the caller's, and may be anywhere.
     read_mask : callable
         Reads a mask file into (H, W) bool.
 
@@ -349,13 +350,13 @@ def load_prompts(
     """
     if isinstance(given, Prompts):
         return given
-    folder = Path()
+    folder, within = Path(), None
     if isinstance(given, Mapping):
         content: Any = given
         name = "prompts"
     else:
         path = Path(given)
-        name, folder = str(path), path.parent
+        name, folder, within = str(path), path.parent, path.parent
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -370,7 +371,7 @@ def load_prompts(
             raise PromptError(f"{name} is nested too deeply for a prompts file") from error
         except ValueError as error:  # a null character in the path, a number of too many digits
             raise PromptError(f"{name} cannot be read: {error}") from error
-    return _Reader(name, folder, read_mask).read(content)
+    return _Reader(name, folder, read_mask, within).read(content)
 
 
 @dataclass
@@ -380,6 +381,7 @@ class _Reader:
     name: str
     folder: Path
     read_mask: Callable[[Path], Mask]
+    within: Path | None  # where masks' files must lie; anywhere for a dict of the caller's own
 
     def _fail(self, where: str, what: str) -> PromptError:
         return PromptError(f"{self.name}: {where or 'the whole'} {what}")
@@ -431,6 +433,22 @@ class _Reader:
                 found.by_object[object_id][frame] = prompt
         return found
 
+    def _beside(self, mask: str, where: str) -> Path:
+        """The path of a mask's file; a prompts file names those of its own folder alone."""
+        path = self.folder / mask
+        if self.within is not None:
+            try:
+                inside = path.resolve().is_relative_to(self.within.resolve())
+            except (OSError, ValueError, RuntimeError):  # a null character; links in a circle
+                inside = False
+            if not inside:
+                raise self._fail(
+                    where,
+                    f"is {mask!r}, which leads out of the folder of the prompts; put the file "
+                    "there, or give it by --mask",
+                )
+        return path
+
     def _prompt(self, entry: Any, where: str) -> tuple[int, Prompt]:
         allowed = {"frame", "points", "labels", "box", "mask", "absent"}
         self._object(entry, where, allowed, {"frame"})
@@ -440,7 +458,7 @@ class _Reader:
             raise self._fail(f"{where}.absent", f"is {absent!r}, expected true or false")
         mask = entry.get("mask")
         if isinstance(mask, str):
-            mask = self.read_mask(self.folder / mask)
+            mask = self.read_mask(self._beside(mask, f"{where}.mask"))
         elif mask is not None and not isinstance(mask, np.ndarray):
             raise self._fail(f"{where}.mask", "is neither a file's path nor an array")
         if "labels" in entry and "points" not in entry:

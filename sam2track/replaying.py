@@ -12,7 +12,7 @@ from sam2track.errors import ProjectError, ProjectExistsError, UsageError
 from sam2track.founding import check_same, project_for
 from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import Model, load_model, stored_model
 from sam2track.outcome import Outcome
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
 from sam2track.project import Project, WriterLock
@@ -74,14 +74,14 @@ def replay(
             )
         opened = reopen_source(meta, source, fps=rate_of(times))
         try:
-            check_apart(opened, folder)
+            check_apart(opened.name, folder)
             if holds_project(folder, overwrite) and not overwrite:
                 raise ProjectExistsError(
                     f"{folder} holds a project already; replace it (--overwrite) "
                     f"or give another folder"
                 )
             loaded = load_model(
-                meta["model"] if model is None else model,
+                stored_model(meta["model"]) if model is None else model,
                 device=device,
                 precision=meta["precision"],
                 image_size=meta["image_size"],

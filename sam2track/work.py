@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2track.detections import unpacked
+from sam2track.errors import SourceError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.outcome import Interrupted, Outcome
@@ -66,6 +67,7 @@ class Work:
         outputs = {"project": str(folder / "project.s2t")}
         try:
             work()
+            self._warn_of_change()
             self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
             outputs |= write_outputs(
                 self.project,
@@ -116,6 +118,18 @@ class Work:
             for _ in results:
                 self.computed += 1
                 self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _warn_of_change(self) -> None:
+        """Say where the pictures are no longer those that the project was begun with."""
+        try:
+            same = self.source.fingerprint() == self.project.meta.get("fingerprint")
+        except SourceError:
+            same = False
+        if not same:
+            self.warnings.append(
+                f"{self.source.name} changed while it was read: masks may be of other pictures "
+                "than it holds now; track it again once nothing writes to it"
+            )
 
     def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
         """Say which objects have no result in the range, and why that may be."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -129,7 +128,6 @@ class PictureFolder(Staged):
         with self._guarded():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise OutputError(f"{self.path} is there already; give a folder that is not")
-            shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float = 0.0) -> None:

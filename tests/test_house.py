@@ -29,6 +29,7 @@ LAYERS = (
     {
         "confidence",
         "counting",
+        "database",
         "export",
         "films",
         "footage",
@@ -59,7 +60,7 @@ LAYERS = (
         "shape",
     },
     {"faults"},
-    {"errors"},
+    {"errors", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.

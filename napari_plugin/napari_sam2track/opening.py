@@ -57,17 +57,16 @@ class Choice:
         return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
 
     def as_before(self, meta: Mapping[str, Any]) -> Choice:
-        """Return the choice that a project was made with.
+        """Return the choice that a project was made with; the model stays as it is.
 
         Raises
         ------
         UsageError
             Where it was made from pictures of another shape, or of more or fewer channels.
         """
-        model = str(meta.get("model", self.model)) if self.model == "auto" else self.model
         viewer = meta.get("viewer")
         if not viewer:
-            return replace(self, model=model)
+            return self
         known = Axes.of(viewer["axes"])
         if (known.shape, known.rgb) != (self.axes.shape, self.axes.rgb):
             raise UsageError(
@@ -82,7 +81,7 @@ class Choice:
                 f"another project file"
             )
         pairs = tuple(None if pair is None else (pair[0], pair[1]) for pair in limits)
-        return replace(self, axes=known, limits=pairs, model=model)
+        return replace(self, axes=known, limits=pairs)
 
 
 def source_of(

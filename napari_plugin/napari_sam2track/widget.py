@@ -133,7 +133,8 @@ class TrackWidget(Showing):
         flat = self.viewer.dims.ndisplay == 2
         try:
             choice = self.form.chosen()
-            choice = choice.as_before(stored_meta(choice.path))
+            before = stored_meta(choice.path)
+            choice = choice.as_before(before)
             source = choice.source()
         except (Sam2TrackError, OSError) as error:
             self.tell(str(error))
@@ -146,10 +147,12 @@ class TrackWidget(Showing):
         image = self.form.image
 
         def opened() -> tuple[Session, Choice, Any]:
-            from sam2track.models.loading import load_model
+            from sam2track.models.loading import load_model, stored_model
 
             choice.path.parent.mkdir(parents=True, exist_ok=True)
-            model = load_model(choice.model, device=choice.device)
+            stored = choice.model == "auto" and "model" in before
+            name = stored_model(before["model"]) if stored else choice.model
+            model = load_model(name, device=choice.device)
             return Session(source, model, choice.path, **choice.settings()), choice, image
 
         self._opening = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam2track.cli.progress import Bar
+from sam2track.database import companions
 from sam2track.errors import ProjectError, UsageError
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ def check_apart(output: Path, *others: str | Path | None) -> None:
     UsageError
         Where `output` is one of the others.
     """
-    for other in others:
+    for other in filter(None, others):
         try:
-            same = other is not None and output.exists() and Path(other).samefile(output)
+            same = output.exists() and Path(other).samefile(output)
+            beside = output.resolve() in companions(Path(other).resolve())
         except (OSError, ValueError):
-            same = False
-        if same:
-            raise UsageError(f"{output} is what is read; give another output")
+            continue
+        if same or beside:
+            what = "what is read" if same else f"a part of {other}"
+            raise UsageError(f"{output} is {what}; give another output")
 
 
 @contextmanager

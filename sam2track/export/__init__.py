@@ -6,18 +6,34 @@ under its own name nobody ever sees half of it.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sam2track.errors import OutputError, Sam2TrackError
 
-__all__ = ["cannot_write", "output_errors", "partial_path"]
+__all__ = ["cannot_write", "output_errors", "partial_path", "shortened"]
+
+_LONGEST_NAME = 200  # bytes
 
 
 def partial_path(path: Path) -> Path:
     """Return the name under which a file is written until it is whole: ``.masks.mp4.partial``."""
-    return path.with_name(f".{path.name}.partial")
+    return path.with_name(f".{shortened(path.name)}.partial")
+
+
+def shortened(name: str) -> str:
+    """Return a name to which an ending may be added: most file systems take 255 bytes.
+
+    Names that differ still do.
+    """
+    data = os.fsencode(name)
+    if len(data) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return f"{data[: _LONGEST_NAME - 17].decode(errors='ignore')}~{digest}"
 
 
 def cannot_write(path: Path, why: object) -> OutputError:

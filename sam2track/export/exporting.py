@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import ProjectError, Sam2TrackError, UsageError
+from sam2track.export import shortened
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.bounds import asked_span
@@ -86,7 +87,7 @@ def export_results(
         Heads of the cells of a row.
     options : Options, optional
     keep : sequence of Path
-        Files that are not to be written over, as the source is not.
+        Files that are not to be written over or made, as the source is not.
 
     Raises
     ------
@@ -111,9 +112,7 @@ def export_results(
     low, high, past = asked_span("the project", options.start, options.stop, len(results.times))
     span = range(low, high)
     source = str(meta.get("source") or "video")
-    sequence = Sequenced(
-        results, span, options.name or Path(source).stem or "video", options, columns, meta=meta
-    )
+    sequence = Sequenced(results, span, options.name or _name(source), options, columns, meta=meta)
     sequence.warnings += past
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):
@@ -134,12 +133,28 @@ def export_results(
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
         for taken in (*keep, Path(source)):
-            if taken.exists() and path.exists() and path.samefile(taken):
-                raise UsageError(f"{path} is what is exported from; name another target")
+            if _same(path, taken):
+                raise UsageError(
+                    f"{path} is what is exported from, or belongs to it; name another target"
+                )
         folder = how.folder or (format == "coco" and bool(options.images))
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))
+
+
+def _name(source: str) -> str:
+    """A sequence's name by its source, which may be named ``..`` or as long as a name can be."""
+    stem = "".join(c if c.isprintable() and c != "\\" else "_" for c in Path(source).stem)
+    stem = shortened(stem)
+    return "video" if not stem.strip(".") else stem
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, or will be once it is there."""
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
 
 
 def _pictures(
@@ -154,7 +169,9 @@ def _pictures(
         sequence.warnings.append(f"no pictures are written: {error}; say where they are (--source)")
         return None
     stack.callback(source.close)
-    if meta.get("fingerprint") not in (None, source.fingerprint()):
+    # What a person names is taken where the project does not say what its pictures were.
+    told = meta.get("fingerprint")
+    if told != source.fingerprint() and not (told is None and options.source is not None):
         sequence.warnings.append(
             f"no pictures are written: {source.name} is not what was tracked, it has changed"
         )

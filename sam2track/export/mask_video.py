@@ -13,6 +13,7 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.export.label_videos import NEUTRAL, LabelVideoWriter
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
+from sam2track.frames.bounds import check_size
 from sam2track.palette import PALETTE, rows_of
 
 if TYPE_CHECKING:
@@ -57,13 +58,18 @@ def read(path: Path, kind: str) -> Reading:
     """Read such a video; one that was compressed with loss has no labels."""
     import av
 
+    from sam2track.frames.containers import open_container
+
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             stream = container.streams.video[0]
             height, width, pixels = stream.height, stream.width, str(stream.pix_fmt)
             count = sum(packet.size > 0 for packet in container.demux(video=0))
+    except SourceError:
+        raise
     except (av.FFmpegError, IndexError) as error:
         raise SourceError(f"cannot read {path} as a video: {error}") from error
+    check_size(str(path), height, width)
     if pixels not in _GREY + _COLOURED:
         raise SourceError(
             f"{path} has {pixels} pixels; a video of labels is lossless, grey of 8 or 16 bits or "
@@ -72,7 +78,7 @@ def read(path: Path, kind: str) -> Reading:
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
         try:
-            with av.open(str(path)) as container:
+            with open_container(path) as container:
                 for frame, picture in enumerate(container.decode(video=0)):
                     yield frame, by_label(_labels(path, frame, picture))
         except av.FFmpegError as error:

@@ -92,8 +92,7 @@ def read_label_png(path: str | Path) -> npt.NDArray[np.uint8] | npt.NDArray[np.u
         raise
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # What Pillow raises on damaged chunks and on sizes past its limit.
+    except Exception as error:  # Pillow raises any kind on damaged files
         raise SourceError(f"cannot read {path}: {error}") from error
     if mode in ("I", "I;16", "I;16B"):
         return labels.astype(np.uint16)

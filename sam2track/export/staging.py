@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,22 +27,29 @@ class Staged:
     ----------
     path : str or Path
         A file that is there is replaced on `close`; of folders, an empty one.
+    lasting : bool
+        Whether a file's bytes are on the disk before it gets its name, so that even where the
+        power fails no half is ever seen.
 
     Raises
     ------
     UsageError
         Where `path` is a device or a pipe, which would be replaced, too.
+    OutputError
+        Where what bears the temporary name cannot be removed.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, lasting: bool = True) -> None:
         self.path = Path(path)
         # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
         self.partial = partial_path(self.path.absolute())
+        self._lasting = lasting
         self._closed = False
         with output_errors(self.path):
             odd = self.path.exists() and not (self.path.is_file() or self.path.is_dir())
             if odd or Path("/dev") in self.path.absolute().parents:
                 raise UsageError(f"{path} is a device or a pipe; give the name of a file")
+            _remove(self.partial)  # left by a kill; or a link, which would lead elsewhere
 
     def close(self) -> None:
         """Finish, and give it its name. Does nothing where it is closed already.
@@ -55,7 +63,10 @@ class Staged:
             return
         with self._guarded():
             self._finish()
-            if self.partial.is_dir() and self.path.is_dir():
+            if not self.partial.is_dir():
+                if self._lasting:
+                    _sync(self.partial)
+            elif self.path.is_dir():
                 self.path.rmdir()
             self.partial.replace(self.path)
         self._closed = True
@@ -150,7 +161,6 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with Staged(path) as whole:
-            _remove(whole.partial)
             if folder:
                 whole.partial.mkdir()
             yield whole.partial
@@ -159,13 +169,20 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or leave what was there.
 
+    It is one of many, or small: it is not waited for until it is on the disk.
+
     Raises
     ------
     OutputError
         Where that cannot be done.
     """
-    with output_errors(path), Staged(path) as whole:
+    with output_errors(path), Staged(path, lasting=False) as whole:
         whole.partial.write_bytes(data)
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:

@@ -47,6 +47,9 @@ class VideoFileWriter(Staged):
         self._last = -1  # presentation time of the last frame in ticks
         self._container: OutputContainer | None = None
         self._stream: VideoStream
+        from sam2track.frames.containers import silence
+
+        silence()
 
     def _begin(
         self,

@@ -9,8 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.masks import MAX_PIXELS
 
-__all__ = ["asked_span", "check_frame", "check_span", "even_times", "rate_of"]
+__all__ = [
+    "MAX_FRAMES",
+    "asked_span",
+    "check_frame",
+    "check_size",
+    "check_span",
+    "even_times",
+    "rate_of",
+]
+
+MAX_FRAMES = 2**25
+"""Most frames of a source: more than two weeks at 25 a second."""
 
 
 def asked_span(
@@ -49,6 +61,21 @@ def check_frame(name: str, frame: int, count: int) -> int:
     return number
 
 
+def check_size(name: str, height: int, width: int) -> None:
+    """Refuse a size that is none, or larger than a mask may be, before memory is taken for it.
+
+    Raises
+    ------
+    SourceError
+        Where it is.
+    """
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise SourceError(
+            f"{name} claims {width} x {height} pixels; at most {MAX_PIXELS} are read: "
+            "cut it into parts, or make it smaller"
+        )
+
+
 def check_span(name: str, start: int, stop: int, count: int) -> tuple[int, int]:
     """Return ``start`` and ``stop`` as ints.
 
@@ -72,7 +99,11 @@ def even_times(count: int, fps: float) -> npt.NDArray[np.float64]:
     ------
     UsageError
         Where ``fps`` is not a positive number.
+    SourceError
+        Where there are more than `MAX_FRAMES`.
     """
+    if count > MAX_FRAMES:
+        raise SourceError(f"it claims {count} frames; at most {MAX_FRAMES} are read")
     if not (math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps is {fps}; give a number above 0")
     return np.arange(count) / float(fps)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import av
 from av.video.frame import PictureType
 
+from sam2track.frames.containers import silence
 from sam2track.frames.packets import NO_STAMP, PacketIndex, coded_packets
 from sam2track.frames.video_input import VideoInput
 
@@ -83,6 +84,7 @@ class Decoder:
         Begins at or before ``start`` where the file allows. Frames that cannot be decoded are
         left out.
         """
+        silence()  # whatever was imported meanwhile
         anchor = self._anchor(start)
         last = -1
         while True:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, even_times
+from sam2track.frames.bounds import check_frame, check_size, even_times
 from sam2track.frames.headers import is_whole, stored_size, wrong_with
 from sam2track.frames.intensity import (
     Limits,
@@ -225,10 +225,14 @@ class ImageFolder(ByFrame):
             data = path.read_bytes()
         except OSError as error:
             raise _unreadable(path, error) from error
+        # What is none of the formats that are taken may claim anything, and goes to no decoder.
+        size = stored_size(data)
+        if size is not None:
+            check_size(str(path), *size)
         picture = _deep_tiff(path)
         if picture is not None:
             return picture
-        if data and is_whole(data):
+        if size is not None and is_whole(data):
             # Bytes rather than the path, as OpenCV cannot open every name on every system.
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
             try:

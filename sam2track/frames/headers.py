@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import unicodedata
 from pathlib import Path
 
@@ -9,6 +10,8 @@ __all__ = ["NO_VIDEOS", "is_whole", "kind_of", "kind_of_file", "stored_size", "w
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SHORT = 3  # the type of a number of 16 bits in TIFF
 # Frame headers of JPEG: all of C0 to CF but tables (C4), extensions (C8) and conditioning (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -20,7 +23,7 @@ _KINDS = (
     (0, b"GIF8", "GIF"),
     (4, b"ftyphei", "HEIC"),
     (4, b"ftypavif", "AVIF"),
-    *((0, head, "TIFF") for head in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((0, head, "TIFF") for head in _TIFFS),
     (0, b"\xda\xce\xbe\n", "ND2"),
     (0, b"ZISRAWFILE", "CZI"),
     (0, b"\x93NUMPY", "npy"),
@@ -97,20 +100,27 @@ def stored_size(head: bytes) -> tuple[int, int] | None:
     Parameters
     ----------
     head : bytes
-        The beginning of the file.
+        The file, or its beginning.
 
     Returns
     -------
     tuple of int, or None
-        None where the beginning does not tell, as in TIFF and WebP.
+        Of PNG, JPEG, BMP, WebP and TIFF. None where it is none of these, or the beginning does
+        not reach so far: in TIFF the size may stand at the end.
     """
     if head.startswith(_PNG) and len(head) >= 24:
         return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
-    if head.startswith(b"BM") and len(head) >= 26 and int.from_bytes(head[14:18], "little") >= 40:
+    if head.startswith(b"BM") and len(head) >= 26:
+        if int.from_bytes(head[14:18], "little") == 12:  # of OS/2
+            return int.from_bytes(head[20:22], "little"), int.from_bytes(head[18:20], "little")
         height = int.from_bytes(head[22:26], "little", signed=True)
         return abs(height), int.from_bytes(head[18:22], "little", signed=True)
     if head.startswith(_JPEG):
         return _jpeg_size(head)
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return _webp_size(head)
+    if head[:4] in _TIFFS:
+        return _tiff_size(head)
     return None
 
 
@@ -129,6 +139,43 @@ def is_whole(data: bytes) -> bool:
     if data.startswith(b"RIFF"):
         return len(data) >= int.from_bytes(data[4:8], "little") + 8
     return True
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    kind = head[12:16]
+    if kind == b"VP8X" and len(head) >= 30:
+        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+        return height, width
+    if kind == b"VP8L" and len(head) >= 25:
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    if kind == b"VP8 " and len(head) >= 30:
+        width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+        return height, width
+    return None
+
+
+def _tiff_size(head: bytes) -> tuple[int, int] | None:
+    """Size of the first page, by its tags 256 and 257."""
+    order = "<" if head.startswith(b"II") else ">"
+    big = b"+" in head[:4]
+    # A count, then entries of tag, type, count and value.
+    start, count, entry, at = ("Q", "Q", "HHQQ", 8) if big else ("I", "H", "HHII", 4)
+    try:
+        (offset,) = struct.unpack_from(order + start, head, at)
+        (entries,) = struct.unpack_from(order + count, head, offset)
+        found: dict[int, int] = {}
+        offset += struct.calcsize("=" + count)
+        size = struct.calcsize("=" + entry)
+        for place in range(offset, offset + min(entries, 4096) * size, size):
+            tag, kind, _, value = struct.unpack_from(order + entry, head, place)
+            if tag in (256, 257):
+                if kind == _SHORT:
+                    (value,) = struct.unpack_from(order + "H", head, place + (12 if big else 8))
+                found[tag] = value
+    except struct.error:
+        return None
+    return (found[257], found[256]) if len(found) == 2 else None
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int] | None:

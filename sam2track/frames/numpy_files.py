@@ -13,6 +13,7 @@ from sam2track.frames.array import array_stack
 from sam2track.frames.files import Mapped, ends_of_file
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack
+from sam2track.machine import free_memory
 
 __all__ = ["numpy_stack"]
 
@@ -43,11 +44,11 @@ def numpy_stack(path: Path, axes: str | None = None, key: str | None = None) -> 
             raise UsageError(f"{path} holds one array without a name; leave --key {key} out")
         else:
             array = _mapped(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        if isinstance(error, (SourceError, UsageError)):
-            raise
+    except (SourceError, UsageError):
+        raise
+    except Exception as error:  # numpy reads headers as Python, and damaged ones end in anything
         raise SourceError(
-            f"{path} is no array that can be read ({error}); save it again with numpy"
+            f"{path} is no array that can be read ({str(error)[:200]}); save it again with numpy"
         ) from error
     return array_stack(
         array, axes=axes, name=str(path), key=key, fingerprint=lambda: ends_of_file(path)
@@ -83,6 +84,12 @@ def _chosen(path: Path, key: str | None) -> tuple[Any, str]:
             raise UsageError(f"{path} has no array {key!r}; it holds {', '.join(names)}")
         with zipfile.ZipFile(path) as whole:
             claimed = whole.getinfo(f"{name}.npy").file_size
-        if claimed > _LARGEST:
-            raise SourceError(f"{path} claims {claimed:,} bytes for {name}; save it as npy")
+        # It is inflated whole, and a few bytes may claim to become very many.
+        free = free_memory()
+        room = _LARGEST if free is None else min(_LARGEST, free)
+        if claimed > room:
+            raise SourceError(
+                f"{path} claims {claimed:,} bytes for {name}, and there is room for {room:,}; save "
+                "it as npy"
+            )
         return archive[name], name

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, even_times
+from sam2track.frames.bounds import check_frame, check_size, even_times
 from sam2track.frames.intensity import Limits, check_limits, found_limits, looked_at, sample, scaled
 from sam2track.frames.source import ByFrame, Frame
 
@@ -185,6 +185,7 @@ class StackSource(ByFrame):
         colours = stack.size("S")
         if colours not in (1, 3, 4):
             raise UsageError(f"{stack.told()}; S must be 1 (grey), 3 (RGB) or 4 (RGBA)")
+        check_size(self.name, self.height, self.width)
         if self.height * self.width * colours * stack.dtype.itemsize > _LARGEST_PLANE:
             raise SourceError(f"{stack.told()}; its planes are larger than 2 GiB; cut them first")
         self.warnings: list[str] = list(stack.warnings)

@@ -10,8 +10,9 @@ import numpy as np
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
+from sam2track.frames.bounds import check_size
 from sam2track.frames.folder import pictures_in
-from sam2track.frames.headers import is_whole, wrong_with
+from sam2track.frames.headers import is_whole, stored_size, wrong_with
 from sam2track.frames.source import Frame
 
 __all__ = ["list_pictures", "picture_of", "read_picture"]
@@ -87,8 +88,11 @@ def read_picture(path: str | os.PathLike[str]) -> Frame:
         raise SourceError(f"{path} cannot be read ({error.strerror})") from error
     except ValueError as error:  # a null character in the name
         raise SourceError(f"{str(path)!r} cannot be read: {error}") from error
+    size = stored_size(data)
+    if size is not None:
+        check_size(str(path), *size)
     _refuse_pages(path, data)
-    picture = _decoded(path, data) if data and is_whole(data) else None
+    picture = _decoded(path, data) if size is not None and is_whole(data) else None
     if picture is None:
         _refuse_video(path)
         raise SourceError(
@@ -119,7 +123,7 @@ def _refuse_pages(path: Path, data: bytes) -> None:
         with Image.open(io.BytesIO(data)) as image:
             # Not all formats know of pages; MPO is a JPEG with previews behind it.
             pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises any kind on damaged files
         return  # decoding says what is wrong
     if pages > 1:
         raise UsageError(f"{path} holds {pages} pictures, not one; {_HINT}")
@@ -127,10 +131,10 @@ def _refuse_pages(path: Path, data: bytes) -> None:
 
 def _refuse_video(path: Path) -> None:
     """UsageError where a file that is no picture is a video."""
-    import av
+    from sam2track.frames.containers import open_container
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             # FFmpeg takes pictures and text for videos, too.
             names = container.format.name
             guessed = names in ("image2", "tty") or names.endswith("_pipe")

@@ -5,32 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import av
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Discard, Disposition
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.frames.bounds import check_size
+from sam2track.frames.containers import Reader, open_container
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.packets import PacketIndex, index_packets
+from sam2track.masks import MAX_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Found", "Reader", "VideoInput", "moving_pictures"]
+__all__ = ["Found", "VideoInput", "moving_pictures"]
 
 # FFmpeg shows text files as the screen of a terminal.
 _NO_VIDEOS = frozenset({"tty"})
-
-
-class Reader(Protocol):
-    """What gives bytes, none at its end, and cannot be sought in."""
-
-    def read(self, size: int) -> bytes:
-        """Return at least one byte and at most `size`; none at the end."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -100,11 +95,11 @@ class VideoInput:
         return found
 
     def _container(self) -> InputContainer:
-        # Absolute, as FFmpeg takes what stands before a colon for a protocol.
-        name = str(self.path.absolute())
         hardware = None if self.hwaccel is None else _hardware(self.hwaccel)
         try:
-            return av.open(self.file or name, "r", metadata_errors="replace", hwaccel=hardware)
+            return open_container(self.path, file=self.file, hwaccel=hardware)
+        except SourceError:
+            raise
         except (av.FFmpegError, OSError) as error:
             if self.hwaccel is not None and self.file is None and self._opens():
                 raise _not_by_hardware(self.path, self.hwaccel, error.strerror) from error
@@ -152,6 +147,10 @@ class VideoInput:
                 f"{self.path} is coded in a way that this FFmpeg cannot decode; convert it to "
                 "H.264 in MP4"
             )
+        codec = moving[number].codec_context
+        if codec.width or codec.height:  # some are only known once a picture is decoded
+            check_size(str(self.path), codec.height, codec.width)
+        codec.options = {"max_pixels": str(MAX_PIXELS)}  # also where the size changes later
         return moving[number]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sam2track.frames.units import micrometres, seconds
 
 __all__ = ["is_zarr", "zarr_stack"]
 
+_LARGEST_CHUNK = 2**32  # bytes
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -47,6 +49,7 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
                 node, about = _ome(node, scales[0], attributes)
             else:
                 node = _only(node, path)
+        _check_chunks(node, path)
         names = about.pop("axes", None) or _dimensions(node)
         return array_stack(
             node,
@@ -85,6 +88,19 @@ def _ome(
     channels = attributes.get("omero", {}).get("channels", [])
     about["channels"] = tuple(str(c["label"]) for c in channels if "label" in c)
     return array, about
+
+
+def _check_chunks(array: Any, path: Path) -> None:
+    """Refuse chunks that are inflated to more than a plane may hold, or that would run code."""
+    claimed = math.prod(array.chunks) * array.dtype.itemsize
+    if claimed > _LARGEST_CHUNK:
+        raise SourceError(
+            f"{path} has chunks of {claimed:,} bytes; write it anew with smaller ones"
+        )
+    told = array.metadata
+    steps = (*(getattr(told, "filters", None) or ()), getattr(told, "compressor", None))
+    if any(getattr(step, "codec_id", None) == "pickle" for step in steps):
+        raise SourceError(f"{path} holds pickled objects, which may run code; write it anew")
 
 
 def _only(group: Any, path: Path) -> Any:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.errors import OutputError, UsageError
-from sam2track.export import output_errors
+from sam2track.export import output_errors, shortened
 from sam2track.export.pngs import write_label_png
 from sam2track.export.staging import write_bytes
 from sam2track.image.coco import dataset
@@ -142,7 +142,7 @@ def check_free(
     """UsageError where files would be lost: of one another, of what is there, of what is read."""
     by_stem: dict[str, Path] = {}
     for picture in pictures:
-        other = by_stem.setdefault(picture.stem, picture)
+        other = by_stem.setdefault(shortened(picture.stem), picture)
         if other is not picture:
             raise UsageError(
                 f"{other} and {picture} would be written under the same name; "
@@ -154,9 +154,11 @@ def check_free(
             raise OutputError(f"{folder} is a file; give a folder to write to")
         read = {path.resolve() for path in pictures}
         for picture in pictures:
-            names = {f"{picture.stem}.{WRITTEN[name]}" for name in wanted}
+            names = {f"{shortened(picture.stem)}.{WRITTEN[name]}" for name in wanted}
             for name, path in there.items():
-                is_candidate = candidates and name.startswith(f"{picture.stem}.candidate-")
+                is_candidate = candidates and name.startswith(
+                    f"{shortened(picture.stem)}.candidate-"
+                )
                 if name not in names and not is_candidate:
                     continue
                 if path.resolve() in read:
@@ -187,7 +189,8 @@ def write(
     """Write what is asked for, and return the paths by name."""
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{source.stem}.{WRITTEN[name]}" for name in wanted}
+    stem = shortened(source.stem)
+    paths = {name: folder / f"{stem}.{WRITTEN[name]}" for name in wanted}
     lone = len(drawing.objects) < 2
     if "mask" in wanted:
         if lone:
@@ -219,7 +222,7 @@ def write(
         for object_id, codes in drawing.candidates.items():
             for number, code in enumerate(codes, start=1):
                 name = f"candidate-{object_id}-{number}"
-                paths[name] = folder / f"{source.stem}.{name}.png"
+                paths[name] = folder / f"{stem}.{name}.png"
                 _write_mask(paths[name], rle.decode(code))
     return {name: str(path) for name, path in paths.items()}
 

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sam2track.errors import DeviceError, ModelError, UnknownModelError, UsageError
+from sam2track.errors import (
+    DeviceError,
+    ModelError,
+    UnknownModelError,
+    UsageError,
+    WeightsNotFoundError,
+)
 from sam2track.faults import explained
 from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
@@ -34,6 +40,7 @@ __all__ = [
     "locate",
     "recognise",
     "size_of",
+    "stored_model",
     "why_auto",
 ]
 
@@ -266,6 +273,31 @@ def locate(model: str | os.PathLike[str]) -> tuple[Path, ZooModel | None]:
             return find_folder(name), None
         raise
     return find_weights(entry), entry
+
+
+def stored_model(name: object) -> str:
+    """Return the name of a model that a project names, where it is known and on this machine.
+
+    A project may be a stranger's: no file is opened and nothing fetched because it says so.
+
+    Raises
+    ------
+    ModelError
+        Where a person has to name it.
+    """
+    try:
+        entry = resolve(str(name))
+    except UnknownModelError as error:
+        raise ModelError(
+            f"the project was made with {str(name)[:80]!r}, which is no model known by name; name "
+            "it, or its file (--model)"
+        ) from error
+    if weights_on_disk(entry) is None:
+        raise WeightsNotFoundError(
+            f"the project was made with {entry.name}, which is not on this machine; fetch it "
+            f"(sam2track models download {entry.name}) or name its file (--model)"
+        )
+    return entry.name
 
 
 def build_checked(

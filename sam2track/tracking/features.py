@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mmap
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 
+from sam2track.machine import free_memory
 from sam2track.tracking.encoder import Features
 
 __all__ = ["FeatureStore", "default_budget"]
@@ -19,21 +19,10 @@ _SHARE = 8  # of the memory that is free, at most one part in so many
 def default_budget() -> int:
     """Bytes for features on this machine: an eighth of what is free, 512 MiB at most.
 
-    What is free is read from the system, and from the limits of a container where there are
-    any; where neither can be read, the most is taken.
+    Where the system does not say what is free, the most is taken.
     """
-    free = []
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                free.append(int(line.split()[1]) * 1024)
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        if limit != "max":
-            free.append(int(limit) - int((group / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        pass  # another system, or no container
-    return min([_MOST, *(max(0, value) // _SHARE for value in free)])
+    free = free_memory()
+    return _MOST if free is None else min(_MOST, free // _SHARE)
 
 
 class FeatureStore:

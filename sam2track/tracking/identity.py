@@ -60,8 +60,7 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
         history.relabel({other.object_id: item.object_id}, where_free=True)
         for frame in sorted(set(mine) & set(theirs)):
             _unite(book, item, other, frame)
-        for daughter in heirs:
-            history.keep_life(replace(daughter.life, mother=item.object_id))
+        _inherited(book, late, item.object_id)
         history.drop_life(other.object_id)
         either = item.prompted | other.prompted
         anchors = {frame: either[frame] for frame, _ in history.anchors(item.object_id)}
@@ -132,8 +131,7 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
         history = book.history
         part = Tracked(new_id, birth=frame, end=item.end)
         part.prompted = {f: a for f, a in item.prompted.items() if f >= frame}
-        for daughter in _daughters(book, item):
-            history.keep_life(replace(daughter.life, mother=new_id))
+        _inherited(book, item, new_id)
         history.relabel({item.object_id: new_id}, frame)
         if frame not in part.prompted:
             part.prompted[frame] = book.keep(part, frame, Prompt.painted(mask), None)
@@ -170,8 +168,7 @@ def swap_from(book: Book, object_id: int, other_id: int, frame: int) -> None:
     with book.step("swap", object=one.object_id, other=two.object_id, frame=frame):
         history = book.history
         for item, to in ((one, two), (two, one)):
-            for daughter in _daughters(book, item):
-                history.keep_life(replace(daughter.life, mother=to.object_id))
+            _inherited(book, item, to.object_id)
         history.relabel({one.object_id: two.object_id, two.object_id: one.object_id}, frame)
         for item, source, mask in ((one, two, masks[1]), (two, one, masks[0])):
             changed = replace(item, end=source.end, pending=dict(item.pending))
@@ -308,6 +305,13 @@ def _frames(book: Book, item: Tracked) -> list[int]:
 
 def _daughters(book: Book, item: Tracked) -> list[Tracked]:
     return [other for other in book.objects.values() if other.mother == item.object_id]
+
+
+def _inherited(book: Book, item: Tracked, new: int) -> None:
+    """Give an object's daughters another mother; one that is locked keeps hers."""
+    for daughter in _daughters(book, item):
+        if daughter.mother != new:
+            book.history.keep_life(replace(book.known(daughter.object_id).life, mother=new))
 
 
 def _least(one: int | None, two: int | None) -> int | None:

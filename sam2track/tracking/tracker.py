@@ -321,6 +321,7 @@ class Tracker:
         self.history.drop_life(item.object_id)
         for daughter in self._book.objects.values():
             if daughter.mother == item.object_id:
+                self._book.known(daughter.object_id)  # refused where it is locked
                 daughter.mother = None
                 self.history.keep_life(daughter.life)
 

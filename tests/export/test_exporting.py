@@ -222,9 +222,12 @@ def test_pictures_on_request(tmp_path):
         said = opened.export(tmp_path / "other", format="yolo-seg").warnings
         assert any("is not what was tracked" in line for line in said)
         opened.set_meta(fingerprint=None)
-        opened.export(tmp_path / "coco", format="coco", images=True)
-        opened.export(tmp_path / "yolo", format="yolo-seg")
-        opened.export(tmp_path / "ytvos", format="ytvos", images=True)
+        clip = {"source": tmp_path / "clip.mp4"}
+        said = opened.export(tmp_path / "unsaid", format="yolo-seg").warnings
+        assert any("is not what was tracked" in line for line in said)
+        opened.export(tmp_path / "coco", format="coco", images=True, **clip)
+        opened.export(tmp_path / "yolo", format="yolo-seg", **clip)
+        opened.export(tmp_path / "ytvos", format="ytvos", images=True, **clip)
     pictures = sorted((tmp_path / "coco" / "images").iterdir())
     assert [p.name for p in pictures] == [f"{t:05d}.jpg" for t in range(FRAMES)]
     with Image.open(pictures[4]) as image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from contextlib import contextmanager
 from fractions import Fraction
 
 import av
@@ -14,6 +13,7 @@ from sam2track.errors import OutputError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
 from sam2track.export.videos import VideoWriter
 from sam2track.palette import PALETTE, rows_of
+from tests.faults import file_limit
 
 
 def pictures(count, height, width):
@@ -190,17 +190,6 @@ def test_names_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch):
         with VideoWriter(name, height=16, width=16) as video:
             video.write(np.zeros((16, 16, 3), dtype=np.uint8))
         assert len(read(tmp_path / name)[1]) == 1
-
-
-@contextmanager
-def file_limit(size):
-    resource = pytest.importorskip("resource")
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 @pytest.mark.parametrize(("limit", "count"), [(10, 2), (1000, 2), (20_000, 3), (100_000, 150)])

@@ -110,14 +110,13 @@ def test_mixed_sizes_are_refused_when_opened(tmp_path: Path, suffix: str) -> Non
 @pytest.mark.parametrize(
     ("suffix", "size"), [(".tif", (50, 64)), (".webp", (50, 64)), (".png", (64, 48))]
 )
-def test_mixed_sizes_are_refused_when_read(
+def test_mixed_sizes_are_refused_by_opening_or_reading(
     tmp_path: Path, suffix: str, size: tuple[int, int]
 ) -> None:
     write(tmp_path / f"0{suffix}", scene(1)[0])
     write(tmp_path / f"1{suffix}", scene(1, *size)[0])
-    source = ImageFolder(tmp_path)
     with pytest.raises(SourceError, match=f"1{suffix} is {size[1]}x{size[0]}"):
-        source.read(1)
+        ImageFolder(tmp_path).read(1)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif", ".webp"])

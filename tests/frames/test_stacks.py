@@ -440,14 +440,18 @@ def test_a_chunk_that_is_damaged_is_named(tmp_path: Path) -> None:
 
 def test_planes_that_claim_too_much_are_not_read() -> None:
     class Huge:
-        shape = (3, 60_000, 60_000)
-        dtype = np.dtype(np.uint16)
+        def __init__(self, *shape: int, dtype: type = np.uint16) -> None:
+            self.shape, self.dtype = shape, np.dtype(dtype)
 
         def __getitem__(self, index: object) -> Any:
             raise AssertionError("must not be read")
 
+    with pytest.raises(SourceError, match="at most 268435456 are read"):
+        ArraySource(Huge(3, 60_000, 60_000))
     with pytest.raises(SourceError, match="larger than 2 GiB"):
-        ArraySource(Huge())
+        ArraySource(Huge(3, 16_000, 16_000, 3, dtype=np.float32))
+    with pytest.raises(SourceError, match="at most 33554432 are read"):
+        ArraySource(Huge(2**31, 16, 16))
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

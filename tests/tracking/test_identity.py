@@ -606,3 +606,25 @@ def test_a_locked_object_does_not_become_a_daughter() -> None:
     made.prompt(4, 5, mask=disk(LOW))
     made.lock(4)
     refused(made, lambda made: made.divide(1, 4, [4]), "object 4 is locked")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda made: made.remove(1),
+        lambda made: made.split_from(1, 3),
+        lambda made: made.merge(5, 1),
+        lambda made: made.swap_from(1, 2, 3),
+    ],
+    ids=["remove", "split", "merge", "swap"],
+)
+def test_a_locked_daughter_keeps_her_mother(change: Action) -> None:
+    made = ran()
+    made.prompt(5, 0, mask=disk(LOW))
+    list(made.propagate(stop=2, objects=[5]))
+    made.end_at(5, 2)
+    made.divide(1, 4, {4: disk(LEFT, 9)})
+    made.lock(4)
+    refused(made, change, "object 4 is locked")
+    made.lock(4, locked=False)
+    change(made)

@@ -1,0 +1,96 @@
+"""Project files as SQLite databases that may come from a stranger: opened with guards.
+
+They follow "Defense Against The Dark Arts" (https://sqlite.org/security.html).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from sam2track.errors import ProjectError
+
+__all__ = ["check_tables", "companions", "connected", "remove_companions"]
+
+_SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
+_LIMITS = {
+    # Far above what a project needs, and far below what would fill a machine.
+    sqlite3.SQLITE_LIMIT_LENGTH: 2**30 - 1,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 2**20,
+    sqlite3.SQLITE_LIMIT_COLUMN: 100,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 3,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 25_000,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 8,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,
+    sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 100,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
+}
+
+
+def connected(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect to a file that is there, for reading (ro) or writing (rw).
+
+    What such a file could do beyond holding data is switched off.
+    """
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,  # who drives it from several threads serialises
+    )
+    for limit, value in _LIMITS.items():
+        db.setlimit(limit, value)
+    if hasattr(db, "setconfig"):  # from Python 3.12 on
+        db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.execute("PRAGMA cell_size_check = ON")
+    db.execute("PRAGMA mmap_size = 0")
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def check_tables(db: sqlite3.Connection, schema: str, name: str) -> None:
+    """Refuse a database with other tables, views or triggers than those of a schema.
+
+    A view or a trigger of a stranger's would be run when its table is read or written.
+
+    Raises
+    ------
+    ProjectError
+        Where one is missing or there is another.
+    """
+    found, wanted = _tables(db), _tables_of(schema)
+    if found != wanted:
+        odd = sorted({row[1] for row in found ^ wanted}, key=str)
+        raise ProjectError(f"{name} is damaged, or no project: its table {odd[0]!r} is not as made")
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    """Files that SQLite, and whoever writes, put beside a project; they belong to it."""
+    return tuple(path.with_name(path.name + suffix) for suffix in _SUFFIXES)
+
+
+def remove_companions(path: Path) -> None:
+    """Remove what a project that is gone, or goes now, has left beside it.
+
+    SQLite would take a log for that of the next file of this name. The lock stays: it is held.
+    """
+    for left in companions(path):
+        if left.suffix != ".lock":
+            left.unlink(missing_ok=True)
+
+
+@cache
+def _tables_of(schema: str) -> frozenset[tuple[object, ...]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(schema)
+        return _tables(db)
+
+
+def _tables(db: sqlite3.Connection) -> frozenset[tuple[object, ...]]:
+    rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchmany(1000)
+    return frozenset((*row[:3], " ".join(str(row[3]).split())) for row in rows)

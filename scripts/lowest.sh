@@ -1,0 +1,24 @@
+#!/bin/sh
+# Makes an environment in build/lowest with the lowest versions that pyproject.toml allows of what
+# it names, and runs tests in it.
+#
+#   scripts/lowest.sh [arguments for pytest]
+set -eu
+cd "$(dirname "$0")/.."
+
+uv=uv
+command -v uv >/dev/null 2>&1 || uv=$PWD/.venv/bin/uv
+env=build/lowest
+sum=$(cksum <pyproject.toml)
+if [ "$(cat $env/sam2track 2>/dev/null)" != "$sum" ]; then
+    echo "lowest: installing into $env; this may take some minutes"
+    rm -rf $env
+    $uv venv --quiet --python .venv/bin/python $env
+    SAM2_BUILD_CUDA=0 $uv pip install --quiet --python $env/bin/python \
+        --resolution lowest-direct --editable '.[export,stacks,microscopes]' --group dev
+    echo "$sum" >$env/sam2track
+fi
+echo "lowest: what it holds beside the newest"
+$uv pip list --python $env/bin/python --format freeze | sort >$env/held.txt
+$uv pip list --python .venv/bin/python --format freeze | sort | comm -23 $env/held.txt - | sed 's/^/    /'
+exec $env/bin/python -m pytest "$@"

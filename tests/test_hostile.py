@@ -1,0 +1,493 @@
+"""Files from strangers: what they name is not followed, what they claim is not believed.
+
+What libraries and our own readers do with bytes of any kind is in ``tests/fuzz``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import resource
+import sqlite3
+import struct
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from click.testing import CliRunner
+from PIL import Image
+
+from sam2track.cli.main import main
+from sam2track.errors import ModelError, ProjectError, PromptError, Sam2TrackError, SourceError
+from sam2track.export.videos import VideoWriter
+from sam2track.frames.folder import ImageFolder
+from sam2track.frames.opening import open_source
+from sam2track.frames.still import read_picture
+from sam2track.frames.video import VideoFile
+from sam2track.models.loading import stored_model
+from sam2track.pictures import read_mask
+from sam2track.project import Project
+from sam2track.prompts import load_prompts
+from tests import kills
+from tests.made import disk, write_folder, write_project
+from tests.test_project import fill, read_all
+
+
+@contextmanager
+def little_memory(limit: int = 400 << 20) -> Iterator[None]:
+    """Fail where much more memory is taken meanwhile than there was before."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
+    yield
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < limit
+    assert time.monotonic() - began < 60
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "video.mp4"
+    kills.clip(path)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "p.s2t", {1: {t: disk(20 + t, 20, 6) for t in range(3)}})
+
+
+def said(*arguments: object) -> Any:
+    return CliRunner().invoke(main, list(map(str, arguments)), prog_name="sam2track")
+
+
+# -- names in files ---------------------------------------------------------------------
+
+LISTS = {
+    "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n",
+    "a.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n",
+    "a.ffconcat": "ffconcat version 1.0\nfile {}\n",
+    "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "a.mpd": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
+    "<Period><AdaptationSet><Representation><BaseURL>{}</BaseURL></Representation>"
+    "</AdaptationSet></Period></MPD>",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_playlists_are_not_followed(name: str, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.mp4").write_bytes(clip.read_bytes())
+    path = tmp_path / name
+    path.write_text(LISTS[name].format("secret.mp4"))
+    with pytest.raises(SourceError, match="playlist"):
+        VideoFile(path)
+    done = said("track", path, "-o", tmp_path / "out", "--point", "1:3,3")
+    assert (done.exit_code, done.output.count("\n")) == (1, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_patterns_in_names_are_not_followed(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pictures", 3)
+    with pytest.raises(SourceError, match="does not exist"):
+        VideoFile(tmp_path / "pictures" / "%04d.png")
+
+
+def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:
+    inside = tmp_path / "a"
+    (inside / "b").mkdir(parents=True)
+    for place in (tmp_path, inside, inside / "b"):
+        Image.fromarray(disk(9, 9, 4).astype(np.uint8)).save(place / "m.png")
+    (inside / "link.png").symlink_to(tmp_path / "m.png")
+    (inside / "good.png").symlink_to(inside / "m.png")
+    (inside / "out").symlink_to(tmp_path)
+
+    def said_of(mask: str) -> dict[str, Any]:
+        objects = [{"id": 1, "prompts": [{"frame": 0, "mask": mask}]}]
+        return {"version": 1, "objects": objects}
+
+    path = inside / "p.json"
+    for mask in ("../m.png", str(tmp_path / "m.png"), "link.png", "out/m.png", "b/../../m.png"):
+        path.write_text(json.dumps(said_of(mask)))
+        with pytest.raises(PromptError, match="leads out of the folder of the prompts"):
+            load_prompts(path, read_mask=read_mask)
+    for mask in ("m.png", "b/m.png", "b/../m.png", "good.png", str(inside / "m.png")):
+        path.write_text(json.dumps(said_of(mask)))
+        assert len(load_prompts(path, read_mask=read_mask)) == 1
+    # A dict is the caller's own.
+    assert len(load_prompts(said_of(str(tmp_path / "m.png")), read_mask=read_mask)) == 1
+
+
+@pytest.mark.parametrize("model", ["evil/repository", "/etc/passwd", "./x.pt", "x.pt", "", None, 7])
+def test_a_project_names_no_files_and_no_repositories_as_its_model(
+    model: Any, tmp_path: Path, no_network: None
+) -> None:
+    with pytest.raises(ModelError, match="no model known by name"):
+        stored_model(model)
+    path = write_project(tmp_path / "p.s2t", {1: {0: disk(9, 9, 4)}}, image_size=64)
+    with Project.open(path, writable=True) as opened:
+        opened.set_meta(model=model)
+    folder = write_folder(tmp_path / "pictures", 1)
+    done = said("replay", path, "-o", tmp_path / "out", "--source", folder)
+    assert done.exit_code == 1 and "no model known by name" in done.output
+
+
+def test_a_model_that_is_not_here_is_not_fetched_because_a_project_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_network: None
+) -> None:
+    monkeypatch.setenv("SAM2TRACK_MODELS", "")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ModelError, match="models download sam2.1-large"):
+        stored_model("sam2.1-large")
+    assert stored_model("nano") == "nano"
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal", ".lock", ""])
+@pytest.mark.parametrize("command", ["export", "measure", "report"])
+def test_nothing_is_written_in_place_of_a_part_of_a_project(
+    project: Path, ending: str, command: str
+) -> None:
+    target = Path(f"{project}{ending}")
+    options = {"export": ("-f", "csv", "--overwrite"), "measure": (), "report": ()}[command]
+    before = project.read_bytes()
+    done = said(command, project, "-o", target, *options)
+    assert done.exit_code == 2, done.output
+    assert project.read_bytes() == before
+    assert [p.name for p in project.parent.iterdir()] == [project.name]
+
+
+def test_links_in_an_output_folder_are_not_followed(clip: Path, tmp_path: Path) -> None:
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.mkdir()
+    out.mkdir()
+    (mine / "notes").write_text("mine")
+    for name in ("masks.mp4", "overlay.mp4", "tracks.csv"):
+        (out / name).symlink_to(mine / "notes")
+        (out / f".{name}.partial").symlink_to(mine / "notes")
+    (out / ".project.s2t.partial").symlink_to(mine / "notes")
+    (out / "project.s2t-wal").symlink_to(mine / "notes")
+    (out / "masks").symlink_to(mine)
+    model, box = kills.model(), {"id": 1, "prompts": [{"frame": 0, "box": [3, 5, 23, 25]}]}
+    from sam2track.job import run
+
+    what: dict[str, Any] = {"output": out, "model": model, "stop": 2, "overwrite": True}
+    with pytest.raises(Sam2TrackError, match="is a link"):
+        run(clip, {"version": 1, "objects": [box]}, **what)
+    (out / "masks").unlink()
+    run(clip, {"version": 1, "objects": [box]}, **what)
+    assert (mine / "notes").read_text() == "mine"
+    assert [p.name for p in mine.iterdir()] == ["notes"]
+    assert not any(p.is_symlink() for p in out.iterdir())
+
+
+@pytest.mark.parametrize("source", ["..", "/", "a/..", "a\nb", "\\\\server\\share", "x" * 400])
+def test_a_source_names_no_other_folder_in_an_export(source: str, tmp_path: Path) -> None:
+    path = write_project(tmp_path / "p.s2t", {1: {0: disk(9, 9, 4)}})
+    with Project.open(path, writable=True) as opened:
+        opened.set_meta(source=source)
+        opened.export(tmp_path / "out", format="ytvos")
+    (inside,) = (tmp_path / "out" / "Annotations").iterdir()
+    assert [p.name for p in inside.iterdir()] == ["00000.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "p.s2t"]
+
+
+def test_zarr_leads_nowhere_else(tmp_path: Path) -> None:
+    secret = zarr.create_array(
+        str(tmp_path / "secret"), shape=(2, 20, 20), dtype="uint8", chunks=(1, 20, 20)
+    )
+    secret[:] = 7
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(str(path), mode="w")
+    for name in ("../secret", "/etc", str(tmp_path / "secret"), "..\\secret"):
+        group.attrs["ome"] = {
+            "multiscales": [{"axes": [], "datasets": [{"path": name}], "version": "0.5"}]
+        }
+        with pytest.raises(Sam2TrackError):
+            open_source(path)
+
+
+# -- code -------------------------------------------------------------------------------
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path(Bomb.mark),)
+
+    mark = ""
+
+
+def test_zarr_runs_no_code(tmp_path: Path) -> None:
+    Bomb.mark = str(tmp_path / "mark")
+    data = pickle.dumps(Bomb())
+    for number, change in enumerate(
+        (
+            {"compressor": {"id": "pickle"}},
+            {"filters": [{"id": "pickle"}]},
+            {"filters": [{"id": "pickle"}, {"id": "zlib"}]},
+        )
+    ):
+        path = tmp_path / f"{number}.zarr"
+        made = zarr.create_array(
+            str(path), shape=(2, 32, 32), dtype="uint8", chunks=(1, 32, 32), zarr_format=2,
+            compressors=None,
+        )  # fmt: skip
+        made[:] = 1
+        told = json.loads((path / ".zarray").read_text()) | change
+        (path / ".zarray").write_text(json.dumps(told))
+        for chunk in path.glob("0*"):
+            chunk.write_bytes(zlib.compress(data) if "zlib" in str(change) else data)
+        with pytest.raises(SourceError):
+            open_source(path).read(0)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_numpy_files_run_no_code(tmp_path: Path) -> None:
+    Bomb.mark = str(tmp_path / "mark")
+    np.save(tmp_path / "a.npy", np.array([Bomb()], object), allow_pickle=True)
+    np.savez(tmp_path / "a.npz", a=np.array([Bomb()], object))
+    for path in tmp_path.glob("a.np*"):
+        with pytest.raises(Sam2TrackError):
+            open_source(path)
+    assert not (tmp_path / "mark").exists()
+
+
+# -- sizes that are claimed -------------------------------------------------------------
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG that claims a size, of whatever pixels."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(data)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks
+    )
+
+
+def test_pictures_that_claim_too_much(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(60_000, 60_000, bytes(1000)))
+    head = b"BM" + struct.pack("<IHHI", 60, 0, 0, 54)
+    bitmap = head + struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "b.bmp").write_bytes(bitmap + bytes(6))
+    jpeg = b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", 65_000, 65_000) + b"\x03" * 10
+    (tmp_path / "c.jpg").write_bytes(jpeg + b"\xff\xda\xff\xd9")
+    tifffile.imwrite(tmp_path / "d.tif", np.zeros((8, 8), np.uint8))
+    data = bytearray((tmp_path / "d.tif").read_bytes())
+    for tag in (256, 257):
+        at = data.index(struct.pack("<HHI", tag, 3, 1))
+        data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
+    (tmp_path / "d.tif").write_bytes(data)
+    with little_memory():
+        for path in sorted(tmp_path.iterdir()):
+            folder = tmp_path / path.stem
+            folder.mkdir()
+            path.rename(folder / path.name)
+            for read in (read_picture, lambda p: ImageFolder(p.parent).read(0)):
+                with pytest.raises(Sam2TrackError, match=r"claims \d+ x \d+ pixels|a stack"):
+                    read(folder / path.name)
+            with pytest.raises(PromptError):
+                read_mask(folder / path.name)
+
+
+def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
+    many = 2**31
+    tifffile.imwrite(
+        tmp_path / "ome.tif", np.zeros((2, 16, 16), np.uint8), ome=True, metadata={"axes": "TYX"}
+    )
+    data = (tmp_path / "ome.tif").read_bytes()
+    was = b'SizeT="2"'
+    assert was in data
+    # The description is as long as before: blanks take the place of other attributes.
+    start, end = data.index(b"<?xml"), data.index(b"</OME>") + 6
+    text = data[start:end].replace(was, f'SizeT="{many}"'.encode())
+    (tmp_path / "ome.tif").write_bytes(data + text + b"\0")
+    whole = bytearray((tmp_path / "ome.tif").read_bytes())
+    at = whole.index(struct.pack("<HH", 270, 2))
+    whole[at : at + 12] = struct.pack("<HHII", 270, 2, len(text) + 1, len(data))
+    (tmp_path / "ome.tif").write_bytes(whole)
+    tifffile.imwrite(tmp_path / "ij.tif", np.zeros((2, 16, 16), np.uint8), imagej=True)
+    data = (tmp_path / "ij.tif").read_bytes()
+    text = b"ImageJ=1.11a\nimages=2147483648\nframes=2147483648\n\0"
+    whole = bytearray(data + text)
+    at = whole.index(struct.pack("<HH", 270, 2) if data[:2] == b"II" else struct.pack(">HH", 270, 2))
+    order = "<" if data[:2] == b"II" else ">"
+    whole[at : at + 12] = struct.pack(f"{order}HHII", 270, 2, len(text), len(data))
+    (tmp_path / "ij.tif").write_bytes(whole)
+    with little_memory():
+        for path in tmp_path.iterdir():
+            try:
+                source = open_source(path)
+            except Sam2TrackError:
+                continue
+            assert len(source) < 10, path  # tifffile did not believe it
+
+
+def test_a_video_that_claims_a_large_picture(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "bgr24"
+        for _ in range(2):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"strf") + 8
+    assert struct.unpack_from("<Iii", data, at)[0:2] == (40, 64)
+    struct.pack_into("<ii", data, at + 4, 30_000, 30_000)
+    path.write_bytes(data)
+    with little_memory(), pytest.raises(SourceError, match="claims 30000 x 30000 pixels"):
+        VideoFile(path)
+
+
+def test_arrays_that_claim_too_much(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        head = b"\x93NUMPY\x01\x00v\x00"
+        text = b"{'descr': '|u1', 'fortran_order': False, 'shape': (400000, 100, 100), }"
+        with archive.open("a.npy", "w", force_zip64=True) as file:
+            file.write(head + text.ljust(117) + b"\n")
+            for _ in range(20):
+                file.write(bytes(1 << 20))
+    with little_memory(), pytest.raises(SourceError):
+        open_source(tmp_path / "a.npz").read(0)
+    made = zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=(2**31, 20, 20), dtype="uint8", chunks=(1, 20, 20)
+    )
+    made[0] = 1
+    zarr.create_array(
+        str(tmp_path / "b.zarr"), shape=(9000, 1000, 1000), dtype="uint8", chunks=(9000, 1000, 1000)
+    )
+    with little_memory():
+        with pytest.raises(SourceError, match="claims 2147483648 frames"):
+            open_source(tmp_path / "a.zarr")
+        with pytest.raises(SourceError, match="chunks of 9,000,000,000 bytes"):
+            open_source(tmp_path / "b.zarr")
+
+
+# -- projects ---------------------------------------------------------------------------
+
+
+def changed(path: Path, *statements: str, values: tuple[Any, ...] = ()) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        for statement in statements:
+            db.execute(statement, values)
+        db.commit()
+
+
+def test_blobs_that_inflate_to_gigabytes(tmp_path: Path) -> None:
+    bomb = zlib.compressobj(9)
+    data = b"".join(bomb.compress(bytes(1 << 20)) for _ in range(1500)) + bomb.flush()
+    assert len(data) < 2 << 20
+    header = struct.pack("<BBII", 1, 1, 40, 60)
+    for number, (column, blob) in enumerate(
+        (("mask", header + data), ("codes", data), ("pointer", data))
+    ):
+        path = fill(tmp_path / f"{number}.s2t")
+        changed(path, f"UPDATE all_results SET {column} = ?", values=(blob,))
+        with little_memory(), pytest.raises(Sam2TrackError), Project.open(path) as opened:
+            read_all(opened)
+            raise ProjectError("read as it is") from None
+    path = fill(tmp_path / "said.s2t")
+    changed(path, "UPDATE all_prompts SET mask = ?", values=(header + data,))
+    with little_memory(), pytest.raises(ProjectError), Project.open(path) as opened:
+        list(opened.prompts)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("CREATE TRIGGER t AFTER INSERT ON journal BEGIN DELETE FROM all_results; END",),
+        ("CREATE TABLE other (a)",),
+        ("CREATE INDEX other ON times (seconds)",),
+        (
+            "DROP VIEW results",
+            "CREATE VIEW results AS WITH RECURSIVE r(id, frame) AS (SELECT 1, 1 UNION ALL "
+            "SELECT id + 1, frame FROM r) SELECT id, frame, 1 AS object, 0 AS source, 0.0 AS score, "
+            "0.0 AS iou, x'' AS mask, x'' AS pointer, x'' AS codes, 1 AS side, 0 AS exact FROM r",
+        ),
+        ("DROP TABLE times", "CREATE VIEW times AS SELECT 0 AS frame, load_extension('x') AS seconds"),
+        ("CREATE VIRTUAL TABLE v USING fts5(a)",),
+    ],
+)  # fmt: skip
+def test_tables_that_are_not_ours_are_refused(statements: tuple[str, ...], tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    try:
+        changed(path, *statements)
+    except sqlite3.OperationalError as error:
+        pytest.skip(str(error))  # an SQLite without these
+    for writable in (False, True):
+        with pytest.raises(ProjectError, match="is not as made"):
+            Project.open(path, writable=writable)
+
+
+def test_a_project_of_frames_that_are_too_large(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    changed(path, "UPDATE meta SET value = '60000' WHERE key IN ('height', 'width')")
+    with little_memory(), pytest.raises(ProjectError, match="more than a mask may"):
+        Project.open(path)
+
+
+def test_guards_of_sqlite(project: Path) -> None:
+    with Project.open(project, writable=True) as opened:
+        db = opened._db
+        pragma = {
+            name: db.execute(f"PRAGMA {name}").fetchone()
+            for name in ("trusted_schema", "cell_size_check", "mmap_size")
+        }
+        assert pragma["trusted_schema"] == (0,) and pragma["cell_size_check"] == (1,)
+        assert pragma["mmap_size"] in ((0,), None)
+        assert db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) == 0
+        assert db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) < 2**30
+        with pytest.raises(sqlite3.Error):
+            db.execute("ATTACH 'other.db' AS other")
+        with pytest.raises(sqlite3.Error):
+            db.execute("SELECT load_extension('x')")
+
+
+# -- the network ------------------------------------------------------------------------
+
+_watching: list[str] | None = None
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watching is not None and event.startswith("socket.") and event != "socket.__new__":
+        _watching.append(f"{event} {arguments!r}")
+        raise PermissionError("no network here")
+
+
+def test_no_command_reaches_for_the_network(clip: Path, tmp_path: Path) -> None:
+    global _watching
+    sys.addaudithook(_heard)
+    out = tmp_path / "out"
+    track = ("track", clip, "-o", out, "--image-size", "64", "--stop", "2", "--box", "1:3,5,23,25")
+    _watching = []
+    try:
+        for arguments in (
+            track,
+            ("info", out),
+            ("measure", out, "-o", tmp_path / "t.csv"),
+            ("export", out, "-f", "coco", "-o", tmp_path / "c.json"),
+            ("report", out, "-o", tmp_path / "r.html"),
+            ("review", out),
+            ("render", out, "-o", tmp_path / "o.mp4"),
+            ("replay", out, "-o", tmp_path / "again"),
+            ("image", clip.parent, "-o", tmp_path / "none", "--everything"),
+            ("models", "list"),
+            ("doctor",),
+        ):
+            done = said(*arguments)
+            assert done.exit_code == 0 or arguments[0] in ("image", "doctor"), done.output
+        assert _watching == []
+    finally:
+        _watching = None
