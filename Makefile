@@ -6,11 +6,13 @@ PYTEST := $(PYTHON_ENV)/python -m pytest
 WITH_VIEWER := $(QUIET) sh scripts/viewer_libs.sh
 WORKERS ?= 2
 MINUTES ?= 240
+TRIALS ?= 200
+CASES ?= 20000
 OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu bench train clean
+.PHONY: help env demo test check test-slow test-gpu test-kills test-lowest fuzz bench train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
@@ -32,6 +34,15 @@ test-slow: env  ## run the slow and soak tests
 
 test-gpu: env  ## run the gpu tests; fails where there is no CUDA device
 	@SAM2TRACK_REQUIRE_GPU=1 $(PYTEST) -m gpu $(ARGS)
+
+test-kills: env  ## kill 200 jobs at random moments and go on with them: TRIALS=200
+	@$(QUIET) $(PYTHON_ENV)/python -m tests.kills --trials $(TRIALS) $(ARGS)
+
+test-lowest: env  ## run tests with the lowest versions that pyproject.toml allows
+	@$(QUIET) sh scripts/lowest.sh $(ARGS)
+
+fuzz: env  ## 20,000 cases of each thing that reads files: CASES=20000, ARGS="--only tiff"
+	@$(QUIET) $(PYTHON_ENV)/python -m tests.fuzz --cases $(CASES) $(ARGS)
 
 check: env  ## lint, formatting and types
 	$(PYTHON_ENV)/ruff check .

@@ -322,6 +322,8 @@ def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
     order = "<" if data[:2] == b"II" else ">"
     whole[at : at + 12] = struct.pack(f"{order}HHII", 270, 2, len(text), len(data))
     (tmp_path / "ij.tif").write_bytes(whole)
+    with pytest.raises(SourceError, match="claims 2147483648 planes"):
+        open_source(tmp_path / "ome.tif")
     with little_memory():
         for path in tmp_path.iterdir():
             try:
@@ -329,6 +331,15 @@ def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
             except Sam2TrackError:
                 continue
             assert len(source) < 10, path  # tifffile did not believe it
+
+
+def test_ome_tiff_names_no_files_elsewhere(tmp_path: Path) -> None:
+    from sam2track.frames.tiff import _check_ome
+
+    for name in ("../b.tif", "/etc/passwd", "c:\\\\b.tif", "a/b.tif", "..\\\\b.tif"):
+        with pytest.raises(SourceError, match="does not lie in its folder"):
+            _check_ome(tmp_path, f'<OME><UUID FileName="{name}">urn:uuid:1</UUID></OME>')
+    _check_ome(tmp_path, '<OME><UUID FileName="b.ome.tif">urn:uuid:1</UUID></OME>')
 
 
 def test_a_video_that_claims_a_large_picture(tmp_path: Path) -> None:
