@@ -28,7 +28,6 @@ from PIL import Image
 
 from sam2track.cli.main import main
 from sam2track.errors import ModelError, ProjectError, PromptError, Sam2TrackError, SourceError
-from sam2track.export.videos import VideoWriter
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.opening import open_source
 from sam2track.frames.still import read_picture
@@ -144,7 +143,7 @@ def test_a_model_that_is_not_here_is_not_fetched_because_a_project_says_so(
 ) -> None:
     monkeypatch.setenv("SAM2TRACK_MODELS", "")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(ModelError, match="models download sam2.1-large"):
+    with pytest.raises(ModelError, match=r"models download sam2\.1-large"):
         stored_model("sam2.1-large")
     assert stored_model("nano") == "nano"
 
@@ -318,7 +317,9 @@ def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
     data = (tmp_path / "ij.tif").read_bytes()
     text = b"ImageJ=1.11a\nimages=2147483648\nframes=2147483648\n\0"
     whole = bytearray(data + text)
-    at = whole.index(struct.pack("<HH", 270, 2) if data[:2] == b"II" else struct.pack(">HH", 270, 2))
+    at = whole.index(
+        struct.pack("<HH", 270, 2) if data[:2] == b"II" else struct.pack(">HH", 270, 2)
+    )
     order = "<" if data[:2] == b"II" else ">"
     whole[at : at + 12] = struct.pack(f"{order}HHII", 270, 2, len(text), len(data))
     (tmp_path / "ij.tif").write_bytes(whole)
@@ -424,10 +425,14 @@ def test_blobs_that_inflate_to_gigabytes(tmp_path: Path) -> None:
         (
             "DROP VIEW results",
             "CREATE VIEW results AS WITH RECURSIVE r(id, frame) AS (SELECT 1, 1 UNION ALL "
-            "SELECT id + 1, frame FROM r) SELECT id, frame, 1 AS object, 0 AS source, 0.0 AS score, "
-            "0.0 AS iou, x'' AS mask, x'' AS pointer, x'' AS codes, 1 AS side, 0 AS exact FROM r",
+            "SELECT id + 1, frame FROM r) SELECT id, frame, 1 AS object, 0 AS source, "
+            "0.0 AS score, 0.0 AS iou, x'' AS mask, x'' AS pointer, "
+            "x'' AS codes, 1 AS side, 0 AS exact FROM r",
         ),
-        ("DROP TABLE times", "CREATE VIEW times AS SELECT 0 AS frame, load_extension('x') AS seconds"),
+        (
+            "DROP TABLE times",
+            "CREATE VIEW times AS SELECT 0 AS frame, load_extension('x') AS seconds",
+        ),
         ("CREATE VIRTUAL TABLE v USING fts5(a)",),
     ],
 )  # fmt: skip

@@ -108,9 +108,7 @@ def export_results(
         raise ProjectError("the project holds no results; track first")
     span = _span(len(results.times), options)
     source = str(meta.get("source") or "video")
-    sequence = Sequenced(
-        results, span, options.name or _name(source), options, columns, meta=meta
-    )
+    sequence = Sequenced(results, span, options.name or _name(source), options, columns, meta=meta)
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):
         raise UsageError(

@@ -45,9 +45,7 @@ def open_container(path: Path, *, hwaccel: HWAccel | None = None) -> InputContai
     name = str(path.absolute())
     options = {"protocol_whitelist": "file", "format_whitelist": _formats()}
     try:
-        return av.open(
-            name, metadata_errors="replace", hwaccel=hwaccel, container_options=options
-        )
+        return av.open(name, metadata_errors="replace", hwaccel=hwaccel, container_options=options)
     except av.FFmpegError as error:
         if _is_list(path):
             raise SourceError(

@@ -94,7 +94,9 @@ def _check_chunks(array: Any, path: Path) -> None:
     """Refuse chunks that are inflated to more than a plane may hold, or that would run code."""
     claimed = math.prod(array.chunks) * array.dtype.itemsize
     if claimed > _LARGEST_CHUNK:
-        raise SourceError(f"{path} has chunks of {claimed:,} bytes; write it anew with smaller ones")
+        raise SourceError(
+            f"{path} has chunks of {claimed:,} bytes; write it anew with smaller ones"
+        )
     told = array.metadata
     steps = (*(getattr(told, "filters", None) or ()), getattr(told, "compressor", None))
     if any(getattr(step, "codec_id", None) == "pickle" for step in steps):

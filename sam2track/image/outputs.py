@@ -155,7 +155,9 @@ def check_free(
         for picture in pictures:
             names = {f"{shortened(picture.stem)}.{WRITTEN[name]}" for name in wanted}
             for name, path in there.items():
-                is_candidate = candidates and name.startswith(f"{shortened(picture.stem)}.candidate-")
+                is_candidate = candidates and name.startswith(
+                    f"{shortened(picture.stem)}.candidate-"
+                )
                 if name not in names and not is_candidate:
                     continue
                 if path.resolve() in read:

@@ -78,9 +78,7 @@ def tried(target: Target, data: bytes, folder: Path, counts: Counter[str]) -> No
         counts["read"] += 1
 
 
-def hypothesised(
-    name: str, cases: int, body: Callable[[bytes], None], *, start: int = 0
-) -> None:
+def hypothesised(name: str, cases: int, body: Callable[[bytes], None], *, start: int = 0) -> None:
     """Hand cases that hypothesis makes of a target's grammar to a function."""
     strategy = TARGETS[name].strategy
     assert strategy is not None
