@@ -282,7 +282,7 @@ def test_pictures_that_claim_too_much(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "d.tif", np.zeros((8, 8), np.uint8))
     data = bytearray((tmp_path / "d.tif").read_bytes())
     for tag in (256, 257):
-        at = data.index(struct.pack("<HHI", tag, 3, 1))
+        at = data.index(struct.pack("<HHI", tag, 4, 1))
         data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
     (tmp_path / "d.tif").write_bytes(data)
     with little_memory():
