@@ -2,8 +2,8 @@
 
 ``Recorder`` runs SQL in SQLite on a file system that writes down each write, and each demand that
 what was written be on the disk (fsync). ``crashed`` gives files as they may be found after the
-power has failed behind one of these: what was asked to be on the disk is there, of all later writes each
-512 bytes are there or not, at random.
+power has failed behind one of these: what was asked to be on the disk is there, of all
+later writes each 512 bytes are there or not, at random.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def crashed(first: bytes, log: list[Done], chance: random.Random) -> dict[str, b
         # A disk may have kept all, nothing, or whatever came to it first.
         share = chance.choice((0.0, 0.5, 0.9, 1.0))
         for done in late:
-            _apply(safe.setdefault(name, bytearray()), done, lambda part=share: chance.random() < part)
+            file = safe.setdefault(name, bytearray())
+            _apply(file, done, lambda part=share: chance.random() < part)
     return {name: bytes(data) for name, data in safe.items()}
 
 
