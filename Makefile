@@ -6,11 +6,14 @@ PYTEST := $(PYTHON_ENV)/python -m pytest
 WITH_VIEWER := $(QUIET) sh scripts/viewer_libs.sh
 WORKERS ?= 2
 MINUTES ?= 240
+TRIALS ?= 200
+CASES ?= 20000
 OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu test-ray bench soak load train clean
+.PHONY: help env demo test check test-slow test-gpu test-ray test-kills test-lowest fuzz bench soak load \
+	train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
@@ -37,6 +40,15 @@ test-ray: env  ## run the tests on a Ray cluster of two local machines; installs
 	@uv=$$(command -v uv || echo $(PYTHON_ENV)/uv); \
 		SAM2_BUILD_CUDA=0 $$uv pip install --quiet --python $(PYTHON_ENV)/python --editable '.[ray]'
 	@$(QUIET) $(PYTEST) -m cluster $(ARGS)
+
+test-kills: env  ## kill 200 jobs at random moments and go on with them: TRIALS=200
+	@$(QUIET) $(PYTHON_ENV)/python -m tests.kills --trials $(TRIALS) $(ARGS)
+
+test-lowest: env  ## run tests with the lowest versions that pyproject.toml allows
+	@$(QUIET) sh scripts/lowest.sh $(ARGS)
+
+fuzz: env  ## 20,000 cases of each thing that reads files: CASES=20000, ARGS="--only tiff"
+	@$(QUIET) $(PYTHON_ENV)/python -m tests.fuzz --cases $(CASES) $(ARGS)
 
 check: env  ## lint, formatting and types
 	$(PYTHON_ENV)/ruff check .

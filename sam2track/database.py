@@ -6,6 +6,7 @@ They follow "Defense Against The Dark Arts" (https://sqlite.org/security.html).
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -44,7 +45,7 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     )
     for limit, value in _LIMITS.items():
         db.setlimit(limit, value)
-    if hasattr(db, "setconfig"):  # from Python 3.12 on
+    if sys.version_info >= (3, 12):
         db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")

@@ -1,9 +1,9 @@
 """Power that fails: a database's files as a disk may hold them then.
 
 ``Recorder`` runs SQL in SQLite on a file system that writes down each write, and each demand that
-what was written be on the disk (fsync). ``crashed`` gives files as they may be found after the power
-has failed behind one of these: what was asked to be on the disk is there, of all later writes each
-512 bytes are there or not, at random.
+what was written be on the disk (fsync). ``crashed`` gives files as they may be found after the
+power has failed behind one of these: what was asked to be on the disk is there, of all
+later writes each 512 bytes are there or not, at random.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def crashed(first: bytes, log: list[Done], chance: random.Random) -> dict[str, b
         # A disk may have kept all, nothing, or whatever came to it first.
         share = chance.choice((0.0, 0.5, 0.9, 1.0))
         for done in late:
-            _apply(safe.setdefault(name, bytearray()), done, lambda: chance.random() < share)
+            file = safe.setdefault(name, bytearray())
+            _apply(file, done, lambda part=share: chance.random() < part)
     return {name: bytes(data) for name, data in safe.items()}
 
 
@@ -98,10 +99,10 @@ class _Vfs(apsw.VFS):
         self._log = log
         super().__init__("recorded", "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> Any:
         return _File(name, flags, self._log)
 
-    def xDelete(self, name: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, name: str, syncdir: bool) -> None:
         super().xDelete(name, syncdir)
         self._log.append(Done("remove", _ending(name)))
 
@@ -113,15 +114,15 @@ class _File(apsw.VFSFile):
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._name = _ending(text)
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:
         super().xWrite(data, offset)
         self._log.append(Done("write", self._name, offset, bytes(data)))
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802
+    def xTruncate(self, size: int) -> None:
         super().xTruncate(size)
         self._log.append(Done("cut", self._name, size))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         super().xSync(flags)
         self._log.append(Done("sync", self._name))
 

@@ -226,7 +226,7 @@ def test_a_video_that_is_replaced_while_it_is_read(
         write=["masks"],
     )  # fmt: skip
     assert any("changed while it was read" in line for line in outcome.warnings)
-    with pytest.raises(ProjectError, match="was made (from other pictures|with frames)"):
+    with pytest.raises(ProjectError, match=r"was made (from other pictures|with frames)"):
         run(path, None, output=out, model=module, resume=True)
 
 
@@ -319,7 +319,7 @@ def test_odd_names(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     out = "-" + "o" * 254
     said("track", *TRACK, "--box", "1:3,5,23,25", "-o", f"./{out}", "--", longest)
     wanted = ["masks", "masks.mp4", "overlay.mp4", "project.s2t", "tracks.csv"]
-    assert sorted(os.listdir(out)) == wanted
+    assert sorted(p.name for p in Path(out).iterdir()) == wanted
     for number, kind in enumerate(("yolo-seg", "sav", "ytvos", "csv")):
         ending = ".csv" if kind == "csv" else ""
         target = f"{number}{'e' * (254 - len(ending))}{ending}"
@@ -328,7 +328,7 @@ def test_odd_names(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     picture = "p" * 251 + ".png"
     Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(picture)
     said("image", picture, "-o", "found", "--point", "1:9,9", *TRACK[:6], "--write", "mask,json")
-    assert len(os.listdir("found")) == 2
+    assert len(list(Path("found").iterdir())) == 2
 
 
 def test_a_current_folder_that_cannot_be_written(video: Path, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_current_folder_that_cannot_be_written(video: Path, tmp_path: Path) ->
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert os.listdir(here) == []
+    assert list(here.iterdir()) == []
 
 
 COMMA = """

@@ -28,7 +28,6 @@ from PIL import Image
 
 from sam2track.cli.main import main
 from sam2track.errors import ModelError, ProjectError, PromptError, Sam2TrackError, SourceError
-from sam2track.export.videos import VideoWriter
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.opening import open_source
 from sam2track.frames.still import read_picture
@@ -144,7 +143,7 @@ def test_a_model_that_is_not_here_is_not_fetched_because_a_project_says_so(
 ) -> None:
     monkeypatch.setenv("SAM2TRACK_MODELS", "")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(ModelError, match="models download sam2.1-large"):
+    with pytest.raises(ModelError, match=r"models download sam2\.1-large"):
         stored_model("sam2.1-large")
     assert stored_model("nano") == "nano"
 
@@ -283,7 +282,7 @@ def test_pictures_that_claim_too_much(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "d.tif", np.zeros((8, 8), np.uint8))
     data = bytearray((tmp_path / "d.tif").read_bytes())
     for tag in (256, 257):
-        at = data.index(struct.pack("<HHI", tag, 3, 1))
+        at = data.index(struct.pack("<HHI", tag, 4, 1))
         data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, 60_000)
     (tmp_path / "d.tif").write_bytes(data)
     with little_memory():
@@ -318,10 +317,14 @@ def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
     data = (tmp_path / "ij.tif").read_bytes()
     text = b"ImageJ=1.11a\nimages=2147483648\nframes=2147483648\n\0"
     whole = bytearray(data + text)
-    at = whole.index(struct.pack("<HH", 270, 2) if data[:2] == b"II" else struct.pack(">HH", 270, 2))
+    at = whole.index(
+        struct.pack("<HH", 270, 2) if data[:2] == b"II" else struct.pack(">HH", 270, 2)
+    )
     order = "<" if data[:2] == b"II" else ">"
     whole[at : at + 12] = struct.pack(f"{order}HHII", 270, 2, len(text), len(data))
     (tmp_path / "ij.tif").write_bytes(whole)
+    with pytest.raises(SourceError, match="claims 2147483648 planes"):
+        open_source(tmp_path / "ome.tif")
     with little_memory():
         for path in tmp_path.iterdir():
             try:
@@ -329,6 +332,15 @@ def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
             except Sam2TrackError:
                 continue
             assert len(source) < 10, path  # tifffile did not believe it
+
+
+def test_ome_tiff_names_no_files_elsewhere(tmp_path: Path) -> None:
+    from sam2track.frames.tiff import _check_ome
+
+    for name in ("../b.tif", "/etc/passwd", "c:\\\\b.tif", "a/b.tif", "..\\\\b.tif"):
+        with pytest.raises(SourceError, match="does not lie in its folder"):
+            _check_ome(tmp_path, f'<OME><UUID FileName="{name}">urn:uuid:1</UUID></OME>')
+    _check_ome(tmp_path, '<OME><UUID FileName="b.ome.tif">urn:uuid:1</UUID></OME>')
 
 
 def test_a_video_that_claims_a_large_picture(tmp_path: Path) -> None:
@@ -347,7 +359,8 @@ def test_a_video_that_claims_a_large_picture(tmp_path: Path) -> None:
     assert struct.unpack_from("<Iii", data, at)[0:2] == (40, 64)
     struct.pack_into("<ii", data, at + 4, 30_000, 30_000)
     path.write_bytes(data)
-    with little_memory(), pytest.raises(SourceError, match="claims 30000 x 30000 pixels"):
+    refusal = r"claims 30000 x 30000 pixels|none of its 2 frames"
+    with little_memory(), pytest.raises(SourceError, match=refusal):
         VideoFile(path)
 
 
@@ -413,10 +426,14 @@ def test_blobs_that_inflate_to_gigabytes(tmp_path: Path) -> None:
         (
             "DROP VIEW results",
             "CREATE VIEW results AS WITH RECURSIVE r(id, frame) AS (SELECT 1, 1 UNION ALL "
-            "SELECT id + 1, frame FROM r) SELECT id, frame, 1 AS object, 0 AS source, 0.0 AS score, "
-            "0.0 AS iou, x'' AS mask, x'' AS pointer, x'' AS codes, 1 AS side, 0 AS exact FROM r",
+            "SELECT id + 1, frame FROM r) SELECT id, frame, 1 AS object, 0 AS source, "
+            "0.0 AS score, 0.0 AS iou, x'' AS mask, x'' AS pointer, "
+            "x'' AS codes, 1 AS side, 0 AS exact FROM r",
         ),
-        ("DROP TABLE times", "CREATE VIEW times AS SELECT 0 AS frame, load_extension('x') AS seconds"),
+        (
+            "DROP TABLE times",
+            "CREATE VIEW times AS SELECT 0 AS frame, load_extension('x') AS seconds",
+        ),
         ("CREATE VIRTUAL TABLE v USING fts5(a)",),
     ],
 )  # fmt: skip

@@ -47,9 +47,6 @@ class VideoFileWriter(Staged):
         self._last = -1  # presentation time of the last frame in ticks
         self._container: OutputContainer | None = None
         self._stream: VideoStream
-        from sam2track.frames.containers import silence
-
-        silence()
 
     def _begin(
         self,
@@ -62,6 +59,9 @@ class VideoFileWriter(Staged):
         """Open the file for an encoder; `settle` says what its pixels are."""
         import av
 
+        from sam2track.frames.containers import silence
+
+        silence()
         with self._guarded():
             try:
                 # faststart: the index is moved to the front; a browser need not have it all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["tiff_stack"]
 
 _LARGEST_RATIO = 1100  # no deflated byte comes to more than 1,032
+_MOST_PLANES = 2**22  # of which a list is made
 _WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretation
 _UNITS = {2: "inch", 3: "cm"}  # of the tag ResolutionUnit
 
@@ -62,6 +64,8 @@ def tiff_stack(path: Path, axes: str | None = None) -> Stack:
 
 
 def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Stack:
+    if file.is_ome:
+        _check_ome(path, file.ome_metadata or "")
     series, warnings = _series(file)
     first = series[0]
     shape = tuple(int(n) for n in first.get_shape(False))
@@ -113,6 +117,24 @@ def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Sta
         close=file.close,
         **_about(file, first),
     )
+
+
+def _check_ome(path: Path, told: str) -> None:
+    """Refuse what OME's metadata claim or name before tifffile takes it for granted.
+
+    It makes a list of all planes, and opens other files by the names that stand there.
+    """
+    for pixels in re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", told):
+        planes = math.prod(
+            int(size) for size in re.findall(r"\bSize[TZC]\s*=\s*[\"']\s*(\d{1,20})", pixels)
+        )
+        if planes > _MOST_PLANES:
+            raise SourceError(f"{path} claims {planes} planes; at most {_MOST_PLANES} are read")
+    for name in re.findall(r"\bFileName\s*=\s*[\"']([^\"']*)", told):
+        if Path(name.replace("\\", "/")).name != name:
+            raise SourceError(
+                f"{path} names {name[:100]!r} as a part of it, which does not lie in its folder"
+            )
 
 
 def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:

@@ -29,7 +29,8 @@ def work(
     name: str, way: str, first: int, cases: int, out: Path, at: Synchronized[int], queue: Any
 ) -> None:
     """Try cases from one on; say how many there were of each outcome."""
-    if "FUZZ_TALK" not in os.environ: os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders talk
+    if "FUZZ_TALK" not in os.environ:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders talk
     warnings.simplefilter("ignore")
     target, counts = TARGETS[name], Counter[str]()
     seeds = running.seeds_of(name)
@@ -80,7 +81,9 @@ def run(name: str, way: str, cases: int, out: Path) -> Counter[str]:
     while done < cases:
         at: Synchronized[int] = multiprocessing.Value("q", done)  # type: ignore[assignment]
         queue: Any = multiprocessing.Queue()
-        process = multiprocessing.Process(target=work, args=(name, way, done, cases, out, at, queue))
+        process = multiprocessing.Process(
+            target=work, args=(name, way, done, cases, out, at, queue)
+        )
         process.start()
         before, still = at.value, 0.0
         while process.is_alive():

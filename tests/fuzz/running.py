@@ -44,18 +44,18 @@ def seeds_of(name: str) -> list[bytes]:
 
 @contextmanager
 def limited(seconds: float = SECONDS) -> Iterator[None]:
-    """Raise where what is within takes too long."""
+    """Raise where what is within takes too much of the processor."""
 
     def late(*_: Any) -> None:
         raise Hang(f"more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def little_room() -> None:
@@ -78,9 +78,7 @@ def tried(target: Target, data: bytes, folder: Path, counts: Counter[str]) -> No
         counts["read"] += 1
 
 
-def hypothesised(
-    name: str, cases: int, body: Callable[[bytes], None], *, start: int = 0
-) -> None:
+def hypothesised(name: str, cases: int, body: Callable[[bytes], None], *, start: int = 0) -> None:
     """Hand cases that hypothesis makes of a target's grammar to a function."""
     strategy = TARGETS[name].strategy
     assert strategy is not None

@@ -56,8 +56,13 @@ _scalars = (
     | st.text(max_size=8)
 )
 _numbers = st.integers(-3, 90) | st.floats(-9, 99) | _scalars
-_any = st.recursive(_scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-    st.text(max_size=5), inner, max_size=3), max_leaves=8)  # fmt: skip
+_any = st.recursive(
+    _scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
 
 
 def _mostly(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
