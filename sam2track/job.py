@@ -16,7 +16,7 @@ from sam2track.asked import (
 )
 from sam2track.detections import Detections, chosen
 from sam2track.errors import ProjectExistsError, PromptError, UsageError
-from sam2track.founding import project_for, resumed_reading
+from sam2track.founding import project_for, resumed_precision, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
@@ -215,6 +215,7 @@ def run(
     direction = direction or "both"
     if resume:
         reading = resumed_reading(folder, source, reading)
+        precision = resumed_precision(folder, precision)
     opened = open_source(source, hwaccel=hwaccel, **reading)
     try:
         low, high, past = asked_span(opened.name, start, stop, len(opened))
