@@ -237,7 +237,10 @@ def run(
             )
             if not boxes:
                 where = f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames"
-                raise PromptError(f"there are no detections on {where} that are wanted")
+                raise PromptError(
+                    f"there are no detections on {where} that are wanted; name a frame that has "
+                    "some (--detections-frame), or take more of them (--min-score, --classes)"
+                )
             if detections_every is None:
                 said, boxes = with_boxes(said, boxes), None
         elif detections_frame is not None or detections_every is not None:
