@@ -10,7 +10,7 @@ OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu bench train clean
+.PHONY: help env demo test check test-slow test-gpu test-qt test-napari-pre bench train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
@@ -32,6 +32,15 @@ test-slow: env  ## run the slow and soak tests
 
 test-gpu: env  ## run the gpu tests; fails where there is no CUDA device
 	@SAM2TRACK_REQUIRE_GPU=1 $(PYTEST) -m gpu $(ARGS)
+
+test-qt: env  ## run the viewer's tests with PySide6, and with PyQt6
+	@QT_API=pyside6 PYTEST_QT_API=pyside6 $(WITH_VIEWER) $(PYTEST) tests/napari $(ARGS)
+	@sh scripts/viewer_env.sh build/pyqt6 PyQt6
+	@QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(WITH_VIEWER) build/pyqt6/bin/python -m pytest tests/napari $(ARGS)
+
+test-napari-pre: env  ## run the viewer's tests with napari's latest pre-release
+	@sh scripts/viewer_env.sh build/napari-pre 'PySide6!=6.12.0' 'napari>=0.9.1a0'
+	@$(WITH_VIEWER) build/napari-pre/bin/python -m pytest tests/napari $(ARGS)
 
 check: env  ## lint, formatting and types
 	$(PYTHON_ENV)/ruff check .

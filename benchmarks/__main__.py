@@ -9,6 +9,7 @@ from benchmarks.decoding import decoding
 from benchmarks.memory import memory
 from benchmarks.nano import nano
 from benchmarks.review import review
+from benchmarks.viewer import viewer
 
 
 @click.group()
@@ -21,6 +22,7 @@ main.add_command(decoding)
 main.add_command(memory)
 main.add_command(nano)
 main.add_command(review)
+main.add_command(viewer)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")
