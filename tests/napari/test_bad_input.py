@@ -147,7 +147,13 @@ def test_a_project_of_other_pictures_is_refused(opened: Any) -> None:
     assert widget.session is None
 
 
-def test_missing_weights_are_said(opened: Any) -> None:
+def test_missing_weights_are_said(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def no_network(*_: Any, **__: Any) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
     widget = opened
     widget.form.model_box.setCurrentText("/no/where.pt")
     widget.begin()
@@ -157,7 +163,7 @@ def test_missing_weights_are_said(opened: Any) -> None:
     widget.form.model_box.setCurrentText("sam2.1-large")  # not on this disk
     widget.begin()
     assert widget.wait()
-    refused(widget, "models download")
+    refused(widget, "cannot be downloaded")
 
 
 def test_a_brush_takes_nothing_from_others_unasked(opened: Any) -> None:
