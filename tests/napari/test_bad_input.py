@@ -227,6 +227,30 @@ def test_a_closed_dock_ends_the_session(opened: Any, video: Path) -> None:
         assert project.objects == (1,)
 
 
+def test_a_project_whose_video_moved_is_said_in_the_viewer(
+    video: Path, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari
+
+    from napari_sam2track.launch import launch
+
+    session.tracker.prompt(1, 0, points=[centre(0, 0)])
+    session.project.close()
+    video.rename(video.with_name("moved.mp4"))
+    said = []
+
+    def run() -> None:
+        viewer = napari.current_viewer()
+        (dock,) = viewer.window.dock_widgets.values()
+        said.append(dock.message.text())
+        dock.shut()
+        viewer.close()
+
+    monkeypatch.setattr(napari, "run", run)
+    launch(session.path, show=False)
+    assert "not there any more" in said[0]
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np, napari
