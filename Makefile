@@ -10,7 +10,7 @@ OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu test-ray bench soak load train clean
+.PHONY: help env demo test check test-slow test-gpu test-ray test-qt test-napari-pre bench soak load train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
@@ -37,6 +37,15 @@ test-ray: env  ## run the tests on a Ray cluster of two local machines; installs
 	@uv=$$(command -v uv || echo $(PYTHON_ENV)/uv); \
 		SAM2_BUILD_CUDA=0 $$uv pip install --quiet --python $(PYTHON_ENV)/python --editable '.[ray]'
 	@$(QUIET) $(PYTEST) -m cluster $(ARGS)
+
+test-qt: env  ## run the viewer's tests with PySide6, and with PyQt6
+	@QT_API=pyside6 PYTEST_QT_API=pyside6 $(WITH_VIEWER) $(PYTEST) tests/napari $(ARGS)
+	@sh scripts/viewer_env.sh build/pyqt6 PyQt6
+	@QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(WITH_VIEWER) build/pyqt6/bin/python -m pytest tests/napari $(ARGS)
+
+test-napari-pre: env  ## run the viewer's tests with napari's latest pre-release
+	@sh scripts/viewer_env.sh build/napari-pre 'PySide6!=6.12.0' 'napari>=0.9.1a0'
+	@$(WITH_VIEWER) build/napari-pre/bin/python -m pytest tests/napari $(ARGS)
 
 check: env  ## lint, formatting and types
 	$(PYTHON_ENV)/ruff check .
