@@ -14,7 +14,7 @@ ARGS ?=
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
-		| while read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+		| while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 env:  ## make .venv with all that development needs
 	@sh scripts/setup.sh dev
