@@ -106,6 +106,8 @@ class Bench:
 
     def begin(self, project: Path) -> None:
         """Open the clip with a project of its own."""
+        self.widget.end()  # beginning over an open session crashed Mesa's software renderer
+        self.pump(1)
         self.widget.form.project_edit.setText(str(project))
         self.widget.begin()
         self.widget.wait()
