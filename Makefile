@@ -12,12 +12,12 @@ OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu test-ray test-kills test-lowest fuzz bench soak load \
-	train clean
+.PHONY: help env demo test check test-slow test-gpu test-ray test-kills test-lowest test-qt \
+	test-napari-pre fuzz bench soak load train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
-		| while read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+		| while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 env:  ## make .venv with all that development needs
 	@sh scripts/setup.sh dev
@@ -49,6 +49,15 @@ test-lowest: env  ## run tests with the lowest versions that pyproject.toml allo
 
 fuzz: env  ## 20,000 cases of each thing that reads files: CASES=20000, ARGS="--only tiff"
 	@$(QUIET) $(PYTHON_ENV)/python -m tests.fuzz --cases $(CASES) $(ARGS)
+
+test-qt: env  ## run the viewer's tests with PySide6, and with PyQt6
+	@QT_API=pyside6 PYTEST_QT_API=pyside6 $(WITH_VIEWER) $(PYTEST) tests/napari $(ARGS)
+	@sh scripts/viewer_env.sh build/pyqt6 PyQt6
+	@QT_API=pyqt6 PYTEST_QT_API=pyqt6 $(WITH_VIEWER) build/pyqt6/bin/python -m pytest tests/napari $(ARGS)
+
+test-napari-pre: env  ## run the viewer's tests with napari's latest pre-release
+	@sh scripts/viewer_env.sh build/napari-pre 'PySide6!=6.12.0' 'napari>=0.9.1a0'
+	@$(WITH_VIEWER) build/napari-pre/bin/python -m pytest tests/napari $(ARGS)
 
 check: env  ## lint, formatting and types
 	$(PYTHON_ENV)/ruff check .

@@ -12,6 +12,7 @@ from benchmarks.nano import nano
 from benchmarks.review import review
 from benchmarks.soak import soak
 from benchmarks.speed.command import speed
+from benchmarks.viewer import viewer
 
 
 @click.group()
@@ -27,6 +28,7 @@ main.add_command(nano)
 main.add_command(review)
 main.add_command(soak)
 main.add_command(speed)
+main.add_command(viewer)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")

@@ -73,7 +73,13 @@ def _torch() -> Iterator[Finding]:
 
     from sam2track.models.rates import bf16_pays
 
-    yield Finding("torch", "ok", torch.__version__)
+    beside = _version("torchvision")
+    yield Finding(
+        "torch",
+        "ok" if beside else "problem",
+        f"{torch.__version__}, torchvision {beside or 'missing'}",
+        "" if beside else f"install both in one step: {_BUILD}",
+    )
     threads = torch.get_num_threads()
     yield Finding("threads", "ok", f"{threads} of {os.cpu_count()} CPUs")
     yield from _cuda()
@@ -239,9 +245,17 @@ def _viewer() -> Iterator[Finding]:
 
 def _weights() -> Iterator[Finding]:
     from sam2track.models import files, trust
-    from sam2track.models.weights import pinned, weights_on_disk
+    from sam2track.models.weights import pinned, search_path, weights_on_disk
     from sam2track.models.zoo import ZOO
 
+    for folder in search_path():
+        there = folder.is_dir()
+        yield Finding(
+            "SAM2TRACK_MODELS",
+            "ok" if there else "problem",
+            f"{folder}{'' if there else ' is no folder'}",
+            "" if there else "make it, or name another",
+        )
     missing = []
     for model in ZOO.values():
         path = weights_on_disk(model)

@@ -19,7 +19,8 @@ _KNOWN: tuple[tuple[re.Pattern[str], type[Sam2TrackError], str], ...] = (
     (
         re.compile(
             r"no kernel image is available|driver version is insufficient|driver on your system "
-            r"is too old|detected CUDA version .* mismatches|CUDA_HOME environment variable is "
+            r"is too old|found no NVIDIA driver|not compiled with CUDA enabled|"
+            r"detected CUDA version .* mismatches|CUDA_HOME environment variable is "
             r"not set|PTX was compiled with an unsupported toolchain",
             re.IGNORECASE | re.DOTALL,
         ),

@@ -24,6 +24,7 @@ __all__ = [
     "open_project",
     "project_for",
     "project_meta",
+    "resumed_precision",
     "resumed_reading",
 ]
 
@@ -57,6 +58,18 @@ def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> d
         if value is not None:
             reading[name] = value
     return reading
+
+
+def resumed_precision(folder: Path, precision: str) -> str:
+    """Return the precision of a folder's project, if there is one and none is asked for.
+
+    What is automatically taken differs between machines, and equal masks need the same.
+    """
+    path = folder / "project.s2t"
+    if precision != "auto" or not path.exists():
+        return precision
+    with Project.open(path) as project:
+        return str(project.meta.get("precision", precision))
 
 
 def project_for(

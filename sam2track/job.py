@@ -16,7 +16,7 @@ from sam2track.asked import (
 )
 from sam2track.detections import Detections, chosen
 from sam2track.errors import ProjectExistsError, PromptError, UsageError
-from sam2track.founding import project_for, resumed_reading
+from sam2track.founding import project_for, resumed_precision, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
@@ -215,6 +215,7 @@ def run(
     direction = direction or "both"
     if resume:
         reading = resumed_reading(folder, source, reading)
+        precision = resumed_precision(folder, precision)
     opened = open_source(source, hwaccel=hwaccel, **reading)
     try:
         low, high, past = asked_span(opened.name, start, stop, len(opened))
@@ -236,7 +237,10 @@ def run(
             )
             if not boxes:
                 where = f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames"
-                raise PromptError(f"there are no detections on {where} that are wanted")
+                raise PromptError(
+                    f"there are no detections on {where} that are wanted; name a frame that has "
+                    "some (--detections-frame), or take more of them (--min-score, --classes)"
+                )
             if detections_every is None:
                 said, boxes = with_boxes(said, boxes), None
         elif detections_frame is not None or detections_every is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -126,6 +127,8 @@ def remove_outputs(folder: Path) -> None:
 class PictureOutputs:
     """What is written of each frame: label maps, and videos that have their names once closed.
 
+    Each is written in a thread of its own, at most one frame behind.
+
     Parameters
     ----------
     folder : Path
@@ -149,20 +152,23 @@ class PictureOutputs:
         bits: Literal[8, 16],
         names: Mapping[int, str],
     ) -> None:
-        paths = {name: folder / OUTPUTS[name] for name in wanted}
-        self._names = names
         self._first: float | None = None
-        self._sequence = MaskSequence(paths["masks"], bits=bits) if "masks" in wanted else None
-        self._videos = {
-            name: VideoWriter(paths[name], height=height, width=width)
-            for name in ("mask-video", "overlay")
-            if name in wanted
-        }
-        self._lossless = (
-            LabelVideoWriter(paths["label-video"], height=height, width=width, bits=bits)
-            if "label-video" in wanted
-            else None
-        )
+        self._files: list[VideoWriter | LabelVideoWriter] = []
+        self._works: dict[str, _Work] = {}
+        self._pending: dict[str, Future[object]] = {}
+        for name in (name for name in OUTPUTS if name in wanted and name != "table"):
+            path = folder / OUTPUTS[name]
+            if name == "masks":
+                self._works[name] = _pictures(MaskSequence(path, bits=bits))
+            elif name == "label-video":
+                labelled = LabelVideoWriter(path, height=height, width=width, bits=bits)
+                self._files.append(labelled)
+                self._works[name] = _labels(labelled)
+            else:
+                video = VideoWriter(path, height=height, width=width)
+                self._files.append(video)
+                self._works[name] = _colours(video) if name == "mask-video" else _over(video, names)
+        self._pool = ThreadPoolExecutor(max(1, len(self._works)))
 
     def write(
         self,
@@ -171,20 +177,20 @@ class PictureOutputs:
         picture: npt.NDArray[np.uint8] | None,
         time: float,
     ) -> None:
-        """Append a frame that is shown at a time in seconds; the picture is for the overlay."""
-        self._first = time if self._first is None else self._first
-        seconds = time - self._first
-        if self._sequence is not None:
-            self._sequence.write(frame, labels)
-        if "mask-video" in self._videos:
-            self._videos["mask-video"].write(colour_map(labels), seconds)
-        if self._lossless is not None:
-            self._lossless.write(labels, seconds)
-        if picture is not None and "overlay" in self._videos:
-            self._videos["overlay"].write(overlay(picture, labels, names=self._names), seconds)
+        """Append a frame that is shown at a time in seconds; the picture is for the overlay.
 
-    def _open(self) -> list[VideoWriter | LabelVideoWriter]:
-        return [*self._videos.values(), *([] if self._lossless is None else [self._lossless])]
+        What fails is raised here or at one of the next frames, at the latest on leaving.
+        """
+        self._first = time if self._first is None else self._first
+        for name, work in self._works.items():
+            self._wait(name)
+            self._pending[name] = self._pool.submit(
+                work, frame, labels, picture, time - self._first
+            )
+
+    def _wait(self, name: str) -> None:
+        if name in self._pending:
+            self._pending.pop(name).result()
 
     def __enter__(self) -> Self:
         return self
@@ -193,11 +199,47 @@ class PictureOutputs:
         """Close the videos, or throw them away where something failed."""
         try:
             if kind is None:
-                for video in self._open():
+                for name in self._works:
+                    self._wait(name)
+            self._pool.shutdown()
+            if kind is None:
+                for video in self._files:
                     video.close()
         finally:
-            for video in self._open():
+            self._pool.shutdown()
+            for video in self._files:
                 video.abort()  # does nothing to one that is closed
+
+
+_Work = Callable[
+    [int, npt.NDArray[np.int32], "npt.NDArray[np.uint8] | None", float],
+    object,
+]
+
+
+def _pictures(sequence: MaskSequence) -> _Work:
+    return lambda frame, labels, _picture, _seconds: sequence.write(frame, labels)
+
+
+def _labels(video: LabelVideoWriter) -> _Work:
+    return lambda _frame, labels, _picture, seconds: video.write(labels, seconds)
+
+
+def _colours(video: VideoWriter) -> _Work:
+    return lambda _frame, labels, _picture, seconds: video.write(colour_map(labels), seconds)
+
+
+def _over(video: VideoWriter, names: Mapping[int, str]) -> _Work:
+    def work(
+        _frame: int,
+        labels: npt.NDArray[np.int32],
+        picture: npt.NDArray[np.uint8] | None,
+        seconds: float,
+    ) -> None:
+        if picture is not None:
+            video.write(overlay(picture, labels, names=names), seconds)
+
+    return work
 
 
 def write_outputs(

@@ -59,7 +59,9 @@ def is_pipe(source: object) -> bool:
 def refuse_of_pipe(asked: Mapping[str, Any]) -> None:
     """UsageError where something is asked of a pipe that it cannot do."""
     for name, value in asked.items():
-        if value in (None, False) or name == "stream" or (name, value) == ("direction", "forward"):
+        if value is None or value is False or name == "stream":
+            continue
+        if name == "direction" and value == "forward":
             continue
         why = _NOT.get(name, "it is for other sources")
         option = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +23,15 @@ def test_a_line_for_each_thing() -> None:
         assert f" {what}: " in whole, what
     assert all(line[:3] in ("ok ", "-- ", "!! ") for line in whole.splitlines())
     assert done.exit_code == ("!! " in whole)
+
+
+def test_folders_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    places = os.pathsep.join([str(tmp_path), str(tmp_path / "none")])
+    monkeypatch.setenv("SAM2TRACK_MODELS", places)
+    done = CliRunner().invoke(main, ["doctor"])
+    assert f"ok SAM2TRACK_MODELS: {tmp_path}\n" in done.stdout
+    assert f"!! SAM2TRACK_MODELS: {tmp_path / 'none'} is no folder; make it" in done.stdout
+    assert done.exit_code == 1
 
 
 def test_json_says_the_same() -> None:
@@ -65,6 +76,8 @@ def test_a_look_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None
 MESSAGES = {
     "CUDA error: no kernel image is available for execution on the device": "does not fit the GPU",
     "The NVIDIA driver on your system is too old (found version 11040).": "update the driver",
+    "Found no NVIDIA driver on your system.": "--device cpu works meanwhile",
+    "Torch not compiled with CUDA enabled": "--torch-backend auto",
     "The detected CUDA version (11.8) mismatches the version that was used to compile\n"
     "PyTorch (12.4).": "a system nvcc is not needed",
     "_C.so: undefined symbol: _ZN3c106detail14torchCheckFailEv": "SAM2_BUILD_CUDA=0",

@@ -504,6 +504,17 @@ def test_resumed_after_a_kill(
     assert again.frames_computed == 13 - killed_at // 3 * 3
 
 
+def test_resumed_in_the_precision_that_it_was_begun_in(
+    clip: np.ndarray, module: Any, tmp_path: Path
+) -> None:
+    """What is taken automatically may be another one on another machine."""
+    run(clip, TWO, output=tmp_path, model=module, stop=3, precision="bf16", write=())
+    again = run(clip, None, output=tmp_path, model=module, resume=True, write=())
+    assert (again.precision, again.frames_computed) == ("bf16", FRAMES - 3)
+    with pytest.raises(ProjectError, match="precision 'bf16', now it is 'fp32'"):
+        run(clip, None, output=tmp_path, model=module, resume=True, precision="fp32")
+
+
 def test_resumed_twice(
     tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
 ) -> None:
@@ -648,7 +659,11 @@ def test_failed_outputs_leave_no_halves(
     monkeypatch.setattr(outputs, "overlay", full)
     with pytest.raises(OutputError):
         run(clip, TWO, output=tmp_path, model=module)
-    assert files(tmp_path) == ["masks/00000.png", "project.s2t"]
+    *pictures, project = files(tmp_path)
+    assert project == "project.s2t"
+    assert pictures in (["masks/00000.png"], ["masks/00000.png", "masks/00001.png"])
+    for name in pictures:
+        assert read_labels(tmp_path / name).shape == (HEIGHT, WIDTH)
 
 
 # -- the public function, and mask files ------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FULL", "SYSTEMS", "Case", "boxes", "clip"]
+__all__ = ["FULL", "SYSTEMS", "Case", "boxes", "clicks", "clip"]
 
 SYSTEMS = {
     "ours": "sam2track",
@@ -43,6 +43,8 @@ class Case:
         A file in place of the drawn clip.
     parts : bool
         Whether encoder, tracker and the rest are timed apart.
+    again : bool
+        Whether a second pass is measured, after a click on frame 0.
     """
 
     system: str
@@ -55,6 +57,7 @@ class Case:
     warm_up: int = 8
     video: str | None = None
     parts: bool = True
+    again: bool = False
 
     def of(self, system: str, precision: str) -> Case:
         """The same for another system."""
@@ -100,6 +103,14 @@ def boxes(case: Case) -> dict[int, tuple[float, float, float, float]]:
         x, y, radius = _disc(case, number, 0)
         found[number + 1] = (x - radius, y - radius, x + radius, y + radius)
     return found
+
+
+def clicks(case: Case) -> dict[int, tuple[float, float]]:
+    """A point within each object on frame 0, off its middle, by object id."""
+    return {
+        number: (0.6 * x0 + 0.4 * x1, 0.6 * y0 + 0.4 * y1)
+        for number, (x0, y0, x1, y1) in boxes(case).items()
+    }
 
 
 def _read(video: str, frames: int) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.speed.case import Case, boxes
+from benchmarks.speed.case import Case, boxes, clicks
 from benchmarks.speed.clock import Clock
 
 __all__ = ["RUNS", "load"]
@@ -104,6 +104,11 @@ def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
             stack.enter_context(clock.watched(step, name, name))
         for object_id, box in boxes(case).items():
             tracker.prompt(object_id, 0, box=box)
+        if case.again:
+            for _ in tracker.propagate():
+                pass
+            for object_id, point in clicks(case).items():
+                tracker.prompt(object_id, 0, points=[point])
         clock.start()
         for result in tracker.propagate():
             clock.frame()
@@ -162,6 +167,13 @@ def _official(
         state = module.init_state("")
         for object_id, box in boxes(case).items():
             module.add_new_points_or_box(state, 0, object_id, box=box)
+        if case.again:
+            for _ in module.propagate_in_video(state):
+                pass
+            for object_id, point in clicks(case).items():
+                module.add_new_points_or_box(
+                    state, 0, object_id, points=[point], labels=[1], clear_old_points=False
+                )
         clock.start()
         for _, _, logits in module.propagate_in_video(state):
             masks = (logits[:, 0] > 0).cpu().numpy()

@@ -11,8 +11,16 @@ def launch(path: Path | None = None, *, show: bool = True) -> None:
     """Open a viewer, and a path in it where one is given; return when it is closed."""
     import napari
 
+    from sam2track.errors import Sam2TrackError
+
     viewer = napari.Viewer(show=show)
+    failed = ""
     if path is not None:
-        viewer.open(str(path), plugin="sam2track")
-    viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
+        try:
+            viewer.open(str(path), plugin="sam2track")
+        except Sam2TrackError as error:  # said in the viewer, where another one can be opened
+            failed = str(error)
+    _, widget = viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
+    if failed:
+        widget.tell(failed)
     napari.run()

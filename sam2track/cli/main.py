@@ -81,7 +81,7 @@ class _Lazy(click.Group):
         except OSError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            click.echo(f"sam2track: {' '.join(str(error).split())}", err=True)
+            click.echo(f"sam2track: {' '.join(str(explained(error) or error).split())}", err=True)
             ctx.exit(1)
         except (RuntimeError, ImportError) as error:
             known = explained(error)

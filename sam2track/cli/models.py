@@ -49,7 +49,8 @@ def list_models(as_json: bool) -> None:
         )
     click.echo(
         "speed: frames a second of the official predictor on an A100; J&F: on SA-V test; both "
-        "published by Meta.\nmemory: one object, float32, on a CPU."
+        "published by Meta.\nmemory: one object, float32, on a CPU; estimated for base-plus and "
+        "large."
     )
 
 

@@ -49,8 +49,11 @@ def print_outcome(outcome: Outcome, as_json: bool) -> None:
         click.echo(json.dumps(outcome.to_dict(), indent=2))
         return
     rate = outcome.frames_computed / outcome.seconds if outcome.seconds else 0.0
+    # More where objects run at different times over the same frames, fewer where some were there.
+    computed = f" ({outcome.frames_computed} computed)"
     click.echo(
-        f"{outcome.status}: {many(outcome.frames_computed, 'frame')}, "
+        f"{outcome.status}: {many(outcome.frames, 'frame')}"
+        f"{computed if outcome.frames_computed != outcome.frames else ''}, "
         f"{many(len(outcome.objects), 'object')}, "
         f"{outcome.model} on {outcome.device} in {outcome.precision}, "
         f"{outcome.seconds:.1f} s ({rate:.1f} frames a second, all told)"

@@ -25,6 +25,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _FOLDER = ("config.json", "model.safetensors")
+_SHARDED = "model.safetensors.index.json"
 
 
 def search_path() -> list[Path]:
@@ -48,7 +49,8 @@ def weights_on_disk(model: ZooModel) -> Path | None:
             if (place / name).is_file():
                 return place / name
         inside = place / model.repository.split("/")[1]
-        if all((inside / name).is_file() for name in _FOLDER):
+        told = [name for name in (*_FOLDER, _SHARDED) if (inside / name).is_file()]
+        if len(told) > 1 and told[0] == _FOLDER[0]:
             return inside
     from huggingface_hub import try_to_load_from_cache
 

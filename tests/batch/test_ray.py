@@ -20,10 +20,10 @@ from sam2track.export.videos import VideoWriter
 ray = pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
     pytest.mark.filterwarnings("default"),  # Ray's own
 ]
-COUNT, FRAMES = 6, 120
+COUNT, FRAMES = 6, 60
 OPTIONS: dict[str, Any] = {"model": "nano", "device": "cpu", "image_size": 64, "write": ["table"]}
 
 
@@ -45,18 +45,31 @@ def videos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")  # on a machine that does more
-
     room = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args={**room, "include_dashboard": False})
-    made.second = made.add_node(**room)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        made = Cluster(initialize_head=True, head_node_args={**room, "include_dashboard": False})
+        made.second = made.add_node(**room)
+        ray.init(address=made.address, log_to_driver=False)  # which is used where there is one
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+def test_results_go_to_an_address(videos: Path, cluster: Any, tmp_path: Path) -> None:
+    (videos / "one.jsonl").write_text((videos / "m.jsonl").read_text().splitlines()[0])
+    there = tmp_path / "there"
+    found = track_many(
+        videos / "one.jsonl", ray=cluster.address, output=f"file://{there}", stop=5, **OPTIONS
+    )
+    assert found.counts() == {"done": 1}, found.lines
+    assert {path.name for path in (there / "v0").iterdir()} >= {"project.s2t", "tracks.csv"}
+    with Project.open(there / "v0/project.s2t") as project:
+        assert len(project.frames) == 5
 
 
 def test_every_video_is_finished_once(videos: Path, cluster: Any) -> None:
@@ -97,19 +110,9 @@ def test_every_video_is_finished_once(videos: Path, cluster: Any) -> None:
     assert again.counts() == {"skipped": COUNT}
 
 
-def test_results_go_to_an_address(videos: Path, cluster: Any, tmp_path: Path) -> None:
-    (videos / "one.jsonl").write_text((videos / "m.jsonl").read_text().splitlines()[0])
-    there = tmp_path / "there"
-    found = track_many(
-        videos / "one.jsonl", ray=cluster.address, output=f"file://{there}", stop=5, **OPTIONS
-    )
-    assert found.counts() == {"done": 1}, found.lines
-    assert {path.name for path in (there / "v0").iterdir()} >= {"project.s2t", "tracks.csv"}
-    with Project.open(there / "v0/project.s2t") as project:
-        assert len(project.frames) == 5
-
-
 def test_no_cluster(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
     def refuse(**_: object) -> None:
         raise ConnectionError("no such\nmachine")
 

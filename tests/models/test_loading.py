@@ -119,6 +119,20 @@ def test_names_as_people_type_them(given: str, name: str) -> None:
     assert zoo.resolve(given).name == name
 
 
+@pytest.mark.parametrize("held", ["model.safetensors", "model.safetensors.index.json"])
+def test_folders_of_transformers_are_found_by_name(
+    held: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SAM2TRACK_MODELS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = tmp_path / "sam2.1-hiera-tiny"
+    folder.mkdir()
+    (folder / held).touch()
+    assert weights.weights_on_disk(zoo.ZOO["sam2.1-tiny"]) is None
+    (folder / "config.json").touch()
+    assert weights.weights_on_disk(zoo.ZOO["sam2.1-tiny"]) == folder
+
+
 def test_an_unknown_name_suggests_the_right_one_and_lists_all() -> None:
     with pytest.raises(UnknownModelError, match=r"did you mean sam2.1-large\? known are nano, "):
         sam2track.load_model("sam2.1-lagre", device="cpu")

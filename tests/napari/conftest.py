@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,3 +63,28 @@ def session(video: Path, model: Model) -> Iterator[Session]:
     made = Session(open_source(video), model, video.with_suffix(".s2t"))
     yield made
     made.project.close()
+
+
+@pytest.fixture
+def opened(make_napari_viewer_proxy: Any, video: Path) -> Iterator[Any]:
+    """A widget on the clip of two disks, begun."""
+    from napari_sam2track.files import get_video_reader
+    from napari_sam2track.widget import TrackWidget
+
+    viewer = make_napari_viewer_proxy()
+    reader = get_video_reader(str(video))
+    assert reader is not None
+    ((data, about, _),) = reader(str(video))
+    viewer.add_image(data, **about)
+    viewer.layers[0].metadata["sam2track"]["project"] = str(video.with_suffix(".s2t"))
+    widget = TrackWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    widget.form.reset_choices()
+    widget.form.project_edit.setText(str(video.with_suffix(".s2t")))
+    widget.form.model_box.setCurrentText("nano")
+    widget.begin()
+    assert widget.wait()
+    widget.go(0)
+    yield widget
+    widget.shut()
+    assert not any(thread.name == "sam2track" for thread in threading.enumerate())

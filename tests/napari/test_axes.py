@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam2track.arrays import MaskArray
-from napari_sam2track.axes import Axes, Frames, guess_axes
-from napari_sam2track.opening import project_path, source_of
+from napari_sam2track.axes import Axes, Channels, Frames, guess_axes
+from napari_sam2track.opening import Choice, project_path, source_of
 from sam2track.errors import UsageError
 
 
@@ -66,6 +68,71 @@ def test_deep_and_broken_values_become_pictures(dtype) -> None:
     assert picture.dtype == np.uint8 and picture.max() > 250
 
 
+class Counted:
+    """An array that notes which pixels are asked for."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data_within, self.asked = data, []
+        self.shape, self.dtype, self.ndim = data.shape, data.dtype, data.ndim
+
+    def __getitem__(self, key: object) -> np.ndarray:
+        found = self.data_within[key]
+        self.asked.append(found.size)
+        return found
+
+
+def lazy(kind: str, data: np.ndarray, folder) -> object:
+    if kind == "dask":
+        return pytest.importorskip("dask.array").from_array(data, chunks=(1, 2, 16, 16))
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr")
+        made = zarr.open(str(folder / "a.zarr"), mode="w", shape=data.shape, dtype=data.dtype)
+        made[:] = data
+        return made
+    if kind == "xarray":
+        return pytest.importorskip("xarray").DataArray(data, dims=("t", "z", "y", "x"))
+    return Counted(data)
+
+
+@pytest.mark.parametrize("kind", ["counted", "dask", "zarr", "xarray"])
+def test_lazy_layers_are_read_frame_by_frame(kind, tmp_path) -> None:
+    data = np.random.default_rng(0).integers(0, 1000, (6, 3, 16, 16)).astype(np.uint16)
+    layer = lazy(kind, data, tmp_path)
+    frames = Frames(layer, Axes(data.shape, False, 0, ((1, 2),)))
+    assert np.array_equal(frames[4], data[4, 2])
+    source = source_of([layer], Axes(data.shape, False, 0, ((1, None),)), [(0.0, 1000.0)])
+    expected = source_of([data], Axes(data.shape, False, 0, ((1, None),)), [(0.0, 1000.0)])
+    assert np.array_equal(source.read(5), expected.read(5))
+    if isinstance(layer, Counted):
+        source.fingerprint()
+        assert max(layer.asked) == 3 * 16 * 16
+
+
+def test_layers_are_the_channels_of_one_picture() -> None:
+    one, two = np.zeros((4, 16, 16), np.uint16), np.zeros((4, 16, 16), np.float32)
+    one[2, :8], two[2, :, :8] = 1000, 1.0
+    axes = guess_axes(one.shape)
+    assert Channels([one, two], axes)[2, 1].shape == (16, 16)
+    picture = source_of([one, two], axes, [(0.0, 1000.0), (0.0, 1.0)]).read(2)
+    assert picture.shape == (16, 16, 3)
+    assert len({tuple(picture[y, x]) for y in (0, 15) for x in (0, 15)}) == 4
+
+
+def test_a_project_is_read_as_it_was_made(tmp_path) -> None:
+    axes = Axes((4, 3, 16, 16), False, 0, ((1, 2),))
+    data = np.zeros(axes.shape)
+    made = Choice((data,), axes, ((0.0, 5.0),), tmp_path / "a.s2t", "nano")
+    meta = {"model": "nano", **json.loads(json.dumps(made.settings()))}
+    now = Choice((data,), Axes(axes.shape, False, 0, ((1, None),)), (None,), tmp_path / "a.s2t")
+    again = now.as_before(meta)
+    assert (again.axes, again.limits, again.model) == (axes, ((0.0, 5.0),), "nano")
+    with pytest.raises(UsageError, match="1 channels, now there are 2"):
+        Choice((data, data), axes, (None, None), tmp_path / "a.s2t").as_before(meta)
+    with pytest.raises(UsageError, match="other pictures"):
+        Choice((data,), guess_axes((9, 16, 16)), (None,), tmp_path / "a.s2t").as_before(meta)
+    assert now.as_before({}).axes == now.axes
+
+
 def test_a_project_lies_beside_the_data() -> None:
     assert str(project_path("/data/a.b.tif", "x")) == "/data/a.b.s2t"
     assert project_path(None, "my cells!").name == "my-cells.s2t"
@@ -109,3 +176,10 @@ def test_few_frames_are_held() -> None:
     array = MaskArray(guess_axes((500, 8, 9)), lambda t: np.full((8, 9), t, np.int32))
     assert all(array[t].max() == t for t in range(500))
     assert len(array._held) <= 65
+
+
+def test_the_highest_number_is_known_without_reading() -> None:
+    def read(frame: int) -> np.ndarray:
+        raise AssertionError("read")
+
+    assert np.max(MaskArray(guess_axes((500, 8, 9)), read, lambda: 7)) == 7

@@ -229,3 +229,51 @@ def test_a_click_while_tracking_keeps_the_masks_of_a_replay(session, video, mode
     with Project.open(tmp_path / "again" / "project.s2t") as again:
         assert again.frames == tuple(expected)
         assert all(np.array_equal(again.labels(t), expected[t]) for t in again.frames)
+
+
+def test_a_stroke_over_two_objects_is_one_step(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    session.say(2, 0, click(1, 0))
+    before = session.project.labels(0)
+    after = np.roll(before, 2, 1)
+    assert session.paint(0, before, after) == [1, 2]
+    assert np.array_equal(session.project.labels(0), after)
+    action = session.undo()
+    assert action is not None and action["action"] == "edit"
+    assert np.array_equal(session.project.labels(0), before)
+    session.redo()
+    assert np.array_equal(session.project.labels(0), after)
+    session.undo()
+    action = session.undo()  # the one before is a step of its own
+    assert action is not None and (action["action"], action["object"]) == ("prompt", 2)
+    assert set(np.unique(session.project.labels(0))) == {0, 1}
+    session.redo()
+    session.redo()
+    assert np.array_equal(session.project.labels(0), after)
+    for _ in range(3):
+        session.undo()
+    assert session.undo() is None
+
+
+def test_what_rests_waits_and_the_latest_of_a_name_is_done() -> None:
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    gate = threading.Event()
+    worker.do("click", lambda: gate.wait(10))
+    worker.rest("tracks", lambda: 1)
+    worker.rest("tracks", lambda: 2)
+    worker.rest("prepare", lambda: 3)
+    gate.set()
+    end = time.monotonic() + 20
+    while len(seen) < 3 and time.monotonic() < end:
+        time.sleep(0.002)
+    gate.clear()
+    worker.do("click", lambda: gate.wait(10))
+    worker.rest("never", lambda: 4)
+    worker.drop_rest()
+    gate.set()
+    until_idle(worker)
+    worker.close()
+    told = [(event.what, event.value) for event in seen]
+    assert told[3:] == [("click", True)]
+    assert told[:3] == [("click", True), ("tracks", 2), ("prepare", 3)]

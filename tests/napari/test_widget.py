@@ -1,18 +1,16 @@
-"""The widget in a viewer: real layers, clicks, keys, paint; nothing leaks, bad input is said."""
+"""The widget in a viewer: real layers, clicks, keys, paint; nothing leaks."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
+from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
+from tests.napari.hands import click, press, refused
 
 pytestmark = [
     pytest.mark.viewer,
@@ -23,46 +21,6 @@ pytestmark = [
 
 if os.environ.get("SAM2TRACK_NO_VIEWER"):
     pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
-
-
-@pytest.fixture
-def opened(make_napari_viewer_proxy: Any, video: Path) -> Iterator[Any]:
-    """A widget on the clip of two disks, begun."""
-    from napari_sam2track.files import get_video_reader
-    from napari_sam2track.widget import TrackWidget
-
-    viewer = make_napari_viewer_proxy()
-    reader = get_video_reader(str(video))
-    assert reader is not None
-    ((data, about, _),) = reader(str(video))
-    viewer.add_image(data, **about)
-    viewer.layers[0].metadata["sam2track"]["project"] = str(video.with_suffix(".s2t"))
-    widget = TrackWidget(viewer)
-    viewer.window.add_dock_widget(widget)
-    widget.form.reset_choices()
-    widget.form.project_edit.setText(str(video.with_suffix(".s2t")))
-    widget.form.model_box.setCurrentText("nano")
-    widget.begin()
-    assert widget.wait()
-    widget.go(0)
-    yield widget
-    widget.shut()
-    assert not any(thread.name == "sam2track" for thread in threading.enumerate())
-
-
-def click(widget: Any, which: int, frame: int) -> None:
-    x, y = centre(which, frame)
-    widget.layers.clicks.add(np.array([frame, y, x]))
-    assert widget.wait()
-
-
-def press(widget: Any, key: str) -> None:
-    """What napari does when a key is pressed while a layer of ours is active."""
-    from napari.utils.key_bindings import coerce_keybinding
-
-    layer = widget.layers.clicks
-    layer.keymap[coerce_keybinding(key)](layer)
-    assert widget.wait()
 
 
 def test_the_way_a_user_goes(opened: Any) -> None:
@@ -251,147 +209,61 @@ def test_the_keys_are_free_in_napari() -> None:
         assert not mine & {str(key) for key in kind.class_keymap}
 
 
-def refused(widget: Any, contains: str) -> None:
-    assert contains in widget.message.text(), widget.message.text()
+def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 2)
+    assert "object 1, frame 2" in widget.message.text() and "score of 0." in widget.message.text()
+    press(widget, "Control-z")
+    assert widget.message.text() == "took back: click or box of object 1 on frame 2"
+    press(widget, "Control-z")
+    assert widget.message.text() == "there is nothing to be taken back"
+    press(widget, "Control-Shift-z")
+    widget.track()
+    assert widget.wait()
+    assert f"tracked {FRAMES} frames" in widget.message.text()
+    widget.track()
+    assert widget.wait()
+    assert "nothing has changed" in widget.message.text()
+    assert "nano on cpu" in widget.form.state.text() and "GB" in widget.form.state.text()
 
 
-@contextlib.contextmanager
-def stack(make: Any, tmp_path: Path, data: Any, **about: Any) -> Iterator[Any]:
+def test_the_preview_shows_what_the_model_sees(opened: Any) -> None:
+    widget = opened
+    widget.preview()
+    widget.go(3)
+    assert widget.wait()
+    picture = widget._preview.picture.pixmap().toImage()
+    assert picture.width() >= 100 and "frame 3 of 8" in widget._preview.told.text()
+    x, y = (value * picture.width() / WIDTH for value in centre(0, 3))
+    colour = picture.pixelColor(int(x), int(y))
+    assert colour.red() > 180 and colour.green() < 120
+
+
+def test_layers_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
     from napari_sam2track.widget import TrackWidget
 
-    viewer = make()
-    viewer.add_image(data, **about)
+    clip = pictures().astype(np.uint16) * 16
+    viewer = make_napari_viewer_proxy()
+    for channel in range(2):
+        viewer.add_image(clip[..., channel], contrast_limits=(0, 4080), axis_labels="tyx")
     widget = TrackWidget(viewer)
-    widget.form.project_edit.setText(str(tmp_path / "stack.s2t"))
+    widget.form.project_edit.setText(str(tmp_path / "channels.s2t"))
     widget.form.model_box.setCurrentText("nano")
+    widget.form.channels_box.setChecked(True)
+    assert len(widget.form.chosen().arrays) == 2
     widget.begin()
     assert widget.wait()
-    yield widget
-    widget.shut()
-    widget.close()
-
-
-@pytest.mark.parametrize(
-    ("data", "about", "says"),
-    [
-        (np.zeros((20, 30), np.uint8), {}, "time, rows and columns"),
-        (np.zeros((1, 20, 30), np.uint8), {}, "single frame"),
-        (np.zeros((5, 20, 30, 3), np.uint8), {"rgb": False}, "colours were taken for columns"),
-    ],
-    ids=["plane", "one-frame", "colours"],
-)
-def test_what_cannot_be_tracked_is_said(
-    make_napari_viewer_proxy: Any, tmp_path: Path, data: Any, about: Any, says: str
-) -> None:
-    with stack(make_napari_viewer_proxy, tmp_path, data, **about) as widget:
-        refused(widget, says)
-        assert widget.session is None
-
-
-def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
-    """(T, Z, Y, X) with NaN, at one plane: masks lie on that plane."""
-    grey = pictures().mean(-1).astype(np.float32)
-    data = np.stack([np.zeros_like(grey), grey], axis=1)
-    data[0, 1, 0, 0] = np.nan
-    with stack(
-        make_napari_viewer_proxy,
-        tmp_path,
-        data,
-        axis_labels=("t", "z", "y", "x"),
-        scale=(1, 2, 0.5, 0.5),
-        contrast_limits=(0, 200),
-    ) as widget:
-        assert widget.layers.axes.fixed == ((1, 1),) or widget.layers.axes.fixed == ((1, 0),)
-        widget.form.axis_boxes[0][1].setValue(1)
-        widget.begin()
-        assert widget.wait()
-        assert tuple(widget.layers.masks.scale) == (1, 2, 0.5, 0.5)
-        x, y = centre(0, 0)
-        widget.layers.clicks.add(np.array([0, 0, y, x]))
-        assert widget.wait()
-        refused(widget, "not tracked")
-        assert not len(widget.layers.clicks.data)
-        widget.layers.clicks.add(np.array([0, 1, y, x]))
-        assert widget.wait()
-        assert overlap(widget.layers.masks.data[0, 1] == 1, true(0, 0)) > 0.6
-        assert not widget.layers.masks.data[0, 0].any()
-        assert widget.view.meta["viewer"]["axes"]["fixed"] == [[1, 1]]
-
-
-def test_the_viewer_goes_on_after_bad_input(opened: Any) -> None:
-    widget = opened
+    seen = widget.session.source.read(0)
+    (x, y), (u, v) = centre(0, 0), centre(1, 0)
+    assert not np.array_equal(seen[y, x], seen[v, u])  # red and green are told apart
     click(widget, 0, 0)
-    widget.layers.clicks.add(np.array([0, -30, 500]))
-    assert widget.wait()
-    refused(widget, "beside the picture")
-    assert len(widget.layers.clicks.data) == 1
-    widget.merge()
-    refused(widget, "select two objects")
-    widget.confirm()
-    assert widget.wait()
-    widget.go(5)
-    widget.confirm()
-    assert widget.wait()
-    refused(widget, "track it there first")
-
-    def no_memory(session: Any) -> None:
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
-
-    widget.change("say", no_memory)
-    assert widget.wait()
-    refused(widget, "smaller model")
-    widget.change("lock", lambda s: s.tracker.lock(1))
-    assert widget.wait()
-    widget.layers.clicks.add(np.array([1, 30, 30]))
-    assert widget.wait()
-    refused(widget, "locked")
-    assert 1 not in widget.layers.clicks.data[:, 0]  # what could not be done is not shown
-    widget.viewer.dims.ndisplay = 3
-    refused(widget, "2-D")
-    widget.viewer.dims.ndisplay = 2
-    widget.layers.image.name = "renamed"
-    widget.form.reset_choices()
-    assert widget.form.image_box.currentText() == "renamed"
-
-
-def test_removing_the_image_while_tracking_is_safe(opened: Any, video: Path) -> None:
-    from sam2track import Project
-
-    widget = opened
-    click(widget, 0, 0)
-    widget.track()
-    widget.viewer.layers.remove(widget.layers.image)
-    assert widget.wait()
-    refused(widget, "saved")
-    assert widget.session is None and len(widget.viewer.layers) == 0
-    widget.track()
-    refused(widget, "nothing is open")
-    with Project.open(video.with_suffix(".s2t")) as project:
-        assert project.objects == (1,)
-
-
-def test_a_project_of_other_pictures_is_refused(opened: Any) -> None:
-    widget = opened
-    click(widget, 0, 0)
+    assert overlap(widget.layers.masks.data[0] == 1, true(0, 0)) > 0.7
     widget.end()
-    assert widget.wait()
-    path = widget.form.project_edit.text()
-    widget.viewer.layers.clear()
-    widget.viewer.add_image(np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8))
-    widget.form.project_edit.setText(path)
+    widget.form.channels_box.setChecked(False)
     widget.begin()
     assert widget.wait()
-    refused(widget, "other pictures")
-    assert widget.session is None
-
-
-def test_missing_weights_are_said(opened: Any) -> None:
-    widget = opened
-    widget.form.model_box.setCurrentText("/no/where.pt")
-    widget.begin()
-    assert widget.wait()
-    assert widget.session is None
-    refused(widget, "/no/where.pt")
+    refused(widget, "2 channels, now there are 1")
+    widget.shut()
 
 
 def test_every_control_says_what_it_does(opened: Any) -> None:

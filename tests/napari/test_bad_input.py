@@ -1,0 +1,301 @@
+"""What cannot be is said in the viewer, which goes on, and nothing that was done is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
+from tests.napari.hands import click, paint, press, refused, stack
+
+pytestmark = [
+    pytest.mark.viewer,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+if os.environ.get("SAM2TRACK_NO_VIEWER"):
+    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "about", "says"),
+    [
+        (np.zeros((20, 30), np.uint8), {}, "time, rows and columns"),
+        (np.zeros((1, 20, 30), np.uint8), {}, "single frame"),
+        (np.zeros((5, 20, 30, 3), np.uint8), {"rgb": False}, "colours were taken for columns"),
+    ],
+    ids=["plane", "one-frame", "colours"],
+)
+def test_what_cannot_be_tracked_is_said(
+    make_napari_viewer_proxy: Any, tmp_path: Path, data: Any, about: Any, says: str
+) -> None:
+    with stack(make_napari_viewer_proxy, tmp_path, data, **about) as widget:
+        refused(widget, says)
+        assert widget.session is None
+
+
+def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    """(T, Z, Y, X) with NaN, at one plane: masks lie on that plane."""
+    grey = pictures().mean(-1).astype(np.float32)
+    data = np.stack([np.zeros_like(grey), grey], axis=1)
+    data[0, 1, 0, 0] = np.nan
+    with stack(
+        make_napari_viewer_proxy,
+        tmp_path,
+        data,
+        axis_labels=("t", "z", "y", "x"),
+        scale=(1, 2, 0.5, 0.5),
+        contrast_limits=(0, 200),
+    ) as widget:
+        assert widget.layers.axes.fixed == ((1, 1),) or widget.layers.axes.fixed == ((1, 0),)
+        widget.form.axis_boxes[0][1].setValue(1)
+        widget.begin()
+        assert widget.wait()
+        assert tuple(widget.layers.masks.scale) == (1, 2, 0.5, 0.5)
+        x, y = centre(0, 0)
+        widget.layers.clicks.add(np.array([0, 0, y, x]))
+        assert widget.wait()
+        refused(widget, "not tracked")
+        assert not len(widget.layers.clicks.data)
+        widget.layers.clicks.add(np.array([0, 1, y, x]))
+        assert widget.wait()
+        assert overlap(widget.layers.masks.data[0, 1] == 1, true(0, 0)) > 0.6
+        assert not widget.layers.masks.data[0, 0].any()
+        assert widget.view.meta["viewer"]["axes"]["fixed"] == [[1, 1]]
+        widget.track()
+        assert widget.wait()
+        rows = widget.layers.tracks.data
+        assert rows.shape[1] == 5 and set(rows[:, 2]) == {1.0}
+        assert tuple(widget.layers.tracks.scale) == (1, 2, 0.5, 0.5)
+
+
+def test_the_viewer_goes_on_after_bad_input(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.layers.clicks.add(np.array([0, -30, 500]))
+    assert widget.wait()
+    refused(widget, "beside the picture")
+    assert len(widget.layers.clicks.data) == 1
+    widget.merge()
+    refused(widget, "select two objects")
+    widget.confirm()
+    assert widget.wait()
+    widget.go(5)
+    widget.confirm()
+    assert widget.wait()
+    refused(widget, "track it there first")
+
+    def no_memory(session: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    widget.change("say", no_memory)
+    assert widget.wait()
+    refused(widget, "smaller model")
+    widget.change("lock", lambda s: s.tracker.lock(1))
+    assert widget.wait()
+    widget.layers.clicks.add(np.array([1, 30, 30]))
+    assert widget.wait()
+    refused(widget, "locked")
+    assert 1 not in widget.layers.clicks.data[:, 0]  # what could not be done is not shown
+    widget.viewer.dims.ndisplay = 3
+    refused(widget, "2-D")
+    widget.viewer.dims.ndisplay = 2
+    widget.layers.image.name = "renamed"
+    widget.form.reset_choices()
+    assert widget.form.image_box.currentText() == "renamed"
+
+
+def test_removing_the_image_while_tracking_is_safe(opened: Any, video: Path) -> None:
+    from sam2track import Project
+
+    widget = opened
+    click(widget, 0, 0)
+    widget.track()
+    widget.viewer.layers.remove(widget.layers.image)
+    assert widget.wait()
+    refused(widget, "saved")
+    assert widget.session is None and len(widget.viewer.layers) == 0
+    widget.track()
+    refused(widget, "nothing is open")
+    with Project.open(video.with_suffix(".s2t")) as project:
+        assert project.objects == (1,)
+
+
+def test_a_project_of_other_pictures_is_refused(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.end()
+    assert widget.wait()
+    path = widget.form.project_edit.text()
+    widget.viewer.layers.clear()
+    widget.viewer.add_image(np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8))
+    widget.form.project_edit.setText(path)
+    widget.begin()
+    assert widget.wait()
+    refused(widget, "other pictures")
+    assert widget.session is None
+
+
+def test_missing_weights_are_said(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def no_network(*_: Any, **__: Any) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
+    widget = opened
+    widget.form.model_box.setCurrentText("/no/where.pt")
+    widget.begin()
+    assert widget.wait()
+    assert widget.session is None
+    refused(widget, "/no/where.pt")
+    widget.form.model_box.setCurrentText("sam2.1-large")  # not on this disk
+    widget.begin()
+    assert widget.wait()
+    refused(widget, "cannot be downloaded")
+
+
+def test_a_brush_takes_nothing_from_others_unasked(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    before = widget.layers.masks.data[0].copy()
+    assert widget.layers.masks.preserve_labels
+    paint(widget, 0, 0, 2)
+    assert np.array_equal(widget.layers.masks.data[0], before)
+    # A number that no object has is a new object, which is said and selected.
+    widget.layers.masks.preserve_labels = False
+    paint(widget, 0, 0, 7)
+    assert widget._object == 7 and "object 7 is new" in widget.message.text()
+    assert [row.object_id for row in widget.view.rows()] == [1, 7]
+    press(widget, "Control-z")  # one stroke, though two objects changed
+    assert np.array_equal(widget.layers.masks.data[0], before)
+
+
+def test_other_data_in_the_layer_ends_the_session(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    image = widget.layers.image
+    image.data = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    assert widget.wait()
+    refused(widget, "other data")
+    assert widget.session is None and list(widget.viewer.layers) == [image]
+    assert widget.table.rowCount() == 0 and widget.form.state.text() == "not open"
+
+
+def test_memory_that_runs_out_while_tracking_keeps_what_is_done(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    run = widget.session.track
+
+    def failing(*args: Any) -> Iterator[Any]:
+        for count, result in enumerate(run(*args)):
+            if count == 3:
+                raise MemoryError
+            yield result
+
+    widget.session.track = failing
+    widget.track()
+    assert widget.wait()
+    refused(widget, "smaller model")
+    widget.session.track = run
+    widget.track()
+    assert widget.wait()
+    assert [row.state for row in widget.view.rows()] == ["tracked"]
+    assert overlap(widget.layers.masks.data[6] == 1, true(0, 6)) > 0.8
+
+
+def test_a_closed_dock_ends_the_session(opened: Any, video: Path) -> None:
+    from sam2track import Project
+
+    widget = opened
+    click(widget, 0, 0)
+    widget.viewer.window.remove_dock_widget(widget)
+    assert [layer.name for layer in widget.viewer.layers] == ["disks"]
+    assert not any(thread.name == "sam2track" for thread in threading.enumerate())
+    with Project.open(video.with_suffix(".s2t"), writable=True) as project:
+        assert project.objects == (1,)
+
+
+def test_a_project_whose_video_moved_is_said_in_the_viewer(
+    video: Path, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari
+
+    from napari_sam2track.launch import launch
+
+    session.tracker.prompt(1, 0, points=[centre(0, 0)])
+    session.project.close()
+    video.rename(video.with_name("moved.mp4"))
+    said = []
+
+    def run() -> None:
+        viewer = napari.current_viewer()
+        (dock,) = viewer.window.dock_widgets.values()
+        said.append(dock.message.text())
+        dock.shut()
+        viewer.close()
+
+    monkeypatch.setattr(napari, "run", run)
+    launch(session.path, show=False)
+    assert "not there any more" in said[0]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np, napari
+from napari_sam2track.worker import Worker
+from tests.napari.conftest import centre
+viewer = napari.Viewer(show=False)
+viewer.open(sys.argv[1], plugin="sam2track")
+_, widget = viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
+widget.form.model_box.setCurrentText("nano")
+widget.wait()
+for which in (0, 1):
+    widget.select(which + 1)
+    x, y = centre(which, 0)
+    widget.layers.clicks.add(np.array([0, y, x]))
+    widget.wait()
+say = widget._worker._say
+count = []
+def counted(event):
+    say(event)
+    count.append(event.kind)
+    if count.count("item") == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+widget._worker._say = counted
+widget.track()
+widget.wait()
+"""
+
+
+def test_a_viewer_that_is_killed_loses_at_most_the_last_action(video: Path, tmp_path: Path) -> None:
+    """Killed in the middle of tracking: what was clicked and most frames are there; it goes on."""
+    from click.testing import CliRunner
+
+    from sam2track import Project
+    from sam2track.cli.main import main
+
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", KILLED, str(video)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    path = video.with_suffix(".s2t")
+    with Project.open(path) as project:
+        assert project.objects == (1, 2)
+        frames = project.frames
+        assert 4 <= len(frames) < FRAMES
+        kept = {frame: project.labels(frame) for frame in frames}
+    assert all(overlap(kept[t] == 1, true(0, t)) > 0.8 for t in kept)
+    done_again = CliRunner().invoke(
+        main, ["replay", str(path), "-o", str(tmp_path / "again"), "--write", "table"]
+    )
+    assert done_again.exit_code == 0, done_again.output
