@@ -46,7 +46,9 @@ def check_apart(output: Path, *others: str | Path | None) -> None:
     UsageError
         Where `output` is one of the others.
     """
-    for other in filter(None, others):
+    for other in others:
+        if other is None:
+            continue
         try:
             same = output.exists() and Path(other).samefile(output)
             beside = output.resolve() in companions(Path(other).resolve())
