@@ -46,12 +46,10 @@ def check_apart(output: Path, *others: str | Path | None) -> None:
     UsageError
         Where `output` is one of the others.
     """
-    for other in others:
-        if other is None:
-            continue
+    for other in (Path(path) for path in others if path):
         try:
-            same = output.exists() and Path(other).samefile(output)
-            beside = output.resolve() in companions(Path(other).resolve())
+            same = output.exists() and other.samefile(output)
+            beside = output.resolve() in companions(other.resolve())
         except (OSError, ValueError):
             continue
         if same or beside:
