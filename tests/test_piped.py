@@ -279,3 +279,26 @@ def test_other_sources(clip: np.ndarray, module: Any, tmp_path: Path) -> None:
         job.run(clip, TWO, output=tmp_path / "o", model=module, timeout=3)
     with pytest.raises(SourceError, match="made from a pipe"):
         reopen_source({"source": "-"}, fps=25)
+
+
+def test_a_link_in_place_of_the_masks_is_refused(
+    video: bytes, piped: Any, module: Any, tmp_path: Path
+) -> None:
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.mkdir()
+    out.mkdir()
+    (out / "masks").symlink_to(mine)
+    with pytest.raises(UsageError, match="masks is a link"):
+        job.run(piped(video), TWO, output=out, model=module, overwrite=True)
+    assert list(mine.iterdir()) == []
+
+
+def test_a_playlist_leads_nowhere(video: bytes, piped: Any, module: Any, tmp_path: Path) -> None:
+    (tmp_path / "video.nut").write_bytes(video)
+    lists = (
+        f"ffconcat version 1.0\nfile '{tmp_path}/video.nut'\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/video.nut\n#EXT-X-ENDLIST\n",
+    )
+    for text in lists:
+        with pytest.raises(SourceError, match="readable without seeking"):
+            job.run(piped(text.encode()), TWO, output=tmp_path / "out", model=module)
