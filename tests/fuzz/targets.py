@@ -346,11 +346,11 @@ def _tiff_seeds(_: Path) -> list[bytes]:
         {"ome": True, "metadata": {"axes": "TYX"}},
         {"compression": "zlib"},
         {"bigtiff": True},
-        {"photometric": "minisblack", "tile": (16, 16)},
+        {"tile": (16, 16)},
     ):
         file = io.BytesIO()
         values = (_noise(3, 24, 32).astype(np.uint16) * 9) if "ome" in how else _noise(3, 24, 32)
-        tifffile.imwrite(file, values, **how)
+        tifffile.imwrite(file, values, photometric="minisblack", **how)
         found.append(file.getvalue())
     return found
 
