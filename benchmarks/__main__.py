@@ -13,6 +13,7 @@ from benchmarks.review import review
 from benchmarks.soak import soak
 from benchmarks.speed.command import speed
 from benchmarks.viewer import viewer
+from benchmarks.whole import whole
 
 
 @click.group()
@@ -29,6 +30,7 @@ main.add_command(review)
 main.add_command(soak)
 main.add_command(speed)
 main.add_command(viewer)
+main.add_command(whole)
 
 if __name__ == "__main__":
     main(prog_name="python -m benchmarks")
