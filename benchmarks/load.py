@@ -32,11 +32,23 @@ class Discs:
         How many there are of frames, and of discs.
     height, width : int
     dtype : {"u1", "u2"}
+    lasts : int, optional
+        Frames for which each is there; they come one after another, as evenly as it goes. All are
+        always there if not given.
     """
 
-    def __init__(self, frames: int, count: int, height: int, width: int, dtype: str = "u1") -> None:
+    def __init__(
+        self,
+        frames: int,
+        count: int,
+        height: int,
+        width: int,
+        dtype: str = "u1",
+        lasts: int | None = None,
+    ) -> None:
         self.shape = (frames, height, width)
         self.dtype = np.dtype(dtype)
+        self._lasts = lasts
         columns = int(np.ceil(np.sqrt(count * width / height)))
         rows = int(np.ceil(count / columns))
         self.cell = min(width // columns, height // rows)
@@ -45,6 +57,14 @@ class Discs:
             ((k % columns + 0.5) * self.cell, (k // columns + 0.5) * self.cell)
             for k in range(count)
         ]
+
+    def span(self, number: int) -> tuple[int, int]:
+        """The frames [first, stop) on which a disc is there."""
+        frames = self.shape[0]
+        if self._lasts is None:
+            return 0, frames
+        first = number * (frames - self._lasts) // max(1, len(self._home) - 1)
+        return first, first + self._lasts
 
     def centre(self, number: int, frame: int) -> tuple[float, float]:
         x, y = self._home[number]
@@ -69,6 +89,9 @@ class Discs:
         scale = 256 if self.dtype == np.uint16 else 1
         picture = np.full(self.shape[1:], 60 * scale, self.dtype)
         for k in range(len(self._home)):
+            first, stop = self.span(k)
+            if not first <= frame < stop:
+                continue
             x, y = self.centre(k, frame)
             level = (110 + 23 * k % 140) * scale
             cv2.circle(picture, (round(x), round(y)), round(self.radius), level, -1)
@@ -151,14 +174,21 @@ def _ms(what: Callable[[], object]) -> float:
     return 1e3 * (time.process_time() - began)
 
 
-def tracked(frames: int, count: int, size: int | None, prompts: int) -> dict[str, Any]:
-    """Track discs in 1080p with ``nano``; further prompts are spread over the objects."""
+def tracked(
+    frames: int, count: int, size: int | None, prompts: int, lasts: int | None = None
+) -> dict[str, Any]:
+    """Track discs in 1080p with ``nano``; further prompts are spread over the objects.
+
+    Discs that last for some frames only end where they go.
+    """
+    from psutil import Process
+
     from sam2track import Project, Tracker, load_model
     from sam2track.founding import project_meta
     from sam2track.frames.opening import open_source
 
     model = load_model("nano", device="cpu", image_size=size)
-    discs = Discs(frames, count, HEIGHT, WIDTH)
+    discs = Discs(frames, count, HEIGHT, WIDTH, lasts=lasts)
     source = open_source(discs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "project.s2t"
@@ -166,26 +196,37 @@ def tracked(frames: int, count: int, size: int | None, prompts: int) -> dict[str
             tracker = Tracker(model, source, history=project)
             asked = []
             for n in range(prompts):
-                k, frame = n % count, n // count
+                k = n % count
+                first, stop = discs.span(k)
+                frame = first + n // count
                 box = discs.box(k, frame)
                 asked.append(
                     _ms(lambda k=k, frame=frame, box=box: tracker.prompt(k + 1, frame, box=box))
                 )
-            began = time.process_time()
-            done = sum(1 for _ in tracker.propagate())
+                if stop < frames:
+                    tracker.end_at(k + 1, stop)
+            began, done, rss = time.process_time(), 0, []
+            for _ in tracker.propagate():
+                done += 1
+                if done in (max(1, frames // 10), frames):
+                    rss.append(Process().memory_info().rss / 2**20)
             seconds = time.process_time() - began
         opened = _ms(lambda: Tracker(model, source, history=Project.open(path, writable=True)))
         size_now = path.stat().st_size
+        with Project.open(path) as project:
+            results = sum(1 for _ in project.rows())
     tenth = max(1, prompts // 10)
     return {
         "frames": done,
         "objects": count,
+        "results": results,
         "prompts": prompts,
         "image_size": model.image_size,
         "seconds_per_frame": seconds / max(1, done),
         "prompt_ms": [float(np.median(asked[:tenth])), float(np.median(asked[-tenth:]))],
         "open_ms": opened,
-        "bytes_per_result": size_now / max(1, done) / count,
+        "bytes_per_result": size_now / max(1, results),
+        "rss_mb": rss,
     }
 
 
