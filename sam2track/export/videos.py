@@ -33,9 +33,10 @@ class _Coding(NamedTuple):
 
 
 # No B-frames: MP4 counts its length in decoding times, which with these, where frames are unevenly
-# spaced, end long before the last one is shown.
+# spaced, end long before the last one is shown. No macroblock tree: x264's reads memory that nobody
+# wrote, so that the same frames become other files from time to time.
 CODECS: dict[str, _Coding] = {
-    "h264": _Coding("libx264", 51, 19, {"preset": "veryfast", "bf": "0"}),
+    "h264": _Coding("libx264", 51, 19, {"preset": "veryfast", "bf": "0", "mbtree": "0"}),
     "hevc": _Coding(
         "libx265",
         51,
