@@ -23,6 +23,7 @@ from tests.fuzz import running
 from tests.fuzz.targets import TARGETS
 
 SILENCE = 60.0  # seconds without a case, and a process is ended
+START = 600.0  # seconds until the first: what is imported takes its time on a busy machine
 
 
 def work(
@@ -105,7 +106,7 @@ def run(name: str, way: str, cases: int, out: Path) -> tuple[Counter[str], float
             # Not by the clock: all may be stopped for a while, this process as well.
             still = 0.0 if at.value != before else still + 0.5
             before = at.value
-            if still > SILENCE:
+            if still > (SILENCE if before > done else START):
                 process.kill()
         if process.exitcode == 0:
             rest, slowest = queue.get(timeout=10)
