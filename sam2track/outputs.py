@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,10 @@ __all__ = [
     "USUAL",
     "PictureOutputs",
     "Progress",
+    "Writing",
     "check_apart",
     "holds_project",
+    "paths_of",
     "remove_outputs",
     "wanted_outputs",
     "write_outputs",
@@ -242,6 +244,91 @@ def _over(video: VideoWriter, names: Mapping[int, str]) -> _Work:
     return work
 
 
+class Writing:
+    """The pictures of a project's frames [low, high), written in order once they are final.
+
+    As a context manager: what is left is written on leaving, and what fails there is thrown away.
+
+    Parameters
+    ----------
+    project : Project
+    source : FrameSource
+        Read anew, beside whoever reads it meanwhile.
+    span : (int, int)
+        The frames.
+    folder : Path
+    wanted : sequence of str
+        Some of ``OUTPUTS``; the table is left to `write_table`.
+    progress : callable, optional
+        Called with a Progress now and then, of what is written on leaving.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        source: FrameSource,
+        span: tuple[int, int],
+        folder: Path,
+        wanted: Sequence[str],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._project, self._source, self._folder = project, source, folder
+        self._wanted = [name for name in wanted if name != "table"]
+        self._low, self._high = span
+        self._progress = progress
+        self._steps: Generator[int] | None = None
+        self._next = self._low
+
+    def up_to(self, stop: int) -> None:
+        """Write frames before `stop`, which are final, as far as they are not written yet."""
+        if self._steps is None:
+            self._steps = self._frames()
+        while self._wanted and self._next < min(stop, self._high):
+            self._next = next(self._steps) + 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None and self._wanted:
+                self._write_rest()
+        finally:
+            if self._steps is not None:
+                self._steps.close()  # throws away what is not whole
+
+    def _write_rest(self) -> None:
+        began, total = time.monotonic(), self._high - self._low
+        for frame in range(self._next, self._high):
+            self.up_to(frame + 1)
+            if self._progress is not None:
+                done = frame - self._low + 1
+                self._progress(Progress("writing", done, total, time.monotonic() - began))
+        for _ in self._steps or ():  # ends it, which closes the files
+            pass
+
+    def _frames(self) -> Generator[int]:
+        """Yield each frame once it is on its way."""
+        low, high, times = self._low, self._high, self._project.times
+        with PictureOutputs(
+            self._folder,
+            self._wanted,
+            height=self._source.height,
+            width=self._source.width,
+            bits=16 if max(self._project.objects) > 255 else 8,
+            names=self._project.names,
+        ) as outputs:
+            pictures: Iterable[npt.NDArray[np.uint8] | None] = (
+                self._source.frames(low, high)
+                if "overlay" in self._wanted
+                else [None] * (high - low)
+            )
+            for frame, picture in zip(range(low, high), pictures, strict=True):
+                labels = self._project.labels(frame)
+                outputs.write(frame, labels, picture, float(times[frame]))
+                yield frame
+
+
 def write_outputs(
     project: Project,
     source: FrameSource,
@@ -249,34 +336,17 @@ def write_outputs(
     folder: Path,
     wanted: Sequence[str],
     progress: Callable[[Progress], None] | None = None,
-    *,
-    full: bool = False,
 ) -> dict[str, str]:
-    """Write what is asked for of the frames [low, high), and return the paths by name.
-
-    `full` is a table with all measurements.
-    """
-    low, high = span
-    began, times = time.monotonic(), project.times
-    if any(name != "table" for name in wanted):
-        with PictureOutputs(
-            folder,
-            wanted,
-            height=source.height,
-            width=source.width,
-            bits=16 if max(project.objects) > 255 else 8,
-            names=project.names,
-        ) as outputs:
-            frames: Iterable[npt.NDArray[np.uint8] | None] = (
-                source.frames(low, high) if "overlay" in wanted else [None] * (high - low)
-            )
-            for frame, picture in zip(range(low, high), frames, strict=True):
-                outputs.write(frame, project.labels(frame), picture, float(times[frame]))
-                if progress is not None:
-                    seconds = time.monotonic() - began
-                    progress(Progress("writing", frame - low + 1, high - low, seconds))
+    """Write what is asked for of the frames [low, high), and return the paths by name."""
+    with Writing(project, source, span, folder, wanted, progress):
+        pass  # all of it on leaving
     if "table" in wanted:
-        write_table(project, folder, source=source, full=full)
+        write_table(project, folder)
+    return paths_of(folder, wanted)
+
+
+def paths_of(folder: Path, wanted: Iterable[str]) -> dict[str, str]:
+    """The paths of outputs by name."""
     return {name: str(folder / OUTPUTS[name]) for name in wanted}
 
 

@@ -21,17 +21,18 @@ from sam2track.frames.source import Frame
 from sam2track.models.loading import Model, load_model
 from sam2track.outcome import CutShort, Interrupted, Outcome
 from sam2track.outputs import (
-    OUTPUTS,
     PictureOutputs,
     Progress,
     check_apart,
     holds_project,
+    paths_of,
     remove_outputs,
     write_table,
 )
 from sam2track.pictures import read_mask
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompt, Prompts, load_prompts
+from sam2track.sparing import a_core_spared
 from sam2track.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def run_pipe(
                 raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
             with Project.create(path, meta=meta, times=np.zeros(0), lock=lock) as project:
                 job = _Job(project, loaded, said, pipe, low, high, progress, began)
-                return job.run(folder, wanted, full_table=full_table)
+                with a_core_spared(loaded):
+                    return job.run(folder, wanted, full_table=full_table)
 
 
 def _refuse_project(folder: Path, overwrite: bool) -> None:
@@ -156,7 +158,7 @@ class _Job:
         for object_id, frame, prompt in self.said:
             self.due.setdefault(frame, []).append((object_id, prompt))
         outputs = {"project": str(folder / "project.s2t")}
-        outputs |= {name: str(folder / OUTPUTS[name]) for name in wanted}
+        outputs |= paths_of(folder, wanted)
         interrupted = False
         with PictureOutputs(
             folder,

@@ -436,6 +436,10 @@ class Project(Ledger):
         found = [
             (object_id, self._mask(mask), codes, side) for object_id, mask, codes, side in rows
         ]
+        if len(found) < 2:
+            for object_id, mask, _, _ in found:
+                labels[mask] = object_id
+            return labels
         covered = np.zeros(labels.shape, np.uint16)
         for _, mask, _, _ in found:
             covered += mask

@@ -95,7 +95,7 @@ def replay(
                 project_for(folder, opened, loaded, None, False, overwrite, lock) as new,
             ):
                 job = Work(opened, new, loaded, progress, began)
-                return job.finish(low, high, folder, wanted, lambda: job.repeat(journal, total))
+                return job.finish(low, high, folder, wanted, lambda _: job.repeat(journal, total))
         finally:
             if opened is not source:
                 opened.close()

@@ -14,8 +14,9 @@ from sam2track.errors import SourceError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.outcome import Interrupted, Outcome
-from sam2track.outputs import Progress, write_outputs
+from sam2track.outputs import Progress, Writing, paths_of, write_table
 from sam2track.project import Project
+from sam2track.sparing import a_core_spared
 from sam2track.tracking.actions import repeat
 from sam2track.tracking.tracker import Direction, Tracker
 
@@ -54,30 +55,32 @@ class Work:
     ) -> Outcome:
         """Track through the frames [low, high), and write what is wanted into a folder."""
 
-        def work() -> None:
-            self._track(low, high, direction)
+        def work(writing: Writing) -> None:
+            self._track(low, high, direction, writing)
             self._warn_of_idle(low, high, direction)
 
         return self.finish(low, high, folder, wanted, work)
 
     def finish(
-        self, low: int, high: int, folder: Path, wanted: list[str], work: Callable[[], None]
+        self, low: int, high: int, folder: Path, wanted: list[str], work: Callable[[Writing], None]
     ) -> Outcome:
-        """Do the work and write the outputs; what was done before an interruption is kept."""
+        """Do the work and write the outputs; what was done before an interruption is kept.
+
+        The work may write pictures of frames that are final already.
+        """
         outputs = {"project": str(folder / "project.s2t")}
         try:
-            work()
-            self._warn_of_change()
-            self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
-            outputs |= write_outputs(
-                self.project,
-                self.source,
-                (low, high),
-                folder,
-                wanted,
-                self.progress,
-                full=self.full_table,
-            )
+            span = (low, high)
+            with (
+                a_core_spared(self.model),
+                Writing(self.project, self.source, span, folder, wanted, self.progress) as writing,
+            ):
+                work(writing)
+                self._warn_of_change()
+                self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
+            if "table" in wanted:
+                write_table(self.project, folder, source=self.source, full=self.full_table)
+            outputs |= paths_of(folder, wanted)
         except KeyboardInterrupt as error:
             raise Interrupted(self._outcome("interrupted", high - low, outputs)) from error
         return self._outcome("done", high - low, outputs)
@@ -91,7 +94,7 @@ class Work:
                 self.computed += 1
                 self._report("tracking", self.computed, max(total, self.computed), began)
 
-    def _track(self, low: int, high: int, direction: Direction) -> None:
+    def _track(self, low: int, high: int, direction: Direction, writing: Writing) -> None:
         tracker = Tracker(self.model, self.source, history=self.project)
         began = time.monotonic()
         stored = self.project.meta.get("detections")
@@ -102,7 +105,11 @@ class Work:
                     self._go(tracker, low, frame + 1, "forward", high - low, began)
                 tracker.detect(frame, boxes)
         total = self.computed + _frames_to_run(tracker, low, high, direction)
-        self._go(tracker, low, high, direction, total, began)
+        # Where nothing goes back over a frame it is final once it was run forward.
+        once = direction == "forward" or (
+            direction == "both" and max(first for first, _ in tracker.spans().values()) <= low
+        )
+        self._go(tracker, low, high, direction, total, began, writing if once else None)
 
     def _go(
         self,
@@ -112,11 +119,14 @@ class Work:
         direction: Direction,
         total: int,
         began: float,
+        writing: Writing | None = None,
     ) -> None:
         # Closed at once at an interruption, so that it is kept where tracking stands.
         with closing(tracker.propagate(low, high, direction, unfinished=True)) as results:
-            for _ in results:
+            for result in results:
                 self.computed += 1
+                if writing is not None:
+                    writing.up_to(result.frame + 1)
                 self._report("tracking", self.computed, max(total, self.computed), began)
 
     def _warn_of_change(self) -> None:

@@ -24,7 +24,7 @@ LAYERS = (
     {"importing"},
     {"job", "replaying", "image", "batch", "doctor", "evaluation"},
     {"work", "piped"},
-    {"asked", "founding"},
+    {"asked", "founding", "sparing"},
     {"outcome", "outputs"},
     {
         "confidence",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -270,6 +271,59 @@ def test_both(unbroken: tuple[Path, Outcome]) -> None:
     assert [found[2, t] for t in range(FRAMES)] == (
         ["backward"] * 3 + ["prompted"] + ["forward"] * 6
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "direction", "at_once"),
+    [
+        (prompts((1, 0, RED)), "both", True),
+        (prompts((1, 0, RED)), "forward", True),
+        (TWO, "forward", True),
+        (TWO, "both", False),
+        (TWO, "backward", False),
+    ],
+)
+def test_frames_are_written_once_nothing_goes_back_over_them(
+    module: Any, clip: np.ndarray, tmp_path: Path, said: Any, direction: Any, at_once: bool
+) -> None:
+    ahead = []
+
+    def look(now: Progress) -> None:
+        if now.stage == "tracking":
+            ahead.append(len(list((tmp_path / "at once" / "masks").glob("[0-9]*.png"))))
+
+    options: dict[str, Any] = {"model": module, "direction": direction}
+    run(clip, said, output=tmp_path / "at once", progress=look, **options)
+    run(clip, said, output=tmp_path / "after", write=[], **options)
+    run(clip, output=tmp_path / "after", resume=True, **options)
+    # A picture is written in a thread, at most one frame behind.
+    assert (ahead[-1] >= FRAMES - 2) if at_once else not any(ahead)
+    written = sorted(path for path in (tmp_path / "after").rglob("*.[pmc]*") if path.is_file())
+    assert len(written) == FRAMES + 3
+    for path in written:
+        same = tmp_path / "at once" / path.relative_to(tmp_path / "after")
+        assert (
+            hashlib.sha256(same.read_bytes()).digest() == hashlib.sha256(path.read_bytes()).digest()
+        ), path
+
+
+def test_a_core_is_left_to_the_outputs_of_a_small_model(
+    module: Any, clip: np.ndarray, tmp_path: Path
+) -> None:
+    before, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(3)
+    try:
+        run(
+            clip,
+            TWO,
+            output=tmp_path / "o",
+            model=module,
+            progress=lambda _: seen.add(torch.get_num_threads()),
+        )
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {2}
 
 
 @pytest.mark.parametrize(

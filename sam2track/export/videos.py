@@ -151,17 +151,29 @@ class VideoWriter(VideoFileWriter):
         self._append(lambda: _bt709(rgb), time)
 
 
-def _bt709(rgb: npt.NDArray[np.uint8]) -> VideoFrame:
-    import av
-    from av.video.reformatter import ColorRange, Colorspace, Interpolation
+# Red, green and blue to luma and colour differences of limited range (ITU-R BT.709-6, section 3).
+_RED, _BLUE = 0.2126, 0.0722
+_LUMA = np.array([_RED, 1 - _RED - _BLUE, _BLUE])
+_YUV = np.stack(
+    [
+        np.append(_LUMA * 219 / 255, 16),
+        np.append(([0, 0, 1] - _LUMA) / (2 - 2 * _BLUE) * 224 / 255, 128),
+        np.append(([1, 0, 0] - _LUMA) / (2 - 2 * _RED) * 224 / 255, 128),
+    ]
+)
 
-    return av.VideoFrame.from_ndarray(_padded(rgb), format="rgb24").reformat(
-        format="yuv420p",
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=ColorRange.MPEG,
-        interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
-        threads=1,
-    )
+
+def _bt709(rgb: npt.NDArray[np.uint8]) -> VideoFrame:
+    """Return a picture as yuv420p, within one level; a quarter of the time that swscale takes."""
+    import av
+    import cv2
+
+    luma, *colour = cv2.split(cv2.transform(_padded(rgb), _YUV))
+    height, width = luma.shape
+    half = (width // 2, height // 2)
+    planes = [luma, *(cv2.resize(plane, half, interpolation=cv2.INTER_AREA) for plane in colour)]
+    packed = np.concatenate([plane.ravel() for plane in planes]).reshape(height * 3 // 2, width)
+    return av.VideoFrame.from_ndarray(packed, format="yuv420p")
 
 
 def _padded(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:

@@ -533,7 +533,11 @@ def test_ctrl_c(things: Path, tmp_path: Path, request_to_end: signal.Signals) ->
     with Project.open(tmp_path / "out" / "project.s2t") as project:
         there = len(project.frames)
         assert 4 <= there < FRAMES
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["project.s2t"]
+    # Pictures of frames that were done are whole; videos and tables come once all is done.
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"project.s2t", "masks"}
+    written = sorted((tmp_path / "out" / "masks").iterdir())
+    assert [path.name for path in written] == [f"{t:05d}.png" for t in range(len(written))]
+    assert there - 1 <= len(written) <= there
 
     done = small(things, "-o", tmp_path / "out", "--resume", "--json")
     assert done.exit_code == 0, done.output
