@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from sam2track.errors import DeviceError, ModelError, OutOfMemoryError, Sam2TrackError
@@ -10,7 +11,9 @@ __all__ = ["explained", "is_out_of_memory"]
 
 _MEMORY = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|"
-    r"CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory|not enough memory: you tried",
+    r"CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory|not enough memory: you tried|"
+    # What C++ says, and Python where there is no room for the stack of a thread.
+    r"^std::bad_alloc$|can't start new thread",
     re.IGNORECASE,
 )
 
@@ -65,6 +68,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or this machine, has no memory left."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and _MEMORY.search(str(error)) is not None
 
 
@@ -79,8 +84,9 @@ def explained(error: BaseException) -> Sam2TrackError | None:
         return None
     first = " ".join(str(error).split())[:200] or type(error).__name__
     if is_out_of_memory(error):
+        what = first if " memory" in first else f"out of memory: {first}"
         return OutOfMemoryError(
-            f"{first}; take a smaller --image-size or --model, or fewer objects at a time; what "
+            f"{what}; take a smaller --image-size or --model, or fewer objects at a time; what "
             f"was done is kept"
         )
     for pattern, kind, fix in _KNOWN:

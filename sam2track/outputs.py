@@ -361,5 +361,4 @@ def write_table(
                 table.write_cells(cells(measurements, made.columns))
         return
     with TableWriter(folder / OUTPUTS["table"]) as table:
-        for row in project.rows():
-            table.write(row)
+        table.write_lines(project.lines())

@@ -26,6 +26,7 @@ from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
 from sam2track.prompts import Prompt, Prompts
+from sam2track.stored import STORED, Stored
 from sam2track.table import COLUMNS, Observation, Source, TrackRow, row
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.codes import unpack
@@ -40,6 +41,7 @@ __all__ = ["VERSION", "Project", "WriterLock"]
 
 VERSION = 4
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
+_PART = 500  # frames that are read at once
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -507,30 +509,38 @@ class Project(Ledger):
 
         Places and areas are stored, so that no mask is read.
         """
-        names = self.names
+        for part in self._stored():
+            with self._errors():
+                rows = part.rows()
+            yield from rows
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of ``tracks.csv``, many at once: `rows` as text."""
+        for part in self._stored():
+            with self._errors():
+                lines = part.lines()
+            yield lines
+
+    def _stored(self) -> Iterator[Stored]:
+        names, frames = self.names, self.frames
         with self._errors():
             carried = set(self.meta.get("carried", ()))
             interval = self.meta.get("frame_interval_s")
-        after = -1
-        while True:
+        # In parts, so that whoever stops in the middle leaves no query open.
+        for at in range(0, len(frames), _PART):
+            span = (frames[at], frames[min(at + _PART, len(frames)) - 1])
             with self._errors():
-                # In parts, so that whoever stops in the middle leaves no query open.
-                found = self._db.execute(
-                    "SELECT r.frame, t.seconds, object, source, score, iou, area, x, y, "
-                    "x0, y0, x1, y1 FROM results AS r JOIN times AS t ON t.frame = r.frame "
-                    "WHERE r.frame > ? AND r.frame <= (SELECT max(frame) FROM (SELECT DISTINCT "
-                    "frame FROM results WHERE frame > ? ORDER BY frame LIMIT 500)) "
-                    "ORDER BY r.frame, object",
-                    (after, after),
+                times = self._db.execute(
+                    "SELECT frame, seconds FROM times WHERE frame BETWEEN ? AND ?", span
                 ).fetchall()
-                if not found:
-                    return
-                part = [
-                    _row(values, names, carried, None if interval is None else float(interval))
-                    for values in found
-                ]
-            after = found[-1][0]
-            yield from part
+                found = self._db.execute(
+                    f"SELECT {STORED} FROM results WHERE frame BETWEEN ? AND ? "
+                    "ORDER BY frame, object",
+                    span,
+                ).fetchall()
+                if interval is not None:
+                    times = [(frame, frame * float(interval)) for frame, _ in times]
+            yield Stored(found, names, dict(times), carried)
 
     def table(
         self,
@@ -738,24 +748,3 @@ class Project(Ledger):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
-
-
-def _row(
-    values: Sequence[Any], names: Mapping[int, str], carried: Collection[int], step: float | None
-) -> TrackRow:
-    frame, seconds, object_id, source, score, iou, area, x, y, *box = values
-    origin = how(source)
-    if frame in carried and origin in ("forward", "backward"):
-        origin = "carried"
-    return TrackRow(
-        frame=frame,
-        time=float(seconds) if step is None else frame * step,
-        object_id=object_id,
-        name=str(names.get(object_id, "")),
-        area=int(area),
-        centroid=(float(x), float(y)) if area else None,
-        box=(int(box[0]), int(box[1]), int(box[2]), int(box[3])) if area else None,
-        object_score=float(score),
-        predicted_iou=float(iou),
-        source=cast(Source, origin),
-    )

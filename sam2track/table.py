@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,16 @@ from sam2track.export.staging import Staged
 from sam2track.masks import Box, measure
 from sam2track.tracking.codes import stability
 
-__all__ = ["COLUMNS", "Observation", "Results", "Source", "TableWriter", "TrackRow", "row"]
+__all__ = [
+    "COLUMNS",
+    "Observation",
+    "Results",
+    "Source",
+    "TableWriter",
+    "TrackRow",
+    "row",
+    "score_text",
+]
 
 Source = Literal["prompted", "forward", "backward", "carried", "edited"]
 """What a mask comes from."""
@@ -92,19 +101,24 @@ class TrackRow:
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one cell for each of `COLUMNS`; what is not there is blank."""
-        x, y = ("", "") if self.centroid is None else (f"{v:.2f}" for v in self.centroid)
-        box = ("",) * 4 if self.box is None else tuple(str(int(v)) for v in self.box)
+        # Written out, since tables have hundreds of thousands of rows.
+        place, box = ("", ""), ("", "", "", "")
+        if self.centroid is not None:
+            x, y = self.centroid
+            place = (f"{x:.2f}", f"{y:.2f}")
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            box = (str(x0), str(y0), str(x1), str(y1))
         return (
             str(self.frame),
             f"{self.time:.6f}",
             str(self.object_id),
             self.name,
             str(self.area),
-            x,
-            y,
+            *place,
             *box,
-            _score(self.object_score),
-            _score(self.predicted_iou),
+            score_text(self.object_score),
+            score_text(self.predicted_iou),
             self.source,
         )
 
@@ -241,14 +255,21 @@ class TableWriter(Staged):
 
     def write_cells(self, cells: Sequence[str]) -> None:
         """Append a row of text, one cell for each column; raises as `write`."""
+        self._write(lambda: self._csv.writerow(cells))
+
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Append lines that are CSV already; raises as `write`, and what the lines raise."""
+        self._write(lambda: self._file and self._file.writelines(lines))
+
+    def _write(self, what: Callable[[], object]) -> None:
         if self._closed:
             raise UsageError(f"{self.path.name} is closed")
         with self._guarded():
             try:
-                self._csv.writerow(cells)
+                what()
             except UnicodeEncodeError as error:
                 raise OutputError(
-                    f"cannot write {self.path}: {cells!a} is no valid text"
+                    f"cannot write {self.path}: {error.object!a:.200} is no valid text"
                 ) from error
 
     def _finish(self) -> None:
@@ -261,5 +282,6 @@ class TableWriter(Staged):
                 self._file.close()
 
 
-def _score(value: float | None) -> str:
+def score_text(value: float | None) -> str:
+    """Return a score as the table has it; blank where there is none."""
     return "" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -98,6 +99,15 @@ def test_errors_of_the_guides_point_to_their_fix(message: str) -> None:
 def test_memory_and_checkpoints() -> None:
     known = explained(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert isinstance(known, OutOfMemoryError) and "--image-size" in str(known)
+    for short in (
+        MemoryError(),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ):
+        known = explained(short)
+        assert isinstance(known, OutOfMemoryError), short
+        assert "memory" in str(known) and "what was done is kept" in str(known)
     missing = FileNotFoundError(2, "No such file or directory", "checkpoints/sam2_hiera_large.pt")
     known = explained(missing)
     assert isinstance(known, ModelError) and "models download" in str(known)

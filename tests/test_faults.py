@@ -162,6 +162,32 @@ def test_main_memory_that_is_short(video: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("short"), done.stdout
 
 
+def test_threads_of_writers_that_find_no_memory(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was tracked is kept, no half file is left, and the job goes on afterwards."""
+    out, box = tmp_path / "out", ("--box", "1:3,5,23,25")
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name.startswith("ThreadPoolExecutor"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", refused)
+        done = CliRunner().invoke(main, ["track", str(video), *TRACK, *box, "-o", str(out)])
+    assert done.exit_code == 1
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("sam2track: out of memory: can't start new thread; ")
+    assert names(out) == {"project.s2t"}
+    with Project.open(out) as project:
+        assert project.frames == (0, 1, 2)
+    said("track", video, *TRACK, "-o", out, "--resume")
+    said("track", video, *TRACK, *box, "-o", tmp_path / "whole")
+    assert kills.contents(out) == kills.contents(tmp_path / "whole")
+
+
 # -- sources ----------------------------------------------------------------------------
 
 

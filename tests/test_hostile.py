@@ -334,6 +334,47 @@ def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:
             assert len(source) < 10, path  # tifffile did not believe it
 
 
+@pytest.mark.parametrize("form", ["<H", ">H", "<Q"])
+def test_tiff_whose_pages_go_in_a_circle(tmp_path: Path, form: str) -> None:
+    """tifffile goes around without end, and asks for ever more memory."""
+    path, big = tmp_path / "a.tif", form == "<Q"
+    pages = np.random.default_rng(0).integers(0, 255, (9, 16, 16)).astype(np.uint8)
+    with tifffile.TiffWriter(path, bigtiff=big, byteorder=form[0]) as file:
+        for page in pages:
+            file.write(page, metadata=None)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        starts = [page.offset for page in file.pages]
+    (tags,) = struct.unpack_from(form, data, starts[-1])
+    after = starts[-1] + (8 + 20 * tags if big else 2 + 12 * tags)
+    for back in (starts[-1], starts[4], starts[0]):
+        struct.pack_into("<Q" if big else form[0] + "I", data, after, back)
+        path.write_bytes(data)
+        with little_memory(), pytest.raises(SourceError, match="behind page 8 it goes back"):
+            open_source(path)
+
+
+def test_tiff_of_very_many_pages_that_are_not_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tifffile compares each with all before it."""
+    from sam2track.frames import pages
+
+    monkeypatch.setattr(pages, "_MOST_UNLIKE", 20)
+    for alike in (True, False):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+            for number in range(30):
+                side = 16 if alike or number % 2 else 32
+                file.write(np.zeros((side, side), np.uint8), metadata=None)
+        if alike:
+            source = open_source(tmp_path / "a.tif")
+            assert len(source) == 30
+            source.close()
+        else:
+            with pytest.raises(SourceError, match="30 pages that are not alike"):
+                open_source(tmp_path / "a.tif")
+
+
 def test_ome_tiff_names_no_files_elsewhere(tmp_path: Path) -> None:
     from sam2track.frames.tiff import _check_ome
 

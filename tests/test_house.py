@@ -40,6 +40,7 @@ LAYERS = (
         "render",
         "report",
         "review",
+        "stored",
         "styles",
         "table",
         "tables",

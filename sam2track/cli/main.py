@@ -83,17 +83,12 @@ class _Lazy(click.Group):
                 traceback.print_exc()
             click.echo(f"sam2track: {' '.join(str(explained(error) or error).split())}", err=True)
             ctx.exit(1)
-        except (RuntimeError, ImportError) as error:
+        except (RuntimeError, ImportError, MemoryError) as error:
             known = explained(error)
             if known is None or ctx.params.get("debug"):
                 raise
             click.echo(f"sam2track: {' '.join(str(known).split())}", err=True)
             ctx.exit(known.exit_code)
-        except MemoryError as error:
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            click.echo(f"sam2track: out of memory ({error}); what was done is kept", err=True)
-            ctx.exit(1)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

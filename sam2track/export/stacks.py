@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
+from sam2track.frames.pages import check_pages
 
 __all__ = ["read", "write_labels_tiff", "write_ome_tiff"]
 
@@ -78,6 +79,7 @@ def read(path: Path, kind: str) -> Reading:
 
     try:
         with tifffile.TiffFile(path) as file:
+            check_pages(path, file)
             series = file.series[0]
             shape, dtype = series.shape, series.dtype
             paged = len(series.pages) == (shape[0] if len(shape) == 3 else 1)
@@ -91,7 +93,9 @@ def read(path: Path, kind: str) -> Reading:
             # Of a file that is cut off tifffile would give zeros, or the pages that are left.
             if max(ends) > path.stat().st_size or np.prod(told) != np.prod(shape):
                 raise SourceError(f"{path} is cut off or damaged")
-    except (tifffile.TiffFileError, IndexError) as error:
+    except SourceError:
+        raise
+    except Exception as error:  # damaged headers end in anything, assertions for one
         raise SourceError(f"cannot read {path} as TIFF: {error}") from error
     if len(shape) not in (2, 3) or dtype is None or dtype.kind not in "bui":
         raise SourceError(

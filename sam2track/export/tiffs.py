@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
+from sam2track.frames.pages import check_pages
 
 __all__ = ["read_tiff", "write_tiff"]
 
@@ -31,8 +32,12 @@ def read_tiff(path: Path) -> npt.NDArray[Any]:
     import tifffile
 
     try:
-        labels = tifffile.imread(path)
-    except (tifffile.TiffFileError, ValueError, OSError) as error:
+        with tifffile.TiffFile(path) as file:
+            check_pages(path, file)
+            labels = file.asarray()
+    except SourceError:
+        raise
+    except Exception as error:  # damaged headers end in anything, assertions for one
         raise SourceError(f"cannot read {path} as TIFF: {error}") from error
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
         raise SourceError(

@@ -23,6 +23,7 @@ from sam2track.frames.intensity import (
     sample,
     scaled,
 )
+from sam2track.frames.pages import check_pages
 from sam2track.frames.source import ByFrame, Frame
 
 __all__ = ["ImageFolder", "natural_key", "pictures_in"]
@@ -255,6 +256,7 @@ def _pages_of(path: Path) -> int:
 
     try:
         with tifffile.TiffFile(path) as file:
+            check_pages(path, file)
             return len(file.pages) if len(file.pages) > 1 else 0
     except Exception:  # reading it will say what is wrong
         return 0

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.files import Mapped, ends_of_file
+from sam2track.frames.pages import MOST_PLANES, check_pages
 from sam2track.frames.stack import Read, Stack, read_axes
 from sam2track.frames.units import micrometres, seconds
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["tiff_stack"]
 
 _LARGEST_RATIO = 1100  # no deflated byte comes to more than 1,032
-_MOST_PLANES = 2**22  # of which a list is made
 _WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretation
 _UNITS = {2: "inch", 3: "cm"}  # of the tag ResolutionUnit
 
@@ -64,6 +64,7 @@ def tiff_stack(path: Path, axes: str | None = None) -> Stack:
 
 
 def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Stack:
+    check_pages(path, file)
     if file.is_ome:
         _check_ome(path, file.ome_metadata or "")
     series, warnings = _series(file)
@@ -128,8 +129,8 @@ def _check_ome(path: Path, told: str) -> None:
         planes = math.prod(
             int(size) for size in re.findall(r"\bSize[TZC]\s*=\s*[\"']\s*(\d{1,20})", pixels)
         )
-        if planes > _MOST_PLANES:
-            raise SourceError(f"{path} claims {planes} planes; at most {_MOST_PLANES} are read")
+        if planes > MOST_PLANES:
+            raise SourceError(f"{path} claims {planes} planes; at most {MOST_PLANES} are read")
     for name in re.findall(r"\bFileName\s*=\s*[\"']([^\"']*)", told):
         if Path(name.replace("\\", "/")).name != name:
             raise SourceError(

@@ -228,7 +228,7 @@ def _unreadable(file: Path, error: Exception) -> ModelError:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ModelError(f"{file} cannot be read ({error}); fetch the folder again") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds no settings; fetch the folder again")

@@ -36,7 +36,7 @@ def _records() -> dict[str, dict[str, str]]:
         read = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ModelError(
             f"{path}, the record of the weights used so far, cannot be read ({error}); "
             f"remove it to begin a new one"

@@ -77,5 +77,5 @@ class State:
                     spatial = tensors.get(f"{object_id}/{backward}/{frame}/spatial")
                     kept[int(frame)] = Memory(spatial, tensor)
             return cls(pending, recent)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (SafetensorError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ProjectError(f"a stored state is damaged: {error}") from error

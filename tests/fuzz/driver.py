@@ -23,6 +23,7 @@ from tests.fuzz import running
 from tests.fuzz.targets import TARGETS
 
 SILENCE = 60.0  # seconds without a case, and a process is ended
+START = 600.0  # seconds until the first: what is imported takes its time on a busy machine
 
 
 def work(
@@ -38,11 +39,13 @@ def work(
         folder = Path(scratch)
         target.read(seeds[0], folder)  # imports what it needs
         running.little_room()
-        last = out / f"{name}.last"
+        last, slowest = out / f"{name}.last", 0.0
 
         def one(data: bytes) -> None:
+            nonlocal slowest
             last.write_bytes(data)
             at.value += 1
+            began = time.process_time()
             try:
                 running.tried(target, data, folder, counts)
             except BaseException as error:
@@ -51,6 +54,10 @@ def work(
                 kind = f"{type(error).__name__}: {str(error)[:80]}"
                 counts["found"] += 1
                 keep(out, name, f"{way}-{at.value}", data, kind, traceback.format_exc())
+            took = time.process_time() - began
+            if took > slowest:
+                slowest = took
+                (out / f"{name}-{way}.slowest").write_bytes(data)
 
         if way == "hypothesis":
             running.hypothesised(name, cases - first, one, start=first)
@@ -58,7 +65,7 @@ def work(
             for number in range(first, cases):
                 one(running.case(name, number, seeds))
         last.unlink(missing_ok=True)
-    queue.put(dict(counts))
+    queue.put((dict(counts), slowest))
 
 
 def keep(out: Path, name: str, case: str, data: bytes, kind: str, trace: str) -> None:
@@ -75,8 +82,16 @@ def keep(out: Path, name: str, case: str, data: bytes, kind: str, trace: str) ->
     seen.write_text(json.dumps(known, indent=1))
 
 
-def run(name: str, way: str, cases: int, out: Path) -> Counter[str]:
-    """Try all cases of a target, beginning again behind one that ends its process."""
+def run(name: str, way: str, cases: int, out: Path) -> tuple[Counter[str], float]:
+    """Try all cases of a target, beginning again behind one that ends its process.
+
+    Returns
+    -------
+    Counter of str
+        Cases by what came of them.
+    float
+        Seconds of the processor that the slowest took.
+    """
     counts, done = Counter[str](), 0
     while done < cases:
         at: Synchronized[int] = multiprocessing.Value("q", done)  # type: ignore[assignment]
@@ -91,11 +106,12 @@ def run(name: str, way: str, cases: int, out: Path) -> Counter[str]:
             # Not by the clock: all may be stopped for a while, this process as well.
             still = 0.0 if at.value != before else still + 0.5
             before = at.value
-            if still > SILENCE:
+            if still > (SILENCE if before > done else START):
                 process.kill()
         if process.exitcode == 0:
-            counts.update(queue.get(timeout=10))
-            return counts
+            rest, slowest = queue.get(timeout=10)
+            counts.update(rest)
+            return counts, slowest
         if at.value == done:
             raise RuntimeError(f"{name}: the process ended before its first case")
         data = (out / f"{name}.last").read_bytes() if (out / f"{name}.last").exists() else b""
@@ -103,7 +119,7 @@ def run(name: str, way: str, cases: int, out: Path) -> Counter[str]:
         counts["ended"] += at.value - done - 1
         keep(out, name, f"{way}-{at.value}", data, f"ended with {process.exitcode}", "")
         done = at.value
-    return counts
+    return counts, SILENCE
 
 
 def main() -> int:
@@ -116,8 +132,10 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     multiprocessing.set_start_method("spawn")
     found = 0
-    print("| what | cases by | cases | read | refused | findings | seconds |", flush=True)
-    print("|---|---|---:|---:|---:|---:|---:|", flush=True)
+    print(
+        "| what | cases by | cases | read | refused | findings | seconds | slowest, s |", flush=True
+    )
+    print("|---|---|---:|---:|---:|---:|---:|---:|", flush=True)
     for name in given.only or TARGETS:
         # Those that hypothesis makes cost ten times as much, and reach further into a grammar.
         made = 0 if TARGETS[name].strategy is None else given.cases // 4
@@ -125,12 +143,12 @@ def main() -> int:
             if not cases:
                 continue
             began = time.monotonic()
-            counts = run(name, way, cases, given.out)
+            counts, slowest = run(name, way, cases, given.out)
             took = time.monotonic() - began
             found += counts["found"]
             print(
                 f"| {name} | {way} | {cases} | {counts['read']} | {counts['refused']} "
-                f"| {counts['found']} | {took:.0f} |",
+                f"| {counts['found']} | {took:.0f} | {slowest:.1f} |",
                 flush=True,
             )
     return 1 if found else 0
