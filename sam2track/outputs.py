@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "wanted_outputs",
     "write_outputs",
     "write_table",
+    "writing_outputs",
 ]
 
 # What can be written, and under which name in the output folder.
@@ -256,6 +257,22 @@ def write_outputs(
 
     `full` is a table with all measurements.
     """
+    for at in writing_outputs(project, source, span, folder, wanted, full=full):
+        if progress is not None:
+            progress(at)
+    return {name: str(folder / OUTPUTS[name]) for name in wanted}
+
+
+def writing_outputs(
+    project: Project,
+    source: FrameSource,
+    span: tuple[int, int],
+    folder: Path,
+    wanted: Sequence[str],
+    *,
+    full: bool = False,
+) -> Iterator[Progress]:
+    """Write as ``write_outputs`` does, and say after each frame how far it is."""
     low, high = span
     began, times = time.monotonic(), project.times
     if any(name != "table" for name in wanted):
@@ -272,12 +289,10 @@ def write_outputs(
             )
             for frame, picture in zip(range(low, high), frames, strict=True):
                 outputs.write(frame, project.labels(frame), picture, float(times[frame]))
-                if progress is not None:
-                    seconds = time.monotonic() - began
-                    progress(Progress("writing", frame - low + 1, high - low, seconds))
+                seconds = time.monotonic() - began
+                yield Progress("writing", frame - low + 1, high - low, seconds)
     if "table" in wanted:
         write_table(project, folder, source=source, full=full)
-    return {name: str(folder / OUTPUTS[name]) for name in wanted}
 
 
 def write_table(
