@@ -7,6 +7,8 @@
 - The worker's price: milliseconds from frame to frame of one run, in the viewer against the same
   prompts on the same clip in a process without one, by turns.
 
+Each is in a process of its own, with one viewer that opens one project.
+
 Needs a display: ``xvfb-run -a python -m benchmarks viewer``. The machine must be idle; its load is
 written down with the figures.
 """
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,47 +57,78 @@ def spots(frame: int) -> list[Spot]:
     ]
 
 
-def plain(video: str) -> list[float]:
+def plain(video: str) -> dict[str, list[float]]:
     """Return the milliseconds of each frame of a run without a viewer."""
     from sam2track import Tracker, load_model
     from sam2track.founding import open_project
     from sam2track.frames.opening import open_source
 
     source, model = open_source(video), load_model("nano", device="cpu")
+    project = open_project(Path(video).with_suffix(".s2t"), source, model)
+    tracker = Tracker(model, source, history=project)
+    for number, frame, y, x in spots(0):
+        tracker.prompt(number, frame, points=[(x, y)])
+    ends = [time.perf_counter()]
+    ends += [time.perf_counter() for _ in tracker.propagate(direction="both")]
+    project.close()
+    return {"frames": (np.diff(ends) * 1000).tolist()}
+
+
+def clicks(video: str) -> dict[str, list[float]]:
+    """Return the milliseconds of each click in a viewer."""
+    bench = Bench(video)
+    found = [bench.press(spot) for frame in FRAMES for spot in spots(frame)]
+    bench.close()
+    return {"clicks": found}
+
+
+def tracked(video: str) -> dict[str, list[float]]:
+    """Return the milliseconds of each frame of a run in a viewer, and between beats of a timer."""
+    bench = Bench(video)
+    for spot in spots(0):
+        bench.press(spot)
+    frames, beats = bench.track()
+    bench.close()
+    return {"frames": frames, "beats": beats}
+
+
+def elsewhere(what: Callable[[str], dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Measure in a process and a folder of its own."""
+    from sam2track.samples import sample_folder
+
+    program = f"import json, sys; from benchmarks.viewer import {what.__name__} as measured; "
+    program += "print(json.dumps(measured(sys.argv[1])))"
     with tempfile.TemporaryDirectory() as folder:
-        project = open_project(Path(folder) / "plain.s2t", source, model)
-        tracker = Tracker(model, source, history=project)
-        for number, frame, y, x in spots(0):
-            tracker.prompt(number, frame, points=[(x, y)])
-        ends = [time.perf_counter()]
-        ends += [time.perf_counter() for _ in tracker.propagate(direction="both")]
-        project.close()
-    return (np.diff(ends) * 1000).tolist()
-
-
-def _plain_elsewhere(video: Path) -> list[float]:
-    program = "import json, sys; from benchmarks.viewer import plain; "
-    program += "print(json.dumps(plain(sys.argv[1])))"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(video)], capture_output=True, text=True, check=True
-    )
-    found: list[float] = json.loads(done.stdout)
+        video = Path(folder) / "clip.mp4"
+        shutil.copy(sample_folder() / SAMPLE / "video.mp4", video)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(video)], stdout=subprocess.PIPE, text=True
+        )
+    if done.returncode:
+        raise click.ClickException(f"{what.__name__} ended with {done.returncode}")
+    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 class Bench:
-    """A viewer with the widget on a clip, and a hand that clicks."""
+    """A viewer with the widget on a clip, begun, and a hand that clicks."""
 
-    def __init__(self, video: Path) -> None:
+    def __init__(self, video: str) -> None:
         import napari
 
         self.viewer = napari.Viewer()
         self.viewer.window.resize(1150, 800)
-        self.viewer.open(str(video), plugin="sam2track")
+        self.viewer.open(video, plugin="sam2track")
         _, self.widget = self.viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
         self.widget.form.model_box.setCurrentText("nano")
         self.pump(1)
-        self.widget.wait()
+        self.widget.wait(60)
+        self.pump(1)
+
+    def close(self) -> None:
+        """Close the viewer."""
+        self.widget.shut()
+        self.viewer.close()
 
     def pump(self, seconds: float) -> None:
         """Let events be handled for a time."""
@@ -103,14 +137,6 @@ class Bench:
         loop = QEventLoop()
         QTimer.singleShot(round(seconds * 1000), loop.quit)
         loop.exec()
-
-    def begin(self, project: Path) -> None:
-        """Open the clip with a project of its own."""
-        self.widget.end()  # beginning over an open session crashed Mesa's software renderer
-        self.pump(1)
-        self.widget.form.project_edit.setText(str(project))
-        self.widget.begin()
-        self.widget.wait()
 
     def press(self, spot: Spot) -> float:
         """Click on an object; return the milliseconds until its mask is shown."""
@@ -132,19 +158,24 @@ class Bench:
         self.pump(0.1)
         loop = QEventLoop()
 
+        shown_at: list[float] = []
+
         def shown(_: Any = None) -> None:
-            if (np.asarray(masks.data[frame]) == number).any():
+            if not shown_at and (np.asarray(masks.data[frame]) == number).any():
+                shown_at.append(time.perf_counter())
                 loop.quit()
 
         masks.events.set_data.connect(shown)
         QTimer.singleShot(10_000, loop.quit)
         began = time.perf_counter()
         QTest.mouseClick(canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier(0), at)
-        loop.exec()
-        took = (time.perf_counter() - began) * 1000
+        if not shown_at:
+            loop.exec()
         masks.events.set_data.disconnect(shown)
         self.widget.wait()
-        return took
+        if not shown_at:
+            raise RuntimeError(f"no mask came of the click on object {number}, frame {frame}")
+        return (shown_at[0] - began) * 1000
 
     def track(self) -> tuple[list[float], list[float]]:
         """Track; return the milliseconds of each frame, and between calls of a timer."""
@@ -157,7 +188,7 @@ class Bench:
 
         def on_beat() -> None:
             beats.append(time.perf_counter())
-            if self.widget._tracking is None and self.widget._worker.idle:
+            if self.widget._at is None and self.widget._worker.idle:
                 loop.quit()
 
         beat.timeout.connect(on_beat)
@@ -182,43 +213,30 @@ class Bench:
 def measure(rounds: int = 5, out: Path = RESULTS) -> dict[str, Any]:
     """Measure, print, and write ``viewer.json`` and ``viewer.md``."""
     from benchmarks.memory import machine
-    from sam2track.samples import sample_folder
 
     load = [round(value, 2) for value in os.getloadavg()]
-    clicks: list[float] = []
+    clicked = elsewhere(clicks)["clicks"]
     alone: list[list[float]] = []
     inside: list[list[float]] = []
     gaps: list[list[float]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        video = folder / "clip.mp4"
-        shutil.copy(sample_folder() / SAMPLE / "video.mp4", video)
-        bench = Bench(video)
-        bench.begin(folder / "clicks.s2t")
-        for frame in FRAMES:
-            clicks += [bench.press(spot) for spot in spots(frame)]
-        for number in range(rounds):
-            bench.begin(folder / f"{number}.s2t")
-            for spot in spots(0):
-                bench.press(spot)
-            frames, between = bench.track()
-            inside.append(frames)
-            gaps.append(between)
-            bench.viewer.window._qt_window.hide()
-            alone.append(_plain_elsewhere(video))
-            bench.viewer.window._qt_window.show()
-        bench.widget.shut()
-        bench.viewer.close()
+    for _ in range(rounds):
+        found_inside = elsewhere(tracked)
+        inside.append(found_inside["frames"])
+        gaps.append(found_inside["beats"])
+        alone.append(elsewhere(plain)["frames"])
     frame_alone, frame_inside = (median(map(median, runs)) for runs in (alone, inside))
     found = {
         "machine": machine() | {"load_before": load, "torch_threads": _threads()},
-        "clicks": [round(value, 1) for value in clicks],
-        "click_ms": round(median(clicks), 1),
-        "click_worst_ms": round(max(clicks), 1),
+        "clicks": [round(value, 1) for value in clicked],
+        "click_ms": round(median(clicked), 1),
+        "click_worst_ms": round(max(clicked), 1),
         "blocked_ms": round(max(map(max, gaps)), 1),
         "blocked_by_round_ms": [round(max(values), 1) for values in gaps],
         "frame_alone_ms": round(frame_alone, 2),
         "frame_in_viewer_ms": round(frame_inside, 2),
+        "frame_by_round_ms": [
+            [round(median(runs), 2) for runs in pair] for pair in zip(inside, alone, strict=True)
+        ],
         "slowdown_percent": round((frame_inside / frame_alone - 1) * 100, 1),
         "rounds": rounds,
     }

@@ -35,8 +35,8 @@ __all__ = [
     "paths_of",
     "remove_outputs",
     "wanted_outputs",
-    "write_outputs",
     "write_table",
+    "writing_outputs",
 ]
 
 # What can be written, and under which name in the output folder.
@@ -329,20 +329,25 @@ class Writing:
                 yield frame
 
 
-def write_outputs(
+def writing_outputs(
     project: Project,
     source: FrameSource,
     span: tuple[int, int],
     folder: Path,
     wanted: Sequence[str],
-    progress: Callable[[Progress], None] | None = None,
-) -> dict[str, str]:
-    """Write what is asked for of the frames [low, high), and return the paths by name."""
-    with Writing(project, source, span, folder, wanted, progress):
-        pass  # all of it on leaving
+) -> Generator[Progress]:
+    """Write what is asked for of the frames [low, high), and say after each how far it is.
+
+    Where it is closed before its end, nothing that is not whole is left.
+    """
+    low, high = span
+    began = time.monotonic()
+    with Writing(project, source, span, folder, wanted) as writing:
+        for frame in range(low, high):
+            writing.up_to(frame + 1)
+            yield Progress("writing", frame - low + 1, high - low, time.monotonic() - began)
     if "table" in wanted:
         write_table(project, folder)
-    return paths_of(folder, wanted)
 
 
 def paths_of(folder: Path, wanted: Iterable[str]) -> dict[str, str]:

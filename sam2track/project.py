@@ -327,6 +327,17 @@ class Project(Ledger):
             if self._lock is not None:
                 self._lock.release()
 
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Within, read the project as it is now, whatever another connection writes meanwhile."""
+        with self._errors():
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT count(*) FROM head").fetchone()  # from here on
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
     def __enter__(self) -> Self:
         return self
 

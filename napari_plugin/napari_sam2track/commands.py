@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,11 @@ from napari_sam2track.session import Session
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Sure, View
 from napari_sam2track.worker import Worker
-from sam2track.errors import UsageError
 
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Commands", "Outcome"]
+__all__ = ["Commands", "Outcome", "Run"]
 
 # What journals call things, for people.
 _NAMES = {
@@ -51,6 +50,33 @@ class Outcome:
     said: str
 
 
+@dataclass
+class Run:
+    """Something long that is under way: ``track`` or ``export``.
+
+    Attributes
+    ----------
+    what : str
+    began : float
+        By ``time.monotonic``.
+    done, total : int
+        Frames.
+    paused : bool
+    said : str
+        What a person is told at the end of an export.
+    written : bool
+        Whether all of an export is there.
+    """
+
+    what: str
+    began: float = field(default_factory=time.monotonic)
+    done: int = 0
+    total: int = 1
+    paused: bool = False
+    said: str = ""
+    written: bool = False
+
+
 class Commands(Panel):
     """The panel with all that a person can do to a session that is open."""
 
@@ -61,13 +87,9 @@ class Commands(Panel):
     background: bool
     _worker: Worker
     _object: int
-    _tracking: tuple[float, int, int] | None  # began, done, of
-    _written: tuple[float, int, int] | None  # the same of an export
-    _paused: bool
+    _at: Run | None
     _cancelled: bool
-
-    def _show_timeline(self) -> None:
-        raise NotImplementedError
+    _show_timeline: Callable[[], None]
 
     def change(
         self,
@@ -185,8 +207,8 @@ class Commands(Panel):
     # -- tracking -----------------------------------------------------------------------
 
     def track(self, direction: str = "both") -> None:
-        """Track what has changed; while that is under way, pause it or go on."""
-        if self._tracking is not None:
+        """Track what has changed; while something is under way, pause it or go on."""
+        if self._at is not None:
             self.pause()
             return
         self._start(lambda s: s.track(direction), direction)  # type: ignore[arg-type]
@@ -205,29 +227,44 @@ class Commands(Panel):
         if session is None:
             self.tell("nothing is open; choose a layer and press Begin")
             return
-        self._tracking, self._paused = (time.monotonic(), 0, 1), False
-        self._cancelled = False
-        self.show_tracking(True)
-        self.tell(
-            "tracking; a click meanwhile is answered after the frame that it is at", calm=True
+        if self._busy():
+            return
+        at = self._under_way(
+            "track", "tracking; a click meanwhile is answered after the frame that it is at"
         )
 
         def begin() -> Iterator[Any]:
-            total = session.frames_to_run(direction)
-            if self._tracking is not None:
-                self._tracking = (time.monotonic(), 0, total)
+            at.total, at.began = session.frames_to_run(direction), time.monotonic()
             return run(session)
 
         self._worker.run("track", begin)
 
+    def _busy(self) -> bool:
+        """Whether something long is under way, which is said."""
+        if self._at is None:
+            return False
+        what = "tracking" if self._at.what == "track" else "an export"
+        self.tell(f"{what} is under way; wait for it, or stop it first")
+        return True
+
+    def _under_way(self, what: str, said: str) -> Run:
+        """Show that something long begins."""
+        self._at = Run(what)
+        self._cancelled = False
+        self.show_tracking(True)
+        self.tell(said, calm=True)
+        return self._at
+
     def pause(self) -> None:
-        """Hold tracking after the frame that it is at, or go on."""
-        self._paused = not self._paused
-        self._worker.pause(self._paused)
-        self.pause_button.setText("Go on" if self._paused else "Pause")
+        """Hold what is under way after the frame that it is at, or go on."""
+        if self._at is None:
+            return
+        self._at.paused = not self._at.paused
+        self._worker.pause(self._at.paused)
+        self.pause_button.setText("Go on" if self._at.paused else "Pause")
 
     def cancel(self) -> None:
-        """End tracking; frames that are done are kept."""
+        """End what is under way; frames that are tracked are kept, half an export is not."""
         self._cancelled = True
         self._worker.cancel()
 
@@ -262,33 +299,16 @@ class Commands(Panel):
             self.export_to(Path(folder))
 
     def export_to(self, folder: Path) -> None:
-        """Write masks, videos and table into a folder."""
-
-        def write(session: Session) -> str:
-            from sam2track.outputs import OUTPUTS, USUAL, Progress, write_outputs
-
-            there = [OUTPUTS[name] for name in USUAL if (folder / OUTPUTS[name]).exists()]
-            if there:
-                raise UsageError(
-                    f"{folder} holds {there[0]} already; choose another folder, or remove it"
-                )
-
-            def progress(at: Progress) -> None:
-                self._written = time.monotonic() - at.seconds, at.done, at.total
-
-            source = session.source
-            span = 0, len(source)
-            try:
-                write_outputs(session.project, source, span, folder, list(USUAL), progress)
-            finally:
-                self._written = None
-            return f"masks, videos and table are in {folder}"
-
-        if self.view is not None and not self.view.rows():
+        """Write masks, videos and table into a folder; Stop ends it, and nothing is left of it."""
+        session = self.session
+        if session is None or self.view is None:
+            self.tell("nothing is open; choose a layer and press Begin")
+        elif not self.view.rows():
             self.tell("there is nothing to write yet; click on an object first")
-            return
-        self.tell(f"writing into {folder} …", calm=True)
-        self.change("export", write, str, scores=False)
+        elif not self._busy():
+            at = self._under_way("export", f"writing into {folder} …")
+            at.said = f"masks, videos and table are in {folder}"
+            self._worker.run("export", lambda: session.export(folder))
 
     def show_keys(self) -> None:
         """Show all keys."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.axes import Axes, Channels, Frames
-from sam2track.errors import ProjectError, UsageError
+from sam2track.errors import ModelError, ProjectError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.project import Project
 
 if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
+    from sam2track.models.loading import Model
 
 __all__ = ["Choice", "project_path", "source_of", "source_of_project", "stored_meta"]
 
@@ -55,6 +56,32 @@ class Choice:
     def settings(self) -> dict[str, Any]:
         """What a new project holds of it, for the next time."""
         return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
+
+    def model_of(self, meta: Mapping[str, Any]) -> Model:
+        """Load the model: where ``auto`` is chosen, the one that a project was made with.
+
+        Its precision and the size of its pictures are those of the project in any case: masks of
+        others would not be the same.
+
+        Raises
+        ------
+        Sam2TrackError
+            As ``load_model``; where a person has to name the project's model.
+        """
+        from sam2track.models.loading import load_model, stored_model
+
+        name = self.model
+        if name == "auto" and "model" in meta:
+            try:
+                name = stored_model(meta["model"])
+            except ModelError as error:
+                raise ModelError(f"{error}; here, choose it under Model") from error
+        return load_model(
+            name,
+            device=self.device,
+            precision=str(meta.get("precision", "auto")),
+            image_size=meta.get("image_size"),
+        )
 
     def as_before(self, meta: Mapping[str, Any]) -> Choice:
         """Return the choice that a project was made with; the model stays as it is.

@@ -6,8 +6,10 @@ the viewer's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,8 +17,10 @@ import numpy.typing as npt
 
 from napari_sam2track.tracks import Tracks, as_tracks
 from napari_sam2track.view import Said, Sure, confidence
-from sam2track.errors import PromptError
+from sam2track.errors import PromptError, UsageError
+from sam2track.export import output_errors
 from sam2track.founding import open_project
+from sam2track.outputs import OUTPUTS, USUAL, Progress, writing_outputs
 from sam2track.project import Project
 from sam2track.tracking.tracker import Direction, Tracker
 
@@ -224,6 +228,35 @@ class Session:
             firsts = [self.tracker.spans()[x.object_id][0] for x in lives]
             total += max(firsts) if direction == "both" else max(back) + 1
         return max(1, total)
+
+    def export(self, folder: Path) -> Iterator[Progress]:
+        """Write masks, videos and table into a folder, a frame at a time; ended early, nothing.
+
+        What is written is what the project holds now, whatever is clicked meanwhile; at the last
+        step, ``written``, all of it is there.
+
+        Raises
+        ------
+        UsageError
+            Where the folder holds one of them already.
+        OutputError
+        """
+        there = [OUTPUTS[name] for name in USUAL if (folder / OUTPUTS[name]).exists()]
+        if there:
+            raise UsageError(
+                f"{folder} holds {there[0]} already; choose another folder, or remove it"
+            )
+        with (
+            output_errors(folder),
+            Project.open(self.path) as project,
+            project.unchanging(),
+            TemporaryDirectory(prefix=".sam2track-", dir=folder) as name,
+        ):
+            began, part, count = time.monotonic(), Path(name), len(self.source)
+            yield from writing_outputs(project, self.source, (0, count), part, USUAL)
+            for output in USUAL:
+                (part / OUTPUTS[output]).rename(folder / OUTPUTS[output])
+        yield Progress("written", count, count, time.monotonic() - began)
 
     def sure(self) -> Sure:
         """How sure tracking is of each object on each frame, and whence the mask is."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from napari_sam2track.commands import Outcome
+from napari_sam2track.commands import Outcome, Run
 from napari_sam2track.identity import Identity
 from napari_sam2track.memory import used
 from napari_sam2track.preview import Preview
@@ -27,12 +28,8 @@ class Showing(Identity):
     _tracks_shown: int
     _opening: bool
     _heard: int
-
-    def _begun(self, session: Any, choice: Any, image: Any) -> None:
-        raise NotImplementedError
-
-    def _look(self) -> None:
-        raise NotImplementedError
+    _begun: Callable[[Any, Any, Any], None]
+    _look: Callable[[], None]
 
     # -- what the worker tells ----------------------------------------------------------
 
@@ -53,11 +50,15 @@ class Showing(Identity):
         elif event.what in ("close", "prepare") or self.view is None or self.layers is None:
             return
         elif event.kind == "item":
-            self.view.saw(event.value)
-            self._stale.add(event.value.frame)
-            if self._tracking is not None:
-                began, done, total = self._tracking
-                self._tracking = began, done + 1, max(total, done + 1)
+            at = self._at
+            if event.what == "track":
+                self.view.saw(event.value)
+                self._stale.add(event.value.frame)
+                if at is not None:
+                    at.done, at.total = at.done + 1, max(at.total, at.done + 1)
+            elif at is not None:
+                at.done, at.total = event.value.done, event.value.total
+                at.written = event.value.stage == "written"
         elif event.what == "tracks":
             if event.value is not None:
                 asked, tracks = event.value
@@ -97,7 +98,7 @@ class Showing(Identity):
             self.form.state.setText("not open")
         if what == "tracks":
             self._tracks_shown = self._tracks_asked
-        if what == "track":
+        if what in ("track", "export"):
             self._ended(message)
         else:
             self.tell(message)
@@ -109,20 +110,24 @@ class Showing(Identity):
                 self._show_all()
 
     def _ended(self, failed: str = "") -> None:
-        """Say how tracking went; what it gave is read anew."""
-        began, done, _ = self._tracking or (time.monotonic(), 0, 0)
-        self._tracking, self._paused = None, False
+        """Say how it went; what tracking gave is read anew."""
+        at, self._at = self._at or Run("track"), None
         self.show_tracking(False)
         if failed:
             self.tell(failed)
         if self.view is None:
             return
-        took = f"{done} frames in {time.monotonic() - began:.0f} s"
+        took = f"{at.done} frames in {time.monotonic() - at.began:.0f} s"
+        if at.what == "export":
+            if not failed:
+                told = "the export was stopped; nothing is left of it"
+                self.tell(f"{at.said}: {took}" if at.written else told, calm=True)
+            return
         if failed:
             told = ""
         elif self._cancelled:
             told = f"stopped after {took}, which are kept; Track goes on from there"
-        elif not done:
+        elif not at.done:
             told = "nothing has changed that is to be tracked"
         else:
             told = f"tracked {took}; J goes to the least sure one"
@@ -130,17 +135,14 @@ class Showing(Identity):
 
     def _refresh(self) -> None:
         """Show frames that came since the last time."""
-        for what, paused in ((self._tracking, self._paused), (self._written, False)):
-            if what is not None:
-                began, done, total = what
-                self.show_progress(done, total, time.monotonic() - began, paused)
-        if self._tracking is None and self._written is None and self.progress.value():
-            self.show_tracking(False)
+        at = self._at
+        if at is not None:
+            self.show_progress(at.done, at.total, time.monotonic() - at.began, at.paused)
         if not self._stale or self.layers is None:
             return
         frames, self._stale = self._stale, set()
         self.layers.show_masks(sorted(frames))
-        if self.follow_box.isChecked() and self._tracking is not None:
+        if self.follow_box.isChecked() and at is not None:
             self.go(max(frames) if self.frame <= max(frames) else min(frames))
         self._show_timeline()
 

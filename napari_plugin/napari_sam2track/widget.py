@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_sam2track.commands import Run
 from napari_sam2track.keys import KEYS
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
@@ -48,9 +49,8 @@ class TrackWidget(Showing):
         self.background = False
         self._object = 1
         self._stale: set[int] = set()
-        self._tracking: tuple[float, int, int] | None = None  # began, done, of
-        self._written: tuple[float, int, int] | None = None
-        self._paused = self._cancelled = False
+        self._at: Run | None = None
+        self._cancelled = False
         self._wanted = -1
         self._tracks_asked = self._tracks_shown = 0
         self._opening = self._shut = False
@@ -147,12 +147,8 @@ class TrackWidget(Showing):
         image = self.form.image
 
         def opened() -> tuple[Session, Choice, Any]:
-            from sam2track.models.loading import load_model, stored_model
-
             choice.path.parent.mkdir(parents=True, exist_ok=True)
-            stored = choice.model == "auto" and "model" in before
-            name = stored_model(before["model"]) if stored else choice.model
-            model = load_model(name, device=choice.device)
+            model = choice.model_of(before)
             return Session(source, model, choice.path, **choice.settings()), choice, image
 
         self._opening = True
@@ -162,7 +158,7 @@ class TrackWidget(Showing):
         """Close what is open; all of it is saved."""
         session, view, layers = self.session, self.view, self.layers
         self.session = self.view = self.layers = None
-        self._tracking, self._stale = None, set()
+        self._at, self._stale = None, set()
         self._tracks_asked = self._tracks_shown = self._tracks_asked + 1
         self._slow_timer.stop()
         self.show_tracking(False)

@@ -33,10 +33,16 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
         raise PromptError(f"object {item.object_id} cannot be merged with itself")
     mine, theirs = _frames(book, item), _frames(book, other)
     early, late = (item, other) if min(mine) <= min(theirs) else (other, item)
-    if late.mother is not None and late.mother != early.object_id:
+    born_with = late.mother is not None and late.mother != early.object_id
+    if born_with and min(mine + theirs) < (late.birth or 0):
         raise PromptError(
             f"object {late.object_id} is a daughter of {late.mother} and would exist before its "
             f"birth; merging it with {early.object_id} is not possible"
+        )
+    if born_with and early.mother not in (None, late.mother):
+        raise PromptError(
+            f"object {late.object_id} is a daughter of {late.mother} and object {early.object_id} "
+            f"of {early.mother}; an object has one mother, so they cannot be merged"
         )
     sisters = [d.object_id for d in _daughters(book, early) if d is not late]
     if sisters:
@@ -51,10 +57,12 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
             f"object {late.object_id} divides on frame {late.end} and object {early.object_id} is "
             f"still there on frame {last}; end it before that first"
         )
+    # Of a daughter and one that begins with it, a sister too, the whole is that daughter.
+    child = late if born_with else early
     within = early.mother is not None or late.mother is not None
-    born = early.birth if within else _least(item.birth, other.birth)
-    ends = late.end if heirs or late.mother is not None else _most(item.end, other.end)
-    mother = early.mother
+    born = child.birth if within else _least(item.birth, other.birth)
+    after = heirs or late.mother == early.object_id
+    ends = late.end if after else _most(item.end, other.end)
     with book.step("merge", object=item.object_id, other=other.object_id):
         history = book.history
         history.relabel({other.object_id: item.object_id}, where_free=True)
@@ -69,7 +77,7 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
             prompted=anchors,
             birth=born,
             end=ends,
-            mother=mother,
+            mother=child.mother,
             name=item.name or other.name,
             pending=dict(item.pending),
         )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from napari_sam2track.session import Session
 from napari_sam2track.view import Said, View, confidence
 from napari_sam2track.worker import Event, Worker
-from sam2track.errors import PromptError
+from sam2track.errors import PromptError, UsageError
+from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
@@ -277,3 +279,50 @@ def test_what_rests_waits_and_the_latest_of_a_name_is_done() -> None:
     told = [(event.what, event.value) for event in seen]
     assert told[3:] == [("click", True)]
     assert told[:3] == [("click", True), ("tracks", 2), ("prepare", 3)]
+
+
+def test_an_export_that_is_stopped_leaves_nothing(session: Session, tmp_path: Path) -> None:
+    session.say(1, 0, click(0, 0))
+    list(session.track())
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    at_work, go_on = threading.Event(), threading.Event()
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def writing():
+        for count, at in enumerate(session.export(out)):
+            yield at
+            if count == 2:
+                at_work.set()
+                go_on.wait(10)
+
+    worker.run("export", writing)
+    assert at_work.wait(20)
+    worker.cancel()
+    go_on.set()
+    until_idle(worker)
+    assert list(out.iterdir()) == []
+    worker.run("export", lambda: session.export(out))
+    until_idle(worker)
+    worker.close()
+    assert seen[-2].value.stage == "written"
+    names = ["masks", "masks.mp4", "overlay.mp4", "tracks.csv"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    with pytest.raises(UsageError, match="holds masks already"):
+        next(session.export(out))
+
+
+def test_an_export_is_of_what_was_there_when_it_began(session: Session, tmp_path: Path) -> None:
+    session.say(1, 0, click(0, 0))
+    list(session.track())
+    expected = session.project.labels(FRAMES - 1)
+    out = tmp_path / "out"
+    out.mkdir()
+    writing = session.export(out)
+    next(writing)
+    session.tracker.remove(1)  # between two frames
+    *_, last = writing
+    assert (last.stage, last.done) == ("written", FRAMES)
+    assert np.array_equal(read_label_png(out / "masks" / f"{FRAMES - 1:05}.png"), expected)
+    assert expected.any() and not session.project.labels(FRAMES - 1).any()

@@ -124,6 +124,73 @@ def test_closed_and_opened_again(opened: Any) -> None:
     assert len(widget.view._project.frames) == 2
 
 
+def test_a_project_is_opened_with_the_model_it_was_made_with(
+    make_napari_viewer_proxy: Any, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name, precision and size, whatever ``auto`` would take now."""
+    from napari_sam2track.session import Session
+    from napari_sam2track.widget import TrackWidget
+    from sam2track import load_model
+    from sam2track.frames.opening import open_source
+    from sam2track.models import loading
+
+    path = video.with_suffix(".s2t")
+    made_with = load_model("nano", device="cpu", precision="bf16", image_size=192)
+    made = Session(open_source(video), made_with, path)
+    made.tracker.prompt(1, 0, points=[centre(0, 0)])
+    made.close()
+    monkeypatch.setattr(loading, "choose_auto", lambda device: "sam2.1-large")
+    viewer = make_napari_viewer_proxy()
+    viewer.open(str(video), plugin="sam2track")
+    widget = TrackWidget(viewer)
+    assert widget.form.model_box.currentText() == "auto"
+    widget.begin()
+    assert widget.wait()
+    model = widget.session.tracker.model
+    assert (model.name, model.precision, model.image_size) == ("nano", "bf16", 192)
+    assert [row.object_id for row in widget.view.rows()] == [1]
+    widget.shut()
+    widget.close()
+
+
+def test_an_export_can_be_stopped(opened: Any, tmp_path: Path) -> None:
+    widget = opened
+    folder = tmp_path / "out"
+    folder.mkdir()
+    widget.export_to(folder)
+    refused(widget, "nothing to write yet")
+    click(widget, 0, 0)
+    widget.track()
+    widget.export_to(folder)
+    refused(widget, "tracking is under way")
+    assert widget.wait()
+    export = widget.session.export
+
+    def stopped_at_the_third(to: Path) -> Any:
+        for count, at in enumerate(export(to)):
+            yield at
+            if count == 2:
+                widget._worker.cancel()
+
+    widget.session.export = stopped_at_the_third
+    widget.export_to(folder)
+    assert widget.cancel_button.isEnabled() and not widget.both_button.isEnabled()
+    widget.track_to_next()
+    refused(widget, "an export is under way")
+    assert widget.wait()
+    refused(widget, "was stopped; nothing is left")
+    assert list(folder.iterdir()) == [] and not widget.cancel_button.isEnabled()
+    widget.session.export = export
+    widget.export_to(folder)
+    assert widget.wait()
+    assert f"are in {folder}" in widget.message.text()
+    names = ["masks", "masks.mp4", "overlay.mp4", "tracks.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    widget.export_to(folder)
+    assert widget.wait()
+    refused(widget, "holds masks already")
+
+
 def test_division_with_buttons(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)

@@ -155,6 +155,40 @@ def test_a_daughter_is_not_merged_with_what_is_there_before_its_birth(
     refused(divided(), lambda made: made.merge(*pair), "object 4 is a daughter of 1 and would")
 
 
+@pytest.mark.parametrize("pair", [(4, 5), (5, 4)])
+def test_two_daughters_of_one_division_may_be_one(pair: tuple[int, int]) -> None:
+    """It was no division: the mother goes on as one daughter, with which she may be merged."""
+    made = divided()
+    made.end_at(pair[1], 6)
+    made.merge(*pair)
+    life = made.life(pair[0])
+    assert (life.birth, life.end, life.mother) == (4, None, 1)
+    assert np.array_equal(mask(made, pair[0], 4), disk(LEFT, 9) | disk(RIGHT, 9))
+    assert min(frames(made, pair[0])) == 4 and frames(made, pair[1]) == {}
+    list(made.propagate())
+    list(made.propagate(direction="backward"))
+    assert sorted(frames(made, pair[0])) == list(range(4, FRAMES))
+    made.merge(1, pair[0])
+    assert made.life(1).mother is None and made.life(1).end is None
+
+
+@pytest.mark.parametrize("pair", [(4, 6), (6, 4)])
+def test_a_daughter_and_what_begins_with_it_are_that_daughter(pair: tuple[int, int]) -> None:
+    made = divided()
+    made.prompt(6, 4, mask=disk(LOW, 5))
+    made.merge(*pair)
+    life = made.life(pair[0])
+    assert (life.birth, life.mother) == (4, 1)
+    assert made.life(5).mother == 1
+
+
+@pytest.mark.parametrize("pair", [(4, 6), (6, 4)])
+def test_daughters_of_two_mothers_are_not_merged(pair: tuple[int, int]) -> None:
+    made = divided()
+    made.divide(2, 4, {6: disk(LOW, 5)})
+    refused(made, lambda made: made.merge(*pair), "an object has one mother")
+
+
 @pytest.mark.parametrize("pair", [(1, 4), (4, 1)])
 def test_a_mother_is_not_merged_with_one_of_several_daughters(pair: tuple[int, int]) -> None:
     refused(divided(), lambda made: made.merge(*pair), r"object 1 divides into \[5\]")
