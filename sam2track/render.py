@@ -240,6 +240,7 @@ def _lettered(
     """Return the letters of a text for a picture of that shape, and the shade around them."""
     import cv2
 
+    text = " ".join(text.split())  # breaks would begin lines that have no room
     scale = max(0.4, min(shape[:2]) / 1000)
     stroke = max(1, round(1.5 * scale))
     font = cv2.FONT_HERSHEY_SIMPLEX

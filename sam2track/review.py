@@ -164,7 +164,8 @@ def contact_sheet(
     for rank, (look, picture) in enumerate(zip(looks, pictures, strict=True), start=1):
         side = picture.shape[1]
         text = np.full((38, side, 3), 255, np.uint8)
-        first = f"{rank}. frame {look.frame}, {look.object_id} {look.name}".rstrip()
+        name = " ".join(look.name.split())  # OpenCV begins a line of its own at a break
+        first = f"{rank}. frame {look.frame}, {look.object_id} {name}".rstrip()
         second = f"{look.confidence:.2f} {look.reason}"
         for line, at in ((first, 14), (second, 31)):
             cv2.putText(

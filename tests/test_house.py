@@ -221,3 +221,13 @@ def test_importing_stays_light(statements: str) -> None:
     assert done.returncode == 0, done.stderr
     loaded = {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
     assert not loaded & HEAVY
+
+
+def test_results_are_read_without_torch() -> None:
+    """Measuring, exporting and showing begin in half a second, not in that of an engine."""
+    rooms = "counting, evaluation, films, project, report, review"
+    program = f"from sam2track import {rooms}\nimport sys; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "False", done.stdout + done.stderr

@@ -264,3 +264,23 @@ def test_looks_and_charts_seek(opened: Any) -> None:
     chart.click(position={"x": box["width"] - 2, "y": 20})
     wait(opened, "!video.seeking")
     assert opened.locator("#now").text_content().startswith("frame 19,")
+
+
+@pytest.mark.parametrize("width", [1100, 700, 400])
+def test_charts_fill_their_place(opened: Any, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 900})
+    wait(
+        opened,
+        "document.querySelector('.chart canvas').getBoundingClientRect().right <= innerWidth",
+    )
+    places = opened.locator(".chart").evaluate_all("all => all.map(c => c.clientWidth)")
+    charts = opened.locator(".chart .uplot").evaluate_all("all => all.map(c => c.clientWidth)")
+    assert charts == places
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_paper_has_no_player(opened: Any) -> None:
+    opened.emulate_media(media="print")
+    assert not opened.locator("video").is_visible()
+    assert not opened.locator("#now").is_visible()
+    assert opened.locator("#timeline").is_visible()

@@ -85,3 +85,11 @@ def test_pictures_that_are_needed(project: Project, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--source"):
         needed_footage(project)
     assert needed_footage(project, tmp_path / "moved")[1] == ""
+
+
+def test_a_break_in_a_name_is_a_space_on_the_sheet():
+    def sheet(name):
+        look = review.Look(3, 0.1, 1, name, 0.5, "jump")
+        return review.contact_sheet([look], [np.zeros((200, 200, 3), np.uint8)])
+
+    assert np.array_equal(sheet("a\nb\tc"), sheet("a b c"))

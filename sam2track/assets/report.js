@@ -123,7 +123,7 @@
 
   // -- charts ---------------------------------------------------------------------------------------
   const seconds = data.clock;
-  const wide = () => Math.max(300, Math.floor(byId("charts").clientWidth / 2) - 12);
+  const fit = (into) => ({ width: Math.max(200, into.clientWidth), height: 240 });
   const plots = [];
   for (const chart of data.charts) {
     const into = make("div", undefined, "chart");
@@ -131,8 +131,7 @@
     const plot = new uPlot(
       {
         title: chart.title,
-        width: wide(),
-        height: 240,
+        ...fit(into),
         scales: { x: { time: false }, y: chart.range ? { range: chart.range } : {} },
         axes: [{ label: "s" }, { size: 64 }],
         legend: { show: chart.series.length <= 12 },
@@ -153,9 +152,12 @@
     plot.over.addEventListener("click", () => {
       if (plot.cursor.idx !== null && plot.cursor.idx !== undefined) seek(data.times[plot.cursor.idx]);
     });
-    plots.push(plot);
+    plots.push([plot, into]);
   }
-  addEventListener("resize", () => plots.forEach((plot) => plot.setSize({ width: wide(), height: 240 })));
+  // Once more now that all are there: a chart that was alone had the whole row.
+  const fill = () => plots.forEach(([plot, into]) => plot.setSize(fit(into)));
+  addEventListener("resize", fill);
+  fill();
 
   // -- the worst frames ---------------------------------------------------------------------------------
   for (const look of data.looks) {

@@ -102,7 +102,10 @@ class LabelVideoWriter(VideoFileWriter):
         if codec not in _CODINGS:
             raise UsageError(f"codec {codec!r} of label maps; allowed are {', '.join(_CODINGS)}")
         if bits == 16 and (palette or codec != "ffv1"):
-            raise UsageError("ids above 255 fit grey FFV1 alone; leave codec and palette out")
+            raise UsageError(
+                "ids above 255 fit grey FFV1 alone; leave codec and palette out, and let the name "
+                "end in .mkv"
+            )
         if container == "mp4" and codec != "h264":
             raise UsageError(f"{codec} does not fit MP4; take h264, or Matroska (.mkv)")
         super().__init__(path, height=height, width=width, rate=rate, threads=threads)

@@ -273,4 +273,5 @@ class Sequenced:
             return self.options.frame_interval
         if len(self.times) < 2:
             return None
-        return float(self.times[-1] - self.times[0]) / (len(self.times) - 1)
+        # Without the last digits, which are of the arithmetic: 0.04, not 0.039999999999999994.
+        return round(float(self.times[-1] - self.times[0]) / (len(self.times) - 1), 9)

@@ -24,7 +24,7 @@ def write_labels_tiff(path: Path, sequence: Sequenced) -> None:
     dtype = sequence.label_type("labels-tiff")
     shape = (len(sequence.span), sequence.height, sequence.width)
     big = int(np.prod(shape)) * dtype.itemsize > _IMAGEJ_MOST
-    metadata: dict[str, Any] = {"axes": "TYX"}
+    metadata: dict[str, Any] = {}
     if sequence.interval is not None:
         metadata["finterval"] = sequence.interval
     size = sequence.pixel_size
@@ -39,7 +39,7 @@ def write_labels_tiff(path: Path, sequence: Sequenced) -> None:
 def write_ome_tiff(path: Path, sequence: Sequenced) -> None:
     """Write a stack with OME-XML in a BigTIFF."""
     dtype = sequence.label_type("ome-tiff")
-    metadata: dict[str, Any] = {"axes": "TYX", "Name": sequence.name}
+    metadata: dict[str, Any] = {"Name": sequence.name}
     if sequence.interval is not None:
         metadata |= {"TimeIncrement": sequence.interval, "TimeIncrementUnit": "s"}
     size = sequence.pixel_size
@@ -61,15 +61,19 @@ def _write(
 ) -> None:
     import tifffile
 
+    shape: tuple[int, ...] = (len(sequence.span), sequence.height, sequence.width)
+    axes = "TYX"
+    if kind.get("imagej"):  # without an axis of samples it fails where a frame is a pixel wide
+        shape, axes = (*shape, 1), "TYXS"
     with tifffile.TiffWriter(path, **kind) as file:
         file.write(
             (shot.labels.astype(dtype) for shot in sequence.shots()),
-            shape=(len(sequence.span), sequence.height, sequence.width),
+            shape=shape,
             dtype=dtype,
             compression="zlib",
             photometric="minisblack",
             resolution=resolution,
-            metadata=metadata,
+            metadata={"axes": axes, **metadata},
         )
 
 

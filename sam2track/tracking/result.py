@@ -8,8 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
 __all__ = ["FrameResult"]
 
@@ -64,6 +62,9 @@ class FrameResult:
 
     def _large(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield each object's logits at the size of the frame, one at a time."""
+        import torch  # here, since a project of results is read without it
+        from torch.nn.functional import interpolate
+
         for object_id, logits in zip(self.object_ids, self.logits, strict=True):
             if object_id in self.given:
                 yield np.where(self.given[object_id], np.float32(10), np.float32(-10))
@@ -72,9 +73,8 @@ class FrameResult:
                 yield np.full((self.height, self.width), logits.max(), np.float32)
                 continue
             small = torch.from_numpy(np.ascontiguousarray(logits))[None, None]
-            yield F.interpolate(
-                small, (self.height, self.width), mode="bilinear", align_corners=False
-            )[0, 0].numpy()
+            size = (self.height, self.width)
+            yield interpolate(small, size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
     @cached_property
     def _pictures(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:

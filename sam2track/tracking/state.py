@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Self
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from typing import TYPE_CHECKING, Self
 
 from sam2track.errors import ProjectError
-from sam2track.tracking.memory import Memory
+
+# torch is imported where a state is packed or unpacked: results are read without it.
+if TYPE_CHECKING:
+    from sam2track.tracking.memory import Memory
 
 __all__ = ["State"]
 
@@ -34,6 +33,9 @@ class State:
 
     def to_bytes(self) -> bytes:
         """Pack into safetensors; memories keep their bits."""
+        import torch
+        from safetensors.torch import save
+
         pending = [
             [object_id, waiting.get(False), waiting.get(True)]
             for object_id, waiting in sorted(self.pending.items())
@@ -58,6 +60,11 @@ class State:
         ProjectError
             Where the bytes are no state.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from sam2track.tracking.memory import Memory
+
         try:
             tensors = load(data)
             waiting = json.loads(bytes(tensors.pop("about").numpy()))

@@ -73,6 +73,22 @@ def test_our_reader_gives_back_every_mask(export, name):
             assert np.array_equal(found[frame][i], mask), (frame, i)
 
 
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"yolo-seg"}))
+@pytest.mark.parametrize("size", [(1, 1), (4, 1), (1, 4)])
+def test_frames_of_a_pixel_or_a_line(tmp_path, name, size):
+    if name == "masks-video" and size == (4, 1):
+        pytest.skip("FFmpeg's FFV1 takes no column of pixels, and the export says so")
+    masks = [{1: np.ones(size, bool)}, {1: np.zeros(size, bool)}, {1: np.ones(size, bool)}]
+    with Project.open(project(tmp_path / "p.s2t", masks, lineage=False)) as opened:
+        target = opened.export(tmp_path / TARGETS.get(name, name), format=name).path
+    found = dict(open_masks(target, name).shots())
+    assert [sum(m.sum() for m in found.get(t, {}).values()) for t in range(3)] == [
+        np.prod(size),
+        0,
+        np.prod(size),
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_what_is_lost_is_said_in_one_line(export, name):
     _, warnings = export(name)
