@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from qtpy.QtCore import QTimer
+
 from napari_sam2track.commands import Outcome, Run
 from napari_sam2track.identity import Identity
 from napari_sam2track.memory import used
@@ -16,6 +18,8 @@ from sam2track.faults import is_out_of_memory
 from sam2track.tracking.result import FrameResult
 
 __all__ = ["Showing"]
+
+_SHARE = 0.05  # of the time may go into drawing while frames come
 
 
 class Showing(Identity):
@@ -28,6 +32,7 @@ class Showing(Identity):
     _tracks_shown: int
     _opening: bool
     _heard: int
+    _draw_after: float  # by time.monotonic
     _begun: Callable[[Any, Any, Any], None]
     _look: Callable[[], None]
 
@@ -140,11 +145,21 @@ class Showing(Identity):
             self.show_progress(at.done, at.total, time.monotonic() - at.began, at.paused)
         if not self._stale or self.layers is None:
             return
+        began = time.monotonic()
+        if began < self._draw_after:
+            return
+        # When this comes back it is drawn, too: a software renderer shares the processor with the
+        # model, and may have this much of it.
+        QTimer.singleShot(0, lambda: self._drawn(time.monotonic() - began))
         frames, self._stale = self._stale, set()
         self.layers.show_masks(sorted(frames))
         if self.follow_box.isChecked() and at is not None:
             self.go(max(frames) if self.frame <= max(frames) else min(frames))
         self._show_timeline()
+
+    def _drawn(self, seconds: float) -> None:
+        """Draw no more for some time after what took this long."""
+        self._draw_after = time.monotonic() + seconds / _SHARE
 
     def _show_state(self) -> None:
         if self.session is not None:

@@ -52,6 +52,7 @@ class TrackWidget(Showing):
         self._at: Run | None = None
         self._cancelled = False
         self._wanted = -1
+        self._draw_after = 0.0
         self._tracks_asked = self._tracks_shown = 0
         self._opening = self._shut = False
         # Told in the worker's thread; Qt queues it for this one.
