@@ -140,13 +140,12 @@ class Showing(Identity):
 
     def _refresh(self) -> None:
         """Show frames that came since the last time."""
-        at = self._at
-        if at is not None:
-            self.show_progress(at.done, at.total, time.monotonic() - at.began, at.paused)
-        if not self._stale or self.layers is None:
-            return
-        began = time.monotonic()
+        at, began = self._at, time.monotonic()
         if began < self._draw_after:
+            return
+        if at is not None:
+            self.show_progress(at.done, at.total, began - at.began, at.paused)
+        if not self._stale or self.layers is None:
             return
         # When this comes back it is drawn, too: a software renderer shares the processor with the
         # model, and may have this much of it.

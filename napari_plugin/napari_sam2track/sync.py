@@ -110,9 +110,12 @@ class Layers:
         self.tracks: Tracks | None = None
         for layer in (self.masks, self.boxes, self.clicks):
             viewer.add_layer(layer)
+        self._show_boxes()
         self.recolour({})
         self.clicks.events.data.connect(self._on_prompts)
         self.boxes.events.data.connect(self._on_prompts)
+        self.boxes.events.data.connect(self._show_boxes)
+        viewer.layers.selection.events.active.connect(self._show_boxes)
         self.masks.events.paint.connect(self._on_paint)
         self.masks.events.selected_label.connect(self._on_label)
         self.select(1)
@@ -127,10 +130,20 @@ class Layers:
         """Take all of them from the viewer."""
         self.clicks.events.data.disconnect(self._on_prompts)
         self.boxes.events.data.disconnect(self._on_prompts)
+        self.boxes.events.data.disconnect(self._show_boxes)
+        self.viewer.layers.selection.events.active.disconnect(self._show_boxes)
         self.masks.events.paint.disconnect(self._on_paint)
         self.masks.events.selected_label.disconnect(self._on_label)
         for layer in self.own:
             self.viewer.layers.remove(layer)
+
+    def _show_boxes(self, _: Any = None) -> None:
+        """Show the layer of boxes while there are any, or somebody is about to draw one.
+
+        Even without one it is costly to draw: its shaders are linked anew for each frame.
+        """
+        active = self.viewer.layers.selection.active is self.boxes
+        self.boxes.visible = active or bool(len(self.boxes.data))
 
     @property
     def frame(self) -> int:
