@@ -9,29 +9,27 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import portalocker
 
 from sam2track import masks as rle
+from sam2track.contents import Contents
 from sam2track.database import check_tables, companions, connected, remove_companions
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError, ProjectInUseError
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
-from sam2track.prompts import Prompt, Prompts
-from sam2track.stored import STORED, Stored
-from sam2track.table import COLUMNS, Observation, Source, TrackRow, row
+from sam2track.locks import WriterLock
+from sam2track.prompts import Prompt
+from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
-from sam2track.tracking.codes import unpack
 from sam2track.tracking.history import Life
-from sam2track.tracking.ledger import Ledger, how
 from sam2track.tracking.steps import SCHEMA
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ __all__ = ["VERSION", "Project", "WriterLock"]
 
 VERSION = 4
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
-_PART = 500  # frames that are read at once
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -50,64 +47,7 @@ CREATE TABLE times (frame INTEGER PRIMARY KEY, seconds REAL NOT NULL);
 """
 
 
-class WriterLock:
-    """Keeps other writers away from a project, and from what a job writes beside it.
-
-    Parameters
-    ----------
-    path : path
-        The project, which need not be there yet; a file of its name and ``.lock`` lies beside it
-        while the lock is held.
-
-    Raises
-    ------
-    ProjectInUseError
-        Where another holds it.
-    OutputError
-        Where the folder cannot be written.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        path = Path(path)
-        self._path = path.with_name(path.name + ".lock")
-        while True:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._handle = self._path.open("a")
-            except OSError as error:
-                raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
-            try:
-                portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
-            except portalocker.LockException as error:
-                self._handle.close()
-                raise ProjectInUseError(
-                    f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
-                ) from error
-            if self._is_there():
-                return
-            self._handle.close()  # whoever held it before has removed it meanwhile
-
-    def _is_there(self) -> bool:
-        """Whether what is held still lies where others look for it."""
-        try:
-            return os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat())
-        except OSError:
-            return False
-
-    def release(self) -> None:
-        """Let others write."""
-        # Removed while it is still held, so that nobody locks a file that is gone.
-        self._path.unlink(missing_ok=True)
-        self._handle.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class Project(Ledger):
+class Project(Contents):
     """A project file; also a History for a tracker.
 
     Use ``Project.create`` for a new one and ``Project.open`` for one that is there.
@@ -344,214 +284,7 @@ class Project(Ledger):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- what it holds ------------------------------------------------------------------
-
-    @property
-    def height(self) -> int:
-        """Height of the upright frame in pixels."""
-        return int(self.meta["height"])
-
-    @property
-    def width(self) -> int:
-        """Width of the upright frame in pixels."""
-        return int(self.meta["width"])
-
-    @property
-    def frames(self) -> tuple[int, ...]:
-        """Frames that hold results, ascending."""
-        with self._errors():
-            rows = self._db.execute("SELECT DISTINCT frame FROM results ORDER BY frame")
-            return tuple(frame for (frame,) in rows)
-
-    @property
-    def objects(self) -> tuple[int, ...]:
-        """Ids of the objects, ascending."""
-        with self._errors():
-            return tuple(i for (i,) in self._db.execute("SELECT id FROM objects ORDER BY id"))
-
-    @property
-    def names(self) -> dict[int, str]:
-        """Names of the objects by id; empty where a person gave none."""
-        with self._errors():
-            return dict(self._db.execute("SELECT id, name FROM objects"))
-
-    @property
-    def lineage(self) -> dict[int, int]:
-        """Mother of each object that is a daughter."""
-        return {life.object_id: life.mother for life in self.lives() if life.mother is not None}
-
-    def time(self, frame: int) -> float:
-        """When a frame is, in seconds: frame times interval where the source says the interval.
-
-        That of a time-lapse is not the rate at which its pictures are played (``times``).
-        """
-        interval = self.meta.get("frame_interval_s")
-        with self._errors():
-            found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
-            value = found.fetchone()
-            if value is None:
-                raise ProjectError(f"{self.path} knows no frame {frame}")
-            return float(value[0]) if interval is None else frame * float(interval)
-
-    @property
-    def times(self) -> npt.NDArray[np.float64]:
-        """Time at which each frame is played, in seconds, (T,) float64."""
-        with self._errors():
-            rows = self._db.execute("SELECT seconds FROM times ORDER BY frame").fetchall()
-            return np.array([seconds for (seconds,) in rows], np.float64)
-
-    @property
-    def prompts(self) -> Prompts:
-        """What was said of the objects."""
-        found = Prompts(names={i: str(name) for i, name in self.names.items() if name})
-        with self._errors():
-            rows = self._db.execute("SELECT object, frame, said, mask FROM prompts").fetchall()
-            for object_id, frame, said, mask in rows:
-                prompt = Prompt(**json.loads(said), mask=None if mask is None else rle.decode(mask))
-                found.add(object_id, frame, prompt)
-        return found
-
-    def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
-        """Masks on a frame by object, (H, W) bool; they may overlap.
-
-        Raises
-        ------
-        ProjectError
-            Where the source has no such frame.
-        """
-        self.time(frame)
-        with self._errors():
-            rows = self._db.execute(
-                "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
-            ).fetchall()
-            return {object_id: self._mask(mask) for object_id, mask in rows}
-
-    def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
-        """Label map of a frame, (H, W) int32, of all objects or some.
-
-        Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the
-        lower id.
-        """
-        self.time(frame)  # which knows whether there is such a frame
-        with self._errors():
-            rows = self._db.execute(
-                "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",
-                (frame,),
-            ).fetchall()
-            if objects is not None:
-                rows = [row for row in rows if row[0] in objects]
-            return self._painted(rows)
-
-    def _painted(self, rows: Sequence[tuple[int, bytes, bytes, int]]) -> npt.NDArray[np.int32]:
-        labels = np.zeros((self.height, self.width), np.int32)
-        found = [
-            (object_id, self._mask(mask), codes, side) for object_id, mask, codes, side in rows
-        ]
-        if len(found) < 2:
-            for object_id, mask, _, _ in found:
-                labels[mask] = object_id
-            return labels
-        covered = np.zeros(labels.shape, np.uint16)
-        for _, mask, _, _ in found:
-            covered += mask
-        shared = covered > 1
-        contested = bool(shared.any())
-        best = np.zeros(labels.shape, np.uint16) if contested else None
-        for object_id, mask, codes, side in found:
-            if best is None:
-                labels[mask] = object_id
-                continue
-            labels[mask & ~shared] = object_id
-            here = mask & shared
-            if not here.any():
-                continue
-            import cv2
-
-            small = unpack(codes, side)
-            size = (self.width, self.height)
-            large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
-            wins = here & (large > best)
-            labels[wins] = object_id
-            best[wins] = large[wins]
-        return labels
-
-    def observations(
-        self, frames: Iterable[int] | None = None
-    ) -> Iterator[tuple[int, list[Observation]]]:
-        """Yield frames with their begun objects and masks, by object; one is held at a time.
-
-        Parameters
-        ----------
-        frames : iterable of int, optional
-            All that hold results, ascending, if not given.
-        """
-        names = self.names
-        with self._errors():
-            carried = set(self.meta.get("carried", ()))
-        for frame in self.frames if frames is None else frames:
-            time = self.time(frame)
-            with self._errors():
-                rows = self._db.execute(
-                    "SELECT object, source, score, iou, mask, codes, side FROM results "
-                    "WHERE frame = ? ORDER BY object",
-                    (frame,),
-                ).fetchall()
-                found = []
-                for object_id, source, score, iou, packed, codes, side in rows:
-                    origin = how(source)
-                    if frame in carried and origin in ("forward", "backward"):
-                        origin = "carried"
-                    mask = self._mask(packed)
-                    one = row(
-                        mask,
-                        frame=frame,
-                        time=time,
-                        object_id=object_id,
-                        source=cast(Source, origin),
-                        name=str(names.get(object_id, "")),
-                        object_score=float(score),
-                        predicted_iou=float(iou),
-                    )
-                    found.append(Observation(one, mask, codes, side))
-            yield frame, found
-
-    def rows(self) -> Iterator[TrackRow]:
-        """Yield one row for each begun object and frame, by frame and object.
-
-        Places and areas are stored, so that no mask is read.
-        """
-        for part in self._stored():
-            with self._errors():
-                rows = part.rows()
-            yield from rows
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines of ``tracks.csv``, many at once: `rows` as text."""
-        for part in self._stored():
-            with self._errors():
-                lines = part.lines()
-            yield lines
-
-    def _stored(self) -> Iterator[Stored]:
-        names, frames = self.names, self.frames
-        with self._errors():
-            carried = set(self.meta.get("carried", ()))
-            interval = self.meta.get("frame_interval_s")
-        # In parts, so that whoever stops in the middle leaves no query open.
-        for at in range(0, len(frames), _PART):
-            span = (frames[at], frames[min(at + _PART, len(frames)) - 1])
-            with self._errors():
-                times = self._db.execute(
-                    "SELECT frame, seconds FROM times WHERE frame BETWEEN ? AND ?", span
-                ).fetchall()
-                found = self._db.execute(
-                    f"SELECT {STORED} FROM results WHERE frame BETWEEN ? AND ? "
-                    "ORDER BY frame, object",
-                    span,
-                ).fetchall()
-                if interval is not None:
-                    times = [(frame, frame * float(interval)) for frame, _ in times]
-            yield Stored(found, names, dict(times), carried)
+    # -- tables and exports -------------------------------------------------------------
 
     def table(
         self,
@@ -632,87 +365,6 @@ class Project(Ledger):
             options=Options(**options),
             keep=(self.path, *companions(self.path)),
         )
-
-    def scores(self) -> Iterator[tuple[int, int, float, float, str]]:
-        """Yield object, frame, object score, predicted IoU and source of all that was tracked."""
-        with self._errors():
-            for object_id, frame, score, iou, source in self._db.execute(
-                "SELECT object, frame, score, iou, source FROM results ORDER BY object, frame"
-            ):
-                yield object_id, frame, float(score), float(iou), how(source)
-
-    def summary(self) -> list[dict[str, Any]]:
-        """Each object's id, name, first and last frame, and mean object score."""
-        with self._errors():
-            rows = self._db.execute(
-                "SELECT o.id, o.name, min(r.frame), max(r.frame), avg(r.score) FROM objects AS o "
-                "LEFT JOIN results AS r ON r.object = o.id GROUP BY o.id ORDER BY o.id"
-            ).fetchall()
-        keys = ("id", "name", "first", "last", "mean_score")
-        return [dict(zip(keys, values, strict=True)) for values in rows]
-
-    def has(self, object_id: int, frame: int) -> bool:
-        """Whether there is a result of an object on a frame."""
-        with self._errors():
-            found = self._db.execute(
-                "SELECT 1 FROM results WHERE object = ? AND frame = ?", (object_id, frame)
-            )
-            return found.fetchone() is not None
-
-    def _mask(self, data: bytes) -> npt.NDArray[np.bool_]:
-        mask = rle.decode(data)
-        if mask.shape != (self.height, self.width):
-            raise ProjectError(f"{self.path} is damaged: a mask of another size than the frames")
-        return mask
-
-    def info(self) -> dict[str, Any]:
-        """What it holds, as JSON values: settings, objects, counts and sizes in bytes."""
-        with self._errors():
-            frames, results = self._db.execute(
-                "SELECT count(DISTINCT frame), count(*) FROM results"
-            ).fetchone()
-            sizes = self._db.execute(
-                "SELECT sum(length(mask)), sum(length(codes)), sum(length(pointer)) FROM results"
-            ).fetchone()
-            (past,) = self._db.execute(
-                "SELECT count(*) FROM all_results, head "
-                "WHERE NOT (since <= position AND position < until)"
-            ).fetchone()
-            (states,) = self._db.execute("SELECT sum(length(data)) FROM states").fetchone()
-            (prompts,) = self._db.execute("SELECT count(*) FROM prompts").fetchone()
-        lives = {life.object_id: life for life in self.lives()}
-        objects = [
-            row
-            | {
-                "birth": lives[row["id"]].birth,
-                "end": lives[row["id"]].end,
-                "mother": lives[row["id"]].mother,
-                "locked": lives[row["id"]].locked,
-                "to_run": {
-                    "forward": lives[row["id"]].forward,
-                    "backward": lives[row["id"]].backward,
-                },
-            }
-            for row in self.summary()
-        ]
-        per_result = {
-            name: round((size or 0) / max(1, results), 1)
-            for name, size in zip(("mask", "logits", "pointer"), sizes, strict=True)
-        }
-        return {
-            "version": 1,
-            "path": str(self.path),
-            "file_bytes": self.path.stat().st_size,
-            "source": self.meta,
-            "frames": frames,
-            "results": results,
-            "bytes_per_result": per_result,
-            "replaced_results": past,
-            "state_bytes": states or 0,
-            "prompts": prompts,
-            "objects": objects,
-            "journal": self.journal(),
-        }
 
     # -- what is written ----------------------------------------------------------------
 

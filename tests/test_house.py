@@ -28,11 +28,13 @@ LAYERS = (
     {"outcome", "outputs"},
     {
         "confidence",
+        "contents",
         "counting",
         "database",
         "export",
         "films",
         "footage",
+        "locks",
         "measure",
         "metrics",
         "page",

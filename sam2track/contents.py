@@ -1,0 +1,318 @@
+"""What a project holds: objects, prompts, masks and rows, read from its database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track import masks as rle
+from sam2track.errors import ProjectError
+from sam2track.prompts import Prompt, Prompts
+from sam2track.stored import STORED, Stored
+from sam2track.table import Observation, Source, TrackRow, row
+from sam2track.tracking.codes import unpack
+from sam2track.tracking.ledger import Ledger, how
+
+__all__ = ["Contents"]
+
+_PART = 500  # frames that are read at once
+
+
+class Contents(Ledger):
+    """A ledger with the pictures that it is of, as ``Project`` is one; see there."""
+
+    path: Path
+    meta: dict[str, Any]
+
+    @property
+    def height(self) -> int:
+        """Height of the upright frame in pixels."""
+        return int(self.meta["height"])
+
+    @property
+    def width(self) -> int:
+        """Width of the upright frame in pixels."""
+        return int(self.meta["width"])
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Frames that hold results, ascending."""
+        with self._errors():
+            rows = self._db.execute("SELECT DISTINCT frame FROM results ORDER BY frame")
+            return tuple(frame for (frame,) in rows)
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """Ids of the objects, ascending."""
+        with self._errors():
+            return tuple(i for (i,) in self._db.execute("SELECT id FROM objects ORDER BY id"))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the objects by id; empty where a person gave none."""
+        with self._errors():
+            return dict(self._db.execute("SELECT id, name FROM objects"))
+
+    @property
+    def lineage(self) -> dict[int, int]:
+        """Mother of each object that is a daughter."""
+        return {life.object_id: life.mother for life in self.lives() if life.mother is not None}
+
+    def time(self, frame: int) -> float:
+        """When a frame is, in seconds: frame times interval where the source says the interval.
+
+        That of a time-lapse is not the rate at which its pictures are played (``times``).
+        """
+        interval = self.meta.get("frame_interval_s")
+        with self._errors():
+            found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
+            value = found.fetchone()
+            if value is None:
+                raise ProjectError(f"{self.path} knows no frame {frame}")
+            return float(value[0]) if interval is None else frame * float(interval)
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Time at which each frame is played, in seconds, (T,) float64."""
+        with self._errors():
+            rows = self._db.execute("SELECT seconds FROM times ORDER BY frame").fetchall()
+            return np.array([seconds for (seconds,) in rows], np.float64)
+
+    @property
+    def prompts(self) -> Prompts:
+        """What was said of the objects."""
+        found = Prompts(names={i: str(name) for i, name in self.names.items() if name})
+        with self._errors():
+            rows = self._db.execute("SELECT object, frame, said, mask FROM prompts").fetchall()
+            for object_id, frame, said, mask in rows:
+                prompt = Prompt(**json.loads(said), mask=None if mask is None else rle.decode(mask))
+                found.add(object_id, frame, prompt)
+        return found
+
+    def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
+        """Masks on a frame by object, (H, W) bool; they may overlap.
+
+        Raises
+        ------
+        ProjectError
+            Where the source has no such frame.
+        """
+        self.time(frame)
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
+            ).fetchall()
+            return {object_id: self._mask(mask) for object_id, mask in rows}
+
+    def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
+        """Label map of a frame, (H, W) int32, of all objects or some.
+
+        Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the
+        lower id.
+        """
+        self.time(frame)  # which knows whether there is such a frame
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",
+                (frame,),
+            ).fetchall()
+            if objects is not None:
+                rows = [row for row in rows if row[0] in objects]
+            return self._painted(rows)
+
+    def _painted(self, rows: Sequence[tuple[int, bytes, bytes, int]]) -> npt.NDArray[np.int32]:
+        labels = np.zeros((self.height, self.width), np.int32)
+        found = [
+            (object_id, self._mask(mask), codes, side) for object_id, mask, codes, side in rows
+        ]
+        if len(found) < 2:
+            for object_id, mask, _, _ in found:
+                labels[mask] = object_id
+            return labels
+        covered = np.zeros(labels.shape, np.uint16)
+        for _, mask, _, _ in found:
+            covered += mask
+        shared = covered > 1
+        contested = bool(shared.any())
+        best = np.zeros(labels.shape, np.uint16) if contested else None
+        for object_id, mask, codes, side in found:
+            if best is None:
+                labels[mask] = object_id
+                continue
+            labels[mask & ~shared] = object_id
+            here = mask & shared
+            if not here.any():
+                continue
+            import cv2
+
+            small = unpack(codes, side)
+            size = (self.width, self.height)
+            large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
+            wins = here & (large > best)
+            labels[wins] = object_id
+            best[wins] = large[wins]
+        return labels
+
+    def observations(
+        self, frames: Iterable[int] | None = None
+    ) -> Iterator[tuple[int, list[Observation]]]:
+        """Yield frames with their begun objects and masks, by object; one is held at a time.
+
+        Parameters
+        ----------
+        frames : iterable of int, optional
+            All that hold results, ascending, if not given.
+        """
+        names = self.names
+        with self._errors():
+            carried = set(self.meta.get("carried", ()))
+        for frame in self.frames if frames is None else frames:
+            time = self.time(frame)
+            with self._errors():
+                rows = self._db.execute(
+                    "SELECT object, source, score, iou, mask, codes, side FROM results "
+                    "WHERE frame = ? ORDER BY object",
+                    (frame,),
+                ).fetchall()
+                found = []
+                for object_id, source, score, iou, packed, codes, side in rows:
+                    origin = how(source)
+                    if frame in carried and origin in ("forward", "backward"):
+                        origin = "carried"
+                    mask = self._mask(packed)
+                    one = row(
+                        mask,
+                        frame=frame,
+                        time=time,
+                        object_id=object_id,
+                        source=cast(Source, origin),
+                        name=str(names.get(object_id, "")),
+                        object_score=float(score),
+                        predicted_iou=float(iou),
+                    )
+                    found.append(Observation(one, mask, codes, side))
+            yield frame, found
+
+    def rows(self) -> Iterator[TrackRow]:
+        """Yield one row for each begun object and frame, by frame and object.
+
+        Places and areas are stored, so that no mask is read.
+        """
+        for part in self._stored():
+            with self._errors():
+                rows = part.rows()
+            yield from rows
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of ``tracks.csv``, many at once: `rows` as text."""
+        for part in self._stored():
+            with self._errors():
+                lines = part.lines()
+            yield lines
+
+    def _stored(self) -> Iterator[Stored]:
+        names, frames = self.names, self.frames
+        with self._errors():
+            carried = set(self.meta.get("carried", ()))
+            interval = self.meta.get("frame_interval_s")
+        # In parts, so that whoever stops in the middle leaves no query open.
+        for at in range(0, len(frames), _PART):
+            span = (frames[at], frames[min(at + _PART, len(frames)) - 1])
+            with self._errors():
+                times = self._db.execute(
+                    "SELECT frame, seconds FROM times WHERE frame BETWEEN ? AND ?", span
+                ).fetchall()
+                found = self._db.execute(
+                    f"SELECT {STORED} FROM results WHERE frame BETWEEN ? AND ? "
+                    "ORDER BY frame, object",
+                    span,
+                ).fetchall()
+                if interval is not None:
+                    times = [(frame, frame * float(interval)) for frame, _ in times]
+            yield Stored(found, names, dict(times), carried)
+
+    def scores(self) -> Iterator[tuple[int, int, float, float, str]]:
+        """Yield object, frame, object score, predicted IoU and source of all that was tracked."""
+        with self._errors():
+            for object_id, frame, score, iou, source in self._db.execute(
+                "SELECT object, frame, score, iou, source FROM results ORDER BY object, frame"
+            ):
+                yield object_id, frame, float(score), float(iou), how(source)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Each object's id, name, first and last frame, and mean object score."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT o.id, o.name, min(r.frame), max(r.frame), avg(r.score) FROM objects AS o "
+                "LEFT JOIN results AS r ON r.object = o.id GROUP BY o.id ORDER BY o.id"
+            ).fetchall()
+        keys = ("id", "name", "first", "last", "mean_score")
+        return [dict(zip(keys, values, strict=True)) for values in rows]
+
+    def has(self, object_id: int, frame: int) -> bool:
+        """Whether there is a result of an object on a frame."""
+        with self._errors():
+            found = self._db.execute(
+                "SELECT 1 FROM results WHERE object = ? AND frame = ?", (object_id, frame)
+            )
+            return found.fetchone() is not None
+
+    def _mask(self, data: bytes) -> npt.NDArray[np.bool_]:
+        mask = rle.decode(data)
+        if mask.shape != (self.height, self.width):
+            raise ProjectError(f"{self.path} is damaged: a mask of another size than the frames")
+        return mask
+
+    def info(self) -> dict[str, Any]:
+        """What it holds, as JSON values: settings, objects, counts and sizes in bytes."""
+        with self._errors():
+            frames, results = self._db.execute(
+                "SELECT count(DISTINCT frame), count(*) FROM results"
+            ).fetchone()
+            sizes = self._db.execute(
+                "SELECT sum(length(mask)), sum(length(codes)), sum(length(pointer)) FROM results"
+            ).fetchone()
+            (past,) = self._db.execute(
+                "SELECT count(*) FROM all_results, head "
+                "WHERE NOT (since <= position AND position < until)"
+            ).fetchone()
+            (states,) = self._db.execute("SELECT sum(length(data)) FROM states").fetchone()
+            (prompts,) = self._db.execute("SELECT count(*) FROM prompts").fetchone()
+        lives = {life.object_id: life for life in self.lives()}
+        objects = [
+            row
+            | {
+                "birth": lives[row["id"]].birth,
+                "end": lives[row["id"]].end,
+                "mother": lives[row["id"]].mother,
+                "locked": lives[row["id"]].locked,
+                "to_run": {
+                    "forward": lives[row["id"]].forward,
+                    "backward": lives[row["id"]].backward,
+                },
+            }
+            for row in self.summary()
+        ]
+        per_result = {
+            name: round((size or 0) / max(1, results), 1)
+            for name, size in zip(("mask", "logits", "pointer"), sizes, strict=True)
+        }
+        return {
+            "version": 1,
+            "path": str(self.path),
+            "file_bytes": self.path.stat().st_size,
+            "source": self.meta,
+            "frames": frames,
+            "results": results,
+            "bytes_per_result": per_result,
+            "replaced_results": past,
+            "state_bytes": states or 0,
+            "prompts": prompts,
+            "objects": objects,
+            "journal": self.journal(),
+        }

@@ -1,0 +1,70 @@
+"""One process at a time writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+import portalocker
+
+from sam2track.errors import OutputError, ProjectInUseError
+
+__all__ = ["WriterLock"]
+
+
+class WriterLock:
+    """Keeps other writers away from a project, and from what a job writes beside it.
+
+    Parameters
+    ----------
+    path : path
+        The project, which need not be there yet; a file of its name and ``.lock`` lies beside it
+        while the lock is held.
+
+    Raises
+    ------
+    ProjectInUseError
+        Where another holds it.
+    OutputError
+        Where the folder cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        self._path = path.with_name(path.name + ".lock")
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = self._path.open("a")
+            except OSError as error:
+                raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
+            try:
+                portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            except portalocker.LockException as error:
+                self._handle.close()
+                raise ProjectInUseError(
+                    f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
+                ) from error
+            if self._is_there():
+                return
+            self._handle.close()  # whoever held it before has removed it meanwhile
+
+    def _is_there(self) -> bool:
+        """Whether what is held still lies where others look for it."""
+        try:
+            return os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat())
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Let others write."""
+        # Removed while it is still held, so that nobody locks a file that is gone.
+        self._path.unlink(missing_ok=True)
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
