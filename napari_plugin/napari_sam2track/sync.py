@@ -142,7 +142,7 @@ class Layers:
 
         Even without one it is costly to draw: its shaders are linked anew for each frame.
         """
-        active = self.viewer.layers.selection.active is self.boxes
+        active = self.viewer.layers.selection.active == self.boxes  # napari may wrap either
         self.boxes.visible = active or bool(len(self.boxes.data))
 
     @property

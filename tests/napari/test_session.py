@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_sam2track.session import Session
 from napari_sam2track.view import Said, View, confidence
@@ -62,6 +63,17 @@ def test_click_track_correct_undo(session: Session) -> None:
     session.tracker.redo()
     assert np.array_equal(view.labels(4) == 1, painted)
     view.close()
+
+
+def test_a_core_is_left_to_the_viewer(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert {torch.get_num_threads() for _ in session.track()} == {2}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_saying_nothing_takes_back_and_paint_is_refined(session: Session) -> None:

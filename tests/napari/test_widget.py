@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, press, refused
@@ -99,6 +100,46 @@ def test_a_box_and_geometry(opened: Any) -> None:
     assert overlap(widget.layers.masks.data[2] == 1, true(1, 2)) > 0.8
     for layer in widget.layers.own:
         assert tuple(layer.axis_labels) == ("t", "y", "x")
+
+
+def test_boxes_are_shown_while_there_are_any_or_one_is_drawn(opened: Any) -> None:
+    """Even an empty layer of shapes is costly to draw."""
+    widget = opened
+    boxes, selection = widget.layers.boxes, widget.viewer.layers.selection
+    assert not boxes.visible
+    selection.active = boxes
+    assert boxes.visible
+    selection.active = widget.layers.clicks
+    assert not boxes.visible
+    x, y = centre(1, 2)
+    corners = [[2, y - 17, x - 17], [2, y - 17, x + 17], [2, y + 17, x + 17], [2, y + 17, x - 17]]
+    boxes.add_rectangles([np.array(corners)])
+    assert widget.wait()
+    assert boxes.visible
+    press(widget, "Control-z")
+    assert not len(boxes.data) and not boxes.visible
+
+
+def test_frames_that_come_are_drawn_in_a_small_part_of_the_time(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widget, now, shown = opened, [100.0], []
+    monkeypatch.setattr("napari_sam2track.showing.time.monotonic", lambda: now[0])
+
+    def slow(frames: Any = None) -> None:
+        shown.append(frames)
+        now[0] += 0.2
+
+    monkeypatch.setattr(widget.layers, "show_masks", slow)
+    widget._stale = {0}
+    widget._refresh()
+    QApplication.processEvents()  # in which it is drawn
+    for late, drawn in ((3.9, 1), (4.1, 2)):  # 0.2 s are a twentieth of 4
+        now[0] = 100.2 + late
+        widget._stale = {1}
+        widget._refresh()
+        assert len(shown) == drawn
+    widget._stale = set()
 
 
 def test_closed_and_opened_again(opened: Any) -> None:
