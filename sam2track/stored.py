@@ -43,18 +43,20 @@ class Stored:
 
     def rows(self) -> list[TrackRow]:
         """Return a row for each; values of a wrong type end in a TypeError or ValueError."""
+        times = {frame: float(time) for frame, time in self.times.items()}
+        names = {number: str(name) for number, name in self.names.items()}
         return [
             TrackRow(
                 frame,
-                float(self.times[frame]),
+                times[frame],
                 object_id,
-                str(self.names.get(object_id, "")),
+                names.get(object_id, ""),
                 int(area),
                 (float(x), float(y)) if area else None,
                 (int(x0), int(y0), int(x1), int(y1)) if area else None,
                 float(score),
                 float(iou),
-                cast(Source, self._source(frame, source)),
+                self._source(frame, source),
             )
             for frame, object_id, source, score, iou, area, x, y, x0, y0, x1, y1 in self.found
         ]
@@ -72,8 +74,10 @@ class Stored:
             )
         return "".join(lines)
 
-    def _source(self, frame: int, source: int) -> str:
-        return "carried" if frame in self.carried and source in _TRACKED else how(source)
+    def _source(self, frame: int, source: int) -> Source:
+        if self.carried and frame in self.carried and source in _TRACKED:
+            return "carried"
+        return cast("Source", how(source))
 
 
 def _quoted(name: str) -> str:
