@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sam2track.errors import Sam2TrackError, UsageError
+from sam2track.errors import OutputError, Sam2TrackError, UsageError
 from sam2track.export import cannot_write, output_errors, partial_path
 
 __all__ = ["Staged", "staged", "write_bytes"]
@@ -163,7 +163,10 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
         with Staged(path) as whole:
             if folder:
                 whole.partial.mkdir()
-            yield whole.partial
+            try:
+                yield whole.partial
+            except OutputError as error:  # of a writer that knows the temporary name alone
+                raise OutputError(str(error).replace(str(whole.partial), str(path))) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
