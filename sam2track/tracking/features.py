@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 
@@ -37,7 +38,7 @@ class FeatureStore:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.held = 0
-        self._kept: OrderedDict[int, Features] = OrderedDict()
+        self._kept: OrderedDict[int, _Held] = OrderedDict()
 
     def __contains__(self, frame: int) -> bool:
         return frame in self._kept
@@ -47,49 +48,88 @@ class FeatureStore:
 
     def get(self, frame: int) -> Features | None:
         """Return a frame's features, None where they are not held."""
-        features = self._kept.get(frame)
-        if features is not None:
-            self._kept.move_to_end(frame)
-        return features
+        held = self._kept.get(frame)
+        if held is None:
+            return None
+        self._kept.move_to_end(frame)
+        return _features(held)
 
     def move(self, device: torch.device) -> None:
         """Hold all features on another device."""
-        for frame, features in self._kept.items():
-            self._kept[frame] = features.to(device)
+        for frame, held in self._kept.items():
+            self._kept[frame] = _held(_features(held).to(device))
 
     def put(self, frame: int, features: Features) -> None:
         """Hold a frame's features."""
         if frame in self._kept:
             self.held -= _bytes(self._kept.pop(frame))
-        fine, middle, top = features
-        features = Features(
-            None if fine is None else _apart(fine),
-            None if middle is None else _apart(middle),
-            _apart(top),
-        )
-        self._kept[frame] = features
-        self.held += _bytes(features)
+        held = self._kept[frame] = _held(features)
+        self.held += _bytes(held)
         while self.held > self.budget and len(self._kept) > 1:
             _, old = self._kept.popitem(last=False)
             self.held -= _bytes(old)
 
 
-def _apart(part: torch.Tensor) -> torch.Tensor:
-    """Copy a tensor on the CPU, strides and all, into pages of its own.
+class _Pages(NamedTuple):
+    """A tensor on the CPU in pages of its own, which go back to the system when it is dropped.
 
-    What is dropped then goes back to the system. From malloc's heap, where short-lived tensors
-    lie between those that are held, it would not, and the process would grow for thousands of
-    frames.
+    From malloc's heap, where short-lived tensors lie between those that are held, they would not.
+    Nor is a tensor kept that shows them: the few bytes of its head would lie there between
+    short-lived ones and split the room of these, so that the heap would grow by a megabyte a frame.
     """
-    if part.device.type != "cpu" or not part.numel():
-        return part
-    pages = mmap.mmap(-1, part.numel() * part.element_size())
-    flat = torch.frombuffer(pages, dtype=part.dtype)
-    dense = sum((n - 1) * s for n, s in zip(part.shape, part.stride(), strict=True)) + 1
-    strided = dense == part.numel()
-    copy = flat.as_strided(part.shape, part.stride()) if strided else flat.view(part.shape)
-    return copy.copy_(part)
+
+    pages: mmap.mmap
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @classmethod
+    def of(cls, part: torch.Tensor) -> _Pages:
+        """Copy a tensor, strides and all where it has no gaps."""
+        dense = sum((n - 1) * s for n, s in zip(part.shape, part.stride(), strict=True)) + 1
+        if dense != part.numel():
+            part = part.contiguous()
+        pages = mmap.mmap(-1, part.numel() * part.element_size())
+        held = cls(pages, part.dtype, tuple(part.shape), part.stride())
+        held.tensor().copy_(part)
+        return held
+
+    def tensor(self) -> torch.Tensor:
+        """Show the pages."""
+        return torch.frombuffer(self.pages, dtype=self.dtype).as_strided(self.shape, self.stride)
 
 
-def _bytes(features: Features) -> int:
-    return sum(part.untyped_storage().nbytes() for part in features if part is not None)
+_Part = _Pages | torch.Tensor
+_Held = tuple[_Part | None, _Part | None, _Part]
+
+
+def _held(features: Features) -> _Held:
+    def kept(part: torch.Tensor) -> _Part:
+        return _Pages.of(part) if part.device.type == "cpu" else part
+
+    fine, middle, top = features
+    return (
+        None if fine is None else kept(fine),
+        None if middle is None else kept(middle),
+        kept(top),
+    )
+
+
+def _features(held: _Held) -> Features:
+    def shown(part: _Part) -> torch.Tensor:
+        return part.tensor() if isinstance(part, _Pages) else part
+
+    fine, middle, top = held
+    return Features(
+        None if fine is None else shown(fine),
+        None if middle is None else shown(middle),
+        shown(top),
+    )
+
+
+def _bytes(held: _Held) -> int:
+    return sum(
+        len(part.pages) if isinstance(part, _Pages) else part.untyped_storage().nbytes()
+        for part in held
+        if part is not None
+    )

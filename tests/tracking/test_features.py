@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -40,6 +43,39 @@ def test_the_budget_holds_and_the_frames_used_last_stay(
         if len(held) > 1:
             store.get(held[0][0])
             held.append(held.pop(0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap is told by /proc")
+def test_what_is_held_does_not_split_the_room_of_what_comes_and_goes() -> None:
+    """In a process of its own the heap stays as it is, where 200 frames are held."""
+    code = """
+import torch
+from sam2track.tracking.encoder import Features
+from sam2track.tracking.features import FeatureStore
+
+def heap():
+    name = ""
+    for line in open("/proc/self/smaps"):
+        first, *rest = line.split()
+        if "-" in first:
+            name = rest[-1]
+        elif first == "Rss:" and name == "[heap]":
+            return int(rest[0]) / 1024
+
+torch.set_num_threads(1)
+store, sizes = FeatureStore(2**29), []
+for frame in range(200):
+    x = torch.rand(1, 64, 64, 64)
+    for k in range(6):
+        x = torch.cat([x, (x * k).relu() + 1], 1)[:, 32:96].contiguous()
+    store.put(frame, Features(x[:, :16], x[:, :32, ::2, ::2].contiguous(), x[:, :, ::4, ::4]))
+    sizes.append(heap())
+print(len(store), sizes[-1] - sizes[20])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held, grown = done.stdout.split()
+    assert int(held) == 200
+    assert float(grown) < 50  # MB; where tensors are held it was 500
 
 
 def test_a_second_pass_and_a_correction_encode_nothing_again() -> None:
