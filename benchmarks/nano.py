@@ -70,7 +70,7 @@ def samples(model: Any) -> Iterator[dict[str, Any]]:
     from sam2track.export.pngs import read_label_png
     from sam2track.metrics import j_and_f
     from sam2track.pictures import read_mask
-    from sam2track.prompts import load_prompts
+    from sam2track.prompt_files import load_prompts
     from sam2track.samples import sample_folder, sample_names
 
     for name in sample_names():

@@ -25,7 +25,8 @@ from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wante
 from sam2track.pictures import read_mask
 from sam2track.piped import is_pipe, refuse_of_pipe, run_pipe
 from sam2track.project import Project, WriterLock
-from sam2track.prompts import Prompts, load_prompts
+from sam2track.prompt_files import load_prompts
+from sam2track.prompts import Prompts
 from sam2track.tracking.tracker import Direction
 from sam2track.work import Work
 

@@ -31,7 +31,8 @@ from sam2track.outputs import (
 )
 from sam2track.pictures import read_mask
 from sam2track.project import Project, WriterLock
-from sam2track.prompts import Prompt, Prompts, load_prompts
+from sam2track.prompt_files import load_prompts
+from sam2track.prompts import Prompt, Prompts
 from sam2track.sparing import a_core_spared
 from sam2track.tracking.tracker import Tracker
 

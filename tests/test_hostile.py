@@ -35,7 +35,7 @@ from sam2track.frames.video import VideoFile
 from sam2track.models.loading import stored_model
 from sam2track.pictures import read_mask
 from sam2track.project import Project
-from sam2track.prompts import load_prompts
+from sam2track.prompt_files import load_prompts
 from tests import kills
 from tests.made import disk, write_folder, write_project
 from tests.test_project import fill, read_all

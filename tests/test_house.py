@@ -55,6 +55,7 @@ LAYERS = (
         "models",
         "training",
         "detections",
+        "prompt_files",
         "prompts",
         "masks",
         "palette",

@@ -31,7 +31,7 @@ from sam2track.outcome import Interrupted, Outcome
 from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.pictures import read_labels, read_mask
 from sam2track.project import Project
-from sam2track.prompts import load_prompts
+from sam2track.prompt_files import load_prompts
 from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
 

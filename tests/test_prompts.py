@@ -13,19 +13,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sam2track.errors import PromptError
-from sam2track.prompts import (
-    Prompt,
-    Prompts,
-    check_object_id,
-    load_prompts,
-    merged,
+from sam2track.cli.grammar import (
     parse_absent,
     parse_box,
     parse_point,
     parse_tagged,
     split_frame,
 )
+from sam2track.errors import PromptError
+from sam2track.prompt_files import load_prompts
+from sam2track.prompts import Prompt, Prompts, check_object_id, merged
 
 numbers = st.floats(0, 4096, allow_nan=False, width=32)
 ids = st.integers(1, 2**31 - 1)

@@ -15,7 +15,7 @@ from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
 from sam2track.masks import bounding_box
 from sam2track.pictures import read_mask
-from sam2track.prompts import load_prompts
+from sam2track.prompt_files import load_prompts
 
 NAMES = ["bacteria", "nuclei", "shapes"]
 

@@ -8,18 +8,16 @@ from typing import Any, TypeVar
 
 import click
 
-from sam2track.errors import PromptError
-from sam2track.prompts import (
-    Prompt,
-    Prompts,
-    load_prompts,
-    merged,
+from sam2track.cli.grammar import (
     parse_absent,
     parse_box,
     parse_point,
     parse_tagged,
     split_frame,
 )
+from sam2track.errors import PromptError
+from sam2track.prompt_files import load_prompts
+from sam2track.prompts import Prompt, Prompts, merged
 
 __all__ = ["collect", "detection_options", "is_point", "prompt_options", "wanted_detections"]
 

@@ -17,7 +17,8 @@ from sam2track.frames.still import picture_of
 from sam2track.masks import Box
 from sam2track.models.loading import Model, load_model
 from sam2track.pictures import read_mask
-from sam2track.prompts import Prompt, Prompts, load_prompts
+from sam2track.prompt_files import load_prompts
+from sam2track.prompts import Prompt, Prompts
 from sam2track.tracking import inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.result import FrameResult

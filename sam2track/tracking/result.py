@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from sam2track.masks import bounding_box
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FrameResult"]
 
@@ -60,34 +66,40 @@ class FrameResult:
             given={i: mask for i, mask in self.given.items() if i in ids},
         )
 
-    def _large(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield each object's logits at the size of the frame, one at a time."""
-        import torch  # here, since a project of results is read without it
-        from torch.nn.functional import interpolate
-
-        for object_id, logits in zip(self.object_ids, self.logits, strict=True):
-            if object_id in self.given:
-                yield np.where(self.given[object_id], np.float32(10), np.float32(-10))
-                continue
-            if float(logits.max()) <= 0:
-                yield np.full((self.height, self.width), logits.max(), np.float32)
-                continue
-            small = torch.from_numpy(np.ascontiguousarray(logits))[None, None]
-            size = (self.height, self.width)
-            yield interpolate(small, size, mode="bilinear", align_corners=False)[0, 0].numpy()
-
     @cached_property
     def _pictures(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
         masks = np.zeros((len(self.object_ids), self.height, self.width), np.bool_)
         labels = np.zeros((self.height, self.width), np.int32)
         best = np.zeros((self.height, self.width), np.float32)
-        for index, large in enumerate(self._large()):
-            masks[index] = large > 0
+        for index, object_id in enumerate(self.object_ids):
+            rows, columns, large = self._large(index)
+            masks[index, rows, columns] = large > 0
             # Strictly above, so that ties stay with the lower id.
-            wins = large > best
-            labels[wins] = self.object_ids[index]
-            np.maximum(best, large, out=best)
+            wins = large > best[rows, columns]
+            labels[rows, columns][wins] = object_id
+            np.maximum(best[rows, columns], large, out=best[rows, columns])
         return masks, labels
+
+    def _large(self, index: int) -> tuple[slice, slice, npt.NDArray[np.float32]]:
+        """Rows and columns of the frame around what is above 0, and the logits there.
+
+        That is ``interpolate(mode="bilinear", align_corners=False)`` as two products of
+        matrices: a part of the frame costs its part, and most objects are small.
+        """
+        given = self.given.get(self.object_ids[index])
+        if given is not None:
+            x0, y0, x1, y1 = bounding_box(given) or (0, 0, 0, 0)
+            rows, columns = slice(y0, y1), slice(x0, x1)
+            return rows, columns, np.where(given[rows, columns], np.float32(10), np.float32(-10))
+        import torch  # here, since a project of results is read without it
+
+        logits = self.logits[index]
+        above = logits > 0
+        x0, y0, x1, y1 = bounding_box(above) or (0, 0, 0, 0)
+        down, rows, inner_rows = _enlarging(slice(y0, y1), len(above), self.height)
+        across, columns, inner_columns = _enlarging(slice(x0, x1), len(above.T), self.width)
+        small = torch.from_numpy(np.ascontiguousarray(logits[inner_rows, inner_columns]))
+        return rows, columns, (down.T @ small @ across).numpy()
 
     @property
     def masks(self) -> npt.NDArray[np.bool_]:
@@ -104,3 +116,21 @@ class FrameResult:
             f"FrameResult(frame={self.frame}, object_ids={self.object_ids}, "
             f"logits={self.logits.shape}, size={self.height}x{self.width})"
         )
+
+
+def _enlarging(above: slice, small: int, large: int) -> tuple[torch.Tensor, slice, slice]:
+    """Weights of an axis from where something is above 0, where they lead and where from."""
+    weights = _weights(small, large)
+    led = weights[above].any(dim=0).nonzero()
+    leads = slice(int(led[0]), int(led[-1]) + 1) if len(led) else slice(0, 0)
+    # A place beside one above 0 weighs in too.
+    around = slice(max(0, above.start - 1), above.stop + 1)
+    return weights[around, leads], leads, around
+
+
+@lru_cache(maxsize=4)
+def _weights(small: int, large: int) -> torch.Tensor:
+    """Weight of each of ``small`` places in each of ``large``, (small, large) float32."""
+    import torch
+
+    return torch.nn.functional.interpolate(torch.eye(small)[None], large, mode="linear")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -138,7 +139,10 @@ class Run:
             if self._book.edition == self._edition:
                 if before is not None:
                     self._book.go_back_to(before)
-                self.save()
+                # A run that was left stands until the interpreter ends, where nothing can be
+                # written any more: what was saved last counts, as after a kill.
+                if not sys.is_finalizing():
+                    self.save()
 
     def _may_run(self, object_id: int, frame: int, *, backward: bool) -> bool:
         """Whether an object is still there on a frame: others may have come in between."""

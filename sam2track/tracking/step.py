@@ -107,8 +107,10 @@ class Constants:
             top = torch.zeros(1, module.hidden_dim, grid, grid, device=device)
             position = module.image_encoder.neck.position_encoding(top)
             self.position = position.flatten(2).permute(2, 0, 1)  # (h * w, 1, C)
-            # On small squares there is little to gain, and SAM 2's order of sums is kept.
-            self.attention = MemoryAttention(model, grid) if model.image_size >= LARGE else None
+            self.attention = MemoryAttention(model, grid)
+            # With one object on a small square there is little to gain, and SAM 2's order of
+            # sums is kept.
+            self.small = model.image_size < LARGE
             small = torch.zeros(1, module.mem_dim, grid, grid, device=device)
             memory = module.memory_encoder.position_encoding(small)
             self.memory_position = memory.flatten(2).permute(2, 0, 1)  # (h * w, 1, M)
@@ -164,7 +166,7 @@ def attend(
         positions.append(codes)
         pointer_tokens = len(pointers)
     memory, memory_position = torch.cat(tokens), torch.cat(positions)
-    if constants.attention is not None:
+    if count > 1 or not constants.small:
         fused = constants.attention(
             features.top[0].flatten(1).T,
             constants.position[:, 0],

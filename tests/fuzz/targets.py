@@ -123,7 +123,7 @@ def _read_prompts(data: bytes, folder: Path) -> Any:
     from PIL import Image
 
     from sam2track.pictures import read_mask
-    from sam2track.prompts import load_prompts
+    from sam2track.prompt_files import load_prompts
 
     if not (folder / "m.png").exists():
         Image.fromarray(disk(20, 20, 9).astype(np.uint8)).save(folder / "m.png")
@@ -143,16 +143,16 @@ _GRAMMAR = (
 
 
 def _read_grammar(data: bytes, _: Path) -> Any:
-    from sam2track import prompts
+    from sam2track.cli import grammar
     from sam2track.errors import PromptError
 
     text = data.decode("utf-8", "surrogateescape")
     read = 0
     for parse in (
-        lambda: prompts.parse_point(text, default_frame=0),
-        lambda: prompts.parse_box(text, default_frame=0),
-        lambda: prompts.parse_tagged(text, default_frame=0),
-        lambda: prompts.parse_absent(text),
+        lambda: grammar.parse_point(text, default_frame=0),
+        lambda: grammar.parse_box(text, default_frame=0),
+        lambda: grammar.parse_tagged(text, default_frame=0),
+        lambda: grammar.parse_absent(text),
     ):
         try:
             found = parse()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
+import sys
 from typing import Any
 from unittest import mock
 
@@ -119,33 +121,37 @@ def test_objects_may_be_chosen() -> None:
         made.propagate(objects=[7])
 
 
-def test_a_group_of_like_objects_makes_one_memory_attention_call_a_frame() -> None:
+def attended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Objects of each call of the memory attention from now on."""
+    calls: list[int] = []
+    attend = step.attend
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        fused = attend(*arguments)
+        calls.append(len(fused))
+        return fused
+
+    monkeypatch.setattr(step, "attend", counted)
+    return calls
+
+
+def test_a_group_of_like_objects_makes_one_memory_attention_call_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = tracker()
     for index in range(9):
         made.add(index + 1, 0, Prompt(points=((10.0 + 12 * index, 60.0),)))
-    calls = []
-    hook = module().memory_attention.register_forward_hook(
-        lambda _module, _inputs, output: calls.append(output.shape[1])
-    )
-    try:
-        list(made.propagate())
-    finally:
-        hook.remove()
+    calls = attended(monkeypatch)
+    list(made.propagate())
     assert calls == [9] * 9
 
 
-def test_a_batch_is_no_larger_than_allowed() -> None:
+def test_a_batch_is_no_larger_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     made = tracker(max_batch=4)
     for index in range(9):
         made.add(index + 1, 0, Prompt(points=((10.0 + 12 * index, 60.0),)))
-    calls = []
-    hook = module().memory_attention.register_forward_hook(
-        lambda _module, _inputs, output: calls.append(output.shape[1])
-    )
-    try:
-        list(made.propagate(0, 2))
-    finally:
-        hook.remove()
+    calls = attended(monkeypatch)
+    list(made.propagate(0, 2))
     assert calls == [4, 4, 1]
 
 
@@ -411,22 +417,40 @@ def test_nothing_of_a_failed_prompt_is_kept() -> None:
     assert made.object_ids == ()
 
 
-def test_large_squares_go_through_fewer_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two objects, large square: the module's own attention is not asked, masks are the same."""
-    frames = clip(3)
+def test_one_object_on_a_small_square_goes_through_the_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Elsewhere its own attention is not asked; masks are the same."""
+    asked: list[int] = []
+    held = sam2track.load_model("nano", device="cpu", image_size=512, precision="fp32")
+    held.module.memory_attention.register_forward_hook(lambda *_: asked.append(1))
 
-    def masks(size: int) -> np.ndarray:
-        made = Tracker(
-            sam2track.load_model("nano", device="cpu", image_size=512, precision="fp32"), frames
-        )
-        assert (made._engine._constants.attention is not None) == (size <= 512)
-        for index in range(2):
+    def masks(objects: int) -> np.ndarray:
+        made = Tracker(held, clip(3))
+        for index in range(objects):
             made.add(index + 1, 0, Prompt(points=((30.0 + 40 * index, 60.0),)))
-        return np.stack([result.logits for result in made.propagate()])
+        return np.stack([result.logits[0] for result in made.propagate()])
 
-    large = masks(512)
+    large = masks(1)
+    assert not asked
     monkeypatch.setattr(step, "LARGE", 1024)
     monkeypatch.setattr(encoder, "LARGE", 1024)
-    plain = masks(1024)
+    plain = masks(1)
+    assert len(asked) == 2
     assert np.abs(plain).max() > 1
     np.testing.assert_allclose(large, plain, atol=3e-4)
+    np.testing.assert_allclose(masks(2), plain, atol=3e-4)
+    assert len(asked) == 2
+
+
+def test_a_run_that_was_left_is_quiet_at_the_end_of_the_interpreter() -> None:
+    code = (
+        "import numpy as np, sam2track\n"
+        "made = sam2track.Tracker(sam2track.load_model('nano', device='cpu'), "
+        "np.zeros((3, 32, 32, 3), np.uint8))\n"
+        "made.prompt(1, 0, box=(4, 4, 20, 20))\n"
+        "run = made.propagate()\n"
+        "print(next(run).frame)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")

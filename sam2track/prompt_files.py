@@ -1,0 +1,170 @@
+"""The prompts file: JSON of what a person says about the objects of a video."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import PromptError
+from sam2track.prompts import Prompt, Prompts, check_name
+
+__all__ = ["load_prompts"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+def load_prompts(
+    given: str | os.PathLike[str] | Mapping[str, Any] | Prompts,
+    *,
+    read_mask: Callable[[Path], Mask],
+) -> Prompts:
+    """Read prompts from a file, from the same as a dict, or return Prompts as they are.
+
+    Parameters
+    ----------
+    given : path, dict or Prompts
+        ``{"version": 1, "objects": [{"id": 1, "name": "cell", "prompts": [{"frame": 0,
+        "points": [[x, y]], "labels": [1], "box": [x0, y0, x1, y1], "mask": "file.png",
+        "absent": true}]}]}``. Masks' paths are relative to the file, and lie in its folder; those
+        of a dict are the caller's, and may be anywhere.
+    read_mask : callable
+        Reads a mask file into (H, W) bool.
+
+    Raises
+    ------
+    PromptError
+        Where it is not JSON or breaks the schema, saying where.
+    """
+    if isinstance(given, Prompts):
+        return given
+    folder, within = Path(), None
+    if isinstance(given, Mapping):
+        content: Any = given
+        name = "prompts"
+    else:
+        path = Path(given)
+        name, folder, within = str(path), path.parent, path.parent
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PromptError(f"{name} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise PromptError(f"{name} is not UTF-8 text; expected a JSON prompts file") from error
+        except json.JSONDecodeError as error:
+            raise PromptError(
+                f"{name} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+            ) from error
+        except RecursionError as error:
+            raise PromptError(f"{name} is nested too deeply for a prompts file") from error
+        except ValueError as error:  # a null character in the path, a number of too many digits
+            raise PromptError(f"{name} cannot be read: {error}") from error
+    return _Reader(name, folder, read_mask, within).read(content)
+
+
+@dataclass
+class _Reader:
+    """Checks the schema, saying where it is broken."""
+
+    name: str
+    folder: Path
+    read_mask: Callable[[Path], Mask]
+    within: Path | None  # where masks' files must lie; anywhere for a dict of the caller's own
+
+    def _fail(self, where: str, what: str) -> PromptError:
+        return PromptError(f"{self.name}: {where or 'the whole'} {what}")
+
+    def _object(self, value: Any, where: str, allowed: set[str], needed: set[str]) -> Any:
+        if not isinstance(value, Mapping):
+            raise self._fail(where, f"is {type(value).__name__}, expected an object")
+        for key in value:
+            if key not in allowed:
+                raise self._fail(where, f"has unknown key {key!r}; allowed: {sorted(allowed)}")
+        for key in sorted(needed - set(value)):
+            raise self._fail(where, f"lacks {key!r}")
+        return value
+
+    def _list(self, value: Any, where: str) -> Sequence[Any]:
+        if not isinstance(value, (list, tuple)):
+            raise self._fail(where, f"is {type(value).__name__}, expected a list")
+        return value
+
+    def _integer(self, value: Any, where: str, lowest: int) -> int:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            raise self._fail(where, f"is {value!r}, expected a whole number")
+        if not lowest <= value < 2**31:
+            raise self._fail(where, f"is {value}; allowed are {lowest} and more")
+        return int(value)
+
+    def read(self, content: Any) -> Prompts:
+        self._object(content, "", {"version", "objects"}, {"version", "objects"})
+        if content["version"] != 1 or isinstance(content["version"], bool):
+            raise self._fail("version", f"is {content['version']!r}; this program reads 1")
+        found = Prompts()
+        for index, item in enumerate(self._list(content["objects"], "objects")):
+            where = f"objects[{index}]"
+            self._object(item, where, {"id", "name", "prompts"}, {"id", "prompts"})
+            object_id = self._integer(item["id"], f"{where}.id", 1)
+            if object_id in found.by_object:
+                raise self._fail(f"{where}.id", f"is {object_id} a second time")
+            found.by_object[object_id] = {}
+            if "name" in item:
+                try:
+                    found.names[object_id] = check_name(item["name"])
+                except PromptError as error:
+                    raise self._fail(f"{where}.name", f"cannot be: {error}") from error
+            for number, entry in enumerate(self._list(item["prompts"], f"{where}.prompts")):
+                place = f"{where}.prompts[{number}]"
+                frame, prompt = self._prompt(entry, place)
+                if frame in found.by_object[object_id]:
+                    raise self._fail(place, f"is a second prompt on frame {frame}")
+                found.by_object[object_id][frame] = prompt
+        return found
+
+    def _beside(self, mask: str, where: str) -> Path:
+        """The path of a mask's file; a prompts file names those of its own folder alone."""
+        path = self.folder / mask
+        if self.within is not None:
+            try:
+                inside = path.resolve().is_relative_to(self.within.resolve())
+            except (OSError, ValueError, RuntimeError):  # a null character; links in a circle
+                inside = False
+            if not inside:
+                raise self._fail(
+                    where,
+                    f"is {mask!r}, which leads out of the folder of the prompts; put the file "
+                    "there, or give it by --mask",
+                )
+        return path
+
+    def _prompt(self, entry: Any, where: str) -> tuple[int, Prompt]:
+        allowed = {"frame", "points", "labels", "box", "mask", "absent"}
+        self._object(entry, where, allowed, {"frame"})
+        frame = self._integer(entry["frame"], f"{where}.frame", 0)
+        absent = entry.get("absent", False)
+        if not isinstance(absent, (bool, np.bool_)):
+            raise self._fail(f"{where}.absent", f"is {absent!r}, expected true or false")
+        mask = entry.get("mask")
+        if isinstance(mask, str):
+            mask = self.read_mask(self._beside(mask, f"{where}.mask"))
+        elif mask is not None and not isinstance(mask, np.ndarray):
+            raise self._fail(f"{where}.mask", "is neither a file's path nor an array")
+        if "labels" in entry and "points" not in entry:
+            raise self._fail(where, "has labels but no points")
+        try:
+            prompt = Prompt(
+                points=entry.get("points", ()),
+                labels=entry.get("labels", ()),
+                box=entry.get("box"),
+                mask=mask,
+                absent=bool(absent),
+            )
+        except PromptError as error:
+            raise self._fail(where, f"is wrong: {error}") from error
+        return frame, prompt

@@ -1,0 +1,48 @@
+"""Masks of a frame: made of parts, equal to those of whole enlarged logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import interpolate
+
+from sam2track.tracking.result import FrameResult
+
+SIDES = st.integers(1, 90)
+
+
+def result(logits: np.ndarray, height: int, width: int, painted: dict[int, np.ndarray]):
+    count = len(logits)
+    scores = np.zeros(count, np.float32)
+    ids = tuple(range(3, 3 + count))
+    return FrameResult(0, ids, logits, scores, scores, height, width, ("forward",) * count, painted)
+
+
+@given(height=SIDES, width=SIDES, grid=st.sampled_from([8, 32, 64]), seed=st.integers(0, 2**20))
+def test_masks_and_labels_are_those_of_enlarged_logits(
+    height: int, width: int, grid: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:grid, :grid]
+    places, sizes = rng.uniform(0, grid, (5, 2)), rng.uniform(0.3, grid, 5)
+    logits = np.stack(
+        [
+            size - np.hypot(y - place[0], x - place[1]) + rng.normal(0, 0.5, (grid, grid))
+            for place, size in zip(places, sizes, strict=True)
+        ]
+    ).astype(np.float32)
+    logits[1] = -1024  # absent
+    painted = {6: rng.random((height, width)) > 0.5, 7: np.zeros((height, width), np.bool_)}
+    found = result(logits, height, width, painted)
+
+    large = interpolate(torch.from_numpy(logits)[None], (height, width), mode="bilinear")[0].numpy()
+    large[3] = np.where(painted[6], 10, -10)
+    large[4] = -10
+    clear = np.abs(large) > 1e-4  # the rest is a matter of the last digit
+    np.testing.assert_array_equal(found.masks[clear], (large > 0)[clear])
+    highest = np.sort(large, axis=0)
+    clear = clear.all(axis=0) & (highest[-1] - highest[-2] > 1e-4)
+    labels = np.where(large.max(axis=0) > 0, large.argmax(axis=0) + 3, 0)
+    np.testing.assert_array_equal(found.labels[clear], labels[clear])
