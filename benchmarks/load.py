@@ -273,7 +273,7 @@ def table(results: dict[str, Any]) -> str:
     for name in ("many frames", "many prompts", "many objects", "come and go"):
         t = r[name]
         lines.append(
-            f"| {t['objects']}{', 40 frames each' * (name == 'come and go')} | {t['prompts']:,} "
+            f"| {t['objects']}{', 20 frames each' * (name == 'come and go')} | {t['prompts']:,} "
             f"| {t['frames']:,} of {t['of']:,} | {t['image_size']} "
             f"| {t['seconds_per_frame']:.2f} | {t['prompt_ms'][0]:.0f}, {t['prompt_ms'][1]:.0f} "
             f"| {t['open_ms']:.0f} | {t['bytes_per_result']:,.0f} | {t['peak_mb']:,.0f} |"
@@ -333,7 +333,7 @@ def load(
         "stored": (stored, (frames,)),
         "many prompts": (tracked, (-(-prompts // OBJECTS), OBJECTS, 128, prompts)),
         "many objects": (tracked, (4, objects, 256, objects)),
-        "come and go": (tracked, (400, 200, 128, 200, 40)),
+        "come and go": (tracked, (300, 150, 128, 150, 20)),
         "large": (large, (side,)),
         "many frames": (tracked, (run, OBJECTS, None, OBJECTS, None, kept, minutes)),
     }

@@ -14,8 +14,11 @@ if [ "$(cat $env/sam2track 2>/dev/null)" != "$sum" ]; then
     echo "lowest: installing into $env; this may take some minutes"
     rm -rf $env
     $uv venv --quiet --python .venv/bin/python $env
-    SAM2_BUILD_CUDA=0 $uv pip install --quiet --python $env/bin/python \
+    # trackeval asks for newer versions of others than it needs; it would hide what is lowest of them.
+    echo 'trackeval ; sys_platform == "never"' >$env/without.txt
+    SAM2_BUILD_CUDA=0 $uv pip install --quiet --python $env/bin/python --override $env/without.txt \
         --resolution lowest-direct --editable '.[export,stacks,microscopes]' --group dev
+    $uv pip install --quiet --python $env/bin/python --no-deps 'trackeval>=1.3' tabulate
     echo "$sum" >$env/sam2track
 fi
 echo "lowest: what it holds beside the newest"

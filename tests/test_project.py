@@ -25,6 +25,7 @@ from sam2track.tracking.history import Life, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
+from tests.made import disk, write_project
 
 HEIGHT, WIDTH, SIDE = 37, 53, 16
 TIMES = np.arange(20) / 25
@@ -519,3 +520,23 @@ def test_scores_are_read_without_masks(tmp_path: Path) -> None:
     assert [(o, f, s, i, w) for o, f, s, i, w in scores] == [
         (r.object_id, r.frame, r.object_score, r.predicted_iou, r.source) for r in rows
     ]
+
+
+def test_what_is_read_of_an_object_does_not_grow_with_the_others(tmp_path: Path) -> None:
+    """Opening a project of many objects would otherwise take the square of their number."""
+
+    def steps_of_sqlite(objects: int) -> int:
+        path, mask = tmp_path / f"{objects}.s2t", disk(9, 9, 4)
+        write_project(path, {i + 1: {0: mask, 1: mask} for i in range(objects)})
+        with Project.open(path) as project:
+            steps: list[int] = []
+            project._db.set_progress_handler(lambda: steps.append(1), 10)
+            project.anchors(1)
+            project.said(1, 0)
+            project.waiting(1, 0)
+            project.get(1, 1)
+            project.frames_of(1)
+            project.stale(1, 1, 0)
+            return len(steps)
+
+    assert steps_of_sqlite(120) <= steps_of_sqlite(4) + 5

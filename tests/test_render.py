@@ -119,7 +119,7 @@ def test_tags_are_written_on_their_objects_and_within_the_frame():
     ys, xs = np.nonzero((plain != tagged).any(axis=2))
     assert len(ys) > 50
     assert set(labels[ys, xs]) == {1, 2}
-    assert (tagged == 255).all(axis=2).any()
+    assert (tagged > 250).all(axis=2).any()
     named = render.overlay(frame, labels, names={2: "dog"})
     assert (named != tagged).any(axis=2).sum() > 50
     corner = np.zeros_like(labels)

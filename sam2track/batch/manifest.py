@@ -116,6 +116,14 @@ def read_manifest(path: str | os.PathLike[str], output: str | None = None) -> li
         videos.append(video)
     if not videos:
         raise UsageError(f"manifest {path} holds no video; give one on each line")
+    for same, line in taken.items():
+        # What is made anew is removed first, with all that lies in it.
+        for folder in () if is_address(same) else map(str, Path(same).parents):
+            if folder in taken:
+                raise UsageError(
+                    f"manifest {path}, line {line}: output {same} lies in that of line "
+                    f"{taken[folder]}; give each video a folder beside the others"
+                )
     return videos
 
 

@@ -13,6 +13,7 @@ from sam2track.masks import MAX_PIXELS
 
 __all__ = [
     "MAX_FRAMES",
+    "MAX_VIDEO_PIXELS",
     "asked_span",
     "check_frame",
     "check_size",
@@ -23,6 +24,9 @@ __all__ = [
 
 MAX_FRAMES = 2**25
 """Most frames of a source: more than two weeks at 25 a second."""
+
+MAX_VIDEO_PIXELS = 2**27
+"""Most pixels of a frame of a video, a little more than 15,360 x 8,640: decoders hold several."""
 
 
 def asked_span(
@@ -61,17 +65,25 @@ def check_frame(name: str, frame: int, count: int) -> int:
     return number
 
 
-def check_size(name: str, height: int, width: int) -> None:
+def check_size(name: str, height: int, width: int, most: int = MAX_PIXELS) -> None:
     """Refuse a size that is none, or larger than a mask may be, before memory is taken for it.
+
+    Parameters
+    ----------
+    name : str
+        What claims it.
+    height, width : int
+    most : int
+        Pixels that are allowed.
 
     Raises
     ------
     SourceError
         Where it is.
     """
-    if min(height, width) < 1 or height * width > MAX_PIXELS:
+    if min(height, width) < 1 or height * width > most:
         raise SourceError(
-            f"{name} claims {width} x {height} pixels; at most {MAX_PIXELS} are read: "
+            f"{name} claims {width} x {height} pixels; at most {most} are read: "
             "cut it into parts, or make it smaller"
         )
 

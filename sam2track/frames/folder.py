@@ -273,10 +273,15 @@ def _deep_tiff(path: Path) -> npt.NDArray[Any] | None:
             page = file.pages[0]
             if page.dtype is None or page.dtype.itemsize < 4 or page.ndim > 3:
                 return None
-            values = np.asarray(page.asarray())
+            values, axes = np.asarray(page.asarray()), page.axes
     except Exception:  # reading it by OpenCV will say what is wrong
         return None
-    values = values[..., None] if values.ndim == 2 else values[..., :3]
+    if not values.size or values.ndim != len(axes):
+        return None
+    values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes else values[..., None]
+    if values.ndim != 3:
+        return None
+    values = values[..., : 3 if values.shape[2] > 2 else 1]  # of two the other is opacity
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
 
 

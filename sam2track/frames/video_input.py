@@ -12,11 +12,10 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.stream import Discard, Disposition
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
-from sam2track.frames.bounds import check_size
+from sam2track.frames.bounds import MAX_VIDEO_PIXELS, check_size
 from sam2track.frames.containers import Reader, open_container
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.packets import PacketIndex, index_packets
-from sam2track.masks import MAX_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -149,8 +148,8 @@ class VideoInput:
             )
         codec = moving[number].codec_context
         if codec.width or codec.height:  # some are only known once a picture is decoded
-            check_size(str(self.path), codec.height, codec.width)
-        codec.options = {"max_pixels": str(MAX_PIXELS)}  # also where the size changes later
+            check_size(str(self.path), codec.height, codec.width, MAX_VIDEO_PIXELS)
+        codec.options = {"max_pixels": str(MAX_VIDEO_PIXELS)}  # also where the size changes later
         return moving[number]
 
 

@@ -154,9 +154,9 @@ def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
 
 def _check_archive(file: Path) -> None:
     """Refuse an archive that would unpack to more than it is; ``torch.save`` packs nothing."""
-    if not zipfile.is_zipfile(file):
-        return
     try:
+        if not zipfile.is_zipfile(file):
+            return
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

@@ -162,10 +162,12 @@ class Ledger(Steps):
     def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
         """Return an object's prompted frames, without logits; None where not answered yet."""
         with self._errors():
+            # Not of the view `results`: SQLite would read all of it for each object.
             rows = self._db.execute(
                 "SELECT p.frame, p.logits IS NULL, r.score, r.iou, r.pointer, r.source "
-                "FROM prompts AS p LEFT JOIN results AS r "
+                "FROM head, prompts AS p LEFT JOIN all_results AS r "
                 "ON r.object = p.object AND r.frame = p.frame "
+                "AND r.since <= head.position AND head.position < r.until "
                 "WHERE p.object = ? ORDER BY p.frame",
                 (object_id,),
             ).fetchall()

@@ -136,3 +136,13 @@ def test_nothing_but_a_line_comes_of_any_bytes(tmp_path: Path, name: str, text: 
         assert all(v.source and v.output for v in read_manifest(path))
     except UsageError as error:
         assert str(error)
+
+
+def test_outputs_do_not_lie_in_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    for first, second in (("out/a/masks", "out/a"), ("out/a", "out/a/b/c")):
+        path.write_text(f"source,prompts,output\na.mp4,p.json,{first}\nb.mp4,p.json,{second}\n")
+        with pytest.raises(UsageError, match=r"lies in that of line [23]"):
+            read_manifest(path)
+    path.write_text("source,prompts,output\na.mp4,p.json,out/a\nb.mp4,p.json,out/ab\n")
+    assert len(read_manifest(path)) == 2

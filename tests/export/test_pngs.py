@@ -96,7 +96,7 @@ def test_grey_of_few_bits_is_read_as_it_is(tmp_path, depth, row, expected):
 
 
 def test_palettes_of_others_are_read_as_indices(tmp_path):
-    image = Image.fromarray(np.array([[0, 1], [2, 3]], dtype=np.uint8), mode="L").convert("P")
+    image = Image.fromarray(np.array([[0, 1], [2, 3]], dtype=np.uint8)).convert("P")
     image.putpalette([9, 9, 9, 200, 0, 0, 200, 0, 0, 1, 2, 3])
     image.save(tmp_path / "a.png", bits=2)
     assert read_label_png(tmp_path / "a.png").tolist() == [[0, 1], [2, 3]]

@@ -493,6 +493,25 @@ def test_folders_of_deep_tiff(tmp_path: Path, dtype: Any) -> None:
     assert not source.warnings
 
 
+def test_folders_of_deep_tiff_with_colours_and_opacity(tmp_path: Path) -> None:
+    values = (np.random.default_rng(0).random((20, 30, 3)) * 5000).astype(np.float32)
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "rgb": (values, {"photometric": "rgb"}),
+        "planes": (np.moveaxis(values, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+        "grey": (values[..., 0], {"photometric": "minisblack"}),
+        "opacity": (values[..., :2], {"photometric": "minisblack", "extrasamples": [2]}),
+    }
+    read = {}
+    for name, (picture, how) in kinds.items():
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", picture, **how)
+        read[name] = open_source(tmp_path / name).read(0)
+        assert read[name].shape == (20, 30, 3)
+    np.testing.assert_array_equal(read["planes"], read["rgb"])
+    np.testing.assert_array_equal(read["opacity"], read["grey"])
+    assert len(np.unique(read["rgb"], axis=None)) > 100
+
+
 def test_a_folder_of_several_pages_each_says_so(tmp_path: Path) -> None:
     for name in "ab":
         tifffile.imwrite(tmp_path / f"{name}.tif", numbers("TYX"), photometric="minisblack")

@@ -137,7 +137,7 @@ def test_deep_grey_and_palette_files(tmp_path: Path) -> None:
     Image.fromarray(deep).save(tmp_path / "deep.png")
     read = read_picture(tmp_path / "deep.png")
     assert read.shape == (30, 40, 3) and read.min() == 0 and read.max() == 255
-    palette = Image.fromarray(np.full((5, 6), 1, np.uint8), "P")
+    palette = Image.frombytes("P", (6, 5), bytes([1] * 30))
     palette.putpalette([0, 0, 0, 10, 200, 30])
     palette.save(tmp_path / "p.png")
     assert read_picture(tmp_path / "p.png")[0, 0].tolist() == [10, 200, 30]

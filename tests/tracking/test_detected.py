@@ -118,9 +118,11 @@ def test_a_stream_takes_detections_with_its_frames() -> None:
     made = Tracker(module())
     first = made.update(frames[0], SimpleNamespace(xyxy=np.array([ONE]), class_id=np.array([3])))
     assert first.object_ids == (1,) and made.names == {1: "3"}
-    second = made.update(frames[1])
-    assert second.sources == ("forward",)
-    box = places(second)[1]
+    assert made.update(frames[1]).sources == ("forward",)
+    alone = Tracker(module())
+    for frame, boxes in ((0, [ONE]), (1, None)):
+        alone.update(frames[frame], boxes)
+    box = places(alone.update(frames[1]))[1]
     third = made.update(frames[1], [box, (0, 0, 2, 2)])
     assert third.object_ids == (1, 2) and third.sources == ("prompted", "prompted")
     assert made.update(frames[2], []).object_ids == (1, 2)
