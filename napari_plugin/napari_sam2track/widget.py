@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_sam2track.canvas import make_current
 from napari_sam2track.commands import Run
 from napari_sam2track.keys import KEYS
 from napari_sam2track.opening import Choice, stored_meta
@@ -70,6 +71,7 @@ class TrackWidget(Showing):
         self._slow_timer.timeout.connect(self._show_state)
         self._wire()
         viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.point.connect(self._on_step)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
@@ -267,6 +269,9 @@ class TrackWidget(Showing):
         if about and event.value is self.form.image:  # opened by this plugin, to be tracked
             self._begin_soon()
 
+    def _on_removing(self, _: Any = None) -> None:
+        make_current(self.viewer)
+
     def _on_removed(self, event: Any) -> None:
         self.form.reset_choices()
         if self.layers is None:
@@ -352,6 +357,7 @@ class TrackWidget(Showing):
         self.viewer.dims.events.point.disconnect(self._on_step)
         self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
         self.end()
+        events.removing.disconnect(self._on_removing)
         self._preview.close()
         self._closing()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,48 @@ def test_closed_and_opened_again(opened: Any) -> None:
     assert [row.name for row in widget.view.rows()] == ["", "green"]
     press(widget, "Control-z")  # history too
     assert len(widget.view._project.frames) == 2
+
+
+def test_begun_again_while_a_session_is_open(
+    make_napari_viewer_proxy: Any, video: Path, tmp_path: Path
+) -> None:
+    """Layers that go let go of their programs in the canvas's own context; else drawing crashes."""
+    from qtpy.QtGui import QOpenGLContext
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    from napari_sam2track.widget import TrackWidget
+
+    def look() -> None:
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.005)
+
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.open(str(video), plugin="sam2track")
+    widget = TrackWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    widget.form.model_box.setCurrentText("nano")
+    look()
+    assert widget.wait()
+    (canvas,) = viewer.window.main_menu.window().findChildren(QOpenGLWidget)
+    current = []
+    viewer.layers.events.removed.connect(
+        lambda: current.append(QOpenGLContext.currentContext() == canvas.context())
+    )
+    click(widget, 0, 0)
+    for count in range(2):
+        widget.form.project_edit.setText(str(tmp_path / f"{count}.s2t"))
+        widget.begin()
+        assert widget.wait()
+        look()
+        assert widget.session.path.stem == str(count)
+        assert widget.view.rows() == [] and len(viewer.layers) == 4
+    viewer.layers.remove(widget.layers.clicks)  # a person's own doing
+    look()
+    assert widget.session is None and len(viewer.layers) == 1
+    assert len(current) == 9 and all(current)
+    widget.shut()
 
 
 def test_a_project_is_opened_with_the_model_it_was_made_with(
