@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,53 @@ def test_a_replay_gives_equal_masks(worked: Path, frames: np.ndarray, tmp_path: 
         assert [s["action"] for s in new.journal()] == [s["action"] for s in old.journal()]
     assert len(list((tmp_path / "again" / "masks").glob("*.png"))) == 12
     assert {"tracking", "writing"} == set(seen)
+
+
+def test_a_replay_has_as_many_threads_as_there_were(frames: np.ndarray, tmp_path: Path) -> None:
+    """Sums on a CPU end on another last digit with another number of them."""
+    import torch
+
+    usual, some = torch.get_num_threads(), min(2, os.cpu_count() or 1)
+    model = load_model(predictor("nano", True))
+    try:
+        torch.set_num_threads(1)
+        run(frames, PROMPTS, output=tmp_path / "out", model=model, write=[])
+        torch.set_num_threads(some)
+        with Project.open(tmp_path / "out" / "project.s2t", writable=True) as project:
+            tracker = Tracker(model, ArraySource(frames), history=project)
+            tracker.prompt(1, 7, points=[(20, 90)])
+            list(tracker.propagate())
+            journal = project.journal()
+        torch.set_num_threads(1)
+        again = tmp_path / "again"
+        replay(tmp_path / "out", output=again, source=frames, model=model, write=[])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(usual)
+    with Project.open(again / "project.s2t") as project:
+        replayed = project.journal()
+    assert everything(again / "project.s2t") == everything(tmp_path / "out" / "project.s2t")
+    # The first two prompts were stored before there was a tracker.
+    assert [s.get("threads") for s in journal] == [None, None, 1, some, some]
+    assert [s.get("threads") for s in replayed][2:] == [1, some, some]
+
+
+def test_a_number_of_threads_that_is_none(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    from sam2track.tracking.actions import repeat
+
+    with Project.open(worked / "project.s2t") as project:
+        steps, meta = project.journal(), dict(project.meta)
+    for number, said in enumerate((-1, "many", [2], None, 10**30)):
+        steps[0]["threads"] = said
+        path = tmp_path / f"{number}.s2t"
+        with Project.create(path, meta=meta, times=np.arange(12.0)) as new:
+            tracker = Tracker(load_model(predictor("nano", True)), ArraySource(frames), history=new)
+            repeated = repeat(tracker, steps[:1])
+            if said == 10**30:  # no more than there are cores
+                assert next(repeated) is None
+                continue
+            with pytest.raises(ProjectError, match="damaged"):
+                next(repeated)
 
 
 def test_a_replay_without_a_step_differs(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:

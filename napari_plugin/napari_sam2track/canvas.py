@@ -1,15 +1,38 @@
-"""The canvas of a viewer: where OpenGL's objects of a layer are let go of."""
+"""The canvas of a viewer: when it is drawn, and where OpenGL's objects of a layer are let go of."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["make_current"]
+__all__ = ["draw_later", "make_current"]
+
+
+def _canvases(viewer: napari.viewer.Viewer) -> list[QOpenGLWidget]:
+    found: list[QOpenGLWidget] = viewer.window.main_menu.window().findChildren(QOpenGLWidget)
+    return found
+
+
+def draw_later(viewer: napari.viewer.Viewer) -> None:
+    """Draw what changes from here on once the event loop has come round.
+
+    Else napari's slicing and the drawing after it are one stretch in which nobody is answered.
+    """
+    for canvas in _canvases(viewer):
+        if not canvas.updatesEnabled():
+            continue
+        canvas.setUpdatesEnabled(False)
+        soon = QTimer(canvas)  # which goes with the canvas
+        soon.setSingleShot(True)
+        soon.timeout.connect(partial(canvas.setUpdatesEnabled, True))
+        soon.timeout.connect(soon.deleteLater)
+        soon.start(0)
 
 
 def make_current(viewer: napari.viewer.Viewer) -> None:
@@ -20,6 +43,6 @@ def make_current(viewer: napari.viewer.Viewer) -> None:
     renderer the canvas then loses the program that it drew with last, and where an image alone is
     left to be drawn with it, drawing crashes.
     """
-    for canvas in viewer.window.main_menu.window().findChildren(QOpenGLWidget):
+    for canvas in _canvases(viewer):
         if canvas.isValid():
             canvas.makeCurrent()

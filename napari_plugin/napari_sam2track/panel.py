@@ -150,11 +150,15 @@ class Panel(QWidget):
 
     def show_progress(self, done: int, total: int, seconds: float, paused: bool) -> None:
         """Show how far tracking is, and how long it will take."""
+        # Qt paints a bar at once where its value is set, and with it the whole window is put
+        # together; like this it is painted with all else that changed.
+        self.progress.setUpdatesEnabled(False)
         self.progress.setRange(0, total)
         self.progress.setValue(done)
         left = (total - done) * seconds / done if done else 0
         rest = "paused" if paused else f"{left:.0f} s left" if done else "…"
         self.progress.setFormat(f"{done} of {total}, {rest}")
+        self.progress.setUpdatesEnabled(True)
 
     def show_message(self, message: str, *, calm: bool) -> None:
         """Show a line to a person."""

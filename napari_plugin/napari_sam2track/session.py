@@ -22,7 +22,6 @@ from sam2track.export import output_errors
 from sam2track.founding import open_project
 from sam2track.outputs import OUTPUTS, USUAL, Progress, writing_outputs
 from sam2track.project import Project
-from sam2track.sparing import a_core_spared
 from sam2track.tracking.tracker import Direction, Tracker
 
 if TYPE_CHECKING:
@@ -212,15 +211,9 @@ class Session:
         """
         until = direction == "next"
         way: Direction = "both" if direction == "next" else direction
-        run = self.tracker.propagate(
+        return self.tracker.propagate(
             start, stop, way, objects, unfinished=start is not None, until_prompted=until
         )
-        return self._sparing(run)
-
-    def _sparing(self, run: Iterator[FrameResult]) -> Iterator[FrameResult]:
-        """Leave the viewer a core, as a job leaves its outputs one."""
-        with a_core_spared(self.tracker.model):
-            yield from run
 
     def frames_to_run(self, direction: str = "both") -> int:
         """About how many frames a run gives."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from qtpy.QtCore import QTimer
 
+from napari_sam2track.canvas import draw_later
 from napari_sam2track.commands import Outcome, Run
 from napari_sam2track.identity import Identity
 from napari_sam2track.memory import used
@@ -151,9 +152,14 @@ class Showing(Identity):
         # model, and may have this much of it.
         QTimer.singleShot(0, lambda: self._drawn(time.monotonic() - began))
         frames, self._stale = self._stale, set()
-        self.layers.show_masks(sorted(frames))
+        goes = self.frame
         if self.follow_box.isChecked() and at is not None:
-            self.go(max(frames) if self.frame <= max(frames) else min(frames))
+            goes = max(frames) if goes <= max(frames) else min(frames)
+        draw_later(self.viewer)
+        # Where it goes elsewhere, that frame's masks are read as it comes there.
+        self.layers.show_masks(sorted(frames), read=goes == self.frame)
+        if goes != self.frame:
+            self.go(goes)
         self._show_timeline()
 
     def _drawn(self, seconds: float) -> None:

@@ -290,9 +290,9 @@ class Layers:
                 owners = self.boxes.features["object"].to_numpy()
                 self.boxes.edge_color = np.array([self.colour(int(i)) for i in owners])
 
-    def show_masks(self, frames: Any = None) -> None:
-        """Read masks of these frames anew, of all where none are named."""
-        shown = frames is None or self.frame in frames
+    def show_masks(self, frames: Any = None, read: bool = True) -> None:
+        """Let masks of these frames be read anew, of all where none are named; the shown now."""
+        shown = read and (frames is None or self.frame in frames)
         self.data.forget(frames)
         if shown and self.masks in self.viewer.layers:
             self.masks.refresh()

@@ -150,6 +150,8 @@ class TrackWidget(Showing):
         image = self.form.image
 
         def opened() -> tuple[Session, Choice, Any]:
+            import cv2  # noqa: F401  here: at the first mask the viewer would wait for it
+
             choice.path.parent.mkdir(parents=True, exist_ok=True)
             model = choice.model_of(before)
             return Session(source, model, choice.path, **choice.settings()), choice, image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,8 @@ def _prompt(packed: Mapping[str, Any]) -> Prompt:
 def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[FrameResult | None]:
     """Do again what a journal says, in a tracker that nothing was said to.
 
-    What was taken back is done and taken back, so that what follows stands on the same memories.
+    What was taken back is done and taken back, so that what follows stands on the same memories;
+    torch has as many threads as it had then, so that its sums come out the same.
 
     Yields
     ------
@@ -63,11 +65,16 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
     ProjectError
         Where the journal cannot be followed.
     """
+    import torch  # not above: projects are read without it
+
     steps = list(journal)
     going_on = {step.get("of") for step in steps if step["action"] == "continue"}
     runs: dict[int, Iterator[FrameResult]] = {}
+    usual = threads = torch.get_num_threads()
     for step in steps:
         try:
+            threads = _threads(step) or threads  # an undo says none, and computes with as many
+            torch.set_num_threads(threads)
             if step["action"] in ("propagate", "continue"):
                 first = step["of"] if step["action"] == "continue" else step["step"]
                 if first not in runs:
@@ -99,6 +106,16 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
             if isinstance(error, Sam2TrackError):
                 raise
             raise ProjectError(f"the journal is damaged: {step!r:.200}") from error
+        finally:
+            torch.set_num_threads(usual)
+
+
+def _threads(step: Mapping[str, Any]) -> int:
+    """How many threads torch had; none is said of other devices, and in older projects."""
+    said = int(step.get("threads", 0))
+    if said < 0:
+        raise ValueError(said)
+    return min(said, os.cpu_count() or 1)
 
 
 def _do(tracker: Tracker, step: Mapping[str, Any]) -> None:

@@ -133,13 +133,19 @@ class Book:
 
     # -- into the history ---------------------------------------------------------------
 
+    @property
+    def threads(self) -> dict[str, int]:
+        """What a step says of torch's threads: on a CPU the order of sums follows from them."""
+        threads = self.engine.threads
+        return {} if threads is None else {"threads": threads}
+
     @contextmanager
     def step(self, kind: str, **action: Any) -> Iterator[None]:
         """Do one thing that can be taken back; where it fails nothing of it is kept."""
         self._before_step()
         before = {i: _copy(item) for i, item in self.objects.items()}
         try:
-            with self.history.step(kind, action):
+            with self.history.step(kind, action | self.threads):
                 yield
         except BaseException:
             self.objects = before

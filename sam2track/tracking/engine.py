@@ -64,9 +64,18 @@ class Engine:
         self._constants = step.Constants(model)
         self.store = FeatureStore(features_budget)
         self.room = Room(model, self.store)
+        self._threads = self.threads
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads torch has, on which a CPU's sums depend; None on other devices."""
+        return torch.get_num_threads() if self.model.device.type == "cpu" else None
 
     def features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
         """Features of a frame, encoded only where they are not held."""
+        if self._threads != self.threads:  # else what comes would depend on what was held
+            self._threads = self.threads
+            self.store.clear()
         found = self.store.get(frame)
         if found is None:
             picture = self.source.read(frame) if picture is None else picture

@@ -59,6 +59,11 @@ class FeatureStore:
         for frame, held in self._kept.items():
             self._kept[frame] = _held(_features(held).to(device))
 
+    def clear(self) -> None:
+        """Hold none."""
+        self._kept.clear()
+        self.held = 0
+
     def put(self, frame: int, features: Features) -> None:
         """Hold a frame's features."""
         if frame in self._kept:

@@ -172,7 +172,8 @@ class Run:
         history = self._book.history
         if self._step is not None and history.position == self._step:
             return
-        action = asdict(self._plan) | ({} if self._first is None else {"of": self._first})
+        action = asdict(self._plan) | self._book.threads
+        action |= {} if self._first is None else {"of": self._first}
         kind = "propagate" if self._first is None else "continue"
         with history.step(kind, action) as number:
             history.set_done(number, 0)

@@ -19,6 +19,7 @@ from napari_sam2track.worker import Event, Worker
 from sam2track.errors import PromptError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
+from sam2track.project import Project
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
 
@@ -65,15 +66,17 @@ def test_click_track_correct_undo(session: Session) -> None:
     view.close()
 
 
-def test_a_core_is_left_to_the_viewer(session: Session) -> None:
-    session.say(1, 0, click(0, 0))
+def test_clicks_and_runs_have_all_threads(session: Session) -> None:
+    """Else features that a click made would not be those of a run, to the last digit."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert {torch.get_num_threads() for _ in session.track()} == {2}
-        assert torch.get_num_threads() == 3
+        session.say(1, 0, click(0, 0))
+        assert {torch.get_num_threads() for _ in session.track()} == {3}
     finally:
         torch.set_num_threads(before)
+    with Project.open(session.path) as project:
+        assert [step["threads"] for step in project.journal()] == [3, 3]
 
 
 def test_saying_nothing_takes_back_and_paint_is_refined(session: Session) -> None:

@@ -127,7 +127,7 @@ def test_frames_that_come_are_drawn_in_a_small_part_of_the_time(
     widget, now, shown = opened, [100.0], []
     monkeypatch.setattr("napari_sam2track.showing.time.monotonic", lambda: now[0])
 
-    def slow(frames: Any = None) -> None:
+    def slow(frames: Any = None, read: bool = True) -> None:
         shown.append(frames)
         now[0] += 0.2
 

@@ -1,0 +1,99 @@
+"""What is drawn while frames come, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QApplication
+
+from tests.napari.hands import click
+
+pytestmark = [
+    pytest.mark.viewer,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+if os.environ.get("SAM2TRACK_NO_VIEWER"):
+    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+
+
+class Paints(QObject):
+    """Counts how often a widget is painted."""
+
+    count = 0
+
+    def eventFilter(self, _: QObject, event: QEvent) -> bool:
+        self.count += event.type() == QEvent.Type.Paint
+        return False
+
+
+def test_progress_is_painted_with_all_else(opened: Any) -> None:
+    bar, paints = opened.progress, Paints()
+    opened.viewer.window.main_menu.window().show()
+    opened.show_progress(1, 9, 1.0, False)
+    QApplication.processEvents()
+    bar.installEventFilter(paints)
+    opened.show_progress(2, 9, 2.0, False)
+    assert (bar.value(), paints.count) == (2, 0)
+    QApplication.processEvents()
+    assert paints.count == 1
+
+
+def test_the_canvas_is_drawn_after_the_loop_has_come_round(opened: Any) -> None:
+    from napari_sam2track.canvas import _canvases, draw_later
+
+    canvases = _canvases(opened.viewer)
+    assert canvases
+    draw_later(opened.viewer)
+    draw_later(opened.viewer)
+    assert not any(canvas.updatesEnabled() for canvas in canvases)
+    QApplication.processEvents()
+    assert all(canvas.updatesEnabled() for canvas in canvases)
+
+
+def test_masks_of_a_frame_that_is_left_are_not_drawn_again(opened: Any) -> None:
+    from napari_sam2track.commands import Run
+
+    click(opened, 0, 0)
+    refreshed = []
+    opened.layers.masks.events.reload.connect(lambda _: refreshed.append(opened.frame))
+    opened.layers.masks.events.set_data.connect(lambda _: refreshed.append(opened.frame))
+    opened._at = Run("track")
+    opened._stale = {0, 1, 2}
+    opened._draw_after = 0.0
+    opened._refresh()
+    opened._at = None
+    assert opened.frame == 2
+    assert 0 not in refreshed and 2 in refreshed
+
+
+def test_what_the_first_mask_needs_is_there_when_a_project_is(opened: Any) -> None:
+    assert opened.session is not None
+    assert "cv2" in sys.modules
+
+
+def test_bars_of_the_timeline() -> None:
+    from napari_sam2track.timeline import _bars
+
+    sure = {0: 1.0, 1: 0.5, 3: 0.0}
+    bars = _bars(sure, 4, 40, 56)
+    ground = bars[0, 0]
+    tall = (bars != ground).any(2).sum(0)
+    assert bars.shape == (56, 40, 3)
+    assert tall[0:10].tolist() == [44] * 10 and tall[10:20].tolist() == [22] * 10
+    assert not tall[20:30].any() and tall[30:].tolist() == [2] * 10
+    red, green, _ = np.moveaxis(bars[47, [0, 15, 35]].astype(int), -1, 0)
+    assert green[0] > red[0] and red[2] > green[2] and abs(red[1] - green[1]) < 10
+    # Of more frames than columns each column shows the worst.
+    many = _bars(dict.fromkeys(range(400), 1.0) | {123: 0.0}, 400, 40, 56)
+    tall = (many != ground).any(2).sum(0)
+    assert tall[12] == 2 and (np.delete(tall, 12) == 44).all()
+    assert (_bars({}, 4, 40, 56) == ground).all()
+    assert _bars(sure, 4, 0, 56).shape == (56, 0, 3)
