@@ -11,7 +11,7 @@ from qtpy.QtOpenGLWidgets import QOpenGLWidget
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["draw_later", "make_current"]
+__all__ = ["draw_later", "draw_now", "make_current"]
 
 
 def _canvases(viewer: napari.viewer.Viewer) -> list[QOpenGLWidget]:
@@ -19,8 +19,8 @@ def _canvases(viewer: napari.viewer.Viewer) -> list[QOpenGLWidget]:
     return found
 
 
-def draw_later(viewer: napari.viewer.Viewer) -> None:
-    """Draw what changes from here on once the event loop has come round.
+def draw_later(viewer: napari.viewer.Viewer, milliseconds: int = 0) -> None:
+    """Draw what changes from here on after this time; by default once the event loop came round.
 
     Else napari's slicing and the drawing after it are one stretch in which nobody is answered.
     """
@@ -32,7 +32,13 @@ def draw_later(viewer: napari.viewer.Viewer) -> None:
         soon.setSingleShot(True)
         soon.timeout.connect(partial(canvas.setUpdatesEnabled, True))
         soon.timeout.connect(soon.deleteLater)
-        soon.start(0)
+        soon.start(milliseconds)
+
+
+def draw_now(viewer: napari.viewer.Viewer) -> None:
+    """Draw again, where that was put off."""
+    for canvas in _canvases(viewer):
+        canvas.setUpdatesEnabled(True)
 
 
 def make_current(viewer: napari.viewer.Viewer) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from qtpy.QtCore import QTimer
 
-from napari_sam2track.canvas import draw_later
+from napari_sam2track.canvas import draw_later, draw_now
 from napari_sam2track.commands import Outcome, Run
 from napari_sam2track.identity import Identity
 from napari_sam2track.memory import used
@@ -81,6 +81,7 @@ class Showing(Identity):
         if what == "say" and isinstance(came.value, FrameResult):
             self.view.saw(came.value)
             self.layers.show_masks([came.value.frame])
+            draw_now(self.viewer)
         else:
             self.layers.show_masks()
             self.layers.show_prompts(self.view.said())

@@ -11,7 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_sam2track.canvas import make_current
+from napari_sam2track.canvas import draw_later, make_current
 from napari_sam2track.commands import Run
 from napari_sam2track.keys import KEYS
 from napari_sam2track.opening import Choice, stored_meta
@@ -301,6 +301,7 @@ class TrackWidget(Showing):
                 f"{', but the object seems not to be there' if score < 0 else ''}"
             )
 
+        draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
         self.change("say", lambda s: s.say(object_id, frame, said), told, scores=said.empty)
 

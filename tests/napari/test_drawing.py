@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,21 @@ def test_bars_of_the_timeline() -> None:
     assert tall[12] == 2 and (np.delete(tall, 12) == 44).all()
     assert (_bars({}, 4, 40, 56) == ground).all()
     assert _bars(sure, 4, 0, 56).shape == (56, 0, 3)
+
+
+def test_a_click_is_drawn_with_its_mask(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_sam2track.canvas import _canvases
+
+    (canvas,) = _canvases(opened.viewer)
+    asked: list[bool] = []
+    change = opened.change
+
+    def seen(*args: Any, **options: Any) -> None:
+        asked.append(canvas.updatesEnabled())
+        change(*args, **options)
+
+    monkeypatch.setattr(opened, "change", seen)
+    began = time.monotonic()
+    click(opened, 0, 0)
+    assert asked[0] is False
+    assert canvas.updatesEnabled() or time.monotonic() - began < 0.1
