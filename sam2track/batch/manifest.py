@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -155,7 +156,8 @@ def settled(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    # Not splitlines: names may hold what Unicode, and no table, takes for the end of a line.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
