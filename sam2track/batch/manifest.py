@@ -254,6 +254,10 @@ def _text(row: Mapping[str, Any], name: str) -> str:
         raise UsageError(f"{name} is {value!r}; it is a text")
     if "\0" in value:
         raise UsageError(f"{name} holds a null character")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
+        raise UsageError(f"{name} is {value!r}, which no file can be named") from error
     return value.strip()
 
 

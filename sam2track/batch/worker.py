@@ -23,6 +23,7 @@ from sam2track.errors import (
     OutOfMemoryError,
     OutputError,
     ProjectInUseError,
+    PromptError,
     Sam2TrackError,
     SourceError,
 )
@@ -100,6 +101,9 @@ def _tracked(task: dict[str, Any]) -> dict[str, Any]:
 
     output = task["output"]
     folder = folder_of(output)
+    prompts = None if task["prompts"] is None else Path(task["prompts"])
+    if prompts is not None and prompts.exists() and not prompts.is_file():
+        raise PromptError(f"{prompts} is no regular file; save the prompts to one")
     _prepare(folder, task["stamp"])
     done = run(task["source"], task["prompts"], output=folder, resume=True, **task["options"])
     outcome = done.to_dict()

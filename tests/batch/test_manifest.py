@@ -98,6 +98,7 @@ def test_options_are_those_of_a_job() -> None:
         ("m.jsonl", '{"source": "a", "output": "o", "prompts": "p"}\n{"source"\n', 2, "no JSON"),
         ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
         ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
+        ("m.jsonl", '{"source": "\\ud800", "output": "o"}\n', 1, "which no file can be named"),
         ("m.jsonl", '{"video": "a"}\n', 1, "no key 'video' is known"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -85,6 +86,16 @@ def test_a_project_of_others_stays(things: Path, tmp_path: Path) -> None:
     with Project.open(out / "project.s2t") as project:
         ((_, _, prompt),) = project.prompts
         assert prompt.box == (4, 6, 24, 26)
+
+
+def test_prompts_that_never_end_stop_one_video_alone(things: Path, tmp_path: Path) -> None:
+    """A pipe without a writer, a device without end, a folder: nobody waits for them."""
+    os.mkfifo(tmp_path / "pipe")
+    for prompts in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        found = worker.perform(task(things, str(tmp_path / "out"), str(prompts)))
+        assert found["status"] == "failed" and not found["retry"]
+        assert "is no regular file; save the prompts to one" in found["reason"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_address_gets_all_at_last(
