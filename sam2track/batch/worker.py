@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def perform(task: dict[str, Any]) -> dict[str, Any]:
     except KeyboardInterrupt:
         return {"status": "interrupted", "reason": "interrupted", "retry": False}
     except Exception as error:
-        traceback.print_exc()
+        with suppress(OSError):  # a full disk takes no log either; the reason is told all the same
+            traceback.print_exc()
         known = explained(error) or error
         kind = "" if isinstance(known, Sam2TrackError) else f"{type(known).__name__}: "
         reason = kind + " ".join(str(known).split())

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,20 @@ def test_a_project_in_use_is_waited_for(
     monkeypatch.setattr("sam2track.batch.worker.time.sleep", sleep)
     found = worker.perform(task(things, str(tmp_path / "out")))
     assert found["status"] == "done" and waited == [1.0, 2.0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_takes_no_log_and_the_reason_is_told(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w", buffering=1) as log:
+        monkeypatch.setattr("sys.stderr", log)
+        found = worker.perform(task(things, str(tmp_path / "out"), "none.json"))
+        monkeypatch.undo()
+        with suppress(OSError):
+            log.close()
+    assert found["status"] == "failed"
+    assert "none.json cannot be read: No such file or directory" in found["reason"]
 
 
 def caused(error: Exception, number: int | None) -> Exception:
