@@ -134,6 +134,16 @@ def test_the_command_names_what_failed(pretending: Path) -> None:
     assert fine.exit_code == 0
 
 
+def test_a_link_in_place_of_the_log_is_not_followed(pretending: Path) -> None:
+    out, mine = pretending / "out/good", pretending / "mine"
+    out.mkdir(parents=True)
+    mine.write_text("mine")
+    (out / "batch.log").symlink_to(mine)
+    assert not track_many(manifest(pretending, "good")).failed
+    assert mine.read_text() == "mine"
+    assert not (out / "batch.log").is_symlink() and (out / "batch.log").is_file()
+
+
 def test_a_summary_takes_the_place_of_nothing_that_is_needed(pretending: Path) -> None:
     path = manifest(pretending, "good")
     (pretending / "good.mp4").write_bytes(b"film")
