@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A background job of a shell has Ctrl-C ignored, and would pass that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = "SAM2TRACK_TEST_DATA"
 REQUIRE_GPU = "SAM2TRACK_REQUIRE_GPU"

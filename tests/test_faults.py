@@ -312,6 +312,41 @@ def test_the_lock_is_held_by_one_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+HOLDER = """
+import sys
+from sam2track.project import Project
+with Project.open(sys.argv[1], writable=True):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_on_one_project(
+    module: Any, video: Path, whole: dict[str, str], tmp_path: Path
+) -> None:
+    """Who comes second is told so and may read; a writer that is killed holds nothing."""
+    out = tmp_path / "out"
+    kills.job(video, out, module, resume=False)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(out / "project.s2t")],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "open\n"
+        for how in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(ProjectError, match="in use by another"):
+                run(video, ONE, output=out, model=module, **how)
+        with pytest.raises(ProjectError, match="in use by another"):
+            Project.open(out, writable=True)
+        assert kills.contents(out) == whole
+        said("export", out, "-f", "csv", "-o", tmp_path / "t.csv")
+    finally:
+        holder.kill()
+        holder.communicate()
+    kills.job(video, out, module, resume=True)
+    assert kills.contents(out) == whole
+
+
 # -- places, names, clocks --------------------------------------------------------------
 
 

@@ -506,6 +506,8 @@ def test_guards_of_sqlite(project: Path) -> None:
         }
         assert pragma["trusted_schema"] == (0,) and pragma["cell_size_check"] == (1,)
         assert pragma["mmap_size"] in ((0,), None)
+        if sys.version_info >= (3, 12):
+            assert db.getconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE)
         assert db.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) == 0
         assert db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) < 2**30
         with pytest.raises(sqlite3.Error):

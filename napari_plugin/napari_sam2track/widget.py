@@ -45,6 +45,7 @@ class TrackWidget(Showing):
         super().__init__(viewer, parent)
         self.viewer = viewer
         self.session: Session | None = None
+        self._opened: Session | None = None  # by the worker, and not yet shown
         self.view: View | None = None
         self.layers: Layers | None = None
         self.background = False
@@ -154,7 +155,9 @@ class TrackWidget(Showing):
 
             choice.path.parent.mkdir(parents=True, exist_ok=True)
             model = choice.model_of(before)
-            return Session(source, model, choice.path, **choice.settings()), choice, image
+            session = Session(source, model, choice.path, **choice.settings())
+            self._opened = session
+            return session, choice, image
 
         self._opening = True
         self._worker.do("begin", opened)
@@ -168,17 +171,20 @@ class TrackWidget(Showing):
         self._slow_timer.stop()
         self.show_tracking(False)
         self.emptied()
-        if layers is not None:
-            layers.image.events.data.disconnect(self._on_replaced)
-            layers.remove()
-        if view is not None:
-            view.close()
-        if session is not None:
-            self._worker.cancel()
-            self._worker.drop_rest()
-            self._worker.do("close", session.close)
+        try:
+            if layers is not None:
+                layers.image.events.data.disconnect(self._on_replaced)
+                layers.remove()
+        finally:  # a viewer that is closing may have taken layers away in the middle of it
+            if view is not None:
+                view.close()
+            if session is not None:
+                self._worker.cancel()
+                self._worker.drop_rest()
+                self._worker.do("close", session.close)
 
     def _begun(self, session: Session, choice: Choice, image: Image) -> None:
+        self._opened = None
         if image not in self.viewer.layers:
             self._worker.do("close", session.close)
             self.form.state.setText("not open")
@@ -382,9 +388,16 @@ class _Closing:
         self._held["session"] = self._held["view"] = None
         if view is not None:
             view.close()
-        self._worker.close(None if session is None else session.close)
+
+        def last() -> None:
+            # Also what was being opened meanwhile: nobody is there any more to be told of it.
+            for left in (session, self._held.pop("_opened", None)):
+                if left is not None:
+                    left.close()
+
+        self._worker.close(last)
 
 
 def _tell(emit: Callable[[Event], None], event: Event) -> None:
-    with suppress(RuntimeError):  # the widget is gone; the worker ends
+    with suppress(RuntimeError, TypeError):  # the widget is gone, as PySide6 says now so, now so
         emit(event)

@@ -131,6 +131,7 @@ def _log(output: str) -> IO[bytes]:
     folder = folder_of(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return (folder / LOG).open("wb")
+        (folder / LOG).unlink(missing_ok=True)  # a link that was planted there leads elsewhere
+        return (folder / LOG).open("xb")
     except OSError:
         return tempfile.TemporaryFile()  # the process itself says what is wrong with the folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -155,7 +156,8 @@ def settled(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    # Not splitlines: names may hold what Unicode, and no table, takes for the end of a line.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
@@ -252,6 +254,10 @@ def _text(row: Mapping[str, Any], name: str) -> str:
         raise UsageError(f"{name} is {value!r}; it is a text")
     if "\0" in value:
         raise UsageError(f"{name} holds a null character")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
+        raise UsageError(f"{name} is {value!r}, which no file can be named") from error
     return value.strip()
 
 

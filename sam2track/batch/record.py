@@ -30,7 +30,7 @@ def stamp(video: Video) -> str:
     if video.prompts is not None:
         prompts = Path(video.prompts)
         try:
-            said = prompts.read_bytes()
+            said = prompts.read_bytes() if prompts.is_file() else b""
         except OSError:
             said = b""  # what is wrong is said where it is tracked
         told.append(hashlib.sha256(said).hexdigest())

@@ -19,8 +19,10 @@ from typing import Any, Protocol
 
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
+from sam2track.batch.record import NAME as RECORD
 from sam2track.batch.record import read_record, stamp
 from sam2track.batch.summary import Line, Summary
+from sam2track.database import companions
 from sam2track.errors import UsageError
 
 __all__ = ["BatchInterrupted", "track_many"]
@@ -120,9 +122,10 @@ def track_many(
         replace(video, options={**options, **video.options})
         for video in read_manifest(manifest, None if output is None else _absolute(output))
     ]
+    table = manifest.with_suffix(".summary.csv") if summary is None else Path(summary)
+    _check_summary(table, manifest, videos)
     lines = {video.line: _before(video) for video in videos}
     waiting = [video for video in videos if lines[video.line].status == "waiting"]
-    table = manifest.with_suffix(".summary.csv") if summary is None else Path(summary)
     Summary(list(lines.values())).write(table)  # that it cannot be written is said at once
     if waiting:
         crew = _Here(min(workers, len(waiting))) if ray is None else _on_ray(ray, gpus)
@@ -133,6 +136,21 @@ def track_many(
         finally:
             Summary(list(lines.values())).write(table)
     return Summary(list(lines.values()))
+
+
+def _check_summary(table: Path, manifest: Path, videos: Sequence[Video]) -> None:
+    """Refuse to write the summary in place of what is read, or of a project."""
+    read = [manifest]
+    for video in videos:
+        read.append(Path(video.source))
+        read += map(Path, filter(None, (video.prompts, video.options.get("detections"))))
+        if not is_address(video.output):
+            project = Path(video.output) / "project.s2t"
+            read += [project, *companions(project), project.with_name(RECORD)]
+    place = os.path.realpath(table)
+    for path in read:
+        if os.path.realpath(path) == place:
+            raise UsageError(f"the summary would be written in place of {path}; name another file")
 
 
 def _absolute(output: str | os.PathLike[str]) -> str:
@@ -215,7 +233,7 @@ class _Here:
                 return Result("interrupted", "interrupted")
             try:
                 attempt = Attempt(task_of(video), self._threads)
-            except OSError as error:
+            except Exception as error:  # whatever it is, the others go on
                 return Result("failed", f"no process can be begun: {error}", retry=True)
             self._running.add(attempt)
         try:

@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sam2track.errors import (
     OutOfMemoryError,
     OutputError,
     ProjectInUseError,
+    PromptError,
     Sam2TrackError,
     SourceError,
 )
@@ -77,7 +79,8 @@ def perform(task: dict[str, Any]) -> dict[str, Any]:
     except KeyboardInterrupt:
         return {"status": "interrupted", "reason": "interrupted", "retry": False}
     except Exception as error:
-        traceback.print_exc()
+        with suppress(OSError):  # a full disk takes no log either; the reason is told all the same
+            traceback.print_exc()
         known = explained(error) or error
         kind = "" if isinstance(known, Sam2TrackError) else f"{type(known).__name__}: "
         reason = kind + " ".join(str(known).split())
@@ -100,6 +103,9 @@ def _tracked(task: dict[str, Any]) -> dict[str, Any]:
 
     output = task["output"]
     folder = folder_of(output)
+    prompts = None if task["prompts"] is None else Path(task["prompts"])
+    if prompts is not None and prompts.exists() and not prompts.is_file():
+        raise PromptError(f"{prompts} is no regular file; save the prompts to one")
     _prepare(folder, task["stamp"])
     done = run(task["source"], task["prompts"], output=folder, resume=True, **task["options"])
     outcome = done.to_dict()

@@ -173,7 +173,7 @@ def _tiff_size(head: bytes) -> tuple[int, int] | None:
                 if kind == _SHORT:
                     (value,) = struct.unpack_from(order + "H", head, place + (12 if big else 8))
                 found[tag] = value
-    except struct.error:
+    except (struct.error, OverflowError):  # it points behind the end, or behind all numbers
         return None
     return (found[257], found[256]) if len(found) == 2 else None
 

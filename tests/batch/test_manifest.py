@@ -52,6 +52,20 @@ def test_csv_and_json_lines_say_the_same(tmp_path: Path) -> None:
     ]
 
 
+def test_names_of_all_kinds(tmp_path: Path) -> None:
+    """Also with what only Unicode takes for the end of a line."""
+    names = [
+        f"a{odd}b.mp4" for odd in (" ", "ä中🐌", "\x85", "\u2028", "\x0b", "\x1c", "'", "#", "%41")
+    ]
+    table = written(tmp_path, HEADER + "".join(f"{n},p.json,out/{n},\n" for n in names))
+    rows = ({"source": n, "prompts": "p.json", "output": f"out/{n}"} for n in names)
+    lines = written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "m.jsonl")
+    for path, first in ((table, 2), (lines, 1)):
+        found = read_manifest(path)
+        assert [Path(video.source).name for video in found] == names
+        assert [video.line for video in found] == [*range(first, first + len(names))]
+
+
 def test_outputs_lie_where_it_is_said(tmp_path: Path) -> None:
     table = written(tmp_path, HEADER + "a.mp4,p.json,one,\nb.mp4,p.json,s3://other/two,\n")
     assert [v.output for v in read_manifest(table, "/out")] == ["/out/one", "s3://other/two"]
@@ -84,6 +98,7 @@ def test_options_are_those_of_a_job() -> None:
         ("m.jsonl", '{"source": "a", "output": "o", "prompts": "p"}\n{"source"\n', 2, "no JSON"),
         ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
         ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
+        ("m.jsonl", '{"source": "\\ud800", "output": "o"}\n', 1, "which no file can be named"),
         ("m.jsonl", '{"video": "a"}\n', 1, "no key 'video' is known"),
     ],
 )

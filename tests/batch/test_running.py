@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from sam2track.batch import running
 from sam2track.batch.manifest import read_manifest
 from sam2track.batch.record import stamp
 from sam2track.batch.running import BatchInterrupted, track_many
@@ -103,6 +104,21 @@ def test_a_stamp_sees_the_files_of_a_folder(tmp_path: Path) -> None:
     assert stamp(read_manifest(path)[0]) != before
 
 
+def test_what_cannot_be_begun_does_not_stop_the_others(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def task_of(video: Any) -> Any:
+        if "bad" in video.source:
+            raise MemoryError("no room")
+        return of(video)
+
+    of = running.task_of
+    monkeypatch.setattr(running, "task_of", task_of)
+    found = track_many(manifest(pretending, "bad", "good"))
+    assert statuses(found) == {"bad": ("failed", 3), "good": ("done", 1)}
+    assert found.failed[0].reason == "no process can be begun: no room"
+
+
 def test_the_command_names_what_failed(pretending: Path) -> None:
     path = str(manifest(pretending, "good", "usage"))
     done = CliRunner().invoke(main, ["batch", path], prog_name="sam2track")
@@ -116,6 +132,29 @@ def test_the_command_names_what_failed(pretending: Path) -> None:
     assert json.loads(told.stdout)["counts"] == {"skipped": 1, "failed": 1}
     fine = CliRunner().invoke(main, ["batch", str(manifest(pretending, "good"))])
     assert fine.exit_code == 0
+
+
+def test_a_link_in_place_of_the_log_is_not_followed(pretending: Path) -> None:
+    out, mine = pretending / "out/good", pretending / "mine"
+    out.mkdir(parents=True)
+    mine.write_text("mine")
+    (out / "batch.log").symlink_to(mine)
+    assert not track_many(manifest(pretending, "good")).failed
+    assert mine.read_text() == "mine"
+    assert not (out / "batch.log").is_symlink() and (out / "batch.log").is_file()
+
+
+def test_a_summary_takes_the_place_of_nothing_that_is_needed(pretending: Path) -> None:
+    path = manifest(pretending, "good")
+    (pretending / "good.mp4").write_bytes(b"film")
+    (pretending / "link").symlink_to(path)
+    assert not track_many(path).failed
+    for name in (path.name, "link", "good.mp4", "p.json", "out/good/project.s2t",
+                 "out/good/project.s2t-wal", "out/good/batch.json"):  # fmt: skip
+        before = {p: p.read_bytes() for p in pretending.rglob("*") if p.is_file()}
+        with pytest.raises(UsageError, match=r"in place of .*; name another file"):
+            track_many(path, summary=pretending / name)
+        assert {p: p.read_bytes() for p in pretending.rglob("*") if p.is_file()} == before
 
 
 def test_wrong_usage(pretending: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def test_a_project_of_others_stays(things: Path, tmp_path: Path) -> None:
         assert prompt.box == (4, 6, 24, 26)
 
 
+def test_prompts_that_never_end_stop_one_video_alone(things: Path, tmp_path: Path) -> None:
+    """A pipe without a writer, a device without end, a folder: nobody waits for them."""
+    os.mkfifo(tmp_path / "pipe")
+    for prompts in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        found = worker.perform(task(things, str(tmp_path / "out"), str(prompts)))
+        assert found["status"] == "failed" and not found["retry"]
+        assert "is no regular file; save the prompts to one" in found["reason"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_address_gets_all_at_last(
     things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +139,20 @@ def test_a_project_in_use_is_waited_for(
     monkeypatch.setattr("sam2track.batch.worker.time.sleep", sleep)
     found = worker.perform(task(things, str(tmp_path / "out")))
     assert found["status"] == "done" and waited == [1.0, 2.0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_takes_no_log_and_the_reason_is_told(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w", buffering=1) as log:
+        monkeypatch.setattr("sys.stderr", log)
+        found = worker.perform(task(things, str(tmp_path / "out"), "none.json"))
+        monkeypatch.undo()
+        with suppress(OSError):
+            log.close()
+    assert found["status"] == "failed"
+    assert "none.json cannot be read: No such file or directory" in found["reason"]
 
 
 def caused(error: Exception, number: int | None) -> Exception:

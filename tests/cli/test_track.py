@@ -514,8 +514,6 @@ def test_ctrl_c(things: Path, tmp_path: Path, request_to_end: signal.Signals) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A background job of a shell, as tests may be, has Ctrl-C ignored and passes that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         assert running.stderr is not None
