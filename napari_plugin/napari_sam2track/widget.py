@@ -126,7 +126,8 @@ class TrackWidget(Showing):
         except Sam2TrackError as error:
             self.tell(str(error))
             return
-        if not axes.fixed or image.metadata.get("sam2track"):
+        choices = [axis for axis, _ in axes.fixed if axes.shape[axis] > 1]
+        if not choices or image.metadata.get("sam2track"):
             self.begin()
 
     def begin(self) -> None:
