@@ -112,6 +112,10 @@ def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path)
         assert widget.wait()
         assert overlap(widget.layers.masks.data[0, 1] == 1, true(0, 0)) > 0.6
         assert not widget.layers.masks.data[0, 0].any()
+        widget.viewer.dims.set_point((0, 1), (0, 0))
+        widget.layers.masks.events.paint(value=[])
+        assert widget.wait()
+        refused(widget, "this plane is not tracked")
         assert widget.view.meta["viewer"]["axes"]["fixed"] == [[1, 1]]
         widget.track()
         assert widget.wait()
