@@ -345,8 +345,8 @@ class TrackWidget(Showing):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             QApplication.processEvents()
-            # In this order: what was heard of may have asked for more.
-            heard = self._worker.told == self._heard and self._worker.idle
+            # In this order: what ends in between is told before the worker is idle.
+            heard = self._worker.idle and self._worker.told == self._heard
             if heard and self._tracks_shown == self._tracks_asked:
                 self._refresh()
                 return True
