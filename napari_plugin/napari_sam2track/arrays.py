@@ -55,8 +55,8 @@ class VideoArray:
 class MaskArray:
     """Label maps of all frames in the shape of a layer, read from wherever they are kept.
 
-    Holds the label maps of some frames alone. What is painted stays here, and is handed on by
-    ``take_painted``, until the frame is forgotten.
+    Holds the label maps of some frames alone. What is painted stays here, with what was there
+    before, and is handed on by ``take_painted``, until the frame is forgotten.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class MaskArray:
         self.ndim = len(self.shape)
         self.size = int(np.prod(self.shape))
         self._held: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
-        self._dirty: set[int] = set()
+        self._before: dict[int, npt.NDArray[np.int32]] = {}  # of frames that are being painted
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -91,7 +91,7 @@ class MaskArray:
         if found is None:
             found = np.array(self._read(frame), np.int32)
             self._held[frame] = found
-            clean = [f for f in self._held if f not in self._dirty and f != frame]
+            clean = [f for f in self._held if f not in self._before and f != frame]
             for old in clean[: max(0, len(self._held) - _HELD)]:
                 del self._held[old]
         self._held.move_to_end(frame)
@@ -103,14 +103,13 @@ class MaskArray:
         But not those that are being painted.
         """
         for frame in list(self._held) if frames is None else frames:
-            if frame not in self._dirty:
+            if frame not in self._before:
                 self._held.pop(frame, None)
 
-    def take_painted(self) -> dict[int, npt.NDArray[np.int32]]:
-        """Label maps of the frames that were painted since this was last asked."""
-        found = {frame: self._held[frame].copy() for frame in sorted(self._dirty)}
-        self._dirty.clear()
-        return found
+    def take_painted(self) -> dict[int, tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
+        """Label maps before and after, of frames that were painted since this was last asked."""
+        before, self._before = self._before, {}
+        return {frame: (before[frame], self._held[frame].copy()) for frame in sorted(before)}
 
     def _planes(self, key: Any) -> tuple[list[int], tuple[Any, ...]]:
         """Frames that a key touches, and the key with each axis as a slice."""
@@ -152,8 +151,9 @@ class MaskArray:
                     break
                 at[axis] = 0 if index is None else here.index(index)
             else:
-                self.frame(frame)[slices[-2:]] = whole[tuple(at)]
-                self._dirty.add(frame)
+                held = self.frame(frame)
+                self._before.setdefault(frame, held.copy())
+                held[slices[-2:]] = whole[tuple(at)]
 
     def max(self, axis: None = None, out: None = None) -> int:
         """The highest number of an object: napari asks for it, and would read all frames."""

@@ -56,6 +56,11 @@ class Axes:
                 raise UsageError(
                     f"index {index} of axis {axis}; allowed are 0 to {self.shape[axis] - 1}"
                 )
+        if max(self.shape[:-2]) < 2:
+            raise UsageError(
+                f"the layer has shape {self.shape}, a single frame: there is nothing to follow an "
+                f"object along; open a stack or a video of two frames or more"
+            )
         if self.shape[self.time] < 2:
             raise UsageError(
                 f"axis {self.time} has a single frame, nothing to track along; choose another "
@@ -134,12 +139,14 @@ def guess_axes(
     if len(names) != len(whole):
         names = [""] * len(whole)
     ahead = range(max(0, len(whole) - 2))
-    time = next((axis for axis in ahead if names[axis] in _TIME), None)
+    # Nothing can be followed along an axis of one frame, whatever its name.
+    long = [axis for axis in ahead if whole[axis] > 1]
+    time = next((axis for axis in long if names[axis] in _TIME), None)
     if time is None:
         # Without time, depth is followed as if it were; without names, the first long axis.
-        depth = next((axis for axis in ahead if names[axis] in _DEPTH), None)
-        long = [a for a in ahead if whole[a] > 1 and names[a] not in _CHANNEL]
-        time = depth if depth is not None else (long[0] if long else 0)
+        depth = next((axis for axis in long if names[axis] in _DEPTH), None)
+        plain = [axis for axis in long if names[axis] not in _CHANNEL]
+        time = depth if depth is not None else next(iter([*plain, *long]), 0)
     fixed = []
     for axis in ahead:
         if axis != time:

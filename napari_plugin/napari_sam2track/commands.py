@@ -21,7 +21,9 @@ from napari_sam2track.worker import Worker
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Commands", "Outcome", "Run"]
+__all__ = ["LOADING", "Commands", "Outcome", "Run"]
+
+LOADING = "the model is being loaded; then a click on an object gives its mask"
 
 # What journals call things, for people.
 _NAMES = {
@@ -43,11 +45,14 @@ class Outcome:
         All scores, where they may have changed.
     said : str
         What a person is told; nothing where empty.
+    asked : int
+        How much had been refused when it was asked for.
     """
 
     value: Any
     sure: Sure | None
     said: str
+    asked: int = 0
 
 
 @dataclass
@@ -66,6 +71,8 @@ class Run:
         What a person is told at the end of an export.
     written : bool
         Whether all of an export is there.
+    asked : int
+        How much had been refused when it was asked for.
     """
 
     what: str
@@ -75,6 +82,7 @@ class Run:
     paused: bool = False
     said: str = ""
     written: bool = False
+    asked: int = 0
 
 
 class Commands(Panel):
@@ -89,6 +97,9 @@ class Commands(Panel):
     _object: int
     _at: Run | None
     _cancelled: bool
+    _refusals: list[str]
+    _saying: int  # clicks and boxes that are on their way
+    _opening: bool
     _show_timeline: Callable[[], None]
 
     def change(
@@ -98,6 +109,7 @@ class Commands(Panel):
         said: str | Callable[[Any], str] = "",
         *,
         scores: bool = True,
+        asked: int | None = None,
     ) -> None:
         """Have something done to the session, then show what came of it.
 
@@ -111,24 +123,50 @@ class Commands(Panel):
             What to tell where it succeeds; a callable takes what ``work`` gave.
         scores : bool
             Whether scores may be others afterwards.
+        asked : int, optional
+            How much had been refused when it was asked for; all until now where not given.
         """
-        session = self.session
+        session = self._open_session()
         if session is None:
-            self.tell("nothing is open; choose a layer and press Begin")
             return
+        self._saying += what == "say"
+        known = len(self._refusals) if asked is None else asked
 
         def run() -> Outcome:
             value = work(session)
             told = said if isinstance(said, str) else said(value)
-            return Outcome(value, session.sure() if scores else None, told)
+            return Outcome(value, session.sure() if scores else None, told, known)
 
         self._worker.do(what, run)
 
+    def _open_session(self) -> Session | None:
+        """The session; where there is none, why not is said."""
+        if self.session is None and self._opening:
+            self.tell(LOADING, calm=True)
+        elif self.session is None:
+            self.tell("nothing is open; choose a layer and press Begin")
+        return self.session
+
     def tell(self, message: str, *, calm: bool = False) -> None:
-        """Say something to a person: in the panel, and as a notice where it is a warning."""
+        """Say something to a person: in the panel, and as a notice where it is a refusal."""
         self.show_message(message, calm=calm)
         if not calm:
+            self._refusals.append(message)
             show_warning(message)
+
+    def report(self, message: str, asked: int) -> None:
+        """Say what came of something; a refusal since it was asked for stays the last thing said.
+
+        Parameters
+        ----------
+        message : str
+        asked : int
+            How much had been refused then.
+        """
+        if asked < len(self._refusals):
+            self.show_message(f"{message}\n{self._refusals[-1]}", calm=False)
+        else:
+            self.tell(message, calm=True)
 
     # -- prompts ------------------------------------------------------------------------
 
@@ -220,14 +258,17 @@ class Commands(Panel):
     def track_range(self) -> None:
         """Track what has changed within the range that is chosen."""
         low, high = self.range_low.value(), self.range_high.value()
+        if low > high:
+            self.tell(
+                f"the range begins with frame {low} and ends with frame {high}, before it begins; "
+                f"let the first of its two frames be the earlier one"
+            )
+            return
         self._start(lambda s: s.track("both", low, high + 1), "both")
 
     def _start(self, run: Callable[[Session], Iterator[Any]], direction: str) -> None:
-        session = self.session
-        if session is None:
-            self.tell("nothing is open; choose a layer and press Begin")
-            return
-        if self._busy():
+        session = self._open_session()
+        if session is None or self._busy():
             return
         at = self._under_way(
             "track", "tracking; a click meanwhile is answered after the frame that it is at"
@@ -249,7 +290,7 @@ class Commands(Panel):
 
     def _under_way(self, what: str, said: str) -> Run:
         """Show that something long begins."""
-        self._at = Run(what)
+        self._at = Run(what, asked=len(self._refusals))
         self._cancelled = False
         self.show_tracking(True)
         self.tell(said, calm=True)
@@ -300,10 +341,10 @@ class Commands(Panel):
 
     def export_to(self, folder: Path) -> None:
         """Write masks, videos and table into a folder; Stop ends it, and nothing is left of it."""
-        session = self.session
+        session = self._open_session()
         if session is None or self.view is None:
-            self.tell("nothing is open; choose a layer and press Begin")
-        elif not self.view.rows():
+            return
+        if not self.view.rows():
             self.tell("there is nothing to write yet; click on an object first")
         elif not self._busy():
             at = self._under_way("export", f"writing into {folder} …")

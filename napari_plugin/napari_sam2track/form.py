@@ -30,6 +30,7 @@ __all__ = ["Form"]
 _MODELS = ("auto", "nano", "sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")
 _LIMITS, _PERCENTILES = "contrast limits", "percentiles"
 _MOST_CHANNELS = 3
+_MAX = -1  # in the box of an axis: the maximum along it
 
 
 class Form(QWidget):
@@ -166,17 +167,22 @@ class Form(QWidget):
         """
         data = _data(image)
         labels = [str(label) for label in image.axis_labels]
-        return guess_axes(data.shape, labels, rgb=image.rgb, at=self.viewer.dims.current_step)
+        at = image.world_to_data(self.viewer.dims.point)  # other layers may have more axes
+        return guess_axes(data.shape, labels, rgb=image.rgb, at=at)
 
     def _propose(self, _: Any = None) -> None:
         """Show how a layer's axes are read, and where its project goes."""
         image = self.image
         if image is None:
             return
+        self._axes = None
+        self.time_box.blockSignals(True)
+        self.time_box.clear()
+        self.time_box.blockSignals(False)
         try:
             axes = self.guess(image)
         except Sam2TrackError as error:
-            self._axes = None
+            self._show_axes()
             self.refused.emit(str(error))
             return
         given = (image.metadata.get("sam2track") or {}).get("project") or image.source.path
@@ -187,10 +193,9 @@ class Form(QWidget):
         self.values_box.setEnabled(not image.rgb)
         self.channels_box.setEnabled(len(self._channels(image)) > 1)
         self.time_box.blockSignals(True)
-        self.time_box.clear()
-        for axis in range(len(axes.shape) - 2):
+        for axis in self._long(axes):
             self.time_box.addItem(f"{self._labels[axis]} ({axes.shape[axis]})", axis)
-        self.time_box.setCurrentIndex(axes.time)
+        self.time_box.setCurrentIndex(self.time_box.findData(axes.time))
         self.time_box.blockSignals(False)
         self._show_axes()
 
@@ -202,20 +207,25 @@ class Form(QWidget):
         if self._axes is None:
             return
         known = dict(self._axes.fixed)
-        for axis in range(len(self._axes.shape) - 2):
+        for axis in self._long(self._axes):
             if axis == self.time_box.currentData():
                 continue
             box = QSpinBox()
-            box.setRange(-1, self._axes.shape[axis] - 1)
+            box.setRange(_MAX, self._axes.shape[axis] - 1)
             box.setSpecialValueText("max")
             box.setPrefix(f"{self._labels[axis]} ")
             index = known.get(axis, 0)
-            box.setValue(-1 if index is None else index)
+            box.setValue(_MAX if index is None else index)
             box.setToolTip("The index that is looked at along this axis; max: the brightest of all")
             box.valueChanged.connect(self.changed)
             self._axis_row.addWidget(box)
             self.axis_boxes.append((axis, box))
         self.changed.emit()
+
+    @staticmethod
+    def _long(axes: Axes) -> list[int]:
+        """Axes along which there is something to choose."""
+        return [axis for axis in range(len(axes.shape) - 2) if axes.shape[axis] > 1]
 
     def _channels(self, image: Image) -> list[Image]:
         """Layers that may be channels of one picture with this one, in their order."""
@@ -244,10 +254,11 @@ class Form(QWidget):
             raise UsageError("there is no image layer; open a video or a stack first")
         axes = self.guess(image)
         if self._axes is not None and self._axes.shape == axes.shape:
-            fixed = tuple(
-                (axis, None if box.value() < 0 else box.value()) for axis, box in self.axis_boxes
-            )
-            axes = Axes(axes.shape, axes.rgb, int(self.time_box.currentData()), fixed)
+            time = int(self.time_box.currentData())
+            chosen = {axis: int(box.value()) for axis, box in self.axis_boxes}
+            left = [axis for axis in range(len(axes.shape) - 2) if axis != time]
+            fixed = tuple((axis, _index(chosen.get(axis, 0))) for axis in left)
+            axes = Axes(axes.shape, axes.rgb, time, fixed)
         layers = [image]
         if self.channels_box.isChecked() and self.channels_box.isEnabled():
             layers = self._channels(image)
@@ -293,3 +304,7 @@ class Form(QWidget):
 
 def _data(image: Image) -> Any:
     return image.data[0] if image.multiscale else image.data
+
+
+def _index(value: int) -> int | None:
+    return None if value == _MAX else value

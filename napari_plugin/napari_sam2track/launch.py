@@ -10,6 +10,7 @@ __all__ = ["launch"]
 def launch(path: Path | None = None, *, show: bool = True) -> None:
     """Open a viewer, and a path in it where one is given; return when it is closed."""
     import napari
+    from qtpy.QtWidgets import QApplication
 
     from sam2track.errors import Sam2TrackError
 
@@ -23,4 +24,7 @@ def launch(path: Path | None = None, *, show: bool = True) -> None:
     _, widget = viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
     if failed:
         widget.tell(failed)
+    # The dock takes some of the room, once all is laid out.
+    QApplication.processEvents()
+    viewer.reset_view()
     napari.run()

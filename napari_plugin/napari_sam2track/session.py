@@ -118,10 +118,12 @@ class Session:
     def paint(self, frame: int, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> list[int]:
         """Take what was painted on a frame as edits of the objects that it changed.
 
+        Masks may have come since it was painted: they stay as they are where nothing was painted.
+
         Parameters
         ----------
         before, after : (H, W) arrays of int
-            Label maps.
+            Label maps as they were shown before and after.
 
         Returns
         -------
@@ -141,11 +143,12 @@ class Session:
                 raise PromptError(
                     f"object {object_id} is locked; unlock it in the list to paint over it"
                 )
+        painted = np.where(changed, after, self.project.labels(frame))
         steps: list[int] = []
         try:
             for object_id in ids:
                 # What is shown is what counts: nothing of it lies under another object afterwards.
-                mask = after == object_id
+                mask = painted == object_id
                 if object_id in self.tracker.object_ids:
                     self.tracker.edit(object_id, frame, mask)
                 else:

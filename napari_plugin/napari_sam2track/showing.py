@@ -31,9 +31,9 @@ class Showing(Identity):
     _wanted: int
     _tracks_asked: int
     _tracks_shown: int
-    _opening: bool
     _heard: int
     _draw_after: float  # by time.monotonic
+    _prompts_late: bool
     _begun: Callable[[Any, Any, Any], None]
     _look: Callable[[], None]
 
@@ -41,6 +41,7 @@ class Showing(Identity):
 
     def _on_event(self, event: Event) -> None:
         self._heard += 1
+        self._saying -= event.what == "say"
         if event.what == "begin":
             self._opening = False
         if event.what == "preview":
@@ -81,16 +82,25 @@ class Showing(Identity):
         if what == "say" and isinstance(came.value, FrameResult):
             self.view.saw(came.value)
             self.layers.show_masks([came.value.frame])
+            if self._prompts_late:
+                self._show_prompts()
             draw_now(self.viewer)
         else:
             self.layers.show_masks()
-            self.layers.show_prompts(self.view.said())
+            self._show_prompts()
         if came.said:
-            self.tell(came.said, calm=True)
+            self.report(came.said, came.asked)
         self._show_all()
         self._prepare()
         if came.sure is not None:
             self._retrack()
+
+    def _show_prompts(self) -> None:
+        """Show clicks and boxes; while some are on their way, once those are answered."""
+        assert self.view is not None and self.layers is not None
+        self._prompts_late = self._saying > 0
+        if not self._prompts_late:
+            self.layers.show_prompts(self.view.said())
 
     def _failed(self, what: str, error: Exception) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
@@ -113,7 +123,7 @@ class Showing(Identity):
                 # What layers show that could not be done is taken back.
                 self.view.refresh()
                 self.layers.show_masks()
-                self.layers.show_prompts(self.view.said())
+                self._show_prompts()
                 self._show_all()
 
     def _ended(self, failed: str = "") -> None:
@@ -128,7 +138,7 @@ class Showing(Identity):
         if at.what == "export":
             if not failed:
                 told = "the export was stopped; nothing is left of it"
-                self.tell(f"{at.said}: {took}" if at.written else told, calm=True)
+                self.report(f"{at.said}: {took}" if at.written else told, at.asked)
             return
         if failed:
             told = ""
@@ -138,7 +148,7 @@ class Showing(Identity):
             told = "nothing has changed that is to be tracked"
         else:
             told = f"tracked {took}; J goes to the least sure one"
-        self.change("tracked", lambda s: None, told)
+        self.change("tracked", lambda s: None, told, asked=at.asked)
 
     def _refresh(self) -> None:
         """Show frames that came since the last time."""

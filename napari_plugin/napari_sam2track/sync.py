@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Labels, Points, Shapes, Tracks
-from napari.utils.colormaps import DirectLabelColormap
 
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
+from napari_sam2track.colours import colours_of
 from napari_sam2track.tracks import Tracks as TrackData
 from napari_sam2track.view import Said
 from sam2track.palette import colour
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["Layers", "geometry"]
 
 _OBJECT, _BACKGROUND = "object", "background"
+_LEAST_BOX = 2  # pixels each way
+_NOT_FLAT = "clicks, boxes and paint belong to flat frames; go back to the 2-D view for them"
 _GREEN, _RED = (0.1, 0.8, 0.2, 1.0), (0.9, 0.15, 0.1, 1.0)
+
+Key = tuple[int, int]  # object and frame
 
 
 def geometry(image: Any) -> dict[str, Any]:
@@ -80,7 +84,7 @@ class Layers:
         self.viewer, self.image, self.axes = viewer, image, axes
         self._said, self._painted, self._picked, self._refused = said, painted, picked, refused
         self._known: dict[tuple[int, int], Said] = {}
-        self._quiet = False
+        self._quiet = self._drawn = False  # the latter: whether boxes were ever chosen
         self.colours: dict[int, tuple[float, ...]] = {}
         self.hidden: set[int] = set()
         self._beyond: set[int] = set()  # objects with numbers above those that have colours
@@ -96,6 +100,7 @@ class Layers:
             features=_no_features("object"),
             edge_width=max(1.0, min(axes.height, axes.width) / 200),
             face_color="transparent",
+            visible=False,
             **place,
         )
         self.clicks = Points(
@@ -110,7 +115,6 @@ class Layers:
         self.tracks: Tracks | None = None
         for layer in (self.masks, self.boxes, self.clicks):
             viewer.add_layer(layer)
-        self._show_boxes()
         self.recolour({})
         self.clicks.events.data.connect(self._on_prompts)
         self.boxes.events.data.connect(self._on_prompts)
@@ -143,7 +147,11 @@ class Layers:
         Even without one it is costly to draw: its shaders are linked anew for each frame.
         """
         active = self.viewer.layers.selection.active == self.boxes  # napari may wrap either
-        self.boxes.visible = active or bool(len(self.boxes.data))
+        shown = active or bool(len(self.boxes.data))
+        if self.boxes.visible != shown:  # told again what it is, a layer forgets its tool
+            self.boxes.visible = shown
+        if active and not self._drawn:
+            self.boxes.mode, self._drawn = "add_rectangle", True
 
     @property
     def frame(self) -> int:
@@ -166,40 +174,42 @@ class Layers:
         # Not current_properties, which would change the click that is selected.
         self.clicks.feature_defaults = {"object": object_id, "kind": kind}
         self.boxes.feature_defaults = {"object": object_id}
+        self.know([object_id])
         with self.quiet():
             self.masks.selected_label = object_id
 
-    def prompts(self) -> dict[tuple[int, int], Said]:
-        """What clicks and boxes say, by object and frame."""
-        points: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
-        boxes: dict[tuple[int, int], tuple[float, float, float, float]] = {}
-        height, width = self.axes.height, self.axes.width
+    def prompts(
+        self, wrong: dict[tuple[int, int], str] | None = None
+    ) -> dict[tuple[int, int], Said]:
+        """What clicks and boxes say, by object and frame.
+
+        Parameters
+        ----------
+        wrong : dict, optional
+            Takes what is wrong with those that cannot be taken, which are left out then.
+        """
+        points: dict[Key, list[tuple[float, float, int]]] = {}
+        boxes: dict[Key, tuple[float, float, float, float]] = {}
         features = self.clicks.features
         for at, object_id, kind in zip(
             self.clicks.data, features["object"], features["kind"], strict=True
         ):
-            if not self.axes.shows(at):
-                self._refused("this click lies on a plane that is not tracked; go back to it")
-                continue
-            y, x = float(at[-2]), float(at[-1])
-            if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-                self._refused("this click lies beside the picture; click on it")
-                continue
             key = int(object_id), self.axes.frame(at)
+            y, x = float(at[-2]), float(at[-1])
+            told = self._wrong_click(at) if wrong is not None else ""
+            if wrong is not None and told:
+                wrong[key] = told
+                continue
             label = int(kind == _OBJECT)
             points.setdefault(key, []).append((max(x, 0.0), max(y, 0.0), label))
         for corners, object_id in zip(self.boxes.data, self.boxes.features["object"], strict=True):
-            low, high = corners.min(0) + 0.5, corners.max(0) + 0.5
-            box = (
-                float(max(low[-1], 0)),
-                float(max(low[-2], 0)),
-                float(min(high[-1], width)),
-                float(min(high[-2], height)),
-            )
-            if not self.axes.shows(corners[0]) or box[2] - box[0] < 1 or box[3] - box[1] < 1:
-                self._refused("this box has no area on the picture; draw it again")
+            key = int(object_id), self.axes.frame(corners[0])
+            box = self._box(corners)
+            told = self._wrong_box(corners) if wrong is not None else ""
+            if wrong is not None and told and box != self._known.get(key, Said()).box:
+                wrong[key] = told
                 continue
-            boxes[int(object_id), self.axes.frame(corners[0])] = box
+            boxes[key] = box
         found = {}
         for key in points.keys() | boxes.keys():
             here = points.get(key, [])
@@ -207,19 +217,78 @@ class Layers:
             found[key] = Said(at, tuple(label for *_, label in here), boxes.get(key))
         return found
 
+    def _box(self, corners: Any) -> tuple[float, float, float, float]:
+        """What of a box lies on the picture."""
+        low, high = corners.min(0) + 0.5, corners.max(0) + 0.5
+        return (
+            float(max(low[-1], 0)),
+            float(max(low[-2], 0)),
+            float(min(high[-1], self.axes.width)),
+            float(min(high[-2], self.axes.height)),
+        )
+
+    def _wrong_click(self, at: Any) -> str:
+        """Why a click cannot be taken; empty where it can."""
+        y, x = float(at[-2]), float(at[-1])
+        height, width = self.axes.height, self.axes.width
+        if not self.axes.shows(at):
+            return "this click lies on a plane that is not tracked; go back to it"
+        # To the end of the last pixel, and as far as a click may lie that somebody else made.
+        if -0.5 <= x <= width and -0.5 <= y <= height:
+            return ""
+        return (
+            f"this click lies beside the picture, at ({x:.0f}, {y:.0f}) where it has {width} x "
+            f"{height} pixels; click on the picture"
+        )
+
+    def _wrong_box(self, corners: Any) -> str:
+        """Why a box cannot be taken; empty where it can."""
+        if not self.axes.shows(corners[0]):
+            return "this box lies on a plane that is not tracked; go back to it"
+        x0, y0, x1, y1 = self._box(corners)
+        if x1 - x0 >= _LEAST_BOX and y1 - y0 >= _LEAST_BOX:
+            return ""
+        if x1 <= x0 or y1 <= y0:
+            return "this box lies beside the picture; draw it on the picture, around an object"
+        return (
+            f"this box has {x1 - x0:.1f} x {y1 - y0:.1f} pixels on the picture, and needs "
+            f"{_LEAST_BOX} each way; drag from one corner of the object to the other"
+        )
+
     def _on_prompts(self, event: Any = None) -> None:
         if self._quiet or str(getattr(event, "action", "")).endswith("ing"):
             return
+        if self.viewer.dims.ndisplay == 3:
+            self._refused(_NOT_FLAT)
+            return
         self._style()
-        now = self.prompts()
+        wrong: dict[Key, str] = {}
+        now = self.prompts(wrong)
+        for key in wrong.keys() & self._known.keys():
+            # One that was there was moved where it cannot be: it is put back.
+            before, after = self._known[key], now.get(key, Said())
+            fewer = len(after.points) < len(before.points)
+            points = before if fewer else after
+            now[key] = Said(points.points, points.labels, after.box or before.box)
+        for message in dict.fromkeys(wrong.values()):
+            self._refused(message)
         for key in sorted(now.keys() | self._known.keys()):
             if now.get(key) != self._known.get(key):
                 self._said(*key, now.get(key, Said()))
         self._known = now
 
     def _on_paint(self, _: Any = None) -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        if self.viewer.dims.ndisplay == 3:
+            why = _NOT_FLAT
+        elif not self.axes.shows(self.masks.world_to_data(self.viewer.dims.point)):
+            why = "this plane is not tracked; go back to the one that is, to paint"
+        else:
             self._painted()
+            return
+        self.data.take_painted()
+        self._refused(why)
 
     def _on_label(self, _: Any = None) -> None:
         if not self._quiet and self.masks.selected_label > 0:
@@ -268,6 +337,7 @@ class Layers:
             self.boxes.selected_data = set(range(len(self.boxes.data)))
             self.boxes.remove_selected()
             if corners:
+                self.boxes.visible = True  # hidden, it takes none in the 3-D view
                 self.boxes.add_rectangles(corners)
                 self.boxes.features = pd.DataFrame({"object": owners})
             self.boxes.selected_data = set()
@@ -359,7 +429,7 @@ class Layers:
         for object_id in {*range(1, 256), *self._beyond, *self.colours, *self.hidden}:
             shown = object_id not in self.hidden
             table[object_id] = self.colour(object_id) if shown else (0.0, 0.0, 0.0, 0.0)
-        self.masks.colormap = DirectLabelColormap(color_dict=table)
+        self.masks.colormap = colours_of(table)
         self._style()
 
 

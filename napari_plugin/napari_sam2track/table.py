@@ -42,6 +42,12 @@ class ObjectTable(QTableWidget):
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
         header.setMinimumSectionSize(22)
         self.setMinimumHeight(90)
+        # Letters are keys of the session, and begin no name.
+        self.setEditTriggers(
+            QAbstractItemView.EditTrigger.DoubleClicked
+            | QAbstractItemView.EditTrigger.EditKeyPressed
+        )
+        self._later: tuple[Any, ...] | None = None  # rows to show once a name is written
         self.setToolTip(
             "Objects. Click one to prompt it; Ctrl+click a second to merge or swap. Double-click a "
             "name to change it, a colour to choose another."
@@ -54,7 +60,10 @@ class ObjectTable(QTableWidget):
     def show_rows(
         self, rows: Sequence[Row], colours: Mapping[int, tuple[float, ...]], selected: int
     ) -> None:
-        """Show these objects."""
+        """Show these objects; while a name is being written, once that is done."""
+        if self.state() == QAbstractItemView.State.EditingState:
+            self._later = rows, colours, selected
+            return
         hidden = {i for i in self._ids() if not self._checked(i, 3)}
         also = set(self.selected())
         self._quiet = True
@@ -102,6 +111,20 @@ class ObjectTable(QTableWidget):
         """Objects that are marked."""
         ids = self._ids()
         return sorted({ids[item.row()] for item in self.selectedItems()})
+
+    def closeEditor(self, editor: QWidget, hint: Any) -> None:
+        """Show what was to be shown while a name was written."""
+        super().closeEditor(editor, hint)
+        later, self._later = self._later, None
+        if later is not None:
+            self.show_rows(*later)
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Leave letters to the session; arrows choose rows, and the space bar ticks."""
+        if event.text() and event.key() != Qt.Key.Key_Space:
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
     def _ids(self) -> list[int]:
         cells = [self.item(line, 1) for line in range(self.rowCount())]

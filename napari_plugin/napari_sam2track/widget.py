@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_sam2track.canvas import draw_later, make_current
-from napari_sam2track.commands import Run
+from napari_sam2track.commands import LOADING, Run
 from napari_sam2track.keys import KEYS
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
@@ -52,7 +52,10 @@ class TrackWidget(Showing):
         self._object = 1
         self._stale: set[int] = set()
         self._at: Run | None = None
-        self._cancelled = False
+        self._cancelled = self._prompts_late = False
+        self._saying = 0
+        self._refusals: list[str] = []
+        self._begin_asked = 0
         self._wanted = -1
         self._draw_after = 0.0
         self._tracks_asked = self._tracks_shown = 0
@@ -127,14 +130,16 @@ class TrackWidget(Showing):
         except Sam2TrackError as error:
             self.tell(str(error))
             return
-        if not axes.fixed or image.metadata.get("sam2track"):
+        choices = [axis for axis, _ in axes.fixed if axes.shape[axis] > 1]
+        if not choices or image.metadata.get("sam2track"):
             self.begin()
 
     def begin(self) -> None:
         """Open the layer, the model and the project; what was open before is closed."""
         if self._opening:
+            self.tell(LOADING, calm=True)
             return
-        flat = self.viewer.dims.ndisplay == 2
+        self._begin_asked, flat = len(self._refusals), self.viewer.dims.ndisplay == 2
         try:
             choice = self.form.chosen()
             before = stored_meta(choice.path)
@@ -149,6 +154,7 @@ class TrackWidget(Showing):
         self.end()
         self.form.state.setText("loading …")
         image = self.form.image
+        self.report(LOADING, self._begin_asked)
 
         def opened() -> tuple[Session, Choice, Any]:
             import cv2  # noqa: F401  here: at the first mask the viewer would wait for it
@@ -224,6 +230,7 @@ class TrackWidget(Showing):
             f"{session.path.name} is open again with {len(rows)} objects; {hint}"
             if rows
             else f"click on an object: its mask appears at once. {hint}",
+            asked=self._begin_asked,
         )
 
     def _bind(self, layer: Any) -> None:
@@ -320,10 +327,11 @@ class TrackWidget(Showing):
         if self.layers is None or self.view is None:
             return
         known = {row.object_id for row in self.view.rows()}
-        for frame, after in self.layers.data.take_painted().items():
-            before = self.view.labels(frame)
+        for frame, (before, after) in self.layers.data.take_painted().items():
 
             def told(ids: list[int], frame: int = frame) -> str:
+                if not ids:
+                    return ""
                 new = [i for i in ids if i not in known]
                 if new:
                     return (
@@ -346,8 +354,8 @@ class TrackWidget(Showing):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             QApplication.processEvents()
-            # In this order: what was heard of may have asked for more.
-            heard = self._worker.told == self._heard and self._worker.idle
+            # In this order: what ends in between is told before the worker is idle.
+            heard = self._worker.idle and self._worker.told == self._heard
             if heard and self._tracks_shown == self._tracks_asked:
                 self._refresh()
                 return True

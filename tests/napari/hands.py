@@ -52,8 +52,10 @@ def stack(make: Any, tmp_path: Path, data: Any, **about: Any) -> Iterator[Any]:
     widget = TrackWidget(viewer)
     widget.form.project_edit.setText(str(tmp_path / "stack.s2t"))
     widget.form.model_box.setCurrentText("nano")
-    widget.begin()
-    assert widget.wait()
-    yield widget
-    widget.shut()
-    widget.close()
+    try:
+        widget.begin()
+        assert widget.wait()
+        yield widget
+    finally:  # a thread that is left would keep a failing test from ending
+        widget.shut()
+        widget.close()

@@ -24,7 +24,12 @@ from sam2track.errors import UsageError
         ((9, 5, 20, 30), ("T", "Z", "Y", "X"), False, 0, ((1, 2),)),
         ((7, 20, 30), ("z", "y", "x"), False, 0, ()),
         ((2, 9, 20, 30), ("c", "time", "y", "x"), False, 1, ((0, 1),)),
-        ((1, 9, 20, 30), (), False, 1, ((0, 0),)),  # a first axis of size 1 cannot be time
+        # An axis of size 1 is not time, whatever its name.
+        ((1, 9, 20, 30), (), False, 1, ((0, 0),)),
+        ((1, 9, 20, 30), ("t", "z", "y", "x"), False, 1, ((0, 0),)),
+        ((1, 9, 20, 30, 3), ("t", "z", "y", "x"), True, 1, ((0, 0),)),
+        ((9, 1, 20, 30), ("q", "z", "y", "x"), False, 0, ((1, 0),)),
+        ((9, 1, 1, 20, 30), ("t", "c", "z", "y", "x"), False, 0, ((1, 0), (2, 0))),
     ],
 )
 def test_axes_are_read_from_labels(shape, labels, rgb, time, fixed) -> None:
@@ -34,7 +39,12 @@ def test_axes_are_read_from_labels(shape, labels, rgb, time, fixed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "says"), [((20, 30), "time, rows and columns"), ((1, 20, 30), "single frame")]
+    ("shape", "says"),
+    [
+        ((20, 30), "time, rows and columns"),
+        ((1, 20, 30), "single frame.*two frames or more"),
+        ((1, 1, 20, 30), "single frame.*two frames or more"),
+    ],
 )
 def test_what_has_no_frames_is_refused(shape, says) -> None:
     with pytest.raises(UsageError, match=says):
@@ -162,14 +172,17 @@ def test_a_mask_array_indexes_as_numpy_does(data, plane) -> None:
 
 def test_what_is_painted_stays_until_it_is_taken() -> None:
     axes = guess_axes((4, 8, 9))
-    array = MaskArray(axes, lambda t: np.zeros((8, 9), np.int32))
+    tracked = np.zeros((8, 9), np.int32)
+    array = MaskArray(axes, lambda t: tracked)
     array[2, 1:3, 4:6] = 7
-    array.forget()  # tracking refreshes while a brush is down
-    assert array[2].sum() == 4 * 7
-    (frame, painted), *others = array.take_painted().items()
-    assert (frame, painted.sum(), others) == (2, 28, [])
+    tracked[5:] = 3  # a mask comes while a brush is down
     array.forget()
-    assert not array[2].any()
+    assert array[2].sum() == 4 * 7
+    array[2, 1:3, 6:8] = 7
+    (frame, (before, painted)), *others = array.take_painted().items()
+    assert (frame, before.sum(), painted.sum(), others) == (2, 0, 8 * 7, [])
+    array.forget()
+    assert np.array_equal(array[2], tracked) and not array.take_painted()
 
 
 def test_few_frames_are_held() -> None:

@@ -33,9 +33,10 @@ if os.environ.get("SAM2TRACK_NO_VIEWER"):
     [
         (np.zeros((20, 30), np.uint8), {}, "time, rows and columns"),
         (np.zeros((1, 20, 30), np.uint8), {}, "single frame"),
+        (np.zeros((1, 20, 30, 3), np.uint8), {"rgb": True}, "single frame"),
         (np.zeros((5, 20, 30, 3), np.uint8), {"rgb": False}, "colours were taken for columns"),
     ],
-    ids=["plane", "one-frame", "colours"],
+    ids=["plane", "one-frame", "one-frame-in-colour", "colours"],
 )
 def test_what_cannot_be_tracked_is_said(
     make_napari_viewer_proxy: Any, tmp_path: Path, data: Any, about: Any, says: str
@@ -43,6 +44,45 @@ def test_what_cannot_be_tracked_is_said(
     with stack(make_napari_viewer_proxy, tmp_path, data, **about) as widget:
         refused(widget, says)
         assert widget.session is None
+
+
+def test_axes_of_one_frame_are_no_choice(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    """(T, Z, Y, X) with a single T: Z is followed, and the session begins by itself."""
+    grey = pictures().mean(-1).astype(np.uint8)[None]
+    labels = ("t", "z", "y", "x")
+    with stack(make_napari_viewer_proxy, tmp_path, grey, axis_labels=labels) as widget:
+        form = widget.form
+        assert [form.time_box.itemText(i) for i in range(form.time_box.count())] == ["z (8)"]
+        assert not form.axis_boxes
+        assert widget.layers.axes.time == 1 and widget.layers.axes.fixed == ((0, 0),)
+        x, y = centre(0, 3)
+        widget.go(3)
+        widget.layers.clicks.add(np.array([0, 3, y, x]))
+        assert widget.wait()
+        assert overlap(widget.layers.masks.data[0, 3] == 1, true(0, 3)) > 0.6
+        widget.end()
+        begun = []
+        widget.begin = lambda: begun.append(True)
+        widget.begin_if_plain()
+        assert begun
+        # What cannot be read at all offers no axis of another layer.
+        widget.viewer.add_image(np.zeros((1, 20, 30), np.uint8))
+        form.image_box.setCurrentIndex(1)
+        refused(widget, "two frames or more")
+        assert not form.time_box.count()
+
+
+def test_the_plane_that_is_shown_is_taken_beside_layers_of_more_axes(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    data = np.zeros((4, 6, 20, 30), np.uint8)
+    labels = ("t", "z", "y", "x")
+    with stack(
+        make_napari_viewer_proxy, tmp_path, data, axis_labels=labels, scale=(1, 2, 1, 1)
+    ) as widget:
+        widget.viewer.add_image(np.zeros((2, 4, 6, 20, 30), np.uint8), scale=(1, 1, 2, 1, 1))
+        widget.viewer.dims.set_point(range(3), (0, 1, 8))
+        assert widget.form.guess(widget.viewer.layers[0]).fixed == ((1, 4),)
 
 
 def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
@@ -72,6 +112,10 @@ def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path)
         assert widget.wait()
         assert overlap(widget.layers.masks.data[0, 1] == 1, true(0, 0)) > 0.6
         assert not widget.layers.masks.data[0, 0].any()
+        widget.viewer.dims.set_point((0, 1), (0, 0))
+        widget.layers.masks.events.paint(value=[])
+        assert widget.wait()
+        refused(widget, "this plane is not tracked")
         assert widget.view.meta["viewer"]["axes"]["fixed"] == [[1, 1]]
         widget.track()
         assert widget.wait()

@@ -1,0 +1,215 @@
+"""What is drawn and painted in the layers of a session, also while other things are under way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.napari.conftest import HEIGHT, WIDTH, centre, overlap, true
+from tests.napari.hands import click, paint, refused
+
+pytestmark = [
+    pytest.mark.viewer,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+if os.environ.get("SAM2TRACK_NO_VIEWER"):
+    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+
+
+def box(frame: int, x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    """Corners of a rectangle, in the layer's pixels."""
+    corners = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
+    return np.array([[frame, y, x] for y, x in corners], float)
+
+
+def test_boxes_that_cannot_be_are_taken_away_and_nothing_else(opened: Any) -> None:
+    widget, boxes = opened, opened.layers.boxes
+    x, y = centre(0, 0)
+    good = box(0, x - 17, y - 17, x + 17, y + 17)
+    boxes.add_rectangles([good])
+    assert widget.wait()
+    said = widget.layers.prompts()
+    mask = widget.layers.masks.data[0].copy()
+    for bad, why in (
+        (box(0, 50, 50, 51.2, 70), "1.2 x 20.0 pixels on the picture, and needs 2 each way"),
+        (box(0, WIDTH + 5, 5, WIDTH + 30, 30), "beside the picture"),
+        (box(0, 5, -40, 30, -10), "beside the picture"),
+    ):
+        boxes.add_rectangles([bad])
+        assert widget.wait()
+        refused(widget, why)
+        assert len(boxes.data) == 1 and widget.layers.prompts() == said
+    # One that was there is moved out: it is put back.
+    boxes.data = [good + np.array([0, 0, 500.0])]
+    assert widget.wait()
+    refused(widget, "beside the picture")
+    assert np.allclose(boxes.data[0], good) and widget.layers.prompts() == said
+    assert np.array_equal(widget.layers.masks.data[0], mask) and mask.any()
+
+
+def test_clicks_that_cannot_be_are_taken_away_and_nothing_else(opened: Any) -> None:
+    widget, clicks = opened, opened.layers.clicks
+    click(widget, 0, 0)
+    there = clicks.data.copy()
+    clicks.data = there + np.array([0, 0, 500.0])  # moved out
+    assert widget.wait()
+    refused(widget, f"beside the picture, at (530, 30) where it has {WIDTH} x {HEIGHT} pixels")
+    assert np.allclose(clicks.data, there) and widget.layers.masks.data[0].any()
+    # A good one that follows at once is taken, and stays to be seen.
+    x, y = centre(0, 0)
+    clicks.add(np.array([0, -30, 500]))
+    clicks.add(np.array([0, y + 8, x]))
+    assert widget.wait()
+    expected = [[0, y, x], [0, y + 8, x]]
+    assert np.allclose(clicks.data, expected)
+    clicks.add(np.array([0, y - 8, x]))
+    assert widget.wait()
+    assert len(widget.session.prompt_on(1, 0).points) == 3
+
+
+def test_a_click_on_its_way_stays_to_be_seen(opened: Any) -> None:
+    """Though something that was asked for before it comes back first, with what was said then."""
+    widget = opened
+    click(widget, 0, 0)
+    gate = threading.Event()
+    widget.change("slow", lambda s: gate.wait(20))
+    x, y = centre(0, 0)
+    widget.layers.clicks.add(np.array([0, y + 8, x]))
+    gate.set()
+    assert widget.wait()
+    assert len(widget.layers.clicks.data) == 2
+    assert widget.layers.prompts() == widget.view.said()
+
+
+def test_clicks_and_boxes_of_others_at_the_edge_are_shown(opened: Any) -> None:
+    """The command line takes what no hand would draw; it is shown, and does not go round."""
+    widget = opened
+
+    def said(session: Any) -> None:
+        session.tracker.prompt(1, 0, points=[(WIDTH, HEIGHT)], labels=[1])
+        session.tracker.prompt(2, 0, box=(10.0, 10.0, 11.5, 11.5))
+
+    widget.change("elsewhere", said)
+    assert widget.wait()
+    click(widget, 0, 3)
+    assert widget.view.said().keys() == {(1, 0), (2, 0), (1, 3)}
+    assert widget.layers.prompts().keys() == {(1, 0), (2, 0), (1, 3)}
+    assert "score of" in widget.message.text()
+
+
+def test_boxes_are_drawn_at_once_where_their_layer_is_chosen(opened: Any) -> None:
+    widget, selection = opened, opened.viewer.layers.selection
+    assert widget.layers.boxes.mode == "pan_zoom"
+    selection.active = widget.layers.boxes
+    assert widget.layers.boxes.mode == "add_rectangle"
+    x, y = centre(0, 0)
+    widget.layers.boxes.add_rectangles([box(0, x - 17, y - 17, x + 17, y + 17)])
+    assert widget.wait()
+    assert widget.layers.boxes.mode == "add_rectangle"  # for the next one
+    widget.layers.boxes.mode = "select"
+    selection.active = widget.layers.clicks
+    selection.active = widget.layers.boxes
+    assert widget.layers.boxes.mode == "select"  # as a person left it
+
+
+def test_only_what_was_painted_changes(opened: Any) -> None:
+    """Another object's mask comes between a stroke and its being taken."""
+    widget = opened
+    click(widget, 0, 0)
+    masks = widget.layers.masks
+    x, y = centre(0, 0)
+    masks.brush_size, masks.selected_label = 6, 1
+    with masks.block_history():
+        masks.paint((0, y + 16, x), 1)  # the brush is down …
+    shown = np.asarray(masks.data[0] == 1)
+
+    def other(session: Any) -> None:
+        session.tracker.prompt(2, 0, points=[centre(1, 0)])
+
+    widget.change("elsewhere", other)
+    assert widget.wait()
+    masks.events.paint(value=[])  # … and up
+    assert widget.wait()
+    assert overlap(masks.data[0] == 2, true(1, 0)) > 0.8
+    assert np.array_equal(masks.data[0] == 1, shown)
+    assert widget.session.project.prompts.by_object[2][0].points  # no edit of object 2
+    assert widget.session.prompt_on(1, 0).mask is not None
+
+
+def test_what_was_erased_changes_nothing_else(opened: Any) -> None:
+    widget = opened
+    for which in (0, 1):
+        widget.select(which + 1)
+        click(widget, which, 0)
+    masks = widget.layers.masks
+    before = masks.data[0].copy()
+    x, y = centre(0, 0)
+    masks.brush_size, masks.selected_label = 8, 1
+    with masks.block_history():
+        masks.paint((0, y, x), 0)  # as the eraser does
+    masks.events.paint(value=[])
+    assert widget.wait()
+    after = masks.data[0]
+    changed = before != after
+    assert changed.any() and set(before[changed]) == {1} and set(after[changed]) == {0}
+    assert widget.session.prompt_on(2, 0).mask is None
+
+
+@pytest.mark.parametrize("number", [300, 65_536, 70_000])
+def test_objects_with_high_numbers_have_their_colour(opened: Any, number: int) -> None:
+    widget = opened
+    widget.layers.masks.preserve_labels = False
+    paint(widget, 0, 0, number)
+    masks = widget.layers.masks
+    x, y = centre(0, 0)
+    assert masks.data[0, y, x] == number == widget._object
+    colour = masks.get_color(number)
+    assert np.allclose(colour, widget.layers.colour(number)) and not np.allclose(colour[:3], 1)
+    click(widget, 0, 1)
+    assert widget.view.confidence(number).keys() == {0, 1}
+
+
+def test_a_number_is_in_its_colour_before_there_is_an_object(opened: Any) -> None:
+    widget = opened
+    widget.layers.masks.selected_label = 70_000
+    assert np.allclose(widget.layers.masks.get_color(70_000), widget.layers.colour(70_000))
+
+
+def test_nothing_is_taken_from_the_3d_view(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    said, before = widget.layers.prompts(), widget.layers.masks.data[0].copy()
+    steps = widget.session.project.position
+    widget.viewer.dims.ndisplay = 3
+    refused(widget, "2-D")
+    x, y = centre(1, 3)
+    widget.layers.clicks.add(np.array([3, y, x]))
+    assert widget.wait()
+    refused(widget, "flat frames")
+    widget.layers.masks.data[0, :20, :20] = 1
+    widget.layers.masks.events.paint(value=[])
+    assert widget.wait()
+    assert widget.layers.prompts() == said
+    assert np.array_equal(widget.layers.masks.data[0], before)
+    assert widget.session.project.position == steps
+
+
+def test_a_box_comes_back_in_the_3d_view(opened: Any) -> None:
+    widget = opened
+    x, y = centre(1, 3)
+    widget.layers.boxes.add_rectangles([box(3, x - 17, y - 17, x + 17, y + 17)])
+    assert widget.wait()
+    said = widget.layers.prompts()
+    widget.undo()
+    assert widget.wait()
+    widget.viewer.dims.ndisplay = 3
+    widget.redo()
+    assert widget.wait()
+    assert len(widget.layers.boxes.data) == 1 and widget.layers.prompts() == said

@@ -1,0 +1,119 @@
+"""What is said, and that a refusal is the last thing that is."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.napari.conftest import pictures
+from tests.napari.hands import click, refused
+
+pytestmark = [
+    pytest.mark.viewer,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+if os.environ.get("SAM2TRACK_NO_VIEWER"):
+    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+
+
+def test_a_range_that_ends_before_it_begins(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.range_low.setValue(6)
+    widget.range_high.setValue(2)
+    widget.range_button.click()
+    assert widget.wait()
+    refused(widget, "begins with frame 6 and ends with frame 2")
+    assert widget.view.confidence(1).keys() == {0}
+    widget.range_low.setValue(2)
+    widget.range_high.setValue(3)
+    widget.range_button.click()
+    assert widget.wait()
+    assert widget.view.confidence(1).keys() >= {0, 2, 3}
+
+
+def test_a_refusal_is_the_last_thing_said(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    gate = threading.Event()
+    widget.change("slow", lambda s: gate.wait(20), "it was slow")
+    widget.layers.clicks.add(np.array([0, -30, 500]))
+    refused(widget, "beside the picture")
+    gate.set()
+    assert widget.wait()
+    said = widget.message.text().splitlines()
+    assert said[0] == "it was slow" and "beside the picture" in said[-1]
+    widget.track()
+    widget.merge()
+    assert widget.wait()
+    said = widget.message.text().splitlines()
+    assert "tracked 8 frames" in said[0] and "select two objects" in said[-1]
+    # What is asked for afterwards is said as ever.
+    widget.go(0)
+    widget.confirm()
+    assert widget.wait()
+    assert widget.message.text() == "object 1 is right on frame 0, and stays so"
+
+
+def test_that_the_model_is_being_loaded_is_said(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    from napari_sam2track.widget import TrackWidget
+
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(pictures(), rgb=True)
+    widget = TrackWidget(viewer)
+    try:
+        widget.form.project_edit.setText(str(tmp_path / "a.s2t"))
+        widget.form.model_box.setCurrentText("nano")
+        gate = threading.Event()
+        widget._worker.do("slow", lambda: gate.wait(20))
+        viewer.dims.ndisplay = 3
+        widget.begin()
+        refused(widget, "the view was 3-D")
+        refused(widget, "the model is being loaded")
+        for ask in (widget.begin, widget.track, widget.undo, lambda: widget.export_to(tmp_path)):
+            widget.show_message("", calm=True)
+            ask()
+            refused(widget, "the model is being loaded")
+        gate.set()
+        assert widget.wait()
+        refused(widget, "click on an object")
+        refused(widget, "the view was 3-D")
+    finally:
+        gate.set()
+        widget.shut()
+        widget.close()
+
+
+def test_what_is_opened_fills_the_view(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_sam2track.launch import launch
+
+    found = []
+
+    def run() -> None:
+        viewer = napari.current_viewer()
+        (dock,) = viewer.window.dock_widgets.values()
+        assert dock.wait()
+        QApplication.processEvents()
+        now = viewer.camera.zoom, tuple(viewer.camera.center)
+        viewer.reset_view()
+        found.append((now, (viewer.camera.zoom, tuple(viewer.camera.center))))
+        dock.shut()
+        viewer.close()
+
+    monkeypatch.setattr(napari, "run", run)
+    launch(video)
+    ((zoom, at), (wanted, middle)) = found[0]
+    assert zoom == pytest.approx(wanted, rel=0.02) and at == pytest.approx(middle)

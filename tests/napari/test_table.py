@@ -1,0 +1,79 @@
+"""Names are written in the list of objects; keys pressed there are real ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QLineEdit
+
+from napari_sam2track.keys import KEYS
+from tests.napari.hands import click
+
+pytestmark = [
+    pytest.mark.viewer,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+if os.environ.get("SAM2TRACK_NO_VIEWER"):
+    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+
+
+@pytest.fixture
+def acted(opened: Any) -> Iterator[list[str]]:
+    """What keys of the session did, in a list of two objects."""
+    found: list[str] = []
+    opened.viewer.window.show()  # nothing is written in a list that is not seen
+    QApplication.processEvents()
+    for which in (0, 1):
+        opened.select(which + 1)
+        click(opened, which, 0)
+    for layer in (opened.layers.clicks, opened.layers.boxes, opened.layers.masks):
+        for key, (name, _) in KEYS.items():
+            layer.bind_key(key, lambda _, name=name: found.append(name), overwrite=True)
+    yield found
+
+
+def editor_of(table: Any, line: int) -> QLineEdit:
+    """Begin to write a name, as a double-click on it does."""
+    table.setFocus()
+    table.editItem(table.item(line, 2))
+    (editor,) = table.findChildren(QLineEdit)
+    return editor
+
+
+def test_a_name_is_kept_while_masks_arrive(opened: Any, acted: list[str]) -> None:
+    table = opened.table
+    editor = editor_of(table, 0)
+    QTest.keyClicks(editor, "nq")
+    opened.change("lock", lambda s: s.tracker.lock(2))  # which shows all rows anew
+    assert opened.wait()
+    assert editor.text() == "nq"
+    QTest.keyClicks(editor, "gJ")
+    QTest.keyClick(editor, Qt.Key.Key_Return)
+    QApplication.processEvents()
+    assert opened.wait()
+    assert acted == []
+    rows = opened.view.rows()
+    assert [row.name for row in rows] == ["nqgJ", ""]
+    assert [table.item(line, 2).text() for line in range(2)] == ["nqgJ", ""]
+    assert [table.item(line, 5).text() for line in range(2)] == ["to track", "locked"]
+
+
+def test_letters_begin_no_name_and_are_keys_of_the_session(opened: Any, acted: list[str]) -> None:
+    table = opened.table
+    table.setCurrentCell(0, 2)
+    QTest.keyClicks(table, "nq")
+    assert not table.findChildren(QLineEdit)
+    assert acted == ["next_object", "track"]
+    QTest.keyClick(table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert acted[2:] == ["undo"]
+    QTest.keyClick(table, Qt.Key.Key_Down)
+    assert table.currentRow() == 1
+    assert [row.name for row in opened.view.rows()] == ["", ""]
