@@ -102,7 +102,9 @@ def test_a_viewer_that_is_closed_in_the_middle(moment: str, video: Path, tmp_pat
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == ["MainThread"]
-    assert list(out.iterdir()) == []
+    # An export is there whole, where it was done before the worker heard of it, or not at all.
+    whole = {"masks", "masks.mp4", "overlay.mp4", "tracks.csv"} if moment == "exporting" else set()
+    assert {p.name for p in out.iterdir()} in (set(), whole)
     path = video.with_suffix(".s2t")
     assert {p.name for p in tmp_path.iterdir()} <= {video.name, out.name, path.name}
     if moment == "opening":
