@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracks", "as_tracks"]
 
+_HIGHEST = 2**20  # napari takes eight bytes for each number up to the highest: 16 GB at most
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -27,7 +29,11 @@ class Tracks:
 
 
 def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int]) -> Tracks:
-    """Turn rows of the table, those with a centroid, and mothers by daughter into tracks."""
+    """Turn rows of the table and mothers by daughter into tracks.
+
+    Rows without a centroid are left out, and objects with numbers above 2**20.
+    """
+    rows = [row for row in rows if row.centroid and row.object_id <= _HIGHEST]
     rows.sort(key=lambda row: (row.object_id, row.frame))
     data = np.array(
         [(r.object_id, r.frame, r.centroid[1], r.centroid[0]) for r in rows if r.centroid],

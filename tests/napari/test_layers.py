@@ -162,7 +162,7 @@ def test_what_was_erased_changes_nothing_else(opened: Any) -> None:
     assert widget.session.prompt_on(2, 0).mask is None
 
 
-@pytest.mark.parametrize("number", [300, 65_536, 70_000])
+@pytest.mark.parametrize("number", [300, 65_536, 70_000, 2**31 - 1])
 def test_objects_with_high_numbers_have_their_colour(opened: Any, number: int) -> None:
     widget = opened
     widget.layers.masks.preserve_labels = False
@@ -174,6 +174,9 @@ def test_objects_with_high_numbers_have_their_colour(opened: Any, number: int) -
     assert np.allclose(colour, widget.layers.colour(number)) and not np.allclose(colour[:3], 1)
     click(widget, 0, 1)
     assert widget.view.confidence(number).keys() == {0, 1}
+    # napari takes memory for each number up to the highest track's.
+    shown = set() if widget.layers.tracks is None else set(widget.layers.tracks.data[:, 0])
+    assert shown == ({number} if number < 2**20 else set())
 
 
 def test_a_number_is_in_its_colour_before_there_is_an_object(opened: Any) -> None:
