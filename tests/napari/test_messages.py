@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -94,26 +97,37 @@ def test_that_the_model_is_being_loaded_is_said(
         widget.close()
 
 
-def test_what_is_opened_fills_the_view(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import napari
-    from qtpy.QtWidgets import QApplication
+# In a process of its own: napari's application is made once, and tests have made theirs.
+OPENED = """
+import json, sys
+import napari
+from qtpy.QtWidgets import QApplication
+from napari_sam2track.launch import launch
 
-    from napari_sam2track.launch import launch
+def run():
+    viewer = napari.current_viewer()
+    (dock,) = viewer.window.dock_widgets.values()
+    assert dock.wait(100)
+    QApplication.processEvents()
+    now = viewer.camera.zoom, *viewer.camera.center
+    viewer.reset_view()
+    print(json.dumps([now, (viewer.camera.zoom, *viewer.camera.center)]))
+    dock.shut()
+    viewer.close()
 
-    found = []
+napari.run = run
+launch(sys.argv[1])
+"""
 
-    def run() -> None:
-        viewer = napari.current_viewer()
-        (dock,) = viewer.window.dock_widgets.values()
-        assert dock.wait()
-        QApplication.processEvents()
-        now = viewer.camera.zoom, tuple(viewer.camera.center)
-        viewer.reset_view()
-        found.append((now, (viewer.camera.zoom, tuple(viewer.camera.center))))
-        dock.shut()
-        viewer.close()
 
-    monkeypatch.setattr(napari, "run", run)
-    launch(video)
-    ((zoom, at), (wanted, middle)) = found[0]
-    assert zoom == pytest.approx(wanted, rel=0.02) and at == pytest.approx(middle)
+def test_what_is_opened_fills_the_view(video: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OPENED, str(video)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, wanted = json.loads(done.stdout.splitlines()[-1])
+    assert found == pytest.approx(wanted, rel=0.02)
