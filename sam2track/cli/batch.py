@@ -40,7 +40,7 @@ __all__ = ["command"]
 @click.option(
     "--summary",
     type=click.Path(path_type=Path),
-    help="Table of what came of each; MANIFEST.summary.csv by default.",
+    help="Table of what came of each; by default videos.summary.csv for videos.csv.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(

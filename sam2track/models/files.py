@@ -215,6 +215,8 @@ def _unreadable(file: Path, error: Exception) -> ModelError:
         what = "it is empty"
     elif _is_text(head):
         what = "it is text"
+    elif first and "weights_only" in first[0]:  # torch goes on to advise to let it run code
+        what = "it is no file that torch.save wrote"
     else:
         what = f"{first[0] if first else type(error).__name__}; a download that broke off?"
     return ModelError(

@@ -332,6 +332,16 @@ def test_files_that_are_something_else(
         sam2track.load_model(path, device="cpu")
 
 
+def test_no_advice_to_run_code_is_passed_on(tmp_path: Path) -> None:
+    path = tmp_path / "video.pt"
+    path.write_bytes(
+        b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(range(256))
+    )
+    with pytest.raises(ModelError, match=r"\(it is no file that torch.save wrote\)") as caught:
+        sam2track.load_model(path, device="cpu")
+    assert "weights_only" not in str(caught.value)
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (Path("evil_was_here"),))
