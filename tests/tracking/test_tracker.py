@@ -23,6 +23,7 @@ from tests.parity.oracle import SIZE, clip, predictor
 
 BOX = Prompt(box=(30, 30, 70, 80))
 POINT = Prompt(points=((64, 60),))
+OLD_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6)
 
 
 def module() -> Any:
@@ -399,9 +400,9 @@ def test_bf16_runs_and_stays_close() -> None:
         both = (value > 0) & (found[key] > 0)
         either = (value > 0) | (found[key] > 0)
         alike.append(both.sum() / max(1, either.sum()))
-    # On one frame the decoder may take another of its masks, where two are nearly as stable; with
-    # torch 2.5 it does so on the tenth.
-    assert sorted(alike)[1] > 0.9
+    # With torch 2.5 the decoder takes another of its masks on the tenth frame, where two are
+    # nearly as stable.
+    assert sorted(alike)[int(OLD_TORCH)] > 0.9
 
 
 def test_encoding_matches_the_official_encoder() -> None:
@@ -442,9 +443,10 @@ def test_one_object_on_a_small_square_goes_through_the_module(
     plain = masks(1)
     assert len(asked) == 2
     assert np.abs(plain).max() > 1
-    # Later frames look at memories that were rounded to bfloat16, each of which may go either way.
     np.testing.assert_allclose(large[0], plain[0], atol=1e-4)
-    np.testing.assert_allclose(large, plain, atol=2e-3)
+    # Later frames look at memories that were rounded to bfloat16, each of which may go either way;
+    # with torch 2.5 some do.
+    np.testing.assert_allclose(large, plain, atol=2e-3 if OLD_TORCH else 3e-4)
     np.testing.assert_allclose(masks(2), plain, atol=3e-4)
     assert len(asked) == 2
 
