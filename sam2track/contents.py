@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,9 +9,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from sam2track import masks as rle
 from sam2track.errors import ProjectError
-from sam2track.prompts import Prompt, Prompts
+from sam2track.prompts import Prompts
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
 from sam2track.tracking.codes import unpack
@@ -90,8 +88,7 @@ class Contents(Ledger):
         with self._errors():
             rows = self._db.execute("SELECT object, frame, said, mask FROM prompts").fetchall()
             for object_id, frame, said, mask in rows:
-                prompt = Prompt(**json.loads(said), mask=None if mask is None else rle.decode(mask))
-                found.add(object_id, frame, prompt)
+                found.add(object_id, frame, self._prompt(object_id, frame, said, mask))
         return found
 
     def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
@@ -107,7 +104,7 @@ class Contents(Ledger):
             rows = self._db.execute(
                 "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
             ).fetchall()
-            return {object_id: self._mask(mask) for object_id, mask in rows}
+            return {object_id: self._mask(object_id, frame, mask) for object_id, mask in rows}
 
     def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32, of all objects or some.
@@ -123,12 +120,15 @@ class Contents(Ledger):
             ).fetchall()
             if objects is not None:
                 rows = [row for row in rows if row[0] in objects]
-            return self._painted(rows)
+            return self._painted(frame, rows)
 
-    def _painted(self, rows: Sequence[tuple[int, bytes, bytes, int]]) -> npt.NDArray[np.int32]:
+    def _painted(
+        self, frame: int, rows: Sequence[tuple[int, bytes, bytes, int]]
+    ) -> npt.NDArray[np.int32]:
         labels = np.zeros((self.height, self.width), np.int32)
         found = [
-            (object_id, self._mask(mask), codes, side) for object_id, mask, codes, side in rows
+            (object_id, self._mask(object_id, frame, mask), codes, side)
+            for object_id, mask, codes, side in rows
         ]
         if len(found) < 2:
             for object_id, mask, _, _ in found:
@@ -184,7 +184,7 @@ class Contents(Ledger):
                     origin = how(source)
                     if frame in carried and origin in ("forward", "backward"):
                         origin = "carried"
-                    mask = self._mask(packed)
+                    mask = self._mask(object_id, frame, packed)
                     one = row(
                         mask,
                         frame=frame,
@@ -262,11 +262,30 @@ class Contents(Ledger):
             )
             return found.fetchone() is not None
 
-    def _mask(self, data: bytes) -> npt.NDArray[np.bool_]:
-        mask = rle.decode(data)
+    def _mask(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
+        mask = self._mask_of(object_id, frame, data)
         if mask.shape != (self.height, self.width):
-            raise ProjectError(f"{self.path} is damaged: a mask of another size than the frames")
+            raise self._damaged(object_id, frame, "its mask is not of the size of the frames")
         return mask
+
+    def check(self) -> None:
+        """Read all that is stored of every frame, one at a time.
+
+        Raises
+        ------
+        ProjectError
+            At the first thing that is damaged, saying whose it is.
+        """
+        for frame in self.frames:
+            with self._errors():
+                rows = self._db.execute(
+                    "SELECT object, mask, area FROM results WHERE frame = ?", (frame,)
+                ).fetchall()
+            for object_id, mask, area in rows:
+                if int(np.count_nonzero(self._mask(object_id, frame, mask))) != area:
+                    raise self._damaged(object_id, frame, "its mask has not the area that it had")
+                self.get(object_id, frame)
+        _ = self.prompts
 
     def info(self) -> dict[str, Any]:
         """What it holds, as JSON values: settings, objects, counts and sizes in bytes."""

@@ -12,8 +12,8 @@ __all__ = ["explained", "is_out_of_memory"]
 _MEMORY = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|"
     r"CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory|not enough memory: you tried|"
-    # What C++ says, and Python where there is no room for the stack of a thread.
-    r"^std::bad_alloc$|can't start new thread",
+    # What the system says, C++, and Python where there is no room for the stack of a thread.
+    r"Cannot allocate memory|^std::bad_alloc$|can't start new thread",
     re.IGNORECASE,
 )
 
@@ -70,7 +70,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and _MEMORY.search(str(error)) is not None
+    if isinstance(error, Sam2TrackError):
+        return False
+    # A RuntimeError of torch, or what safetensors raises, which inherits nothing of use.
+    return isinstance(error, Exception) and _MEMORY.search(str(error)) is not None
 
 
 def explained(error: BaseException) -> Sam2TrackError | None:

@@ -381,4 +381,4 @@ def _unpacked(body: bytes, packing: int, *, limit: int) -> bytes:
 
 
 def _damaged(why: str) -> ProjectError:
-    return ProjectError(f"a stored mask is damaged: {why}; track its frame again")
+    return ProjectError(f"the code of a mask is damaged: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,16 @@ def _pixels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except Exception as error:  # Pillow raises any kind on damaged files; claims that are too large
+        with warnings.catch_warnings():
+            # Frames may be as large as what Pillow warns of; what it refuses is twice as large.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(image)
+    except Image.DecompressionBombError as error:
+        raise PromptError(
+            f"mask {path} claims more than 178 million pixels, which no mask file may; give one of "
+            "the frame's size"
+        ) from error
+    except Exception as error:  # Pillow raises any kind on damaged files
         why = getattr(error, "strerror", None) or "it is no picture that can be read"
         raise PromptError(f"mask {path} cannot be read: {why}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import PromptError
+from sam2track.json_text import parsed
 from sam2track.prompts import Prompt, Prompts, check_name
 
 __all__ = ["load_prompts"]
@@ -52,19 +52,17 @@ def load_prompts(
         path = Path(given)
         name, folder, within = str(path), path.parent, path.parent
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise PromptError(f"{name} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise PromptError(f"{name} is not UTF-8 text; expected a JSON prompts file") from error
-        except json.JSONDecodeError as error:
-            raise PromptError(
-                f"{name} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
-            ) from error
-        except RecursionError as error:
-            raise PromptError(f"{name} is nested too deeply for a prompts file") from error
-        except ValueError as error:  # a null character in the path, a number of too many digits
-            raise PromptError(f"{name} cannot be read: {error}") from error
+        except ValueError as error:
+            raise PromptError(f"{name!r} names no file: it has a null character") from error
+        try:
+            content = parsed(text)
+        except ValueError as error:
+            raise PromptError(f"prompts {name}: {error}") from error
     return _Reader(name, folder, read_mask, within).read(content)
 
 
@@ -130,10 +128,12 @@ class _Reader:
     def _beside(self, mask: str, where: str) -> Path:
         """The path of a mask's file; a prompts file names those of its own folder alone."""
         path = self.folder / mask
+        if not mask or "\0" in mask:
+            raise self._fail(where, f"is {mask!r}, which names no file")
         if self.within is not None:
             try:
                 inside = path.resolve().is_relative_to(self.within.resolve())
-            except (OSError, ValueError, RuntimeError):  # a null character; links in a circle
+            except (OSError, RuntimeError):  # links in a circle
                 inside = False
             if not inside:
                 raise self._fail(

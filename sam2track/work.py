@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -132,14 +133,18 @@ class Work:
     def _warn_of_change(self) -> None:
         """Say where the pictures are no longer those that the project was begun with."""
         try:
-            same = self.source.fingerprint() == self.project.meta.get("fingerprint")
+            if self.source.fingerprint() == self.project.meta.get("fingerprint"):
+                return
         except SourceError:
-            same = False
-        if not same:
-            self.warnings.append(
-                f"{self.source.name} changed while it was read: masks may be of other pictures "
-                "than it holds now; track it again once nothing writes to it"
-            )
+            pass
+        path = self.project.meta.get("source_path")
+        if path is None or os.path.lexists(path):
+            how = "changed while it was read: masks may be of other pictures than it holds now"
+            fix = "track it again once nothing writes to it"
+        else:
+            how = "was moved or removed while it was read"
+            fix = "put it back to go on with the project"
+        self.warnings.append(f"{self.source.name} {how}; {fix}")
 
     def _warn_of_idle(self, low: int, high: int, direction: Direction) -> None:
         """Say which objects have no result in the range, and why that may be."""

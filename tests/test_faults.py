@@ -256,6 +256,21 @@ def test_a_video_that_is_replaced_while_it_is_read(
         run(path, None, output=out, model=module, resume=True)
 
 
+def test_a_video_that_is_removed_while_it_is_read(module: Any, video: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "v.mp4", tmp_path / "out"
+    shutil.copy(video, path)
+    outcome = run(
+        path, ONE, output=out, model=module, progress=at_frame(5, path.unlink), write=["masks"]
+    )
+    assert any("was moved or removed while it was read" in line for line in outcome.warnings)
+    with Project.open(out / "project.s2t") as project:
+        assert len(project.frames) == kills.FRAMES
+    with pytest.raises(Sam2TrackError, match="does not exist"):
+        run(path, None, output=out, model=module, resume=True)
+    shutil.copy(video, path)
+    assert run(path, None, output=out, model=module, resume=True).frames_computed == 0
+
+
 def test_pictures_that_are_replaced_or_vanish(module: Any, tmp_path: Path) -> None:
     folder, out = tmp_path / "pictures", tmp_path / "out"
     folder.mkdir()

@@ -117,6 +117,10 @@ def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:
         path.write_text(json.dumps(said_of(mask)))
         with pytest.raises(PromptError, match="leads out of the folder of the prompts"):
             load_prompts(path, read_mask=read_mask)
+    for mask in ("", "m\0.png"):
+        path.write_text(json.dumps(said_of(mask)))
+        with pytest.raises(PromptError, match=r"prompts\[0\].mask is .*, which names no file"):
+            load_prompts(path, read_mask=read_mask)
     for mask in ("m.png", "b/m.png", "b/../m.png", "good.png", str(inside / "m.png")):
         path.write_text(json.dumps(said_of(mask)))
         assert len(load_prompts(path, read_mask=read_mask)) == 1
@@ -293,8 +297,10 @@ def test_pictures_that_claim_too_much(tmp_path: Path) -> None:
             for read in (read_picture, lambda p: ImageFolder(p.parent).read(0)):
                 with pytest.raises(Sam2TrackError, match=r"claims \d+ x \d+ pixels|a stack"):
                     read(folder / path.name)
-            with pytest.raises(PromptError):
+            with pytest.raises(PromptError, match=r"claims more than|cannot be read"):
                 read_mask(folder / path.name)
+        with pytest.raises(PromptError, match="claims more than 178 million pixels"):
+            read_mask(tmp_path / "a" / "a.png")
 
 
 def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ LAYERS = (
         "samples",
         "shape",
     },
-    {"faults"},
+    {"faults", "json_text"},
     {"errors", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -363,7 +363,7 @@ def test_every_break_of_the_schema_names_its_place(
         (b"", "is not JSON"),
         (b"\xff\xfe\x00\x01", "is not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"version": ' + b"1" * 5000 + b"}", "cannot be read"),
+        (b'{"version": ' + b"1" * 5000 + b"}", "thousands of digits"),
     ],
 )
 def test_bad_files(tmp_path: Path, data: bytes, message: str) -> None:
@@ -375,7 +375,7 @@ def test_bad_files(tmp_path: Path, data: bytes, message: str) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path, "nul\0l"):
-        with pytest.raises(PromptError, match="cannot be read"):
+        with pytest.raises(PromptError, match=r"cannot be read|names no file"):
             load_prompts(path, read_mask=no_mask)
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
+import sqlite3
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from sam2track import Project, Tracker, load_model
+from sam2track import masks as rle
 from sam2track.cli.main import main
 from sam2track.errors import ProjectError, ProjectExistsError, UsageError
 from sam2track.frames.array import ArraySource
@@ -98,6 +103,39 @@ def test_a_replay_gives_equal_masks(worked: Path, frames: np.ndarray, tmp_path: 
         assert [s["action"] for s in new.journal()] == [s["action"] for s in old.journal()]
     assert len(list((tmp_path / "again" / "masks").glob("*.png"))) == 12
     assert {"tracking", "writing"} == set(seen)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("mask", b"\0", "1 bytes are too few"),
+        ("mask", rle.encode(np.zeros((3, 3), bool)), "not of the size of the frames"),
+        ("mask", rle.encode(np.ones((SIZE, SIZE), bool)), "not the area that it had"),
+        ("codes", b"\0", "its logits cannot be read"),
+    ],
+)
+def test_what_is_damaged_is_named_and_a_replay_makes_it_anew(
+    column: str, value: bytes, why: str, worked: Path, frames: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.s2t"
+    shutil.copy(worked / "project.s2t", path)
+    with Project.open(path) as project:
+        project.check()
+    checked = CliRunner().invoke(main, ["info", str(path), "--check"])
+    assert checked.exit_code == 0
+    assert re.search(r"all \d\d results can be read", checked.output)
+    with closing(sqlite3.connect(path)) as db:
+        which = "id = (SELECT id FROM results WHERE object = 2 AND frame = 7)"
+        db.execute(f"UPDATE all_results SET {column} = ? WHERE {which}", (value,))
+        db.commit()
+    said = f"p.s2t is damaged at object 2 on frame 7: .*{why}.*sam2track replay"
+    with Project.open(path) as project, pytest.raises(ProjectError, match=said):
+        project.check()
+    checked = CliRunner().invoke(main, ["info", str(path), "--check"])
+    assert checked.exit_code == 1 and "damaged at object 2 on frame 7" in checked.stderr
+    model = load_model(predictor("nano", True))
+    replay(path, output=tmp_path / "again", source=frames, model=model, write=[])
+    assert everything(tmp_path / "again" / "project.s2t") == everything(worked / "project.s2t")
 
 
 def test_a_replay_has_as_many_threads_as_there_were(frames: np.ndarray, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2track.errors import UsageError
+from sam2track.json_text import parsed
 
 __all__ = ["OPTIONS", "Video", "is_address", "read_manifest", "settled"]
 
@@ -218,9 +218,9 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parsed(path: Path, line: int, written: str, what: str) -> Any:
     try:
-        return json.loads(written)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"manifest {path}, line {line}: {what} is no JSON: {error}") from error
+        return parsed(written)
+    except ValueError as error:
+        raise UsageError(f"manifest {path}, line {line}, {what}: {error}") from error
 
 
 def _video(line: int, row: Mapping[str, Any], base: str, outputs: str) -> Video:

@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from typing import Any
 from sam2track.batch.manifest import is_address
 from sam2track.batch.record import folder_of, publish, read_record, write_record
 from sam2track.errors import (
-    OutOfMemoryError,
     OutputError,
     ProjectInUseError,
     PromptError,
@@ -29,7 +29,7 @@ from sam2track.errors import (
     SourceError,
 )
 from sam2track.export import output_errors
-from sam2track.faults import explained
+from sam2track.faults import explained, is_out_of_memory
 
 __all__ = ["main", "perform"]
 
@@ -138,9 +138,15 @@ def _prepare(folder: Path, stamp: str) -> None:
     write_record(folder, {"version": 1, "stamp": stamp, "status": "begun"})
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
 def _may_pass(error: BaseException) -> bool:
     """Whether what went wrong may go right another time."""
-    if isinstance(error, OutOfMemoryError | MemoryError | ProjectInUseError):
+    if isinstance(error, ProjectInUseError) or any(map(is_out_of_memory, _causes(error))):
         return True
     if isinstance(error, SourceError):
         return getattr(error.__cause__, "errno", None) in _OF_READING

@@ -16,12 +16,15 @@ __all__ = ["command"]
 @click.argument("project", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--journal", is_flag=True, help="List every step of the journal.")
-def command(project: Path, as_json: bool, journal: bool) -> None:
+@click.option("--check", is_flag=True, help="Read all that is stored, and say what is damaged.")
+def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     """Say what PROJECT holds, a .s2t file or the folder that holds one; it may be in use."""
     from sam2track.project import Project
 
     with Project.open(project) as opened:
         info = opened.info()
+        if check:
+            opened.check()
     if as_json:
         click.echo(json.dumps(info, indent=2))
         return
@@ -38,6 +41,8 @@ def command(project: Path, as_json: bool, journal: bool) -> None:
         f"{_bytes(sum(per.values()))}: mask {_bytes(per['mask'])}, "
         f"logits {_bytes(per['logits'])}, pointer {_bytes(per['pointer'])}"
     )
+    if check:
+        click.echo(f"  checked   all {info['results']} results can be read")
     click.echo(f"  prompts   {info['prompts']}")
     click.echo(
         f"  past      {info['replaced_results']} results that were replaced, "
@@ -73,7 +78,10 @@ def _step(step: dict[str, Any]) -> str:
     """A step in one line; masks are not shown."""
     shown = []
     for key, value in step.items():
-        if key in ("step", "action", "undone", "mask", "daughters") or value in (None, False, ""):
+        # The command line's runs all say `unfinished`: it is how a run is asked for, not its state.
+        if key in ("step", "action", "undone", "mask", "daughters", "unfinished"):
+            continue
+        if value in (None, False, ""):
             continue
         if key == "said":
             kinds = [kind for kind in ("points", "box", "mask", "absent") if value.get(kind)]

@@ -81,7 +81,10 @@ class _Lazy(click.Group):
         except OSError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            click.echo(f"sam2track: {' '.join(str(explained(error) or error).split())}", err=True)
+            said = str(explained(error) or error)
+            if error.filename is not None and error.strerror:  # as [Errno 36], a name too long
+                said = f"{error.filename}: {error.strerror}; check this path"
+            click.echo(f"sam2track: {' '.join(said.split())}", err=True)
             ctx.exit(1)
         except (RuntimeError, ImportError, MemoryError) as error:
             known = explained(error)

@@ -16,7 +16,6 @@ COCO      ``.json``                                          ``image_id``, from 
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 from sam2track.detections.rows import DetectionFile, Row
 from sam2track.errors import PromptError
+from sam2track.json_text import parsed
 
 __all__ = ["load_detections"]
 
@@ -294,11 +294,9 @@ def _stem(name: str) -> str:
 
 def _coco(path: Path, text: str, names: Mapping[int, str] | None) -> DetectionFile:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _fail(path, error.lineno, f"no JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:
-        raise PromptError(f"{path} is no JSON that can be read: {error}") from error
+        content = parsed(text)
+    except ValueError as error:
+        raise PromptError(f"detections {path}: {error}") from error
     images: dict[Any, tuple[int, str]] = {}
     known: dict[Any, str] = dict(names or {})
     entries = content

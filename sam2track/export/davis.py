@@ -15,6 +15,7 @@ from sam2track.export.pngs import MaskSequence, read_label_png
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
 from sam2track.export.staging import write_bytes
+from sam2track.json_text import parsed
 
 __all__ = ["read", "write_davis", "write_ytvos"]
 
@@ -65,7 +66,7 @@ def read(path: Path, kind: str) -> Reading:
             )
         folder = inner[0]
     if (path / "meta.json").is_file():
-        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        meta = parsed((path / "meta.json").read_text(encoding="utf-8"))
         objects = meta["videos"].get(folder.name, {}).get("objects", {})
         names = {int(i): str(said.get("category", "")) for i, said in objects.items()}
     files = numbered(folder, "*.png")

@@ -85,7 +85,9 @@ class VideoFileWriter(Staged):
             except av.FFmpegError as error:
                 size = f"{self.width} x {self.height}"
                 raise cannot_write(
-                    self.path, f"the {encoder} encoder refuses {size} pixels with {options}"
+                    self.path,
+                    f"the {encoder} encoder refuses {size} pixels with {options}, or has too "
+                    "little memory for them",
                 ) from error
         return stream
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +11,9 @@ from typing import Any
 
 import torch
 
-from sam2track.errors import ModelError
+from sam2track.errors import ModelError, OutOfMemoryError, Sam2TrackError
+from sam2track.faults import is_out_of_memory
+from sam2track.json_text import parsed
 from sam2track.models import renaming
 
 __all__ = ["Weights", "files_of", "read"]
@@ -204,7 +205,12 @@ def _is_text(head: bytes) -> bool:
         return False
 
 
-def _unreadable(file: Path, error: Exception) -> ModelError:
+def _unreadable(file: Path, error: Exception) -> Sam2TrackError:
+    if is_out_of_memory(error):
+        return OutOfMemoryError(
+            f"there is not enough memory to read {file}; close other programs, or take a smaller "
+            "--model"
+        )
     first = str(error).strip().splitlines()
     head = _head(file)
     if head.startswith(b"version https://git-lfs"):
@@ -229,8 +235,8 @@ def _unreadable(file: Path, error: Exception) -> ModelError:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, RecursionError, ValueError) as error:
+        content = parsed(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ModelError(f"{file} cannot be read ({error}); fetch the folder again") from error
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds no settings; fetch the folder again")

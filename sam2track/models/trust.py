@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from sam2track.errors import ModelError
+from sam2track.json_text import parsed
 
 __all__ = ["check", "first_use", "record", "records_file", "sha256"]
 
@@ -33,10 +34,10 @@ def records_file() -> Path:
 def _records() -> dict[str, dict[str, str]]:
     path = records_file()
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, RecursionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(
             f"{path}, the record of the weights used so far, cannot be read ({error}); "
             f"remove it to begin a new one"

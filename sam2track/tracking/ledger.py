@@ -145,10 +145,14 @@ class Ledger(Steps):
             side = record.logits.shape[0]
             exact = np.frombuffer(inflated(logits, 4 * side * side), "<f4").reshape(side, side)
             return Answer(
-                _prompt(said, mask),
+                self._prompt(object_id, frame, said, mask),
                 replace(record, logits=exact),
                 None if tracked is None else self._by_key(tracked),
             )
+
+    def _prompt(self, object_id: int, frame: int, said: str, mask: bytes | None) -> Prompt:
+        given = None if mask is None else self._mask_of(object_id, frame, mask)
+        return Prompt(**json.loads(said), mask=given)
 
     def waiting(self, object_id: int, frame: int) -> Prompt | None:
         """Return a prompt that has not been answered."""
@@ -157,7 +161,7 @@ class Ledger(Steps):
                 "SELECT said, mask FROM prompts WHERE object = ? AND frame = ? AND logits IS NULL",
                 (object_id, frame),
             ).fetchone()
-            return None if found is None else _prompt(*found)
+            return None if found is None else self._prompt(object_id, frame, *found)
 
     def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
         """Return an object's prompted frames, without logits; None where not answered yet."""
@@ -250,10 +254,13 @@ class Ledger(Steps):
 
     def _record(self, row: tuple[Any, ...]) -> Record:
         key, object_id, frame, source, score, iou, mask, pointer, codes, side, exact = row
-        if exact:
-            logits = np.frombuffer(codes, "<f4").reshape(side, side)
-        else:
-            logits = dequantise(unpack(codes, side))
+        try:
+            if exact:
+                logits = np.frombuffer(codes, "<f4").reshape(side, side)
+            else:
+                logits = dequantise(unpack(codes, side))
+        except (TypeError, ValueError, zlib.error) as error:
+            raise self._damaged(object_id, frame, f"its logits cannot be read: {error}") from error
         return Record(
             int(object_id),
             int(frame),
@@ -383,10 +390,6 @@ class SpillFile(Ledger):
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SCHEMA)
         super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
-
-
-def _prompt(said: str, mask: bytes | None) -> Prompt:
-    return Prompt(**json.loads(said), mask=None if mask is None else rle.decode(mask))
 
 
 def _place(mask: npt.NDArray[np.bool_] | None) -> tuple[float | None, ...]:

@@ -15,6 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
 
 __all__ = ["NOW", "SCHEMA", "Steps"]
@@ -131,6 +135,19 @@ class Steps:
             ValueError,
         ) as error:
             raise ProjectError(f"{self.name} is damaged: {error}") from error
+
+    def _mask_of(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
+        """Return a stored mask, (H, W) bool; where it is damaged, say whose it is."""
+        try:
+            return rle.decode(data)
+        except ProjectError as error:
+            raise self._damaged(object_id, frame, str(error)) from error
+
+    def _damaged(self, object_id: int, frame: int, why: str) -> ProjectError:
+        return ProjectError(
+            f"{self.name} is damaged at object {object_id} on frame {frame}: {why}; take a copy of "
+            "it, or do anew what was done in it with `sam2track replay`"
+        )
 
     # -- steps --------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_options_are_those_of_a_job() -> None:
         ("m.csv", "source,prompts,output,colour\n", 1, "no column 'colour' is known"),
         ("m.csv", "source,source,output\n", 1, "named twice"),
         ("m.csv", HEADER + "a,p,o\n", 2, "3 cells, the header has 4"),
-        ("m.csv", HEADER + "\na,p,o,{stop: 3}\n", 3, "options is no JSON"),
+        ("m.csv", HEADER + "\na,p,o,{stop: 3}\n", 3, "options: it is not JSON"),
         ("m.csv", HEADER + "a,p,o,[1]\n", 2, "options are an object"),
         ("m.csv", HEADER + 'a,p,o,"{""stopp"": 3}"\n', 2, "no option 'stopp'"),
         ("m.csv", HEADER + 'a,p,o,"{""stop"": true}"\n', 2, "it is a whole number"),
@@ -95,7 +96,14 @@ def test_options_are_those_of_a_job() -> None:
         ("m.csv", HEADER + "-,p,o,\n", 2, "a pipe"),
         ("m.csv", HEADER + "a,p,o,\n\nb,p,./x/../o,\n", 4, "is that of line 2, too"),
         ("m.csv", HEADER + 'a,p,"o,\n', 2, "unexpected end of data"),
-        ("m.jsonl", '{"source": "a", "output": "o", "prompts": "p"}\n{"source"\n', 2, "no JSON"),
+        (
+            "m.jsonl",
+            '{"source": "a", "output": "o", "prompts": "p"}\n{"source"\n',
+            2,
+            "it is not JSON",
+        ),
+        ("m.jsonl", '{"source": ' + "[" * 100_000, 1, "nested too deeply"),
+        ("m.jsonl", '{"source": ' + "1" * 5000 + "}", 1, "a number of thousands of digits"),
         ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
         ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
         ("m.jsonl", '{"source": "\\ud800", "output": "o"}\n', 1, "which no file can be named"),
@@ -109,7 +117,7 @@ def test_what_is_wrong_is_said_with_its_line(
     with pytest.raises(UsageError) as error:
         read_manifest(path)
     said = str(error.value)
-    assert f"{name}, line {line}: " in said and what in said and "\n" not in said
+    assert re.search(rf"{name}, line {line}\b", said) and what in said and "\n" not in said
 
 
 def test_manifests_that_cannot_be_read(tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def caused(error: Exception, number: int | None) -> Exception:
         (caused(OutputError("x"), errno.ENOSPC), True),
         (caused(OutputError("x"), None), True),
         (caused(OutputError("x"), errno.EACCES), False),
+        (caused(OutputError("x"), errno.ENOMEM), True),
+        (caused(SourceError("x"), errno.ENOMEM), True),
         (caused(SourceError("x"), errno.ESTALE), True),
         (caused(SourceError("x"), errno.ENOENT), False),
         (SourceError("x"), False),

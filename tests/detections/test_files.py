@@ -133,7 +133,7 @@ def test_coco(tmp_path: Path) -> None:
         ("a.csv", "x0,y0,x1,y1,frame\n1,2,3,4,-1\n", "line 2: the frame is -1"),
         ("a.csv", 'x0,y0,x1,y1\n1,2,"3,4\n', "no CSV"),
         ("a.csv", "", "is empty; expected a header"),
-        ("a.json", '[\n{"image_id": 1,\n', "line 3: no JSON"),
+        ("a.json", '[\n{"image_id": 1,\n', "not JSON: .* in line 3"),
         ("a.json", "{}", "holds no list of annotations"),
         ("a.json", "[3]", "entry 0 of annotations is no object"),
         ("a.json", '[{"image_id": 0, "bbox": [1, 2, 3]}]', "entry 0: bbox .* expected four"),

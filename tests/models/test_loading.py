@@ -18,6 +18,7 @@ import sam2track
 from sam2track.errors import (
     DeviceError,
     ModelError,
+    OutOfMemoryError,
     UnknownModelError,
     UsageError,
     WeightsNotFoundError,
@@ -243,6 +244,26 @@ def test_weights_that_are_not_finite_are_refused(nano: Path, tmp_path: Path) -> 
     save_file(state, tmp_path / "nan.safetensors")
     with pytest.raises(ModelError, match=f"{re.escape(name)} holds numbers that are not finite"):
         loading.load_model(tmp_path / "nan.safetensors", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reader", "error"),
+    [
+        (".pt", "torch.load", "unable to mmap 9 bytes from file <x>: Cannot allocate memory (12)"),
+        (".safetensors", "safetensors.torch.load_file", "I/O error: Cannot allocate memory"),
+    ],
+)
+def test_memory_that_is_short_is_not_blamed_on_the_file(
+    suffix: str, reader: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(reader, fail)
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(bytes(100))
+    with pytest.raises(OutOfMemoryError, match=r"not enough memory to read .*; close other"):
+        loading.load_model(path, device="cpu")
 
 
 def test_text_is_said_to_be_text(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,26 @@ def true(which: int, frame: int) -> np.ndarray:
 
 def overlap(one: np.ndarray, two: np.ndarray) -> float:
     return float((one & two).sum() / max(1, (one | two).sum()))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave tests of the viewer out where there is none, and napari's warnings to napari."""
+    missing = os.environ.get("SAM2TRACK_NO_VIEWER")
+    for item in items:
+        if item.get_closest_marker("viewer") is None:
+            continue
+        for kind in ("DeprecationWarning", "FutureWarning", "UserWarning"):
+            item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}"))
+        if missing:
+            item.add_marker(pytest.mark.skip(reason=missing))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _old_is_not_searched() -> None:
+    """Let collections of garbage, of which napari asks for many, skip what is there already."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,15 +16,7 @@ import pytest
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
-pytestmark = [
-    pytest.mark.viewer,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
-if os.environ.get("SAM2TRACK_NO_VIEWER"):
-    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+pytestmark = pytest.mark.viewer
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +14,10 @@ from sam2track import Project
 from tests.napari.conftest import FRAMES, overlap, true
 from tests.napari.hands import click
 
-pytestmark = [
-    pytest.mark.viewer,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
-if os.environ.get("SAM2TRACK_NO_VIEWER"):
-    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+pytestmark = pytest.mark.viewer
 
 MOMENTS = ["opening", "clicking", "beginning", "tracking", "paused", "exporting"]
+USUAL = ("clicking", "tracking", "exporting")
 
 # A process of its own, as a person has it: Qt's loop ends with the last window.
 CLOSED = """
@@ -88,7 +80,10 @@ print(json.dumps([thread.name for thread in threading.enumerate()]))
 """
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(m, marks=[pytest.mark.slow] * (m not in USUAL)) for m in MOMENTS],
+)
 def test_a_viewer_that_is_closed_in_the_middle(moment: str, video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

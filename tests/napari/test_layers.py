@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -12,15 +11,7 @@ import pytest
 from tests.napari.conftest import HEIGHT, WIDTH, centre, overlap, true
 from tests.napari.hands import click, paint, refused
 
-pytestmark = [
-    pytest.mark.viewer,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
-if os.environ.get("SAM2TRACK_NO_VIEWER"):
-    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+pytestmark = pytest.mark.viewer
 
 
 def box(frame: int, x0: float, y0: float, x1: float, y1: float) -> np.ndarray:

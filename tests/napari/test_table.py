@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,15 +13,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from napari_sam2track.keys import KEYS
 from tests.napari.hands import click
 
-pytestmark = [
-    pytest.mark.viewer,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
-if os.environ.get("SAM2TRACK_NO_VIEWER"):
-    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+pytestmark = pytest.mark.viewer
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,7 @@ from qtpy.QtWidgets import QApplication
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, press, refused
 
-pytestmark = [
-    pytest.mark.viewer,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
-if os.environ.get("SAM2TRACK_NO_VIEWER"):
-    pytest.skip(os.environ["SAM2TRACK_NO_VIEWER"], allow_module_level=True)
+pytestmark = pytest.mark.viewer
 
 
 def test_the_way_a_user_goes(opened: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -61,9 +63,13 @@ ROUNDS = {
 }
 
 
-@pytest.mark.parametrize("name", ["tiny", "nano"])
-@pytest.mark.parametrize("rounds", ROUNDS)
-@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize(
+    ("backward", "rounds", "name"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[0] and case[2] == "tiny"))
+        for case in product([False, True], ROUNDS, ["tiny", "nano"])
+    ],
+)
 def test_corrections_equal_official_ones(name: str, rounds: str, backward: bool) -> None:
     first, more = ROUNDS[rounds]
     if backward:
