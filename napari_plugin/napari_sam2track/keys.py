@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["KEYS", "told_keys"]
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["KEYS", "bind", "told_keys"]
 
 # Free in napari 0.9 in the viewer and in all layers; each with the method it calls.
 KEYS = {
@@ -21,6 +24,34 @@ KEYS = {
     "Control-z": ("undo", "undo"),
     "Control-Shift-z": ("redo", "redo"),
 }
+
+
+def bind(layer: Any, target: Any) -> Callable[[], None]:
+    """Let the keys call methods of `target` while a layer is active; return what ends that.
+
+    Keys that a person has bound on the layer stay theirs.
+    """
+    bound = []
+    for key, (name, _) in KEYS.items():
+        method = getattr(target, name)
+
+        def act(_: Any, method: Callable[[], None] = method) -> None:
+            method()
+
+        try:
+            # On layers, whose keys come before those of the viewer.
+            layer.bind_key(key, act)
+        except ValueError:  # it is bound already
+            continue
+        bound.append((key, act))
+
+    def end() -> None:
+        for key, act in bound:
+            there = layer.bind_key(key, None)
+            if there not in (act, None):
+                layer.bind_key(key, there)
+
+    return end
 
 
 def told_keys() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from qtpy.QtCore import QTimer
 
+from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, draw_now
 from napari_sam2track.commands import Outcome, Run
 from napari_sam2track.identity import Identity
@@ -71,6 +72,8 @@ class Showing(Identity):
                 asked, tracks = event.value
                 self._tracks_shown = asked
                 self.layers.show_tracks(tracks)
+                if self.layers.tracks is not None:
+                    keys.bind(self.layers.tracks, self)
         elif event.kind == "ended":
             self._ended()
         elif isinstance(event.value, Outcome):

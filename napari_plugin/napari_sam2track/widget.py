@@ -11,9 +11,9 @@ from napari.layers import Image
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, make_current
 from napari_sam2track.commands import LOADING, Run
-from napari_sam2track.keys import KEYS
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
 from napari_sam2track.session import Session
@@ -180,6 +180,7 @@ class TrackWidget(Showing):
         try:
             if layers is not None:
                 layers.image.events.data.disconnect(self._on_replaced)
+                self._end_keys()
                 layers.remove()
         finally:  # a viewer that is closing may have taken layers away in the middle of it
             if view is not None:
@@ -214,7 +215,8 @@ class TrackWidget(Showing):
         self.layers.recolour({int(i): tuple(c) for i, c in kept.items()})
         self.layers.show_prompts(view.said())
         for layer in (self.layers.clicks, self.layers.boxes, self.layers.masks):
-            self._bind(layer)
+            keys.bind(layer, self)
+        self._end_keys = keys.bind(image, self)
         self.layers.clicks.mouse_drag_callbacks.insert(0, self._on_press)
         self._show_state()
         self._slow_timer.start()
@@ -232,12 +234,6 @@ class TrackWidget(Showing):
             else f"click on an object: its mask appears at once. {hint}",
             asked=self._begin_asked,
         )
-
-    def _bind(self, layer: Any) -> None:
-        # On layers, whose keys come before those of the viewer.
-        for key, (name, _) in KEYS.items():
-            method = getattr(self, name)
-            layer.bind_key(key, lambda _, method=method: method(), overwrite=True)
 
     def _on_press(self, layer: Any, event: Any) -> None:
         """A click with Control held is one on background."""

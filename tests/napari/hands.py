@@ -18,11 +18,11 @@ def click(widget: Any, which: int, frame: int) -> None:
     assert widget.wait()
 
 
-def press(widget: Any, key: str) -> None:
-    """What napari does when a key is pressed while a layer of ours is active."""
+def press(widget: Any, key: str, layer: Any = None) -> None:
+    """What napari does when a key is pressed while a layer, that of clicks if none, is active."""
     from napari.utils.key_bindings import coerce_keybinding
 
-    layer = widget.layers.clicks
+    layer = widget.layers.clicks if layer is None else layer
     layer.keymap[coerce_keybinding(key)](layer)
     assert widget.wait()
 

@@ -341,14 +341,34 @@ def test_going_to_frames(opened: Any) -> None:
 
 
 def test_the_keys_are_free_in_napari() -> None:
-    from napari.layers import Image, Labels, Points, Shapes
+    from napari.layers import Image, Labels, Points, Shapes, Tracks
     from napari.utils.key_bindings import coerce_keybinding
 
     from napari_sam2track.keys import KEYS
 
     mine = {str(coerce_keybinding(key)) for key in KEYS if "Control" not in key}
-    for kind in (Image, Labels, Points, Shapes):
+    for kind in (Image, Labels, Points, Shapes, Tracks):
         assert not mine & {str(key) for key in kind.class_keymap}
+
+
+def test_keys_do_the_same_whichever_layer_of_the_session_is_active(opened: Any) -> None:
+    widget, image = opened, opened.layers.image
+    image.bind_key("k", lambda _: None, overwrite=True)
+    widget.end()
+    assert len(image.keymap) == 1  # that of a person alone is left
+    widget.begin()
+    assert widget.wait()
+    click(widget, 0, 0)
+    press(widget, "q")
+    assert widget.layers.tracks is not None
+    held = widget.layers
+    for layer in (image, held.clicks, held.boxes, held.masks, held.tracks):
+        before = widget.background
+        press(widget, "g", layer)
+        assert widget.background is not before
+    before = widget.frame
+    press(widget, "k", image)
+    assert widget.frame == before  # a key that a person has bound on the layer stays theirs
 
 
 def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
