@@ -247,9 +247,11 @@ class Contents(Ledger):
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""
         with self._errors():
+            # Summed up before they are joined: else SQLite copies whole rows with their masks.
             rows = self._db.execute(
-                "SELECT o.id, o.name, min(r.frame), max(r.frame), avg(r.score) FROM objects AS o "
-                "LEFT JOIN results AS r ON r.object = o.id GROUP BY o.id ORDER BY o.id"
+                "SELECT o.id, o.name, r.first, r.last, r.score FROM objects AS o LEFT JOIN ("
+                "SELECT object, min(frame) AS first, max(frame) AS last, avg(score) AS score "
+                "FROM results GROUP BY object) AS r ON r.object = o.id ORDER BY o.id"
             ).fetchall()
         keys = ("id", "name", "first", "last", "mean_score")
         return [dict(zip(keys, values, strict=True)) for values in rows]

@@ -11,6 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# A machine that does other things beside takes longer; hung tests end by pytest's time-out.
+settings.register_profile("sam2track", deadline=None)
+settings.load_profile("sam2track")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job of a shell has Ctrl-C ignored, and would pass that on.

@@ -107,7 +107,7 @@ def test_edits_are_a_persons(tmp_path: Path) -> None:
     assert sure[1].values[1] == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60))
 def test_any_signals_give_numbers_from_0_to_1(seed: int, count: int) -> None:
     random = np.random.default_rng(seed)

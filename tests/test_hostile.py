@@ -10,6 +10,7 @@ import pickle
 import resource
 import sqlite3
 import struct
+import subprocess
 import sys
 import time
 import zipfile
@@ -463,6 +464,19 @@ def test_blobs_that_inflate_to_gigabytes(tmp_path: Path) -> None:
     changed(path, "UPDATE all_prompts SET mask = ?", values=(header + data,))
     with little_memory(), pytest.raises(ProjectError), Project.open(path) as opened:
         list(opened.prompts)
+
+
+def test_what_a_project_holds_is_told_without_its_masks(tmp_path: Path) -> None:
+    path = fill(tmp_path / "large.s2t")
+    with Project.open(path) as opened:
+        told = opened.summary()
+    # By a process of its own, whose memory does not count here.
+    large = "UPDATE all_results SET mask = zeroblob(100000000) WHERE frame = 4"
+    program = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); "
+    subprocess.run([sys.executable, "-c", program + "d.commit()", path, large], check=True)
+    with little_memory(50 << 20), Project.open(path) as opened:
+        assert opened.summary() == told
+        assert opened.info()["bytes_per_result"]["mask"] > 1_000_000
 
 
 @pytest.mark.parametrize(

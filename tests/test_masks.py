@@ -19,7 +19,7 @@ from sam2track.errors import ProjectError, UsageError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=40)
 MASKS = hnp.arrays(np.bool_, SHAPES)
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 def header(height: int, width: int, *, packing: int = 0, version: int = 1) -> bytes:
@@ -56,7 +56,7 @@ def test_code_of_long_runs_and_odd_inputs():
         masks.encode(np.broadcast_to(np.zeros(1, dtype=np.bool_), (2**15, 2**14)))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(MASKS, st.data())
 def test_mutated_codes_decode_or_raise_project_error(mask, data):
     code = bytearray(masks.encode(mask))
@@ -77,7 +77,7 @@ def test_mutated_codes_decode_or_raise_project_error(mask, data):
         assert back.dtype == np.bool_
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.integers(0, 9), st.integers(0, 9), st.binary(max_size=40), st.booleans())
 def test_any_body_decodes_or_raises_project_error(height, width, body, deflate):
     data = header(height, width, packing=int(deflate)) + (zlib.compress(body) if deflate else body)
@@ -88,7 +88,7 @@ def test_any_body_decodes_or_raises_project_error(height, width, body, deflate):
     assert np.array_equal(masks.decode(masks.encode(back)), back)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=40))
 def test_any_bytes_decode_or_raise_project_error(data):
     with contextlib.suppress(ProjectError):

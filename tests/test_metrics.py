@@ -54,7 +54,7 @@ def official_f(found, truth, tolerance=0.008):
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PAIRS)
 def test_small_masks_equal_the_formulas(pair):
     a, b = pair

@@ -67,7 +67,7 @@ def test_ids_above_255_wrap_onto_the_colours_of_objects():
         assert np.array_equal(palette.PALETTE[palette.wrapped(labels)], expected)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LABELS, st.sampled_from([1, 200, 70_000]))
 def test_colour_map_equals_the_palette(labels, factor):
     labels = labels.astype(np.int64) * factor
@@ -75,7 +75,7 @@ def test_colour_map_equals_the_palette(labels, factor):
     assert np.array_equal(render.colour_map(labels), expected)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LABELS, st.floats(0, 1))
 def test_fill_equals_the_naive_one(labels, alpha):
     frame = np.random.default_rng(1).integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
@@ -88,7 +88,7 @@ def test_fill_equals_the_naive_one(labels, alpha):
     assert np.array_equal(frame, before)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LABELS, st.sampled_from([1, 200, 70_000]))
 def test_outline_equals_the_naive_one(labels, factor):
     labels = labels.astype(np.int64) * factor
@@ -171,7 +171,7 @@ def test_a_tag_lies_on_a_ring_not_in_its_middle():
     assert place.box == (51, 51, 350, 350)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LABELS)
 def test_places_equal_the_naive_ones(labels):
     places = render._places(labels)
@@ -184,7 +184,7 @@ def test_places_equal_the_naive_ones(labels):
         assert (x - xs.mean()) ** 2 + (y - ys.mean()) ** 2 <= away.min() + 1.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LABELS)
 def test_any_labels_can_be_shown(labels):
     frame = np.zeros((*labels.shape, 3), dtype=np.uint8)

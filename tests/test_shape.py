@@ -48,7 +48,7 @@ def compare(mask: np.ndarray) -> None:
     assert found.touches_border == edge.any()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MASKS)
 def test_any_mask_is_measured_as_scikit_image_does(mask: np.ndarray) -> None:
     compare(mask)
@@ -76,7 +76,7 @@ def test_shapes_that_are_known() -> None:
         shape(np.zeros((2, 2, 2), bool))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(MASKS, st.sampled_from([(), (1,), (3,)]), st.sampled_from([np.uint8, np.uint16, np.float32]))
 def test_intensities_are_those_of_scikit_image(mask: np.ndarray, channels, dtype) -> None:
     random = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from sam2track.export.coco_rle import decode, encode
 MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MASKS)
 def test_the_code_is_that_of_pycocotools(mask):
     theirs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -37,7 +37,7 @@ def test_runs_as_a_list():
     assert mask.tolist() == [[False, True, False], [True, False, False]]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=20), st.integers(-1, 30), st.integers(-1, 30))
 def test_any_text_is_a_mask_or_an_error(text, height, width):
     try:

@@ -19,7 +19,7 @@ from sam2track.palette import PALETTE
 from tests.faults import file_limit
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hnp.arrays(
         st.sampled_from([np.uint8, np.uint16, np.int32, np.int64]),

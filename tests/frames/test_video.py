@@ -91,9 +91,7 @@ def test_every_way_gives_what_plain_decoding_gives(
     source.close()
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     count=st.integers(1, 40),
     size=st.tuples(st.integers(1, 20), st.integers(1, 20)),

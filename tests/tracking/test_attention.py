@@ -22,7 +22,7 @@ def exact(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> to
     return torch.softmax(scores, -1) @ values.double()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(1, 3),
     length=st.integers(1, 40),

@@ -287,7 +287,6 @@ Machine.TestCase.settings = settings(
     max_examples=8,
     stateful_step_count=12,
     derandomize=True,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestAnythingInAnyOrder = Machine.TestCase
