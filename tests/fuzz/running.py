@@ -71,8 +71,11 @@ def tried(target: Target, data: bytes, folder: Path, counts: Counter[str]) -> No
         with limited():
             target.read(data, folder)
     except Sam2TrackError as error:
-        if "MemoryError" in str(error):
-            raise
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MemoryError):
+                raise  # a claim that was not looked at before memory was taken for it
+            cause = cause.__cause__
         counts["refused"] += 1
     else:
         counts["read"] += 1
