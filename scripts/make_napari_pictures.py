@@ -25,6 +25,7 @@ def truth(frame: int) -> np.ndarray:
 
 
 def main() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp())
     video = folder / "nuclei.mp4"
     shutil.copy(SAMPLE / "video.mp4", video)
