@@ -211,10 +211,18 @@ def _resumed(
                     f"leave the prompts out to go on with the stored ones"
                 )
         check_same(project, source, model)
+        _follow(project, source)
     except BaseException:
         project.close()
         raise
     return project
+
+
+def _follow(project: Project, source: FrameSource) -> None:
+    """Note where pictures are now, where they are no longer where the project says."""
+    before, now = project.meta.get("source_path"), Path(source.name)
+    if before is not None and not os.path.lexists(before) and now.exists():
+        project.set_meta(source=source.name, source_path=str(now.absolute()))
 
 
 def check_same(project: Project, source: FrameSource, model: Model) -> None:

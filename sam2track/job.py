@@ -179,6 +179,11 @@ def run(
     if table not in ("plain", "full"):
         raise UsageError(f"table {table!r}; allowed are plain and full")
     folder = Path(output)
+    if folder.suffix == ".s2t" and folder.is_file():
+        raise UsageError(
+            f"{folder} is a project, not a folder for outputs; move it to FOLDER/project.s2t and "
+            "give FOLDER (-o FOLDER --resume)"
+        )
     reading: dict[str, Any] = {
         "fps": fps,
         "axes": axes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,10 @@ class VideoArray:
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)
 
+    def __deepcopy__(self, memo: Any) -> VideoArray:
+        """The same: a duplicated layer reads the same file."""
+        return self
+
 
 class MaskArray:
     """Label maps of all frames in the shape of a layer, read from wherever they are kept.
@@ -81,6 +85,7 @@ class MaskArray:
         self.size = int(np.prod(self.shape))
         self._held: OrderedDict[int, npt.NDArray[np.int32]] = OrderedDict()
         self._before: dict[int, npt.NDArray[np.int32]] = {}  # of frames that are being painted
+        self.written: Callable[[], None] = lambda: None  # called when something is painted
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -114,13 +119,20 @@ class MaskArray:
     def _planes(self, key: Any) -> tuple[list[int], tuple[Any, ...]]:
         """Frames that a key touches, and the key with each axis as a slice."""
         key = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in key:
-            at = key.index(Ellipsis)
+        dots = [at for at, part in enumerate(key) if part is Ellipsis]
+        if dots:
+            at = dots[0]
             key = key[:at] + (slice(None),) * (self.ndim - len(key) + 1) + key[at + 1 :]
         key = key + (slice(None),) * (self.ndim - len(key))
         return list(range(self.shape[self.axes.time]))[_as_slice(key[self.axes.time])], key
 
     def __getitem__(self, key: Any) -> npt.NDArray[np.int32]:
+        if _is_of_pixels(key):
+            places = np.broadcast_arrays(*key)
+            found = np.zeros(places[0].shape, np.int32)
+            for frame, here in self._pixels(places):
+                found[here] = self.frame(frame)[places[-2][here], places[-1][here]]
+            return found
         frames, key = self._planes(key)
         slices = tuple(_as_slice(part) for part in key)
         sizes = [len(range(*s.indices(n))) for s, n in zip(slices, self.shape, strict=True)]
@@ -136,7 +148,20 @@ class MaskArray:
         # Axes that were given as numbers go, as with numpy.
         return out[tuple(slice(None) if isinstance(part, slice) else 0 for part in key)]
 
+    @property
+    def is_painted(self) -> bool:
+        """Whether there is something for ``take_painted``."""
+        return bool(self._before)
+
     def __setitem__(self, key: Any, values: Any) -> None:
+        self.written()
+        if _is_of_pixels(key):
+            *places, new = np.broadcast_arrays(*key, values)
+            for frame, here in self._pixels(places):
+                held = self.frame(frame)
+                self._before.setdefault(frame, held.copy())
+                held[places[-2][here], places[-1][here]] = new[here]
+            return
         frames, key = self._planes(key)
         slices = tuple(_as_slice(part) for part in key)
         whole = self[slices]
@@ -155,12 +180,32 @@ class MaskArray:
                 self._before.setdefault(frame, held.copy())
                 held[slices[-2:]] = whole[tuple(at)]
 
+    def _pixels(self, at: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, Any]]:
+        """Frames of single pixels, each with which of the pixels lie on it and are looked at."""
+        if len(at) != self.ndim:
+            raise IndexError(f"pixels of {self.ndim} axes are named by that many arrays of numbers")
+        shown = np.ones(at[0].shape, np.bool_)
+        for axis, index in self.axes.fixed:
+            if index is not None:
+                shown &= at[axis] == index
+        for frame in np.unique(at[self.axes.time][shown]).tolist():
+            yield frame, shown & (at[self.axes.time] == frame)
+
+    def __deepcopy__(self, memo: Any) -> npt.NDArray[np.int32]:
+        """The masks as they are now: what napari makes of a duplicated layer."""
+        return np.array(self)
+
     def max(self, axis: None = None, out: None = None) -> int:
         """The highest number of an object: napari asks for it, and would read all frames."""
         return self._highest()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
         return np.asarray(self[(slice(None),) * self.ndim], dtype)
+
+
+def _is_of_pixels(key: Any) -> bool:
+    """Whether a key names single pixels, by an array of numbers for each axis."""
+    return isinstance(key, tuple) and any(isinstance(part, list | np.ndarray) for part in key)
 
 
 def _as_slice(part: Any) -> slice:

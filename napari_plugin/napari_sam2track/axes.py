@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 
-__all__ = ["Axes", "Channels", "Frames", "guess_axes"]
+__all__ = ["Axes", "Channels", "Frames", "guess_axes", "is_channel"]
 
 _TIME = {"t", "time", "frame", "frames"}
 _DEPTH = {"z", "depth", "plane"}
@@ -90,11 +90,21 @@ class Axes:
         """The frame of a position."""
         return int(min(max(round(float(position[self.time])), 0), self.frames - 1))
 
-    def position(self, frame: float, y: float, x: float) -> tuple[float, ...]:
-        """Where a pixel of a frame lies in the layer."""
+    def position(
+        self, frame: float, y: float, x: float, beside: Sequence[float] | None = None
+    ) -> tuple[float, ...]:
+        """Where a pixel of a frame lies in the layer.
+
+        Parameters
+        ----------
+        beside : sequence of float, optional
+            A position; along axes of which the maximum is looked at it lies there, else at 0.
+        """
         found = [0.0] * len(self.shape)
         for axis, index in self.fixed:
             found[axis] = float(index or 0)
+            if index is None and beside is not None:
+                found[axis] = float(min(max(round(beside[axis]), 0), self.shape[axis] - 1))
         found[self.time], found[-2], found[-1] = float(frame), float(y), float(x)
         return tuple(found)
 
@@ -111,6 +121,11 @@ class Axes:
             int(values["time"]),
             tuple((int(a), None if i is None else int(i)) for a, i in values["fixed"]),
         )
+
+
+def is_channel(label: object) -> bool:
+    """Whether a layer says by its label that an axis is one of channels."""
+    return str(label).strip().lower() in _CHANNEL
 
 
 def guess_axes(

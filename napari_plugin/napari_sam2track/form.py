@@ -239,6 +239,18 @@ class Form(QWidget):
             and _data(layer).shape == shape
         ]
 
+    def show(self, choice: Choice) -> None:
+        """Show how pictures are read, where a project says it."""
+        if self._axes is None or self._axes.shape != choice.axes.shape:
+            return
+        self._axes = choice.axes
+        self.time_box.blockSignals(True)
+        self.time_box.setCurrentIndex(self.time_box.findData(choice.axes.time))
+        self.time_box.blockSignals(False)
+        if self.values_box.isEnabled():
+            self.values_box.setCurrentText(_PERCENTILES if choice.limits[0] is None else _LIMITS)
+        self._show_axes()
+
     # -- what is chosen -----------------------------------------------------------------
 
     def chosen(self) -> Choice:

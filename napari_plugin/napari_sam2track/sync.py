@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.layers import Image, Labels, Points, Shapes, Tracks
+from qtpy.QtCore import QTimer
 
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
@@ -89,6 +90,10 @@ class Layers:
         self.hidden: set[int] = set()
         self._beyond: set[int] = set()  # objects with numbers above those that have colours
         self.data = MaskArray(axes, read, highest)
+        self._settled = QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.timeout.connect(self._on_settled)
+        self.data.written = self._settled.start
         place = geometry(image)
         ndim = len(axes.shape)
         self.masks = Labels(self.data, name="masks", opacity=0.55, multiscale=False, **place)
@@ -137,6 +142,7 @@ class Layers:
         self.boxes.events.data.disconnect(self._show_boxes)
         self.viewer.layers.selection.events.active.disconnect(self._show_boxes)
         self.masks.events.paint.disconnect(self._on_paint)
+        self._settled.stop()
         self.masks.events.selected_label.disconnect(self._on_label)
         # napari collects garbage once for all of them, not for each, which takes half a second.
         with self.viewer.layers.batched_update():
@@ -194,7 +200,7 @@ class Layers:
         boxes: dict[Key, tuple[float, float, float, float]] = {}
         features = self.clicks.features
         for at, object_id, kind in zip(
-            self.clicks.data, features["object"], features["kind"], strict=True
+            self.clicks.data, features["object"], features["kind"], strict=False
         ):
             key = int(object_id), self.axes.frame(at)
             y, x = float(at[-2]), float(at[-1])
@@ -204,7 +210,9 @@ class Layers:
                 continue
             label = int(kind == _OBJECT)
             points.setdefault(key, []).append((max(x, 0.0), max(y, 0.0), label))
-        for corners, object_id in zip(self.boxes.data, self.boxes.features["object"], strict=True):
+        # Where a program sets the data, features follow later.
+        owners = self.boxes.features["object"]
+        for corners, object_id in zip(self.boxes.data, owners, strict=False):
             key = int(object_id), self.axes.frame(corners[0])
             box = self._box(corners)
             told = self._wrong_box(corners) if wrong is not None else ""
@@ -292,6 +300,11 @@ class Layers:
         self.data.take_painted()
         self._refused(why)
 
+    def _on_settled(self) -> None:
+        """Take what a program has painted, of which napari tells nobody, unlike of a stroke."""
+        if self.data.is_painted and not self.masks._block_history:
+            self._on_paint()
+
     def _on_label(self, _: Any = None) -> None:
         if not self._quiet and self.masks.selected_label > 0:
             self._picked(int(self.masks.selected_label))
@@ -316,15 +329,16 @@ class Layers:
             self._known = dict(said)
             return
         at, ids, kinds, corners, owners = [], [], [], [], []
+        beside = self.image.world_to_data(self.viewer.dims.point)
         for (object_id, frame), one in sorted(said.items()):
             for (x, y), label in zip(one.points, one.labels, strict=True):
-                at.append(self.axes.position(frame, y, x))
+                at.append(self.axes.position(frame, y, x, beside))
                 ids.append(object_id)
                 kinds.append(_OBJECT if label else _BACKGROUND)
             if one.box is not None:
                 x0, y0, x1, y1 = (value - 0.5 for value in one.box)
                 box = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
-                corners.append(np.array([self.axes.position(frame, y, x) for y, x in box]))
+                corners.append(np.array([self.axes.position(frame, y, x, beside) for y, x in box]))
                 owners.append(object_id)
         with self.quiet():
             defaults = self.clicks.feature_defaults.copy()

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_sam2track import keys
+from napari_sam2track.axes import is_channel
 from napari_sam2track.canvas import draw_later, make_current
 from napari_sam2track.commands import LOADING, Run
 from napari_sam2track.opening import Choice, stored_meta
@@ -79,6 +80,7 @@ class TrackWidget(Showing):
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.point.connect(self._on_step)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        self._as_before = False  # whether a project says how pictures are read, not the form
         closing = _Closing(self._worker, self)
         self.destroyed.connect(closing)
         self._closing = closing
@@ -131,7 +133,12 @@ class TrackWidget(Showing):
             self.tell(str(error))
             return
         choices = [axis for axis, _ in axes.fixed if axes.shape[axis] > 1]
-        if not choices or image.metadata.get("sam2track"):
+        if is_channel(image.axis_labels[axes.time]):
+            self.tell(
+                f"axis {image.axis_labels[axes.time]} holds channels, and there is none of time; "
+                "press Begin to follow objects along it all the same"
+            )
+        elif not choices or image.metadata.get("sam2track"):
             self.begin()
 
     def begin(self) -> None:
@@ -143,7 +150,8 @@ class TrackWidget(Showing):
         try:
             choice = self.form.chosen()
             before = stored_meta(choice.path)
-            choice = choice.as_before(before)
+            asked, choice = choice, choice.as_before(before)
+            self._as_before = (asked.axes, asked.limits) != (choice.axes, choice.limits)
             source = choice.source()
         except (Sam2TrackError, OSError) as error:
             self.tell(str(error))
@@ -211,6 +219,7 @@ class TrackWidget(Showing):
             view.highest_id,
         )
         image.events.data.connect(self._on_replaced)
+        self.layers.masks.events.data.connect(self._on_masks_replaced)
         kept = view.meta.get("colours") or {}
         self.layers.recolour({int(i): tuple(c) for i, c in kept.items()})
         self.layers.show_prompts(view.said())
@@ -226,6 +235,9 @@ class TrackWidget(Showing):
         self.viewer.layers.selection.active = self.layers.clicks
         self.layers.clicks.mode = "add"
         hint = "N begins the next object, Q tracks, Shift+H shows all keys"
+        if self._as_before:
+            self.form.show(choice)
+            hint = "axes and values are read as when it was made: choose another project for others"
         self.change(
             "open",
             lambda s: None,
@@ -277,7 +289,8 @@ class TrackWidget(Showing):
     def _on_inserted(self, event: Any) -> None:
         self.form.reset_choices()
         about = getattr(event.value, "metadata", {}).get("sam2track")
-        if about and event.value is self.form.image:  # opened by this plugin, to be tracked
+        # Opened by this plugin, to be tracked.
+        if about is not None and event.value is self.form.image:
             self._begin_soon()
 
     def _on_removing(self, _: Any = None) -> None:
@@ -298,6 +311,14 @@ class TrackWidget(Showing):
     def _on_replaced(self, _: Any = None) -> None:
         self.end()
         self.tell("the layer holds other data now; what was done is saved: press Begin to track it")
+
+    def _on_masks_replaced(self, _: Any = None) -> None:
+        if self.layers is not None and self.layers.masks.data is not self.layers.data:
+            self.end()
+            self.tell(
+                "the layer of masks was given other data, of which nothing is saved: the session "
+                "is closed; press Begin to go on with what is in the project"
+            )
 
     def _on_said(self, object_id: int, frame: int, said: Said) -> None:
         def told(result: FrameResult | None) -> str:

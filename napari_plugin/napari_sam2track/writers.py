@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam2track.arrays import MaskArray
-from sam2track.errors import UsageError
+from sam2track.errors import OutputError, UsageError
 
 __all__ = ["write_ctc", "write_mask_video"]
 
@@ -62,6 +63,16 @@ class _Masks:
         return iter(())
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let napari tell what is wrong: it passes over a writer that raises a ValueError."""
+    try:
+        yield
+    except UsageError as error:
+        raise OutputError(str(error)) from error
+
+
+@_told()
 def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a layer of masks: ``.mkv`` lossless with ids as grey values, ``.mp4`` in colours."""
     masks = _Masks(data, {})
@@ -82,6 +93,7 @@ def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     return [path]
 
 
+@_told()
 def write_ctc(path: str, layers: list[tuple[Any, dict[str, Any], str]]) -> list[str]:
     """Write masks as a result folder of the Cell Tracking Challenge.
 

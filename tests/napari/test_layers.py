@@ -207,3 +207,56 @@ def test_a_box_comes_back_in_the_3d_view(opened: Any) -> None:
     widget.redo()
     assert widget.wait()
     assert len(widget.layers.boxes.data) == 1 and widget.layers.prompts() == said
+
+
+def test_other_data_in_the_layer_of_masks_close_the_session(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    path = widget.session.path
+    widget.layers.masks.data = np.zeros(widget.layers.axes.shape, np.int32)
+    assert widget.wait() and widget.session is None
+    assert "of which nothing is saved" in widget.message.text()
+    widget.begin()
+    assert widget.wait() and widget.session.path == path
+    assert overlap(widget.layers.masks.data[0] == 1, true(0, 0)) > 0.8
+
+
+def test_pixels_that_a_program_sets_are_painted(opened: Any) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    widget = opened
+    click(widget, 0, 2)
+    masks = widget.layers.masks
+    rows, columns = np.nonzero(true(1, 2))
+    masks.data_setitem((np.full(len(rows), 2), rows, columns), 2)
+    QApplication.processEvents()
+    assert widget.wait()
+    assert np.array_equal(widget.view.labels(2) == 2, true(1, 2))
+    assert np.array_equal(masks.data[np.full(len(rows), 2), rows, columns], [2] * len(rows))
+    masks.data[3, 5:9, 5:9] = 4
+    QApplication.processEvents()
+    assert widget.wait()
+    assert (widget.view.labels(3) == 4).sum() == 16
+
+
+def test_layers_can_be_duplicated(opened: Any) -> None:
+    from copy import deepcopy
+
+    widget = opened
+    click(widget, 0, 0)
+    copied = deepcopy(widget.layers.masks.data)
+    assert np.array_equal(copied, np.asarray(widget.layers.masks.data)) and copied.any()
+    copied[0] = 7
+    assert 7 not in widget.layers.masks.data[0]
+    picture = widget.layers.image.data
+    assert np.array_equal(deepcopy(picture)[3], picture[3])
+
+
+def test_boxes_that_a_program_takes_away_are_gone(opened: Any) -> None:
+    widget, boxes = opened, opened.layers.boxes
+    x, y = centre(0, 0)
+    boxes.add_rectangles([box(0, x - 17, y - 17, x + 17, y + 17)])
+    assert widget.wait() and widget.layers.prompts()
+    boxes.data = []
+    assert widget.wait()
+    assert not widget.layers.prompts() and not widget.view.said()
