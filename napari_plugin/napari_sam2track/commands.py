@@ -73,6 +73,8 @@ class Run:
         Whether all of an export is there.
     asked : int
         How much had been refused when it was asked for.
+    turned : bool
+        Whether a step was taken back or put back meanwhile, which ends tracking.
     """
 
     what: str
@@ -83,6 +85,7 @@ class Run:
     said: str = ""
     written: bool = False
     asked: int = 0
+    turned: bool = False
 
 
 class Commands(Panel):
@@ -235,12 +238,18 @@ class Commands(Panel):
         )
 
     def undo(self) -> None:
-        """Take back the last step."""
+        """Take back the last step; a run that is under way ends with it."""
+        self._turn()
         self.change("undo", lambda s: s.undo(), lambda action: _turned("took back", action))
 
     def redo(self) -> None:
         """Put it back."""
+        self._turn()
         self.change("redo", lambda s: s.redo(), lambda action: _turned("put back", action))
+
+    def _turn(self) -> None:
+        if self._at is not None:
+            self._at.turned = True
 
     # -- tracking -----------------------------------------------------------------------
 

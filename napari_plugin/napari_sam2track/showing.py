@@ -147,6 +147,8 @@ class Showing(Identity):
             told = ""
         elif self._cancelled:
             told = f"stopped after {took}, which are kept; Track goes on from there"
+        elif at.turned:
+            told = "a step was taken back or put back, which ended tracking; Track goes on"
         elif not at.done:
             told = "nothing has changed that is to be tracked"
         else:

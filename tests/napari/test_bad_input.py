@@ -115,6 +115,97 @@ def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path)
         assert tuple(widget.layers.tracks.scale) == (1, 2, 0.5, 0.5)
 
 
+def test_prompts_of_the_brightest_plane_lie_where_one_looks(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1)
+    data = np.stack([grey * 0, grey, grey * 0], axis=1)
+    labels = ("t", "z", "y", "x")
+    with stack(make_napari_viewer_proxy, tmp_path, data, axis_labels=labels) as widget:
+        widget.form.axis_boxes[0][1].setValue(-1)
+        widget.begin()
+        assert widget.wait()
+        widget.viewer.dims.set_point((0, 1), (0, 2))
+        x, y = centre(0, 0)
+        clicks, boxes = widget.layers.clicks, widget.layers.boxes
+        clicks.add(np.array([0, 2, y, x]))
+        corners = ((y - 9, x - 9), (y - 9, x + 9), (y + 9, x + 9), (y + 9, x - 9))
+        boxes.add_rectangles([np.array([(0, 2, *corner) for corner in corners])])
+        assert widget.wait()
+        widget.undo()
+        assert widget.wait()
+        widget.redo()
+        assert widget.wait()
+        assert clicks.data[:, 1].tolist() == [2] and boxes.data[0][:, 1].tolist() == [2] * 4
+
+
+def test_the_form_shows_how_a_project_reads_its_pictures(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1)
+    data = np.stack([grey, grey], axis=1)
+    labels = ("t", "z", "y", "x")
+    with stack(make_napari_viewer_proxy, tmp_path, data, axis_labels=labels) as widget:
+        widget.form.axis_boxes[0][1].setValue(1)
+        widget.begin()
+        assert widget.wait()
+        x, y = centre(0, 0)
+        widget.layers.clicks.add(np.array([0, 1, y, x]))
+        assert widget.wait()
+        widget.form.axis_boxes[0][1].setValue(0)
+        widget.form.values_box.setCurrentText("percentiles")
+        widget.begin()
+        assert widget.wait()
+        assert widget.layers.axes.fixed == ((1, 1),)
+        assert widget.form.axis_boxes[0][1].value() == 1
+        assert widget.form.values_box.currentText() == "contrast limits"
+        assert "axes and values are read as when it was made" in widget.message.text()
+
+
+def test_an_axis_of_channels_is_not_taken_for_time_unasked(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    from napari_sam2track.widget import TrackWidget
+
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(pictures()[:3].mean(-1), axis_labels=("c", "y", "x"))
+    widget = TrackWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    QApplication.processEvents()
+    assert widget.wait() and widget.session is None
+    assert "axis c holds channels" in widget.message.text()
+    widget.shut()
+
+
+def test_a_video_that_is_opened_beside_the_panel_begins(
+    make_napari_viewer_proxy: Any, video: Path
+) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    from napari_sam2track.widget import TrackWidget
+
+    viewer = make_napari_viewer_proxy()
+    widget = TrackWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    QApplication.processEvents()
+    viewer.open(str(video), plugin="sam2track")
+    QApplication.processEvents()
+    assert widget.wait() and widget.session is not None
+    assert widget.session.path == video.with_suffix(".s2t")
+    widget.shut()
+
+
+def test_what_ends_tracking_is_said(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.track()
+    widget.undo()
+    assert widget.wait()
+    assert "which ended tracking" in widget.message.text()
+
+
 def test_the_viewer_goes_on_after_bad_input(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)

@@ -13,7 +13,8 @@ from napari_sam2track import files, writers
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
 from sam2track.cli.main import main
-from sam2track.errors import ProjectError, UsageError
+from sam2track.errors import OutputError, ProjectError
+from sam2track.founding import open_project
 from sam2track.frames.opening import open_source
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre
 
@@ -51,6 +52,21 @@ def test_a_project_is_read_with_its_video(video: Path, session) -> None:
         reader(str(session.path))
 
 
+def test_a_project_learns_where_its_video_is_now(video: Path, session, model) -> None:
+    session.tracker.prompt(1, 0, points=[centre(0, 0)])
+    session.project.close()
+    (video.parent / "other").mkdir()
+    moved = video.rename(video.parent / "other" / "moved.mp4")
+    reader = files.get_project_reader(str(session.path))
+    assert reader is not None
+    with pytest.raises(ProjectError, match="not there any more"):
+        reader(str(session.path))
+    with open_project(session.path, open_source(moved), model):
+        pass
+    ((data, _, _),) = reader(str(session.path))
+    assert data.source.name == str(moved)
+
+
 def test_masks_are_written_for_the_cell_tracking_challenge(tmp_path: Path) -> None:
     labels = np.zeros((4, 20, 30), np.int32)
     labels[:2, 4:9, 5:12] = 1
@@ -64,9 +80,9 @@ def test_masks_are_written_for_the_cell_tracking_challenge(tmp_path: Path) -> No
     assert lines == ["1 0 1 0", "2 2 3 1", "3 2 3 1"]
     read = tifffile.imread(tmp_path / "01_RES" / "mask003.tif")
     assert np.array_equal(read, labels[3])
-    with pytest.raises(UsageError, match="holds something already"):
+    with pytest.raises(OutputError, match="holds something already"):
         writers.write_ctc(given, [(labels, {}, "labels")])
-    with pytest.raises(UsageError, match="no masks"):
+    with pytest.raises(OutputError, match="no masks"):
         writers.write_ctc(str(tmp_path / "none.ctc"), [(labels * 0, {}, "labels")])
     assert not (tmp_path / "none").exists()
 
@@ -87,8 +103,29 @@ def test_masks_are_written_as_a_video(tmp_path: Path, name: str) -> None:
     assert (len(source), source.height, source.width) == (3, 20, 30)
     if name.endswith(".mkv"):
         assert np.array_equal(source.read(1)[..., 0], labels[1])
-    with pytest.raises(UsageError, match="T, Y, X"):
+    with pytest.raises(OutputError, match="T, Y, X"):
         writers.write_mask_video(str(tmp_path / name), labels[0], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("m.mkv", np.full((2, 8, 8), 70_000), "70000"),
+        ("m.mkv", np.ones((8, 8), np.int32), "not of 2 axes"),
+        ("01_RES.ctc", np.zeros((2, 8, 8), np.int32), "no masks"),
+    ],
+)
+def test_napari_tells_why_masks_cannot_be_written(
+    name: str, data: np.ndarray, why: str, tmp_path: Path
+) -> None:
+    """It passes over a writer that raises a ValueError, and says that there is none."""
+    with pytest.raises(OutputError, match=why) as failed:
+        if name.endswith("ctc"):
+            writers.write_ctc(str(tmp_path / name), [(data, {}, "labels")])
+        else:
+            writers.write_mask_video(str(tmp_path / name), data, {})
+    assert not isinstance(failed.value, ValueError)
+    assert not list(tmp_path.iterdir())
 
 
 def test_samples_open() -> None:
