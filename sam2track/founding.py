@@ -233,7 +233,7 @@ def check_same(project: Project, source: FrameSource, model: Model) -> None:
         if key == "fingerprint" and project.meta.get(key) != value:
             raise ProjectError(
                 f"{project.path} was made from other pictures than {source.name} holds now; "
-                f"give what it was made from, or another output folder"
+                f"give what it was made from, or make another project"
             )
         if key not in ("source", "source_path", "device") and project.meta.get(key) != value:
             raise ProjectError(

@@ -15,7 +15,7 @@ from napari_sam2track.identity import Identity
 from napari_sam2track.memory import used
 from napari_sam2track.preview import Preview
 from napari_sam2track.worker import Event
-from sam2track.errors import Sam2TrackError
+from sam2track.errors import Sam2TrackError, SourceError
 from sam2track.faults import is_out_of_memory
 from sam2track.tracking.result import FrameResult
 
@@ -116,6 +116,8 @@ class Showing(Identity):
             message = f"'{what}' failed: {type(error).__name__}: {message}; what was done is kept"
         if what == "begin":
             self.form.state.setText("not open")
+            if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
+                message = f"{message}; choose another place under Project"
         if what == "tracks":
             self._tracks_shown = self._tracks_asked
         if what in ("track", "export"):

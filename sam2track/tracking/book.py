@@ -327,7 +327,7 @@ class Book:
         if frame >= high:
             raise PromptError(
                 f"object {item.object_id} ends before frame {high}; take that back first "
-                f"(end_at with None) to say something of frame {frame}"
+                f"(undo, or end_at with None) to say something of frame {frame}"
             )
 
     def refuse_stream(self, what: str) -> None:

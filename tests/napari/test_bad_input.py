@@ -197,6 +197,16 @@ def test_a_video_that_is_opened_beside_the_panel_begins(
     widget.shut()
 
 
+def test_a_place_that_cannot_be_written_is_said(opened: Any, tmp_path: Path) -> None:
+    widget = opened
+    (tmp_path / "file").touch()
+    widget.form.project_edit.setText(str(tmp_path / "file" / "below" / "p.s2t"))
+    widget.begin()
+    assert widget.wait() and widget.session is None
+    refused(widget, "p.s2t: Not a directory")
+    refused(widget, "choose another place under Project")
+
+
 def test_what_ends_tracking_is_said(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)
