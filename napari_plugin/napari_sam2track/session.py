@@ -7,7 +7,7 @@ the viewer's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sam2track.tracking.result import FrameResult
 
 __all__ = ["Session"]
+
+Stroke = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # label maps before and after
 
 _AT_ONCE = 16  # frames whose masks are read before something else may be done
 
@@ -59,9 +61,10 @@ class Session:
     ) -> None:
         self.path, self.source = Path(path), source
         self.selected = 1  # the object that a person looks at, for the next time
-        self._strokes: dict[int, int] = {}  # last step by first, of what was one stroke
         self.project: Project = open_project(self.path, source, model, **settings)
         try:
+            # Last step by first, of what was one stroke.
+            self._strokes = {int(a): int(b) for a, b in self.project.meta.get("strokes") or ()}
             self.tracker = Tracker(model, source, history=self.project)
         except BaseException:
             self.project.close()
@@ -115,52 +118,56 @@ class Session:
         """Take back all that was said of an object on a frame, a painted mask too."""
         self.tracker.clear(object_id, frame)
 
-    def paint(self, frame: int, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> list[int]:
-        """Take what was painted on a frame as edits of the objects that it changed.
+    def paint(self, painted: Mapping[int, Stroke]) -> dict[int, list[int]]:
+        """Take what was painted at once as edits of the objects that it changed.
 
         Masks may have come since it was painted: they stay as they are where nothing was painted.
 
         Parameters
         ----------
-        before, after : (H, W) arrays of int
-            Label maps as they were shown before and after.
+        painted : mapping of int to (before, after)
+            Label maps, (H, W) arrays of int, as they were shown on a frame before and after.
 
         Returns
         -------
-        list of int
-            Objects that were edited or begun.
+        dict of int to list of int
+            Objects that were edited or begun, by frame.
 
         Raises
         ------
         PromptError
             Where one of them cannot be changed; then none of them is.
         """
-        changed = before != after
-        ids = sorted({*np.unique(before[changed]).tolist(), *np.unique(after[changed]).tolist()})
-        ids = [int(i) for i in ids if i != 0]
-        for object_id in ids:
+        changes = {frame: (b != a, a) for frame, (b, a) in painted.items()}
+        found = {
+            frame: sorted({*_ids(painted[frame][0][changed]), *_ids(after[changed])} - {0})
+            for frame, (changed, after) in changes.items()
+        }
+        for object_id in {i for ids in found.values() for i in ids}:
             if object_id in self.tracker.object_ids and self.tracker.life(object_id).locked:
                 raise PromptError(
                     f"object {object_id} is locked; unlock it in the list to paint over it"
                 )
-        painted = np.where(changed, after, self.project.labels(frame))
         steps: list[int] = []
         try:
-            for object_id in ids:
-                # What is shown is what counts: nothing of it lies under another object afterwards.
-                mask = painted == object_id
-                if object_id in self.tracker.object_ids:
-                    self.tracker.edit(object_id, frame, mask)
-                else:
-                    self.tracker.prompt(object_id, frame, mask=mask)
-                steps.append(self.project.position)
+            for frame, (changed, after) in changes.items():
+                shown = np.where(changed, after, self.project.labels(frame))
+                for object_id in found[frame]:
+                    # What is shown is what counts: nothing of it lies under another object then.
+                    mask = shown == object_id
+                    if object_id in self.tracker.object_ids:
+                        self.tracker.edit(object_id, frame, mask)
+                    else:
+                        self.tracker.prompt(object_id, frame, mask=mask)
+                    steps.append(self.project.position)
         except BaseException:
             for _ in steps:
                 self.tracker.undo()
             raise
-        if steps:
+        if len(steps) > 1:
             self._strokes[steps[0]] = steps[-1]
-        return ids
+            self.project.set_meta(strokes=list(self._strokes.items()))
+        return found
 
     def undo(self) -> dict[str, Any] | None:
         """Take back the last thing a person did; a stroke over several objects is one."""
@@ -276,3 +283,7 @@ class Session:
             if count % _AT_ONCE == 0:
                 yield None
         yield as_tracks(rows, self.project.lineage)
+
+
+def _ids(labels: npt.NDArray[Any]) -> list[int]:
+    return [int(i) for i in np.unique(labels)]

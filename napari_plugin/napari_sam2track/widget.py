@@ -346,25 +346,23 @@ class TrackWidget(Showing):
         if self.layers is None or self.view is None:
             return
         known = {row.object_id for row in self.view.rows()}
-        for frame, (before, after) in self.layers.data.take_painted().items():
+        painted = self.layers.data.take_painted()
 
-            def told(ids: list[int], frame: int = frame) -> str:
-                if not ids:
-                    return ""
-                new = [i for i in ids if i not in known]
-                if new:
-                    return (
-                        f"object {new[0]} is new, and begins with what you painted on frame {frame}"
-                    )
+        def told(found: dict[int, list[int]]) -> str:
+            frames = [frame for frame, ids in found.items() if ids]
+            ids = sorted({i for ids in found.values() for i in ids})
+            if not ids:
+                return ""
+            new = [i for i in ids if i not in known]
+            if new:
                 return (
-                    f"frame {frame} of object {' and '.join(map(str, ids))} stays as you painted it"
+                    f"object {new[0]} is new, and begins with what you painted on {_many(frames)}"
                 )
-
-            self.change(
-                "paint",
-                lambda s, f=frame, b=before, a=after: s.paint(f, b, a),  # type: ignore[misc]
-                told,
+            return (
+                f"object {' and '.join(map(str, ids))} stays as you painted it on {_many(frames)}"
             )
+
+        self.change("paint", lambda s: s.paint(painted), told)
 
     def wait(self, seconds: float = 30.0) -> bool:
         """Wait until all is done that was asked for, for scripts; whether it is."""
@@ -428,3 +426,9 @@ class _Closing:
 def _tell(emit: Callable[[Event], None], event: Event) -> None:
     with suppress(RuntimeError, TypeError):  # the widget is gone, as PySide6 says now so, now so
         emit(event)
+
+
+def _many(frames: list[int]) -> str:
+    if len(frames) == 1:
+        return f"frame {frames[0]}"
+    return f"{len(frames)} frames, {min(frames)} to {max(frames)}"

@@ -19,6 +19,7 @@ from napari_sam2track.worker import Event, Worker
 from sam2track.errors import PromptError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
+from sam2track.models.loading import Model
 from sam2track.project import Project
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
@@ -49,7 +50,9 @@ def test_click_track_correct_undo(session: Session) -> None:
     assert [row.state for row in view.rows()] == ["tracked", "tracked"]
 
     before = view.labels(4)
-    assert session.paint(4, before, np.where(before == 1, np.roll(before, 3, 1), before)) == [1]
+    assert session.paint({4: (before, np.where(before == 1, np.roll(before, 3, 1), before))}) == {
+        4: [1]
+    }
     view.refresh(session.sure())
     assert [row.state for row in view.rows()] == ["to track", "tracked"]
     # Only what was corrected is run, from there on.
@@ -85,7 +88,7 @@ def test_saying_nothing_takes_back_and_paint_is_refined(session: Session) -> Non
     assert session.tracker.object_ids == ()
     assert session.say(1, 0, Said()) is None
     after = np.where(true(0, 0), 1, 0)
-    assert session.paint(0, np.zeros_like(after), after) == [1]
+    assert session.paint({0: (np.zeros_like(after), after)}) == {0: [1]}
     session.say(1, 0, click(0, 0))
     prompt = session.prompt_on(1, 0)
     assert prompt is not None and prompt.mask is not None and len(prompt.points) == 1
@@ -103,7 +106,7 @@ def test_painting_over_a_locked_object_changes_nothing(session: Session) -> None
     before = session.project.labels(0)
     steps = session.project.position
     with pytest.raises(PromptError, match="unlock"):
-        session.paint(0, before, np.full((HEIGHT, WIDTH), 2))
+        session.paint({0: (before, np.full((HEIGHT, WIDTH), 2))})
     assert session.project.position == steps
 
 
@@ -253,7 +256,7 @@ def test_a_stroke_over_two_objects_is_one_step(session: Session) -> None:
     session.say(2, 0, click(1, 0))
     before = session.project.labels(0)
     after = np.roll(before, 2, 1)
-    assert session.paint(0, before, after) == [1, 2]
+    assert session.paint({0: (before, after)}) == {0: [1, 2]}
     assert np.array_equal(session.project.labels(0), after)
     action = session.undo()
     assert action is not None and action["action"] == "edit"
@@ -270,6 +273,24 @@ def test_a_stroke_over_two_objects_is_one_step(session: Session) -> None:
     for _ in range(3):
         session.undo()
     assert session.undo() is None
+
+
+def test_a_stroke_through_frames_is_one_step_also_tomorrow(session: Session, model: Model) -> None:
+    session.say(1, 0, click(0, 0))
+    list(session.track("both"))
+    before = [session.project.labels(frame) for frame in range(FRAMES)]
+    after = {frame: np.roll(before[frame], 3, 0) for frame in (1, 2, 5)}
+    painted = {frame: (before[frame], labels) for frame, labels in after.items()}
+    assert session.paint(painted) == {1: [1], 2: [1], 5: [1]}
+    session.project.close()
+    again = Session(session.source, model, session.path)
+    assert all(np.array_equal(again.project.labels(f), labels) for f, labels in after.items())
+    action = again.undo()
+    assert action is not None and action["action"] == "edit"
+    assert all(np.array_equal(again.project.labels(f), b) for f, b in enumerate(before))
+    again.redo()
+    assert all(np.array_equal(again.project.labels(f), labels) for f, labels in after.items())
+    again.close()
 
 
 def test_what_rests_waits_and_the_latest_of_a_name_is_done() -> None:
