@@ -59,7 +59,8 @@ def told_keys() -> str:
     named = [(_named(key), what) for key, (_, what) in KEYS.items()]
     named.append(("Ctrl+click", "click on background"))
     lines = "".join(f"<tr><td><b>{key}</b></td><td>{what}</td></tr>" for key, what in named)
-    return f"<table cellpadding='3'>{lines}</table>"
+    where = "While the picture or a layer of the session is active:"
+    return f"<p>{where}</p><table cellpadding='3'>{lines}</table>"
 
 
 def _named(key: str) -> str:
