@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ from sam2track.errors import ProjectError
 from sam2track.prompts import Prompts
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
-from sam2track.tracking.codes import unpack
 from sam2track.tracking.ledger import Ledger, how
 
 __all__ = ["Contents"]
@@ -150,7 +150,7 @@ class Contents(Ledger):
                 continue
             import cv2
 
-            small = unpack(codes, side)
+            small = self._codes(object_id, frame, codes, side)
             size = (self.width, self.height)
             large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
             wins = here & (large > best)
@@ -195,7 +195,9 @@ class Contents(Ledger):
                         object_score=float(score),
                         predicted_iou=float(iou),
                     )
-                    found.append(Observation(one, mask, codes, side))
+                    found.append(
+                        Observation(one, mask, partial(self._codes, object_id, frame, codes, side))
+                    )
             yield frame, found
 
     def rows(self) -> Iterator[TrackRow]:

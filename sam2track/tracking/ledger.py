@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -254,13 +255,11 @@ class Ledger(Steps):
 
     def _record(self, row: tuple[Any, ...]) -> Record:
         key, object_id, frame, source, score, iou, mask, pointer, codes, side, exact = row
-        try:
+        with self._logits_of(object_id, frame):
             if exact:
                 logits = np.frombuffer(codes, "<f4").reshape(side, side)
             else:
                 logits = dequantise(unpack(codes, side))
-        except (TypeError, ValueError, zlib.error) as error:
-            raise self._damaged(object_id, frame, f"its logits cannot be read: {error}") from error
         return Record(
             int(object_id),
             int(frame),
@@ -272,6 +271,18 @@ class Ledger(Steps):
             mask,
             int(key),
         )
+
+    def _codes(self, object_id: int, frame: int, data: bytes, side: int) -> npt.NDArray[np.uint16]:
+        """Return packed logits, (side, side); where they are damaged, say whose they are."""
+        with self._logits_of(object_id, frame):
+            return unpack(data, side)
+
+    @contextmanager
+    def _logits_of(self, object_id: int, frame: int) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, zlib.error) as error:
+            raise self._damaged(object_id, frame, f"its logits cannot be read: {error}") from error
 
     def stale(self, object_id: int, frame: int, prompted: int) -> bool:
         """Whether a frame is missing, or older than what was said of another."""
