@@ -489,6 +489,64 @@ def test_what_was_dropped_or_taken_back_is_not_missed(tmp_path: Path) -> None:
         project.check()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", "x"),
+        ("image_size", [64]),
+        ("reading", 5),
+        ("reading", None),
+        ("reading", {"unknown": 1}),
+        ("detections", 5),
+        ("detections", {"frames": {"0": [1, 2]}, "by_hand": []}),
+        ("detections", {"frames": {}, "by_hand": [5]}),
+        ("source", 5),
+        ("source", ["a"]),
+        ("source", "a\0b"),
+        ("frames", "many"),
+        ("height", 0),
+        ("pixel_size_um", [None, None]),
+        ("frame_interval_s", "x"),
+        ("carried", [[]]),
+    ],
+)
+def test_settings_of_another_kind_are_refused(key: str, value: Any, tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        db.commit()
+    with pytest.raises(ProjectError, match=f"p.s2t is damaged: its {key} is .*; take a copy"):
+        Project.open(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM meta WHERE key = 'frames'", "lacks 'frames'"),
+        ("UPDATE all_objects SET id = 'abc' WHERE id = 1", "the id of an object is 'abc'"),
+        ("UPDATE all_objects SET birth = 'abc'", "the birth of an object is 'abc'"),
+        ("UPDATE all_objects SET name = x'00'", "the name of an object is"),
+        ("UPDATE all_results SET object = 'abc' WHERE frame = 5 AND object = 1", "object of a res"),
+        ("UPDATE all_prompts SET frame = 'abc' WHERE frame = 5", "frame of a prompt is 'abc'"),
+        ("UPDATE times SET seconds = 9e999 WHERE frame = 3", "time of a frame is inf"),
+        ("UPDATE times SET seconds = 'x' WHERE frame = 3", "time of a frame is 'x'"),
+        ("UPDATE journal SET done = 'abc'", "step 1 of its journal ran 'abc'"),
+        ("UPDATE journal SET action = '{\"said\": 5}'", "step 1 of its journal says said 5"),
+        ("UPDATE journal SET action = '{\"action\": [1]}'", "step 1 of its journal is"),
+        ('UPDATE journal SET action = \'{"stop": "abc"}\'', "journal says stop 'abc'"),
+        ("UPDATE journal SET action = '{\"of\": [1]}'", "journal says of"),
+        ("UPDATE journal SET action = '[]'", "step 1 of its journal is"),
+    ],
+)
+def test_rows_of_another_kind_are_refused(statement: str, said: str, tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    with pytest.raises(ProjectError, match=said), Project.open(path) as project:
+        project.journal()
+
+
 def test_damaged_masks_and_logits_are_noticed(tmp_path: Path) -> None:
     """A mask is right or refused, never another one."""
     path = tmp_path / "p.s2t"

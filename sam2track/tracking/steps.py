@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
+from sam2track.values import check_step
 
 __all__ = ["NOW", "SCHEMA", "TABLES", "Steps"]
 
@@ -277,11 +278,14 @@ class Steps:
             rows = self._db.execute(
                 "SELECT step, kind, action, done, undone FROM journal ORDER BY step"
             ).fetchall()
+            steps = [(*row[:2], json.loads(row[2]), *row[3:]) for row in rows]
+            for step, _, action, done, _ in steps:
+                check_step(step, action, done)
             return [
-                {"step": step, "action": kind, **json.loads(action)}
+                {"step": step, "action": kind, **action}
                 | ({} if done is None else {"done": done})
                 | ({"undone": True} if undone else {})
-                for step, kind, action, done, undone in rows
+                for step, kind, action, done, undone in steps
             ]
 
     def _close(self, db: sqlite3.Connection, table: str, where: str, values: Sequence[Any]) -> None:
