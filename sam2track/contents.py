@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,9 +12,9 @@ import numpy.typing as npt
 
 from sam2track.errors import ProjectError
 from sam2track.prompts import Prompts
+from sam2track.soundness import faults
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
-from sam2track.tracking.codes import unpack
 from sam2track.tracking.ledger import Ledger, how
 
 __all__ = ["Contents"]
@@ -150,7 +151,7 @@ class Contents(Ledger):
                 continue
             import cv2
 
-            small = unpack(codes, side)
+            small = self._codes(object_id, frame, codes, side)
             size = (self.width, self.height)
             large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
             wins = here & (large > best)
@@ -195,7 +196,9 @@ class Contents(Ledger):
                         object_score=float(score),
                         predicted_iou=float(iou),
                     )
-                    found.append(Observation(one, mask, codes, side))
+                    found.append(
+                        Observation(one, mask, partial(self._codes, object_id, frame, codes, side))
+                    )
             yield frame, found
 
     def rows(self) -> Iterator[TrackRow]:
@@ -271,13 +274,16 @@ class Contents(Ledger):
         return mask
 
     def check(self) -> None:
-        """Read all that is stored of every frame, one at a time.
+        """Read all that is stored of every frame, one at a time, and see that nothing is gone.
 
         Raises
         ------
         ProjectError
             At the first thing that is damaged, saying whose it is.
         """
+        with self._errors():
+            for where, why, replays in faults(self._db, int(self.meta["frames"])):
+                raise self._damaged_at(where, why, replays=replays)
         for frame in self.frames:
             with self._errors():
                 rows = self._db.execute(
@@ -287,7 +293,9 @@ class Contents(Ledger):
                 if int(np.count_nonzero(self._mask(object_id, frame, mask))) != area:
                     raise self._damaged(object_id, frame, "its mask has not the area that it had")
                 self.get(object_id, frame)
-        _ = self.prompts
+        for object_id, frame, _ in self.prompts:
+            self.said(object_id, frame)
+        self.check_states()
 
     def info(self) -> dict[str, Any]:
         """What it holds, as JSON values: settings, objects, counts and sizes in bytes."""

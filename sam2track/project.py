@@ -31,6 +31,7 @@ from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
 from sam2track.tracking.steps import SCHEMA
+from sam2track.values import check_meta, check_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -78,9 +79,9 @@ class Project(Contents):
             if self._db.execute("SELECT count(*) FROM head").fetchone()[0] != 1:
                 raise ValueError("it does not say which step is in force")
             self._db.execute("SELECT 1 FROM journal LIMIT 1")
+            check_meta(self.meta)
+            check_rows(self._db)
             height, width = self.meta["height"], self.meta["width"]
-            if type(height) is not int or type(width) is not int or min(height, width) < 1:
-                raise ValueError(f"its frames have {height!r} rows and {width!r} columns")
             if height * width > rle.MAX_PIXELS:
                 raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
 

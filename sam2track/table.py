@@ -131,20 +131,18 @@ class Observation:
     ----------
     row : TrackRow
     mask : (H, W) bool array
-    codes : bytes
-        Logits as the project keeps them, on a grid of `side` x `side`.
-    side : int
+    codes : callable
+        Reads the logits as the project keeps them, on the decoder's grid.
     """
 
     row: TrackRow
     mask: npt.NDArray[np.bool_]
-    codes: bytes
-    side: int
+    codes: Callable[[], npt.NDArray[np.uint16]]
 
     @property
     def stability(self) -> float:
         """How little the mask depends on the threshold, 0 to 1: see `codes.stability`."""
-        return stability(self.codes, self.side)
+        return stability(self.codes())
 
 
 class Results(Protocol):

@@ -430,6 +430,123 @@ def test_flipped_bytes(tmp_path: Path) -> None:
     assert noticed > 50
 
 
+def worked_on(path: Path) -> Path:
+    """As ``fill``, with a run whose frames are kept as steps keep them."""
+    with Project.open(fill(path), writable=True) as project:
+        with project.step("propagate", {"start": 6, "stop": 12, "direction": "both"}) as step:
+            project.set_done(step, 6)
+            project.save_state(state(12), step, 6)
+        for frame in range(6, 12):
+            put(project, frame)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM all_results WHERE frame = 9", "object 1 on frame 9: its result is gone"),
+        ("DELETE FROM all_results WHERE frame = 8 AND object = 300", "object 300 on frame 8"),
+        ("DELETE FROM states", "step 6: where tracking stood after it is gone"),
+        ("UPDATE states SET data = substr(data, 1, 50)", "step 5: a stored state is damaged"),
+        ("UPDATE states SET data = 'text'", "a stored state is damaged"),
+        ("UPDATE states SET step = 'abc'", "where tracking stood after it is gone"),
+        ("UPDATE all_prompts SET logits = x'0011' WHERE frame = 2", "300 on frame 2: its logits"),
+        ("UPDATE all_results SET pointer = zeroblob(8) WHERE frame = 4", "its pointer is of an"),
+        ("DELETE FROM times WHERE frame = 15", "its times: there are 19, of 20 frames"),
+        ("UPDATE times SET frame = 99 WHERE frame = 19", "its times"),
+        ("DELETE FROM journal", "the journal does not hold it"),
+        ("DELETE FROM journal WHERE step = 3", "step 3: the journal does not hold it"),
+        ("UPDATE head SET position = 99", "step 99: the journal does not hold it"),
+        ("UPDATE head SET position = 4", "step 5: it does not go with step 4"),
+        ("UPDATE head SET position = 0", "it does not go with step 0, which is in force"),
+        ("DELETE FROM all_objects WHERE id = 300", "its prompts are of no object"),
+        ("DELETE FROM all_prompts WHERE object = 1", "object 1: nothing is said of it"),
+    ],
+)  # fmt: skip
+def test_what_is_gone_is_noticed(statement: str, said: str, tmp_path: Path) -> None:
+    path = worked_on(tmp_path / "p.s2t")
+    with Project.open(path) as project:
+        project.check()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    with Project.open(path) as project, pytest.raises(ProjectError, match=said) as refused:
+        project.check()
+    assert "take a copy of it" in str(refused.value) and str(path) in str(refused.value)
+
+
+def test_what_was_dropped_or_taken_back_is_not_missed(tmp_path: Path) -> None:
+    path = worked_on(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as project:
+        with project.step("clear", {"object": 1, "frame": 8}):
+            project.forget(1, 8, 9)
+        project.check()
+        for turn in (project.undo, project.undo, project.redo, project.redo, project.undo):
+            turn()
+            project.check()
+        project.undo()
+        project.add_prompt(1, 3, Prompt(absent=True))  # the run can be put back no longer
+        project.check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", "x"),
+        ("image_size", [64]),
+        ("reading", 5),
+        ("reading", None),
+        ("reading", {"unknown": 1}),
+        ("detections", 5),
+        ("detections", {"frames": {"0": [1, 2]}, "by_hand": []}),
+        ("detections", {"frames": {}, "by_hand": [5]}),
+        ("source", 5),
+        ("source", ["a"]),
+        ("source", "a\0b"),
+        ("frames", "many"),
+        ("height", 0),
+        ("pixel_size_um", [None, None]),
+        ("frame_interval_s", "x"),
+        ("carried", [[]]),
+    ],
+)
+def test_settings_of_another_kind_are_refused(key: str, value: Any, tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        db.commit()
+    with pytest.raises(ProjectError, match=f"p.s2t is damaged: its {key} is .*; take a copy"):
+        Project.open(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM meta WHERE key = 'frames'", "lacks 'frames'"),
+        ("UPDATE all_objects SET id = 'abc' WHERE id = 1", "the id of an object is 'abc'"),
+        ("UPDATE all_objects SET birth = 'abc'", "the birth of an object is 'abc'"),
+        ("UPDATE all_objects SET name = x'00'", "the name of an object is"),
+        ("UPDATE all_results SET object = 'abc' WHERE frame = 5 AND object = 1", "object of a res"),
+        ("UPDATE all_prompts SET frame = 'abc' WHERE frame = 5", "frame of a prompt is 'abc'"),
+        ("UPDATE times SET seconds = 9e999 WHERE frame = 3", "time of a frame is inf"),
+        ("UPDATE times SET seconds = 'x' WHERE frame = 3", "time of a frame is 'x'"),
+        ("UPDATE journal SET done = 'abc'", "step 1 of its journal ran 'abc'"),
+        ("UPDATE journal SET action = '{\"said\": 5}'", "step 1 of its journal says said 5"),
+        ("UPDATE journal SET action = '{\"action\": [1]}'", "step 1 of its journal is"),
+        ('UPDATE journal SET action = \'{"stop": "abc"}\'', "journal says stop 'abc'"),
+        ("UPDATE journal SET action = '{\"of\": [1]}'", "journal says of"),
+        ("UPDATE journal SET action = '[]'", "step 1 of its journal is"),
+    ],
+)
+def test_rows_of_another_kind_are_refused(statement: str, said: str, tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    with pytest.raises(ProjectError, match=said), Project.open(path) as project:
+        project.journal()
+
+
 def test_damaged_masks_and_logits_are_noticed(tmp_path: Path) -> None:
     """A mask is right or refused, never another one."""
     path = tmp_path / "p.s2t"

@@ -61,17 +61,11 @@ def unpack(data: bytes, side: int) -> npt.NDArray[np.uint16]:
     return np.asarray(codes, np.uint16).reshape(side, side)
 
 
-def stability(data: bytes, side: int, offset: float = 1.0) -> float:
+def stability(codes: npt.NDArray[np.uint16], offset: float = 1.0) -> float:
     """Intersection over union of the masks at two thresholds, `offset` above and below 0.
 
     The stability score of "Segment Anything" (Kirillov et al. 2023). 1 where both are empty.
-
-    Raises
-    ------
-    ValueError, zlib.error
-        As ``unpack``.
     """
-    codes = unpack(data, side)
     low, high = (_LEVELS / (1 + np.exp(np.array((offset, -offset))))).astype(np.int64)
     wide = int(np.count_nonzero(codes >= low))
     return int(np.count_nonzero(codes >= high)) / wide if wide else 1.0

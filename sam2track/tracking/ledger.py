@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
+from sam2track.errors import ProjectError
 from sam2track.prompts import Prompt
 from sam2track.tracking.codes import dequantise, inflated, pack, unpack
 from sam2track.tracking.history import SOURCES, Answer, Life, Record
@@ -143,10 +145,11 @@ class Ledger(Steps):
             if record is None:
                 raise ValueError(f"no result of the prompt of object {object_id} on {frame}")
             side = record.logits.shape[0]
-            exact = np.frombuffer(inflated(logits, 4 * side * side), "<f4").reshape(side, side)
+            with self._logits_of(object_id, frame):
+                exact = np.frombuffer(inflated(logits, 4 * side * side), "<f4")
             return Answer(
                 self._prompt(object_id, frame, said, mask),
-                replace(record, logits=exact),
+                replace(record, logits=exact.reshape(side, side)),
                 None if tracked is None else self._by_key(tracked),
             )
 
@@ -254,13 +257,11 @@ class Ledger(Steps):
 
     def _record(self, row: tuple[Any, ...]) -> Record:
         key, object_id, frame, source, score, iou, mask, pointer, codes, side, exact = row
-        try:
+        with self._logits_of(object_id, frame):
             if exact:
                 logits = np.frombuffer(codes, "<f4").reshape(side, side)
             else:
                 logits = dequantise(unpack(codes, side))
-        except (TypeError, ValueError, zlib.error) as error:
-            raise self._damaged(object_id, frame, f"its logits cannot be read: {error}") from error
         return Record(
             int(object_id),
             int(frame),
@@ -272,6 +273,18 @@ class Ledger(Steps):
             mask,
             int(key),
         )
+
+    def _codes(self, object_id: int, frame: int, data: bytes, side: int) -> npt.NDArray[np.uint16]:
+        """Return packed logits, (side, side); where they are damaged, say whose they are."""
+        with self._logits_of(object_id, frame):
+            return unpack(data, side)
+
+    @contextmanager
+    def _logits_of(self, object_id: int, frame: int) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError, zlib.error) as error:
+            raise self._damaged(object_id, frame, f"its logits cannot be read: {error}") from error
 
     def stale(self, object_id: int, frame: int, prompted: int) -> bool:
         """Whether a frame is missing, or older than what was said of another."""
@@ -369,7 +382,25 @@ class Ledger(Steps):
                 "SELECT data, step, done FROM states, head WHERE step <= position "
                 "ORDER BY id DESC LIMIT 1"
             ).fetchone()
-            return None if found is None else (State.from_bytes(found[0]), found[1], found[2])
+            if found is None:
+                return None
+            data, step, done = found
+            with self._state_of(step):
+                return State.from_bytes(data), int(step), int(done)
+
+    def check_states(self) -> None:
+        """Raise ProjectError where a state cannot be read."""
+        with self._errors():
+            for step, data in self._db.execute("SELECT step, data FROM states ORDER BY id"):
+                with self._state_of(step):
+                    State.check(data)
+
+    @contextmanager
+    def _state_of(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (ProjectError, ValueError) as error:
+            raise self._damaged_at(f"step {step}", str(error)) from error
 
 
 class SpillFile(Ledger):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -60,22 +62,13 @@ class State:
         ProjectError
             Where the bytes are no state.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import load
 
         from sam2track.tracking.memory import Memory
 
-        try:
+        with _damage():
             tensors = load(data)
-            waiting = json.loads(bytes(tensors.pop("about").numpy()))
-            pending = {
-                int(object_id): {
-                    direction: int(frame)
-                    for direction, frame in ((False, forward), (True, back))
-                    if frame is not None
-                }
-                for object_id, forward, back in waiting
-            }
+            pending = _pending(bytes(tensors.pop("about").numpy()))
             recent: dict[int, dict[bool, dict[int, Memory]]] = {}
             for key, tensor in tensors.items():
                 object_id, backward, frame, part = key.split("/")
@@ -84,5 +77,36 @@ class State:
                     spatial = tensors.get(f"{object_id}/{backward}/{frame}/spatial")
                     kept[int(frame)] = Memory(spatial, tensor)
             return cls(pending, recent)
-        except (SafetensorError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ProjectError(f"a stored state is damaged: {error}") from error
+
+    @staticmethod
+    def check(data: bytes) -> None:
+        """Raise as ``from_bytes`` where the bytes are no state; needs no torch."""
+        from safetensors import deserialize
+
+        with _damage():
+            tensors = dict(deserialize(data))  # type: ignore[no-untyped-call]
+            _pending(bytes(tensors.pop("about")["data"]))
+            for key in tensors:
+                object_id, _, frame, _ = key.split("/")
+                int(object_id), int(frame)
+
+
+def _pending(about: bytes) -> dict[int, dict[bool, int]]:
+    return {
+        int(object_id): {
+            direction: int(frame)
+            for direction, frame in ((False, forward), (True, back))
+            if frame is not None
+        }
+        for object_id, forward, back in json.loads(about)
+    }
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ProjectError(f"a stored state is damaged: {error}") from error

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
+from sam2track.values import check_step
 
-__all__ = ["NOW", "SCHEMA", "Steps"]
+__all__ = ["NOW", "SCHEMA", "TABLES", "Steps"]
 
 NOW = 2**62  # ``until`` of what still holds
 _HOLDS = "since <= position AND position < until"
@@ -71,7 +72,7 @@ CREATE TABLE states (
 );
 """
 
-_TABLES = ("all_objects", "all_prompts", "all_results")
+TABLES = ("all_objects", "all_prompts", "all_results")
 
 
 class Steps:
@@ -144,10 +145,11 @@ class Steps:
             raise self._damaged(object_id, frame, str(error)) from error
 
     def _damaged(self, object_id: int, frame: int, why: str) -> ProjectError:
-        return ProjectError(
-            f"{self.name} is damaged at object {object_id} on frame {frame}: {why}; take a copy of "
-            "it, or do anew what was done in it with `sam2track replay`"
-        )
+        return self._damaged_at(f"object {object_id} on frame {frame}", why)
+
+    def _damaged_at(self, where: str, why: str, *, replays: bool = True) -> ProjectError:
+        anew = ", or do anew what was done in it with `sam2track replay`" if replays else ""
+        return ProjectError(f"{self.name} is damaged at {where}: {why}; take a copy of it{anew}")
 
     # -- steps --------------------------------------------------------------------------
 
@@ -206,7 +208,7 @@ class Steps:
         if not db.execute("SELECT 1 FROM journal WHERE undone = 1").fetchone():
             return
         position = self.position
-        for table in _TABLES:
+        for table in TABLES:
             db.execute(f"DELETE FROM {table} WHERE since > ?", (position,))
             db.execute(
                 f"UPDATE {table} SET until = {NOW} WHERE until > ? AND until < {NOW}",
@@ -276,11 +278,14 @@ class Steps:
             rows = self._db.execute(
                 "SELECT step, kind, action, done, undone FROM journal ORDER BY step"
             ).fetchall()
+            steps = [(*row[:2], json.loads(row[2]), *row[3:]) for row in rows]
+            for step, _, action, done, _ in steps:
+                check_step(step, action, done)
             return [
-                {"step": step, "action": kind, **json.loads(action)}
+                {"step": step, "action": kind, **action}
                 | ({} if done is None else {"done": done})
                 | ({"undone": True} if undone else {})
-                for step, kind, action, done, undone in rows
+                for step, kind, action, done, undone in steps
             ]
 
     def _close(self, db: sqlite3.Connection, table: str, where: str, values: Sequence[Any]) -> None:

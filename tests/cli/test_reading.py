@@ -163,6 +163,26 @@ def test_damage_within(things: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "statement",
+    ["codes = substr(codes, 1, 20)", "side = 100000", "side = 'x'", "codes = 5", "codes = x''"],
+)
+def test_damaged_logits_are_named(things: Path, statement: str) -> None:
+    import sqlite3
+
+    shutil.copy(things / "out/project.s2t", "p.s2t")
+    with sqlite3.connect("p.s2t") as db:
+        db.execute(f"UPDATE all_results SET {statement} WHERE frame = 4")
+    db.close()
+    for command in ("review", "report"):
+        found = invoke(command, "p.s2t", *COMMANDS[command])
+        refused(found, 1, "is damaged at object 1 on frame 4: its logits cannot be read")
+        assert "sam2track replay" in found.stderr
+    full = invoke("measure", "p.s2t", "-o", "t.csv")
+    refused(full, 1, "is damaged at object 1 on frame 4: its logits cannot be read")
+    assert [p.name for p in Path().iterdir()] == ["p.s2t"]
+
+
+@pytest.mark.parametrize(
     ("command", "arguments", "status", "message"),
     [
         ("measure", ["--pixel-size", "0"], 2, "above 0"),

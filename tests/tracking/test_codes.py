@@ -54,11 +54,11 @@ def test_what_inflates_to_far_more_is_not_inflated() -> None:
 
 @given(_LOGITS, st.sampled_from([0.5, 1.0, 2.0]))
 def test_stability_is_that_of_the_logits(logits: np.ndarray, offset: float) -> None:
-    found = stability(pack(logits, 1), len(logits), offset)
+    found = stability(quantise(logits), offset)
     # Codes are whole: thresholds are met to one of 4096 levels.
     low, high = (4096 / (1 + np.exp(np.array([offset, -offset])))).astype(int)
     codes = quantise(logits)
     wide = (codes >= low).sum()
     assert found == (1 if not wide else (codes >= high).sum() / wide)
     clear = np.where(logits > 0, np.float32(9), np.float32(-9))
-    assert stability(pack(clear, 1), len(clear), offset) == 1
+    assert stability(quantise(clear), offset) == 1
