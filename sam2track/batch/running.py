@@ -167,10 +167,13 @@ def _on_ray(address: str, gpus: float | None) -> Crew:
 def _before(video: Video) -> Line:
     """What is known of a video before anything is done."""
     record = read_record(video.output) or {}
-    there = is_address(video.output) or (Path(video.output) / "project.s2t").exists()
-    if there and record.get("status") == "done" and record.get("stamp") == stamp(video):
-        outcome = record.get("outcome")
-        return Line.of(video, "skipped", outcome if isinstance(outcome, dict) else {})
+    try:
+        there = is_address(video.output) or (Path(video.output) / "project.s2t").exists()
+        if there and record.get("status") == "done" and record.get("stamp") == stamp(video):
+            outcome = record.get("outcome")
+            return Line.of(video, "skipped", outcome if isinstance(outcome, dict) else {})
+    except OSError:
+        pass  # a name that is too long, for one: trying it says so, and the others go on
     return Line.of(video, "waiting", {})
 
 

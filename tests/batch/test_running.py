@@ -119,6 +119,12 @@ def test_what_cannot_be_begun_does_not_stop_the_others(
     assert found.failed[0].reason == "no process can be begun: no room"
 
 
+def test_a_name_that_is_too_long_does_not_stop_the_others(pretending: Path) -> None:
+    (pretending / "out").mkdir()
+    found = track_many(manifest(pretending, "x" * 256, "good"), retries=0)
+    assert [line.status for line in found.lines] == ["failed", "done"]
+
+
 def test_the_command_names_what_failed(pretending: Path) -> None:
     path = str(manifest(pretending, "good", "usage"))
     done = CliRunner().invoke(main, ["batch", path], prog_name="sam2track")
