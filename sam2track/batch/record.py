@@ -12,10 +12,12 @@ from typing import Any
 import platformdirs
 
 from sam2track.batch.manifest import Video, is_address
-from sam2track.errors import OutputError, UsageError
+from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.staging import write_bytes
+from sam2track.outputs import OUTPUTS
+from sam2track.project import Project
 
-__all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "write_record"]
+__all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
 
 NAME = "batch.json"
 
@@ -94,6 +96,36 @@ def read_record(output: str) -> dict[str, Any] | None:
     ):  # each kind of storage has errors of its own; without a record it is done anew
         return None
     return record if isinstance(record, dict) else None
+
+
+def whole(output: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the outcome that a record tells of; None where it is odd, or where outputs are gone.
+
+    At an address all is there where the record is: it is put there last.
+    """
+    outcome = record.get("outcome")
+    if not isinstance(outcome, dict) or not _is_told(outcome):
+        return None
+    if is_address(output):
+        return outcome
+    try:
+        Project.open(Path(output) / "project.s2t").close()
+    except ProjectError:
+        return None
+    return outcome if all(Path(path).exists() for path in outcome["outputs"].values()) else None
+
+
+def _is_told(outcome: Mapping[str, Any]) -> bool:
+    """Whether an outcome holds what is told of it: anyone may have written the record."""
+    outputs = outcome.get("outputs")
+    return (
+        type(outcome.get("frames")) is int
+        and isinstance(outcome.get("objects"), list)
+        and isinstance(outcome.get("seconds"), int | float)
+        and isinstance(outputs, dict)
+        and outputs.keys() <= {"project", *OUTPUTS}
+        and all(isinstance(path, str) for path in outputs.values())
+    )
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
 from sam2track.batch.record import NAME as RECORD
-from sam2track.batch.record import read_record, stamp
+from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import UsageError
@@ -168,10 +168,10 @@ def _before(video: Video) -> Line:
     """What is known of a video before anything is done."""
     record = read_record(video.output) or {}
     try:
-        there = is_address(video.output) or (Path(video.output) / "project.s2t").exists()
-        if there and record.get("status") == "done" and record.get("stamp") == stamp(video):
-            outcome = record.get("outcome")
-            return Line.of(video, "skipped", outcome if isinstance(outcome, dict) else {})
+        if record.get("status") == "done" and record.get("stamp") == stamp(video):
+            outcome = whole(video.output, record)
+            if outcome is not None:
+                return Line.of(video, "skipped", outcome)
     except OSError:
         pass  # a name that is too long, for one: trying it says so, and the others go on
     return Line.of(video, "waiting", {})

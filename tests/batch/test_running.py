@@ -77,6 +77,39 @@ def test_what_is_finished_is_skipped(pretending: Path) -> None:
     assert statuses(track_many(path))["good"] == ("done", 1)
 
 
+def test_what_is_ruined_is_not_skipped(pretending: Path) -> None:
+    path = manifest(pretending, "good")
+    out = pretending / "out/good"
+    track_many(path)
+    ruins = ((out / "tracks.csv").unlink, lambda: (out / "project.s2t").write_bytes(b""))
+    for count, ruin in enumerate(ruins, start=2):
+        ruin()
+        assert statuses(track_many(path)) == {"good": ("done", 1)}
+        assert tries(pretending, "good") == count
+        assert statuses(track_many(path)) == {"good": ("skipped", 0)}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"objects": 5},
+        {"outputs": [1]},
+        {"outputs": {"\ud800": "x"}},
+        {"outputs": {"table": 1}},
+        {"frames": "7"},
+        {"seconds": None},
+    ],
+)
+def test_an_odd_record_is_no_record(pretending: Path, odd: dict[str, Any]) -> None:
+    path, kept = manifest(pretending, "good"), pretending / "out/good/batch.json"
+    track_many(path)
+    record = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**record, "outcome": {**record["outcome"], **odd}}))
+    assert statuses(track_many(path)) == {"good": ("done", 1)}
+    kept.write_text(json.dumps({**record, "outcome": [1]}))
+    assert statuses(track_many(path)) == {"good": ("done", 1)}
+
+
 def test_what_changed_is_done_again(pretending: Path) -> None:
     path = manifest(pretending, "good")
     (pretending / "good.mp4").write_bytes(b"one")
