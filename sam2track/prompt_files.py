@@ -15,7 +15,7 @@ from sam2track.errors import PromptError
 from sam2track.json_text import parsed
 from sam2track.prompts import Prompt, Prompts, check_name
 
-__all__ = ["load_prompts"]
+__all__ = ["lies_in", "load_prompts"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -64,6 +64,14 @@ def load_prompts(
         except ValueError as error:
             raise PromptError(f"prompts {name}: {error}") from error
     return _Reader(name, folder, read_mask, within).read(content)
+
+
+def lies_in(folder: Path, path: Path) -> bool:
+    """Whether a path leads to a place in a folder, links followed."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, what no file can be named
+        return False
 
 
 @dataclass
@@ -130,17 +138,12 @@ class _Reader:
         path = self.folder / mask
         if not mask or "\0" in mask:
             raise self._fail(where, f"is {mask!r}, which names no file")
-        if self.within is not None:
-            try:
-                inside = path.resolve().is_relative_to(self.within.resolve())
-            except (OSError, RuntimeError):  # links in a circle
-                inside = False
-            if not inside:
-                raise self._fail(
-                    where,
-                    f"is {mask!r}, which leads out of the folder of the prompts; put the file "
-                    "there, or give it by --mask",
-                )
+        if self.within is not None and not lies_in(self.within, path):
+            raise self._fail(
+                where,
+                f"is {mask!r}, which leads out of the folder of the prompts; put the file "
+                "there, or give it by --mask",
+            )
         return path
 
     def _prompt(self, entry: Any, where: str) -> tuple[int, Prompt]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.staging import write_bytes
 from sam2track.outputs import OUTPUTS
 from sam2track.project import Project
+from sam2track.prompt_files import lies_in
 
 __all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
 
@@ -37,16 +39,19 @@ def stamp(video: Video) -> str:
             said = b""  # what is wrong is said where it is tracked
         told.append(hashlib.sha256(said).hexdigest())
         for mask in _masks(said):
-            told += _files(prompts.parent / mask)
+            told += _mask(prompts.parent, mask)
     if "detections" in video.options:
         told += _files(Path(video.options["detections"]))
-    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256("\n".join(told).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _files(path: Path) -> Iterator[str]:
     """Names, sizes and times of change of a file, or of all files in a folder."""
     yield str(path)
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    try:
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    except OSError:
+        return  # what is wrong is said where it is tracked
     for file in found:
         try:
             about = file.stat()
@@ -54,6 +59,13 @@ def _files(path: Path) -> Iterator[str]:
             continue
         if not file.is_dir():
             yield f"{file} {about.st_size} {about.st_mtime_ns}"
+
+
+def _mask(folder: Path, name: str) -> Iterator[str]:
+    """As `_files`, of a mask's picture; a stranger's prompts may name anything, also ``/``."""
+    with suppress(OSError):
+        if (folder / name).is_file() and lies_in(folder, folder / name):
+            yield from _files(folder / name)
 
 
 def _masks(said: bytes) -> Iterator[str]:

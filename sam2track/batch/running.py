@@ -231,14 +231,15 @@ class _Here:
     def _try(self, video: Video, pause: float) -> Result:
         if pause and self._stopped.wait(pause):
             return Result("interrupted", "interrupted")
-        with self._lock:
-            if self._stopped.is_set():
-                return Result("interrupted", "interrupted")
-            try:
-                attempt = Attempt(task_of(video), self._threads)
-            except Exception as error:  # whatever it is, the others go on
-                return Result("failed", f"no process can be begun: {error}", retry=True)
-            self._running.add(attempt)
+        try:
+            task = task_of(video)  # without the lock: a folder of many pictures takes a while
+            with self._lock:
+                if self._stopped.is_set():
+                    return Result("interrupted", "interrupted")
+                attempt = Attempt(task, self._threads)
+                self._running.add(attempt)
+        except Exception as error:  # whatever it is, the others go on
+            return Result("failed", f"no process can be begun: {error}", retry=True)
         try:
             return attempt.wait()
         finally:

@@ -137,6 +137,29 @@ def test_a_stamp_sees_the_files_of_a_folder(tmp_path: Path) -> None:
     assert stamp(read_manifest(path)[0]) != before
 
 
+def test_a_stamp_reads_no_more_than_masks_beside_the_prompts(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["/", "..", ".", "m", "../m.png", "fifo", "x" * 300, "\ud800.png", "\0", "m.png"]
+    prompts = [{"frame": t, "mask": name} for t, name in enumerate(names)]
+    inner = pretending / "inner"
+    (inner / "m").mkdir(parents=True)
+    for picture in (inner / "m/1.png", inner / "m.png", pretending / "m.png"):
+        picture.write_bytes(b"x")
+    os.mkfifo(inner / "fifo")
+    said = json.dumps({"version": 1, "objects": [{"id": 1, "prompts": prompts}]})
+    (inner / "p.json").write_text(said)
+    row = {"source": "good.mp4", "prompts": "inner/p.json", "output": "out/good"}
+    (pretending / "m.jsonl").write_text(json.dumps(row))
+    (video,) = read_manifest(pretending / "m.jsonl")
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("walks a folder"))
+    before = stamp(video)
+    (pretending / "m.png").write_bytes(b"other")
+    assert stamp(video) == before
+    (inner / "m.png").write_bytes(b"other")
+    assert stamp(video) != before
+
+
 def test_what_cannot_be_begun_does_not_stop_the_others(
     pretending: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
