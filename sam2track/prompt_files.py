@@ -74,6 +74,14 @@ def lies_in(folder: Path, path: Path) -> bool:
         return False
 
 
+def _is_name(text: str) -> bool:
+    """Whether a file can be named so: not with a null, nor half of a pair, which JSON may hold."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 @dataclass
 class _Reader:
     """Checks the schema, saying where it is broken."""
@@ -136,7 +144,7 @@ class _Reader:
     def _beside(self, mask: str, where: str) -> Path:
         """The path of a mask's file; a prompts file names those of its own folder alone."""
         path = self.folder / mask
-        if not mask or "\0" in mask:
+        if not _is_name(mask):
             raise self._fail(where, f"is {mask!r}, which names no file")
         if self.within is not None and not lies_in(self.within, path):
             raise self._fail(

@@ -114,6 +114,11 @@ def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:
         return {"version": 1, "objects": objects}
 
     path = inside / "p.json"
+    for mask in ("", "\0", "\ud800.png"):
+        path.write_text(json.dumps(said_of(mask)))
+        for given in (path, said_of(mask)):
+            with pytest.raises(PromptError, match="which names no file"):
+                load_prompts(given, read_mask=read_mask)
     for mask in ("../m.png", str(tmp_path / "m.png"), "link.png", "out/m.png", "b/../../m.png"):
         path.write_text(json.dumps(said_of(mask)))
         with pytest.raises(PromptError, match="leads out of the folder of the prompts"):

@@ -127,9 +127,9 @@ def test_render_and_report(things: Path) -> None:
     assert Path("o.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("source", ["gone.mp4", "gone\udcff.mp4"])
+@pytest.mark.parametrize("source", ["gone.mp4", "gone\udcff.mp4", "\ud800.mp4"])
 def test_names_that_are_no_text(tmp_path: Path, source: str) -> None:
-    """Bytes that are no UTF-8, in a folder's name and in what a project says."""
+    """Bytes that are no UTF-8 in a folder's name, half of a pair in what a project says."""
     folder = tmp_path / os.fsdecode(b"o\xff")
     folder.mkdir()
     write_project(folder / "project.s2t", {1: {0: disk(10, 30, 6)}})
