@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sam2track.errors import PromptError
 from sam2track.json_text import parsed
 from sam2track.prompts import Prompt, Prompts, check_name
+from sam2track.regular import check_regular
 
 __all__ = ["lies_in", "load_prompts"]
 
@@ -52,6 +53,7 @@ def load_prompts(
         path = Path(given)
         name, folder, within = str(path), path.parent, path.parent
         try:
+            check_regular(path)
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise PromptError(f"{name} cannot be read: {error.strerror}") from error

@@ -6,6 +6,7 @@ What libraries and our own readers do with bytes of any kind is in ``tests/fuzz`
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 import sqlite3
@@ -27,12 +28,22 @@ import zarr
 from click.testing import CliRunner
 from PIL import Image
 
+from sam2track.batch.manifest import read_manifest
 from sam2track.cli.main import main
-from sam2track.errors import ModelError, ProjectError, PromptError, Sam2TrackError, SourceError
+from sam2track.detections.files import load_detections
+from sam2track.errors import (
+    ModelError,
+    OutputError,
+    ProjectError,
+    PromptError,
+    Sam2TrackError,
+    SourceError,
+)
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.opening import open_source
 from sam2track.frames.still import read_picture
 from sam2track.frames.video import VideoFile
+from sam2track.locks import WriterLock
 from sam2track.models.loading import stored_model
 from sam2track.pictures import read_mask
 from sam2track.project import Project
@@ -98,6 +109,25 @@ def test_patterns_in_names_are_not_followed(tmp_path: Path) -> None:
     write_folder(tmp_path / "pictures", 3)
     with pytest.raises(SourceError, match="does not exist"):
         VideoFile(tmp_path / "pictures" / "%04d.png")
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "p.s2t.lock", tmp_path / "zero"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    readers = (
+        lambda path: load_prompts(path, read_mask=read_mask),
+        read_mask,
+        load_detections,
+        read_picture,
+        read_manifest,
+    )
+    for read in readers:
+        for path in (pipe, device):
+            with pytest.raises(Sam2TrackError, match="it is no regular file; save it to one"):
+                read(path)
+    with pytest.raises(OutputError, match="it is no regular file"):
+        WriterLock(tmp_path / "p.s2t")
 
 
 def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:

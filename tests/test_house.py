@@ -63,7 +63,7 @@ LAYERS = (
         "samples",
         "shape",
     },
-    {"faults", "json_text"},
+    {"faults", "json_text", "regular"},
     {"errors", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
