@@ -94,7 +94,9 @@ class _Lazy(click.Group):
                 said = f"{error.filename}: {error.strerror}; check this path"
             click.echo(f"sam2track: {' '.join(said.split())}", err=True)
             ctx.exit(1)
-        except (RuntimeError, ImportError, MemoryError) as error:
+        except click.ClickException:
+            raise
+        except Exception as error:  # that of OpenCV, for one, inherits nothing of use
             known = explained(error)
             if known is None or ctx.params.get("debug"):
                 raise
