@@ -54,7 +54,7 @@ def load_prompts(
         name, folder, within = str(path), path.parent, path.parent
         try:
             check_regular(path)
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise PromptError(f"{name} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
