@@ -13,8 +13,11 @@ _MEMORY = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|"
     r"CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory|not enough memory: you tried|"
     # What the system says, C++, and Python where there is no room for the stack of a thread.
-    r"Cannot allocate memory|^std::bad_alloc$|can't start new thread",
-    re.IGNORECASE,
+    r"Cannot allocate memory|^std::bad_alloc$|can't start new thread|"
+    # oneDNN, OpenCV, and the loader of libraries.
+    r"^could not create a primitive|^OpenCV\(.*(std::bad_alloc|Insufficient memory)|"
+    r"failed to map segment from shared object(?!: Operation not permitted)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 # What a message holds, the error it becomes, and what to do.

@@ -9,6 +9,7 @@ from typing import Self
 import portalocker
 
 from sam2track.errors import OutputError, ProjectInUseError
+from sam2track.regular import check_regular
 
 __all__ = ["WriterLock"]
 
@@ -36,6 +37,7 @@ class WriterLock:
         while True:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                check_regular(self._path)
                 self._handle = self._path.open("a")
             except OSError as error:
                 raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import PromptError
+from sam2track.regular import check_regular
 
 __all__ = ["read_labels", "read_mask"]
 
@@ -49,6 +50,7 @@ def _pixels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     from PIL import Image
 
     try:
+        check_regular(path)
         with warnings.catch_warnings():
             # Frames may be as large as what Pillow warns of; what it refuses is twice as large.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from sam2track.errors import PromptError
 from sam2track.json_text import parsed
 from sam2track.prompts import Prompt, Prompts, check_name
+from sam2track.regular import check_regular
 
-__all__ = ["load_prompts"]
+__all__ = ["lies_in", "load_prompts"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -52,7 +53,8 @@ def load_prompts(
         path = Path(given)
         name, folder, within = str(path), path.parent, path.parent
         try:
-            text = path.read_text(encoding="utf-8")
+            check_regular(path)
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise PromptError(f"{name} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -64,6 +66,22 @@ def load_prompts(
         except ValueError as error:
             raise PromptError(f"prompts {name}: {error}") from error
     return _Reader(name, folder, read_mask, within).read(content)
+
+
+def lies_in(folder: Path, path: Path) -> bool:
+    """Whether a path leads to a place in a folder, links followed."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, what no file can be named
+        return False
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can be named so: not with a null, nor half of a pair, which JSON may hold."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass
@@ -128,19 +146,14 @@ class _Reader:
     def _beside(self, mask: str, where: str) -> Path:
         """The path of a mask's file; a prompts file names those of its own folder alone."""
         path = self.folder / mask
-        if not mask or "\0" in mask:
+        if not _is_name(mask):
             raise self._fail(where, f"is {mask!r}, which names no file")
-        if self.within is not None:
-            try:
-                inside = path.resolve().is_relative_to(self.within.resolve())
-            except (OSError, RuntimeError):  # links in a circle
-                inside = False
-            if not inside:
-                raise self._fail(
-                    where,
-                    f"is {mask!r}, which leads out of the folder of the prompts; put the file "
-                    "there, or give it by --mask",
-                )
+        if self.within is not None and not lies_in(self.within, path):
+            raise self._fail(
+                where,
+                f"is {mask!r}, which leads out of the folder of the prompts; put the file "
+                "there, or give it by --mask",
+            )
         return path
 
     def _prompt(self, entry: Any, where: str) -> tuple[int, Prompt]:

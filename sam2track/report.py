@@ -122,7 +122,11 @@ def report(
                     quality=26,
                     progress=progress,
                 )
-            with Staged(path) as whole, whole.partial.open("w", encoding="utf-8") as page:
+            with (
+                Staged(path) as whole,
+                # Names of files may be no text.
+                whole.partial.open("w", encoding="utf-8", errors="backslashreplace") as page,
+            ):
                 write_page(page, title or _title(project), content, film)
     finally:
         if footage.source is not None and footage.source is not source:

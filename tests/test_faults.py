@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from PIL import Image
 from sam2track.cli.main import main
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
 from sam2track.export.videos import VideoWriter
+from sam2track.faults import is_out_of_memory
 from sam2track.job import run
 from sam2track.outputs import Progress
 from sam2track.project import Project, WriterLock
@@ -468,3 +470,31 @@ def test_a_decimal_comma(video: Path, tmp_path: Path) -> None:
     )
     assert comma == dot
     assert "tracks.csv" in dot
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (RuntimeError("could not create a primitive"), True),
+        (cv2.error("OpenCV(4.13.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed"), True),
+        (cv2.error("OpenCV(4.13.0) :-1: error: (-4) in function 'f'\n> std::bad_alloc\n"), True),
+        (ImportError("libx.so: failed to map segment from shared object"), True),
+        (
+            ImportError("x.so: failed to map segment from shared object: Operation not permitted"),
+            False,  # a disk from which nothing may be run
+        ),
+        (cv2.error("OpenCV(4.13.0) resize.cpp:1: error: (-215:Assertion failed)"), False),
+    ],
+)
+def test_memory_that_is_short_in_libraries(
+    error: Exception, short: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert is_out_of_memory(error) is short
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sam2track.project.Project.open", fail)
+    done = CliRunner().invoke(main, ["info", str(tmp_path)], prog_name="sam2track")
+    assert ("what was done is kept" in done.output) is short
+    assert isinstance(done.exception, SystemExit) is short

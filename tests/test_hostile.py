@@ -6,6 +6,7 @@ What libraries and our own readers do with bytes of any kind is in ``tests/fuzz`
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 import sqlite3
@@ -27,12 +28,22 @@ import zarr
 from click.testing import CliRunner
 from PIL import Image
 
+from sam2track.batch.manifest import read_manifest
 from sam2track.cli.main import main
-from sam2track.errors import ModelError, ProjectError, PromptError, Sam2TrackError, SourceError
+from sam2track.detections.files import load_detections
+from sam2track.errors import (
+    ModelError,
+    OutputError,
+    ProjectError,
+    PromptError,
+    Sam2TrackError,
+    SourceError,
+)
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.opening import open_source
 from sam2track.frames.still import read_picture
 from sam2track.frames.video import VideoFile
+from sam2track.locks import WriterLock
 from sam2track.models.loading import stored_model
 from sam2track.pictures import read_mask
 from sam2track.project import Project
@@ -100,6 +111,25 @@ def test_patterns_in_names_are_not_followed(tmp_path: Path) -> None:
         VideoFile(tmp_path / "pictures" / "%04d.png")
 
 
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "p.s2t.lock", tmp_path / "zero"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    readers = (
+        lambda path: load_prompts(path, read_mask=read_mask),
+        read_mask,
+        load_detections,
+        read_picture,
+        read_manifest,
+    )
+    for read in readers:
+        for path in (pipe, device):
+            with pytest.raises(Sam2TrackError, match="it is no regular file; save it to one"):
+                read(path)
+    with pytest.raises(OutputError, match="it is no regular file"):
+        WriterLock(tmp_path / "p.s2t")
+
+
 def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:
     inside = tmp_path / "a"
     (inside / "b").mkdir(parents=True)
@@ -114,6 +144,11 @@ def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:
         return {"version": 1, "objects": objects}
 
     path = inside / "p.json"
+    for mask in ("", "\0", "\ud800.png"):
+        path.write_text(json.dumps(said_of(mask)))
+        for given in (path, said_of(mask)):
+            with pytest.raises(PromptError, match="which names no file"):
+                load_prompts(given, read_mask=read_mask)
     for mask in ("../m.png", str(tmp_path / "m.png"), "link.png", "out/m.png", "b/../../m.png"):
         path.write_text(json.dumps(said_of(mask)))
         with pytest.raises(PromptError, match="leads out of the folder of the prompts"):

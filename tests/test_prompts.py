@@ -389,3 +389,12 @@ def test_masks_are_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(json.dumps(with_prompt({"frame": 0, "mask": "m/a.png"})))
     load_prompts(tmp_path / "p.json", read_mask=reader)
     assert seen == [tmp_path / "m" / "a.png"]
+
+
+def test_a_byte_order_mark_is_taken_and_a_key_twice_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_bytes(b'\xef\xbb\xbf{"version": 1, "objects": [{"id": 3, "prompts": []}]}')
+    assert list(load_prompts(path, read_mask=lambda path: np.zeros((1, 1), bool)).by_object) == [3]
+    path.write_text('{"version": 1, "objects": [{"id": 1, "prompts": []}], "objects": []}')
+    with pytest.raises(PromptError, match="has the key 'objects' twice in one object"):
+        load_prompts(path, read_mask=lambda path: np.zeros((1, 1), bool))

@@ -12,6 +12,7 @@ from typing import Any
 
 from sam2track.errors import UsageError
 from sam2track.json_text import parsed
+from sam2track.regular import check_regular
 
 __all__ = ["OPTIONS", "Video", "is_address", "read_manifest", "settled"]
 
@@ -93,6 +94,7 @@ def read_manifest(path: str | os.PathLike[str], output: str | None = None) -> li
     """
     path = Path(path)
     try:
+        check_regular(path)
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"manifest {path} cannot be read: {error.strerror}") from error

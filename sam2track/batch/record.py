@@ -6,16 +6,20 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from sam2track.batch.manifest import Video, is_address
-from sam2track.errors import OutputError, UsageError
+from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.staging import write_bytes
+from sam2track.outputs import OUTPUTS
+from sam2track.project import Project
+from sam2track.prompt_files import lies_in
 
-__all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "write_record"]
+__all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
 
 NAME = "batch.json"
 
@@ -35,16 +39,19 @@ def stamp(video: Video) -> str:
             said = b""  # what is wrong is said where it is tracked
         told.append(hashlib.sha256(said).hexdigest())
         for mask in _masks(said):
-            told += _files(prompts.parent / mask)
+            told += _mask(prompts.parent, mask)
     if "detections" in video.options:
         told += _files(Path(video.options["detections"]))
-    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256("\n".join(told).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _files(path: Path) -> Iterator[str]:
     """Names, sizes and times of change of a file, or of all files in a folder."""
     yield str(path)
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    try:
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    except OSError:
+        return  # what is wrong is said where it is tracked
     for file in found:
         try:
             about = file.stat()
@@ -52,6 +59,13 @@ def _files(path: Path) -> Iterator[str]:
             continue
         if not file.is_dir():
             yield f"{file} {about.st_size} {about.st_mtime_ns}"
+
+
+def _mask(folder: Path, name: str) -> Iterator[str]:
+    """As `_files`, of a mask's picture; a stranger's prompts may name anything, also ``/``."""
+    with suppress(OSError):
+        if (folder / name).is_file() and lies_in(folder, folder / name):
+            yield from _files(folder / name)
 
 
 def _masks(said: bytes) -> Iterator[str]:
@@ -94,6 +108,36 @@ def read_record(output: str) -> dict[str, Any] | None:
     ):  # each kind of storage has errors of its own; without a record it is done anew
         return None
     return record if isinstance(record, dict) else None
+
+
+def whole(output: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the outcome that a record tells of; None where it is odd, or where outputs are gone.
+
+    At an address all is there where the record is: it is put there last.
+    """
+    outcome = record.get("outcome")
+    if not isinstance(outcome, dict) or not _is_told(outcome):
+        return None
+    if is_address(output):
+        return outcome
+    try:
+        Project.open(Path(output) / "project.s2t").close()
+    except ProjectError:
+        return None
+    return outcome if all(Path(path).exists() for path in outcome["outputs"].values()) else None
+
+
+def _is_told(outcome: Mapping[str, Any]) -> bool:
+    """Whether an outcome holds what is told of it: anyone may have written the record."""
+    outputs = outcome.get("outputs")
+    return (
+        type(outcome.get("frames")) is int
+        and isinstance(outcome.get("objects"), list)
+        and isinstance(outcome.get("seconds"), int | float)
+        and isinstance(outputs, dict)
+        and outputs.keys() <= {"project", *OUTPUTS}
+        and all(isinstance(path, str) for path in outputs.values())
+    )
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
 from sam2track.batch.record import NAME as RECORD
-from sam2track.batch.record import read_record, stamp
+from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import UsageError
@@ -167,10 +167,13 @@ def _on_ray(address: str, gpus: float | None) -> Crew:
 def _before(video: Video) -> Line:
     """What is known of a video before anything is done."""
     record = read_record(video.output) or {}
-    there = is_address(video.output) or (Path(video.output) / "project.s2t").exists()
-    if there and record.get("status") == "done" and record.get("stamp") == stamp(video):
-        outcome = record.get("outcome")
-        return Line.of(video, "skipped", outcome if isinstance(outcome, dict) else {})
+    try:
+        if record.get("status") == "done" and record.get("stamp") == stamp(video):
+            outcome = whole(video.output, record)
+            if outcome is not None:
+                return Line.of(video, "skipped", outcome)
+    except OSError:
+        pass  # a name that is too long, for one: trying it says so, and the others go on
     return Line.of(video, "waiting", {})
 
 
@@ -228,14 +231,15 @@ class _Here:
     def _try(self, video: Video, pause: float) -> Result:
         if pause and self._stopped.wait(pause):
             return Result("interrupted", "interrupted")
-        with self._lock:
-            if self._stopped.is_set():
-                return Result("interrupted", "interrupted")
-            try:
-                attempt = Attempt(task_of(video), self._threads)
-            except Exception as error:  # whatever it is, the others go on
-                return Result("failed", f"no process can be begun: {error}", retry=True)
-            self._running.add(attempt)
+        try:
+            task = task_of(video)  # without the lock: a folder of many pictures takes a while
+            with self._lock:
+                if self._stopped.is_set():
+                    return Result("interrupted", "interrupted")
+                attempt = Attempt(task, self._threads)
+                self._running.add(attempt)
+        except Exception as error:  # whatever it is, the others go on
+            return Result("failed", f"no process can be begun: {error}", retry=True)
         try:
             return attempt.wait()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -45,6 +46,13 @@ def _show(message: Warning | str, *_: object) -> None:
 class _Lazy(click.Group):
     """Imports a command's module when the command is used, not for ``--help``."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # Names of files may be no text, and what was done is told all the same.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
 
@@ -86,7 +94,9 @@ class _Lazy(click.Group):
                 said = f"{error.filename}: {error.strerror}; check this path"
             click.echo(f"sam2track: {' '.join(said.split())}", err=True)
             ctx.exit(1)
-        except (RuntimeError, ImportError, MemoryError) as error:
+        except click.ClickException:
+            raise
+        except Exception as error:  # that of OpenCV, for one, inherits nothing of use
             known = explained(error)
             if known is None or ctx.params.get("debug"):
                 raise

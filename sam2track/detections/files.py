@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from sam2track.detections.rows import DetectionFile, Row
 from sam2track.errors import PromptError
 from sam2track.json_text import parsed
+from sam2track.regular import check_regular
 
 __all__ = ["load_detections"]
 
@@ -86,6 +87,7 @@ def load_detections(
 
 def _text(path: Path) -> str:
     try:
+        check_regular(path)
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise PromptError(f"{path} cannot be read: {error.strerror}") from error

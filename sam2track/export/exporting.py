@@ -154,7 +154,10 @@ def _same(path: Path, other: Path) -> bool:
     """Whether two paths are one file, or will be once it is there."""
     if path.exists() and other.exists():
         return path.samefile(other)
-    return path.resolve() == other.resolve()
+    try:
+        return path.resolve() == other.resolve()
+    except ValueError:  # what a stranger's project calls its source, and no file can be named
+        return False
 
 
 def _pictures(

@@ -14,6 +14,7 @@ from sam2track.frames.bounds import check_size
 from sam2track.frames.folder import pictures_in
 from sam2track.frames.headers import is_whole, stored_size, wrong_with
 from sam2track.frames.source import Frame
+from sam2track.regular import check_regular
 
 __all__ = ["list_pictures", "picture_of", "read_picture"]
 
@@ -83,6 +84,7 @@ def read_picture(path: str | os.PathLike[str]) -> Frame:
         what = "a folder" if path.is_dir() and path.suffix.lower() not in _STACKS else "a stack"
         raise UsageError(f"{path} is {what}, not a single picture; {_HINT}")
     try:
+        check_regular(path)
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror})") from error

@@ -6,12 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sam2track import Project
 from sam2track.batch import attempts, running
 
 _WORKER = """
-import json, os, signal, sys, time
+import json, os, shutil, signal, sys
 from pathlib import Path
 task = json.loads(sys.stdin.readline())
 folder = Path(task["output"])
@@ -19,7 +21,9 @@ tries = folder / "tries"
 count = int(tries.read_text()) + 1 if tries.exists() else 1
 tries.write_text(str(count))
 kind = Path(task["source"]).stem.rstrip("0123456789")
-answer = {"status": "done", "outcome": {"frames": 7, "objects": [1], "seconds": 0.5}}
+outputs = {"project": str(folder / "project.s2t"), "table": str(folder / "tracks.csv")}
+outcome = {"frames": 7, "objects": [1], "seconds": 0.5, "outputs": outputs}
+answer = {"status": "done", "outcome": outcome}
 if kind == "killed" or (kind == "oncekilled" and count == 1):
     os.kill(os.getpid(), signal.SIGKILL)
 if kind == "crash":
@@ -32,7 +36,8 @@ if kind == "slow":
     sys.stdin.read()
     answer = {"status": "interrupted", "reason": "interrupted"}
 if answer["status"] == "done":
-    (folder / "project.s2t").write_text("")
+    shutil.copyfile(__file__ + ".s2t", folder / "project.s2t")
+    (folder / "tracks.csv").write_text("")
     record = {"status": "done", "stamp": task["stamp"], "outcome": answer["outcome"]}
     (folder / "batch.json").write_text(json.dumps(record))
 print(json.dumps(answer))
@@ -44,6 +49,8 @@ def pretending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let workers pretend, and retries not wait; give a folder with prompts."""
     script = tmp_path / "worker.py"
     script.write_text(_WORKER)
+    meta = {"height": 4, "width": 4, "frames": 1}
+    Project.create(f"{script}.s2t", meta=meta, times=np.zeros(1)).close()
     monkeypatch.setattr(attempts, "COMMAND", (sys.executable, str(script)))
     monkeypatch.setattr(running, "_PAUSE", 0.01)
     (tmp_path / "p.json").write_text(json.dumps({"version": 1, "objects": []}))

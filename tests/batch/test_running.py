@@ -77,6 +77,39 @@ def test_what_is_finished_is_skipped(pretending: Path) -> None:
     assert statuses(track_many(path))["good"] == ("done", 1)
 
 
+def test_what_is_ruined_is_not_skipped(pretending: Path) -> None:
+    path = manifest(pretending, "good")
+    out = pretending / "out/good"
+    track_many(path)
+    ruins = ((out / "tracks.csv").unlink, lambda: (out / "project.s2t").write_bytes(b""))
+    for count, ruin in enumerate(ruins, start=2):
+        ruin()
+        assert statuses(track_many(path)) == {"good": ("done", 1)}
+        assert tries(pretending, "good") == count
+        assert statuses(track_many(path)) == {"good": ("skipped", 0)}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"objects": 5},
+        {"outputs": [1]},
+        {"outputs": {"\ud800": "x"}},
+        {"outputs": {"table": 1}},
+        {"frames": "7"},
+        {"seconds": None},
+    ],
+)
+def test_an_odd_record_is_no_record(pretending: Path, odd: dict[str, Any]) -> None:
+    path, kept = manifest(pretending, "good"), pretending / "out/good/batch.json"
+    track_many(path)
+    record = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**record, "outcome": {**record["outcome"], **odd}}))
+    assert statuses(track_many(path)) == {"good": ("done", 1)}
+    kept.write_text(json.dumps({**record, "outcome": [1]}))
+    assert statuses(track_many(path)) == {"good": ("done", 1)}
+
+
 def test_what_changed_is_done_again(pretending: Path) -> None:
     path = manifest(pretending, "good")
     (pretending / "good.mp4").write_bytes(b"one")
@@ -104,6 +137,29 @@ def test_a_stamp_sees_the_files_of_a_folder(tmp_path: Path) -> None:
     assert stamp(read_manifest(path)[0]) != before
 
 
+def test_a_stamp_reads_no_more_than_masks_beside_the_prompts(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["/", "..", ".", "m", "../m.png", "fifo", "x" * 300, "\ud800.png", "\0", "m.png"]
+    prompts = [{"frame": t, "mask": name} for t, name in enumerate(names)]
+    inner = pretending / "inner"
+    (inner / "m").mkdir(parents=True)
+    for picture in (inner / "m/1.png", inner / "m.png", pretending / "m.png"):
+        picture.write_bytes(b"x")
+    os.mkfifo(inner / "fifo")
+    said = json.dumps({"version": 1, "objects": [{"id": 1, "prompts": prompts}]})
+    (inner / "p.json").write_text(said)
+    row = {"source": "good.mp4", "prompts": "inner/p.json", "output": "out/good"}
+    (pretending / "m.jsonl").write_text(json.dumps(row))
+    (video,) = read_manifest(pretending / "m.jsonl")
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("walks a folder"))
+    before = stamp(video)
+    (pretending / "m.png").write_bytes(b"other")
+    assert stamp(video) == before
+    (inner / "m.png").write_bytes(b"other")
+    assert stamp(video) != before
+
+
 def test_what_cannot_be_begun_does_not_stop_the_others(
     pretending: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +173,12 @@ def test_what_cannot_be_begun_does_not_stop_the_others(
     found = track_many(manifest(pretending, "bad", "good"))
     assert statuses(found) == {"bad": ("failed", 3), "good": ("done", 1)}
     assert found.failed[0].reason == "no process can be begun: no room"
+
+
+def test_a_name_that_is_too_long_does_not_stop_the_others(pretending: Path) -> None:
+    (pretending / "out").mkdir()
+    found = track_many(manifest(pretending, "x" * 256, "good"), retries=0)
+    assert [line.status for line in found.lines] == ["failed", "done"]
 
 
 def test_the_command_names_what_failed(pretending: Path) -> None:

@@ -74,6 +74,19 @@ def test_what_was_made_with_other_prompts_goes(things: Path, tmp_path: Path) -> 
         assert prompt.box == (5, 7, 25, 27)
 
 
+def test_outputs_that_are_gone_are_made_again(things: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert worker.perform(task(things, str(out)))["status"] == "done"
+    table = (out / "tracks.csv").read_bytes()
+    (out / "tracks.csv").unlink()
+    again = worker.perform(task(things, str(out)))
+    assert again["status"] == "done" and again["outcome"]["frames_computed"] == 0
+    assert (out / "tracks.csv").read_bytes() == table
+    (out / "project.s2t").write_bytes(b"")
+    ruined = worker.perform(task(things, str(out)))
+    assert ruined["status"] == "failed" and "is no sam2track project" in ruined["reason"]
+
+
 def test_a_project_of_others_stays(things: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert worker.perform(task(things, str(out)))["status"] == "done"

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,28 @@ def test_render_and_report(things: Path) -> None:
     assert "32 x 20" in done("render", things / "out", "-o", "f.gif", *options).stdout
     assert "MB" in done("report", things / "out", "-o", "o.html").stdout
     assert Path("o.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("source", ["gone.mp4", "gone\udcff.mp4", "\ud800.mp4"])
+def test_names_that_are_no_text(tmp_path: Path, source: str) -> None:
+    """Bytes that are no UTF-8 in a folder's name, half of a pair in what a project says."""
+    folder = tmp_path / os.fsdecode(b"o\xff")
+    folder.mkdir()
+    write_project(folder / "project.s2t", {1: {0: disk(10, 30, 6)}})
+    with sqlite3.connect(folder / "project.s2t") as db:
+        db.execute("UPDATE meta SET value = ? WHERE key = 'source'", (json.dumps(source),))
+    said = str(folder)
+    for arguments in (
+        ["info", said],
+        ["info", said, "--json"],
+        ["export", said, "--format", "coco", "-o", said + ".coco"],
+        ["measure", said, "-o", said + ".csv"],
+        ["report", said, "-o", said + ".html", "--no-video"],
+        ["report", said, "-o", "r.html"],
+    ):
+        done = CliRunner().invoke(main, arguments, prog_name="sam2track")
+        assert done.exception is None or isinstance(done.exception, SystemExit), arguments
+        assert done.exit_code == 0, done.output
 
 
 def test_pictures_that_moved(things: Path, tmp_path: Path) -> None:
