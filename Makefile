@@ -28,7 +28,7 @@ demo:  ## track two objects through a sample clip with the embedded model
 
 test: env  ## run all tests but slow, soak and gpu ones
 	@sh scripts/browser.sh
-	@$(WITH_VIEWER) $(PYTEST) -n $(WORKERS) $(ARGS)
+	@$(WITH_VIEWER) $(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: env  ## run the slow and soak tests
 	@$(WITH_VIEWER) $(PYTEST) -m "(slow or soak) and not gpu and not cluster" --timeout 3600 $(ARGS)
