@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sam2track.training.scenes import TRAINING, Clip, draw_clip
-from sam2track.training.textures import Rng, TexturePool
+from sam2track.training.footage import Footage, Source
+from sam2track.training.textures import Rng
 
 if TYPE_CHECKING:
     from sam2track.training.unroll import Carried
 
 __all__ = ["Batch", "Stream", "draw_batch"]
 
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
-_STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
+_MEAN = [0.485 * 255, 0.456 * 255, 0.406 * 255]
+_STD = [0.229 * 255, 0.224 * 255, 0.225 * 255]
 _SMALLEST = 0.004  # of the frame's area: what is prompted is at least this large
 
 
@@ -47,19 +47,19 @@ class Batch:
     frame_numbers: list[int]
 
 
-def _choose(rng: Rng, labels: npt.NDArray[np.uint8], count: int) -> list[int]:
-    numbers, areas = np.unique(labels[0], return_counts=True)
-    fit = numbers[(numbers > 0) & (areas >= _SMALLEST * labels[0].size)]
+def _choose(rng: Rng, areas: npt.NDArray[np.int64], count: int) -> list[int]:
+    fit = np.flatnonzero(areas[0] >= _SMALLEST * areas[0].sum())
+    fit = fit[fit > 0]
     if not len(fit):
         return []
     # Those that are still seen later teach more than those that are gone at once.
-    stay = np.array([(labels == n).any(axis=(1, 2)).mean() for n in fit])
+    stay = (areas[:, fit] > 0).mean(axis=0)
     weights = (0.15 + stay) / (0.15 + stay).sum()
     return [int(n) for n in rng.choice(fit, count, replace=len(fit) < count, p=weights)]
 
 
 def draw_batch(
-    rng: Rng, pool: TexturePool, *, clips: int, frames: int, objects: int, size: int
+    rng: Rng, source: Source, *, clips: int, frames: int, objects: int, size: int
 ) -> Batch:
     """Draw clips of random families with random gaps between frames.
 
@@ -73,45 +73,46 @@ def draw_batch(
         times[1:] += step * rng.uniform(0, 6)
         jump = int(rng.integers(1, 60))
         numbers = [0] + [n + jump for n in numbers[1:]]
-    drawn = _draw_clips(rng, pool, clips=clips, objects=objects, size=size, times=times)
-    return _as_batch(drawn, list(range(frames)), numbers)
+    chosen = _take(rng, source, clips=clips, objects=objects, size=size, times=times)
+    return _as_batch(chosen, list(range(frames)), numbers)
 
 
-_Drawn = list[tuple[Clip, list[int]]]  # clips, each with the things to follow in it
+_Chosen = list[tuple[Footage, list[int]]]  # clips, each with the things to follow in it
 
 
-def _draw_clips(
+def _take(
     rng: Rng,
-    pool: TexturePool,
+    source: Source,
     *,
     clips: int,
     objects: int,
     size: int,
     times: npt.NDArray[np.floating],
-) -> _Drawn:
-    names = list(TRAINING)
-    drawn: _Drawn = []
-    while len(drawn) < clips:
-        family = TRAINING[str(rng.choice(names))]
-        clip = draw_clip(family, rng, size=size, times=times, pool=pool)
-        chosen = _choose(rng, clip.labels, objects)
+) -> _Chosen:
+    found: _Chosen = []
+    while len(found) < clips:
+        clip = source.take(rng, size, times)
+        chosen = _choose(rng, clip.areas, objects)
         if chosen:
-            drawn.append((clip, chosen))
-    return drawn
+            found.append((clip, chosen))
+    return found
 
 
-def _as_batch(drawn: _Drawn, frames: list[int], numbers: list[int]) -> Batch:
-    images = [
-        ((clip.frames[frames].astype(np.float32) - _MEAN) / _STD).transpose(0, 3, 1, 2)
-        for clip, _ in drawn
-    ]
-    masks = [clip.labels[frames] == number for clip, chosen in drawn for number in chosen]
-    owner = [index for index, (_, chosen) in enumerate(drawn) for _ in chosen]
+def _as_batch(found: _Chosen, frames: list[int], numbers: list[int]) -> Batch:
+    pictures = torch.stack([clip.frames[frames] for clip, _ in found])
+    labels = torch.stack([clip.labels[frames] for clip, _ in found])
+    device = labels.device
+    owner = [index for index, (_, chosen) in enumerate(found) for _ in chosen]
+    clip = torch.tensor(owner, device=device)
+    number = torch.tensor([n for _, chosen in found for n in chosen], device=device)
+    images = (pictures.float() - torch.tensor(_MEAN, device=device)) / torch.tensor(
+        _STD, device=device
+    )
     return Batch(
-        images=torch.from_numpy(np.stack(images)),
-        labels=torch.from_numpy(np.stack([clip.labels[frames] for clip, _ in drawn])),
-        masks=torch.from_numpy(np.stack(masks)),
-        clip=torch.tensor(owner),
+        images=images.permute(0, 1, 4, 2, 3).contiguous(),
+        labels=labels,
+        masks=labels[clip] == number[:, None, None, None],
+        clip=clip,
         frame_numbers=numbers,
     )
 
@@ -133,7 +134,7 @@ class Stream:
     def __init__(
         self,
         rng: Rng,
-        pool: TexturePool,
+        source: Source,
         *,
         clips: int,
         objects: int,
@@ -142,7 +143,7 @@ class Stream:
         stretch: int,
     ) -> None:
         times = np.arange(length) * float(rng.choice([0.5, 1.0, 1.0, 1.0, 2.0]))
-        self._drawn = _draw_clips(rng, pool, clips=clips, objects=objects, size=size, times=times)
+        self._found = _take(rng, source, clips=clips, objects=objects, size=size, times=times)
         self._at = 1
         self._length, self._stretch = length, stretch
         self.clicks = float(rng.choice([0.0, 0.0, 0.2]))
@@ -158,4 +159,4 @@ class Stream:
         stop = min(self._at + self._stretch, self._length)
         numbers = [0, *range(self._at, stop)]
         self._at = stop
-        return _as_batch(self._drawn, numbers, numbers)
+        return _as_batch(self._found, numbers, numbers)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-
-from sam2track.training.textures import Rng
 
 __all__ = ["correction", "point_inside", "shaken_boxes"]
 
 
 def point_inside(
-    rng: Rng, masks: torch.Tensor, labels: torch.Tensor | None = None
+    masks: torch.Tensor, labels: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One point inside each mask, (B, 1, 2) and (B, 1); away from the edge where possible."""
-    noise = torch.from_numpy(rng.random(masks.shape, np.float32)).to(masks.device)
+    noise = torch.rand(masks.shape, device=masks.device)
     inner = -F.max_pool2d(-masks[:, None].float(), 5, 1, 2)[:, 0]
     at = (noise * masks + 2 * noise * inner).flatten(1).argmax(dim=1)
     width = masks.shape[-1]
@@ -25,7 +22,7 @@ def point_inside(
     return points, labels
 
 
-def shaken_boxes(rng: Rng, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def shaken_boxes(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Boxes around the masks, shaken a little, as two labelled corners."""
     size = masks.shape[-1]
     columns, rows = masks.any(dim=1), masks.any(dim=2)
@@ -36,15 +33,13 @@ def shaken_boxes(rng: Rng, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     y1 = torch.where(rows, steps, -1).amax(dim=1) + 1
     corners = torch.stack([x0, y0, x1, y1], dim=1).float()
     extent = (corners[:, 2:] - corners[:, :2]).repeat(1, 2)
-    shake = torch.from_numpy(rng.normal(0, 0.04, corners.shape).astype(np.float32))
-    corners = (corners + shake.to(corners) * extent).clamp(0, size)
+    shake = 0.04 * torch.randn_like(corners)
+    corners = (corners + shake * extent).clamp(0, size)
     labels = torch.tensor([[2, 3]], dtype=torch.int32, device=masks.device)
     return corners.view(-1, 2, 2), labels.expand(len(masks), -1)
 
 
-def correction(
-    rng: Rng, truth: torch.Tensor, logits: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def correction(truth: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A click where the mask is wrong: on what was missed, or on what is too much."""
     guess = F.interpolate(logits, truth.shape[-2:], mode="bilinear")[:, 0] > 0
     missed, extra = truth & ~guess, guess & ~truth
@@ -56,4 +51,4 @@ def correction(
     gone = ~where.flatten(1).any(1)
     where = torch.where(gone[:, None, None], ~truth, where)
     labels = ((add | right) & ~gone).int()[:, None]
-    return point_inside(rng, where, labels)
+    return point_inside(where, labels)

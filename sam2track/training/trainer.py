@@ -22,7 +22,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sam2track.models.architecture import ARCHITECTURES, build, set_image_size
 from sam2track.training.batches import Stream, draw_batch
 from sam2track.training.export import export
-from sam2track.training.textures import TexturePool
+from sam2track.training.footage import Drawn, Source, Store
+from sam2track.training.muon import Muon
 from sam2track.training.unroll import Losses, unroll
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ class Trainer:
         self.spent = 0.0
         self._load()
         self.rng = np.random.default_rng([seed, self.rank, self.step])
-        self.pool = TexturePool(288, depth=24)
+        self.source: Source = (
+            Drawn() if self.device.type == "cpu" else Store(self.device, seed=seed + self.step)
+        )
         self.streams: list[Stream] = []
 
     def _optimizers(self, kind: str) -> list[torch.optim.Optimizer]:
@@ -153,11 +156,7 @@ class Trainer:
             torch.optim.AdamW(others, lr=self.rate, betas=(0.9, 0.98), weight_decay=0.02)
         ]
         if matrices:
-            found.append(
-                torch.optim.Muon(
-                    matrices, lr=self.rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            found.append(Muon(matrices, lr=self.rate, weight_decay=0.02))
         return found
 
     @property
@@ -203,7 +202,7 @@ class Trainer:
         stage = self.stages[-1]
         rng = np.random.default_rng(0)
         set_image_size(self.module, stage.size)
-        batch = draw_batch(rng, self.pool, clips=1, frames=3, objects=2, size=stage.size)
+        batch = draw_batch(rng, self.source, clips=1, frames=3, objects=2, size=stage.size)
         times: dict[tuple[bool, SDPBackend], float] = {}
         for half in (False, True):
             for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):
@@ -220,7 +219,9 @@ class Trainer:
     def _kernels(self, half: bool, backend: SDPBackend) -> Iterator[None]:
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=half),
-            sdpa_kernel([backend, SDPBackend.MATH], set_priority=True),
+            sdpa_kernel(
+                [backend, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], set_priority=True
+            ),
         ):
             yield
 
@@ -249,7 +250,7 @@ class Trainer:
             return self.streams[at]
         stream = Stream(
             self.rng,
-            self.pool,
+            self.source,
             clips=stage.clips * self.scale,
             objects=stage.objects,
             size=stage.size,
@@ -267,15 +268,13 @@ class Trainer:
             if stream is not None
             else draw_batch(
                 self.rng,
-                self.pool,
+                self.source,
                 clips=stage.clips * self.scale,
                 frames=stage.frames,
                 objects=stage.objects,
                 size=stage.size,
             )
         )
-        for key in ("images", "labels", "masks", "clip"):
-            setattr(batch, key, getattr(batch, key).to(self.device))
         with self._kernels(*kernels):
             losses = unroll(
                 self.module,
@@ -296,8 +295,8 @@ class Trainer:
         kernels = self._probe()
         _log.info("bfloat16 %s, attention %s", *kernels)
         began, saved = time.monotonic() - self.spent, time.monotonic()
-        first: list[float] = []
-        last: list[float] = []
+        first: list[torch.Tensor] = []
+        last: list[torch.Tensor] = []
         while self.spent < self.budget:
             progress = self.spent / self.budget
             stage = self._stage(progress)
@@ -309,9 +308,11 @@ class Trainer:
             set_image_size(self.module, stage.size)
             losses = self._losses(stage, kernels)
             self._average_gradients()
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+            norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+            finite = bool(norm.isfinite())  # one overflow must not end hours of training
             for optimizer in self.optimizers:
-                optimizer.step()
+                if finite:
+                    optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             self.step += 1
             spent = torch.tensor(time.monotonic() - began)
@@ -328,8 +329,8 @@ class Trainer:
                     "size": stage.size,
                     "frames": stage.frames,
                     "loss": round(losses.total.item(), 4),
-                    "iou_first": round(float(np.mean(first)), 4),
-                    "iou_last": round(float(np.mean(last)), 4),
+                    "iou_first": round(float(torch.stack(first).mean()), 4),
+                    "iou_last": round(float(torch.stack(last).mean()), 4),
                 }
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:

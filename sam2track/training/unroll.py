@@ -8,10 +8,9 @@ across frames by a contrastive loss, which teaches a small trunk to tell texture
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -51,7 +50,7 @@ class Losses:
     """Sum to minimise, and the mean IoU of each frame for the log."""
 
     total: torch.Tensor
-    ious: list[float]
+    ious: torch.Tensor  # (frames,)
     carried: Carried
 
 
@@ -67,12 +66,9 @@ class _Decoded:
 class _Pass:
     """The unrolling of one batch."""
 
-    def __init__(
-        self, module: SAM2Base, batch: Batch, rng: Rng, carried: Carried | None = None
-    ) -> None:
+    def __init__(self, module: SAM2Base, batch: Batch, carried: Carried | None = None) -> None:
         self.module = module
         self.batch = batch
-        self.rng = rng
         clips, frames = batch.images.shape[:2]
         out = module.forward_image(batch.images.flatten(0, 1))
         levels = module.num_feature_levels
@@ -85,8 +81,7 @@ class _Pass:
         self.soft = F.interpolate(soft, (small, small), mode="area").view(
             *batch.masks.shape[:2], small, small
         )
-        self.loss = torch.zeros((), device=batch.images.device)
-        self.ious: list[float] = []
+        self.judged: list[tuple[int, _Decoded, float]] = []
         if carried is not None:
             # The first frame's memory is made again, so that its encoder learns what lasts.
             self.remember(0, self.features(0), carried.prompted, "cond_frame_outputs")
@@ -133,36 +128,43 @@ class _Pass:
         return _Decoded(masks, ious, score, chosen, pointer)
 
     def judge(self, frame: int, decoded: _Decoded, weight: float = 1.0) -> None:
-        """Add a frame's losses: masks, predicted IoU, object score."""
-        truth = self.soft[:, frame]
-        present = truth.flatten(1).amax(dim=1) > 0.5
-        target = truth[:, None].expand_as(decoded.masks)
-        cross = F.binary_cross_entropy_with_logits(decoded.masks, target, reduction="none")
+        """Keep what was found in a frame, as it is now, for the losses."""
+        self.judged.append((frame, replace(decoded), weight))
+
+    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean loss of what was judged, and the mean IoU of each: all of it at once."""
+        frames, decoded, weights = zip(*self.judged, strict=True)
+        truth = torch.stack([self.soft[:, frame] for frame in frames])  # (N, B, h, w)
+        masks = torch.stack([found.masks for found in decoded])  # (N, B, 4, h, w)
+        present = truth.flatten(2).amax(dim=2) > 0.5
+        target = truth[:, :, None].expand_as(masks)
+        cross = F.binary_cross_entropy_with_logits(masks, target, reduction="none")
         # Pixels of the object weigh more, so that small ones count.
-        cross = (cross * (1 + 4 * target)).mean(dim=(2, 3))
-        probability = decoded.masks.sigmoid()
-        overlap = (probability * target).sum(dim=(2, 3))
-        total = probability.sum(dim=(2, 3)) + target.sum(dim=(2, 3))
+        cross = (cross * (1 + 4 * target)).mean(dim=(3, 4))
+        probability = masks.sigmoid()
+        overlap = (probability * target).sum(dim=(3, 4))
+        total = probability.sum(dim=(3, 4)) + target.sum(dim=(3, 4))
         dice = 1 - (2 * overlap + 1) / (total + 1)
-        each = 4 * cross + dice  # (B, 4)
-        with torch.no_grad():
-            guess, real = decoded.masks > 0, target > 0.5
-            both = (guess & real).sum(dim=(2, 3)).float()
-            iou = both / (guess | real).sum(dim=(2, 3)).clamp(min=1)
-            best = each[:, 1:].argmin(dim=1, keepdim=True)
-        mask_loss = each[:, 0] + each[:, 1:].gather(1, best)[:, 0] + 0.05 * each[:, 1:].sum(1)
-        number = present.sum().clamp(min=1)
-        iou_loss = (decoded.ious - iou).abs().mean(dim=1)
-        self.loss = self.loss + weight * ((mask_loss + iou_loss) * present).sum() / number
-        # Things are absent far less often than present.
-        score_loss = F.binary_cross_entropy_with_logits(
-            decoded.score[:, 0], present.float(), weight=torch.where(present, 1.0, 4.0)
-        )
-        self.loss = self.loss + weight * 0.5 * score_loss
-        shown = (decoded.chosen[:, 0] > 0) & present[:, None, None]
+        each = 4 * cross + dice  # (N, B, 4)
         real = truth > 0.5
-        got = (shown & real).flatten(1).sum(1) / (shown | real).flatten(1).sum(1).clamp(min=1)
-        self.ious.append(float((got * present).sum() / number))
+        with torch.no_grad():
+            iou = _iou(masks > 0, real[:, :, None])
+            best = each[..., 1:].argmin(dim=2, keepdim=True)
+            shown = torch.stack([found.chosen[:, 0] for found in decoded]) > 0
+            number = present.sum(dim=1).clamp(min=1)
+            got = (_iou(shown, real) * present).sum(dim=1) / number
+        mask = each[..., 0] + each[..., 1:].gather(2, best)[..., 0] + 0.05 * each[..., 1:].sum(2)
+        guessed = torch.stack([found.ious for found in decoded])
+        loss = ((mask + (guessed - iou).abs().mean(dim=2)) * present).sum(dim=1) / number
+        # Things are absent far less often than present.
+        score = F.binary_cross_entropy_with_logits(
+            torch.stack([found.score[:, 0] for found in decoded]),
+            present.float(),
+            weight=torch.where(present, 1.0, 4.0),
+            reduction="none",
+        )
+        loss = (loss + score.mean(dim=1)) * torch.tensor(weights, device=loss.device)
+        return loss.mean(), got
 
     def remember(
         self, frame: int, features: list[torch.Tensor], decoded: _Decoded, key: str
@@ -231,7 +233,7 @@ class _Pass:
 
     def prompt(self, frame: int, kind: str, corrections: int) -> None:
         """A frame with a prompt, and clicks that mend what came of it."""
-        module, rng = self.module, self.rng
+        module = self.module
         features = self.features(frame)
         truth = self.batch.masks[:, frame]
         conditioned = self.condition(frame, features)
@@ -249,11 +251,11 @@ class _Pass:
             decoded.score = torch.full_like(decoded.score, 10.0)
             self.remember(frame, features, decoded, "cond_frame_outputs")
             return
-        points = shaken_boxes(rng, truth) if kind == "box" else point_inside(rng, truth)
+        points = shaken_boxes(truth) if kind == "box" else point_inside(truth)
         decoded = self.decode(features, conditioned, points, None, candidates=kind == "point")
         self.judge(frame, decoded)
         for _ in range(corrections):
-            more = correction(rng, truth, decoded.chosen.detach())
+            more = correction(truth, decoded.chosen.detach())
             points = (torch.cat([points[0], more[0]], 1), torch.cat([points[1], more[1]], 1))
             before = decoded.chosen.detach().clamp(-32, 32)
             decoded = self.decode(features, conditioned, points, before, candidates=False)
@@ -275,7 +277,7 @@ class _Pass:
         if not correct:
             self.remember(frame, features, decoded, "non_cond_frame_outputs")
             return
-        points = correction(self.rng, self.batch.masks[:, frame], decoded.chosen.detach())
+        points = correction(self.batch.masks[:, frame], decoded.chosen.detach())
         before = decoded.chosen.detach().clamp(-32, 32)
         decoded = self.decode(features, conditioned, points, before, candidates=True)
         self.judge(frame, decoded)
@@ -289,23 +291,24 @@ class _Pass:
         centre = stride // 2
         labels = self.batch.labels[:, :, centre::stride, centre::stride].flatten(1)
         vectors = top.permute(0, 1, 3, 4, 2).reshape(clips, -1, channels).float()
-        loss: torch.Tensor = vectors.new_zeros(())
-        used = 0
-        for numbers, vector in zip(labels, vectors, strict=True):
-            # As much of things as of the ground, which is most of any picture.
-            weight = torch.where(numbers > 0, 1.0, 0.25)
-            noise = torch.from_numpy(self.rng.random(len(weight), np.float32)).to(weight.device)
-            at = (weight * noise).topk(min(samples, len(weight))).indices
-            number, unit = numbers[at], F.normalize(vector[at], dim=1)
-            alike = (number[:, None] == number[None]).fill_diagonal_(False)
-            some = alike.any(1) & ~alike.all(1) & (number > 0)
-            if not bool(some.any()):
-                continue
-            cosine = (unit @ unit.T / temperature).fill_diagonal_(-1e4)
-            right = torch.where(alike, cosine, -1e4).logsumexp(1)
-            loss = loss + (cosine.logsumexp(1) - right)[some].mean()
-            used += 1
-        return loss / max(used, 1)
+        # As much of things as of the ground, which is most of any picture.
+        weight = torch.where(labels > 0, 1.0, 0.25)
+        noise = torch.rand(weight.shape, device=weight.device)
+        at = (weight * noise).topk(min(samples, weight.shape[1])).indices
+        number = labels.gather(1, at)
+        unit = F.normalize(vectors.gather(1, at[..., None].expand(-1, -1, channels)), dim=2)
+        itself = torch.eye(at.shape[1], dtype=torch.bool, device=at.device)
+        alike = (number[:, :, None] == number[:, None]) & ~itself
+        some = alike.any(2) & ~(alike | itself).all(2) & (number > 0)
+        cosine = (unit @ unit.mT / temperature).masked_fill(itself, -1e4)
+        right = torch.where(alike, cosine, -1e4).logsumexp(2)
+        loss = torch.where(some, cosine.logsumexp(2) - right, 0.0).sum(1) / some.sum(1).clamp(min=1)
+        return loss.sum() / some.any(1).sum().clamp(min=1)
+
+
+def _iou(guess: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    both = (guess & real).sum(dim=(-2, -1)).float()
+    return both / (guess | real).sum(dim=(-2, -1)).clamp(min=1)
 
 
 def unroll(
@@ -335,7 +338,7 @@ def unroll(
     clicks : float
         Probability that one of the tracked frames is mended by a click.
     """
-    run = _Pass(module, batch, rng, carried)
+    run = _Pass(module, batch, carried)
     frames = batch.images.shape[1]
     if carried is None and frames == 1:
         kind = str(rng.choice(["box", "point"]))
@@ -346,7 +349,7 @@ def unroll(
     clicked = int(rng.integers(1, frames)) if frames > 1 and rng.random() < clicks else -1
     for frame in range(1, frames):
         run.track(frame, correct=frame == clicked)
-    total = run.loss / max(len(run.ious), 1)
+    total, ious = run.losses()
     if contrast:
         total = total + contrast * run.contrast()
-    return Losses(total, run.ious, run.carry())
+    return Losses(total, ious, run.carry())

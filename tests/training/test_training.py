@@ -10,8 +10,9 @@ import torch
 
 from sam2track.training.batches import draw_batch
 from sam2track.training.export import export
+from sam2track.training.footage import Drawn
 from sam2track.training.scenes import FAMILIES, HELD_OUT, TRAINING, draw_clip
-from sam2track.training.textures import TEXTURES, TexturePool
+from sam2track.training.textures import TEXTURES
 from sam2track.training.trainer import Trainer
 from sam2track.training.unroll import unroll
 
@@ -55,7 +56,7 @@ def test_held_out_families_share_no_surface_and_no_outline_with_training() -> No
 
 def test_prompted_objects_are_seen_on_the_first_frame() -> None:
     rng = np.random.default_rng(0)
-    batch = draw_batch(rng, TexturePool(96, 4), clips=3, frames=3, objects=2, size=64)
+    batch = draw_batch(rng, Drawn(), clips=3, frames=3, objects=2, size=64)
     assert batch.images.shape == (3, 3, 3, 64, 64)
     assert batch.masks.shape == (6, 3, 64, 64)
     assert batch.masks[:, 0].flatten(1).any(dim=1).all()
@@ -67,7 +68,7 @@ def test_training_goes_on_from_its_checkpoint_and_learns(tmp_path: Path) -> None
         pytest.skip("this version of torch has no Muon")
     trainer = Trainer(tmp_path, minutes=0.0, optimizer="muon")
     rng = np.random.default_rng(0)
-    batch = draw_batch(rng, TexturePool(96, 4), clips=1, frames=2, objects=2, size=64)
+    batch = draw_batch(rng, Drawn(), clips=1, frames=2, objects=2, size=64)
     from sam2track.models.architecture import set_image_size
 
     set_image_size(trainer.module, 64)
