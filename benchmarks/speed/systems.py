@@ -144,7 +144,7 @@ def _official(
 
     model = load(case)
     module = model.module
-    images = _normalised(case, frames, model)
+    images = _normalised(case, frames, model).to(case.device)  # where init_state puts them
     # The predictor adds settings to SAM2Base, no weights.
     module.__class__ = predictor
     module.non_overlap_masks = False

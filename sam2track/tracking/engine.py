@@ -256,7 +256,8 @@ class Engine:
             self.model, features, decoded.logits, decoded.scores, prompted=False
         )
         raw = decoded.logits[:, 0].cpu().numpy()
-        shown = step.filled(self.model, decoded.logits)[:, 0].cpu().numpy()
+        # Of the copy in main memory: holes are filled there, whatever the device.
+        shown = step.filled(self.model, torch.from_numpy(raw)[:, None])[:, 0].numpy()
         scores = decoded.scores[:, 0].float().cpu().numpy()
         ious = decoded.ious.cpu().numpy()
         pointers = decoded.pointers.float().cpu().numpy()

@@ -12,8 +12,9 @@ import torch
 
 import sam2track
 from sam2track import Tracker
+from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
-from tests.parity.oracle import clip, official_run, predictor
+from tests.parity.oracle import clip, enliven, official_run, predictor
 from tests.parity.test_bf16 import distance
 from tests.parity.test_parity import MANY, ONE, differences, our_run
 
@@ -46,7 +47,9 @@ def test_masks_equal_the_official_ones_on_cuda(
         index + 1: {begin: Prompt(points=((10.0 + 12 * index, 60.0),))} for index in range(objects)
     }
     theirs = official_run(module, frames, prompts, backward=backward)
-    ours = our_run(module, frames, prompts, backward=backward)
+    # Said, since auto is bf16 there.
+    model = sam2track.load_model(module, precision="fp32")
+    ours = our_run(model, frames, prompts, backward=backward)
     assert max(differences(ours, theirs)[:3]) <= (ONE if objects == 1 else MANY)
 
 
@@ -64,7 +67,9 @@ def test_bf16_is_no_further_from_fp32_than_official_bf16(exact_products: None) -
 @pytest.mark.parametrize("objects", [1, 16])
 def test_memory_on_the_device_is_flat(objects: int) -> None:
     model = sam2track.load_model("nano", device="cuda")
-    tracker = Tracker(model, np.repeat(clip(40), 10, axis=0))
+    # Features of some frames: within the usual budget more and more of 400 are held.
+    frames = np.repeat(clip(40), 10, axis=0)
+    tracker = Tracker(model, frames, features_budget=8 * 2**20)
     for index in range(objects):
         tracker.add(index + 1, 0, BOX)
     peaks = {}
@@ -80,10 +85,14 @@ def test_auto_takes_the_device() -> None:
     assert model.device.type == "cuda"
 
 
-def test_what_does_not_fit_goes_on_with_less() -> None:
+def test_what_does_not_fit_goes_on_with_less(exact_products: None) -> None:
     """With a cap on the memory, batches become smaller; the masks stay."""
     frames, count = clip(6), 24
-    module = copy.deepcopy(predictor("tiny", True)).cuda()
+    # Large enough that what a batch takes is much beside the workspaces of libraries.
+    torch.manual_seed(7)
+    module = build(ARCHITECTURES["sam2.1-tiny"], image_size=512)
+    enliven(module, 3)
+    module = module.requires_grad_(False).eval().cuda()
     prompts = [Prompt(points=((5.0 + 4 * index, 60.0),)) for index in range(count)]
 
     def run() -> tuple[dict[int, np.ndarray], int]:
@@ -108,4 +117,4 @@ def test_what_does_not_fit_goes_on_with_less() -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert found.keys() == expected.keys()
     for frame, logits in found.items():
-        assert np.abs(logits - expected[frame]).max() <= MANY
+        assert np.mean((logits > 0) != (expected[frame] > 0)) < 1e-3
