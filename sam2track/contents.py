@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sam2track.errors import ProjectError
 from sam2track.prompts import Prompts
-from sam2track.soundness import faults
+from sam2track.soundness import faults, odd_pointers
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
 from sam2track.tracking.ledger import Ledger, how
@@ -281,9 +281,10 @@ class Contents(Ledger):
         ProjectError
             At the first thing that is damaged, saying whose it is.
         """
+        self.check_whole()
         with self._errors():
-            for where, why, replays in faults(self._db, int(self.meta["frames"])):
-                raise self._damaged_at(where, why, replays=replays)
+            for where, why, _ in odd_pointers(self._db, self.check_states()):
+                raise self._damaged_at(where, why)
         for frame in self.frames:
             with self._errors():
                 rows = self._db.execute(
@@ -295,7 +296,18 @@ class Contents(Ledger):
                 self.get(object_id, frame)
         for object_id, frame, _ in self.prompts:
             self.said(object_id, frame)
-        self.check_states()
+
+    def check_whole(self) -> None:
+        """See that nothing is gone, without reading what is stored of each frame.
+
+        Raises
+        ------
+        ProjectError
+            At the first thing that is gone, or does not go with the others.
+        """
+        with self._errors():
+            for where, why, replays in faults(self._db, self.meta):
+                raise self._damaged_at(where, why, replays=replays)
 
     def info(self) -> dict[str, Any]:
         """What it holds, as JSON values: settings, objects, counts and sizes in bytes."""

@@ -17,6 +17,7 @@ from sam2track.footage import needed_footage
 from sam2track.frames.bounds import asked_span
 from sam2track.masks import Box
 from sam2track.project import Project
+from sam2track.regular import check_regular
 from sam2track.render import stamp, tag
 from sam2track.styles import Trails, checked, fitted, styled
 from sam2track.table import TrackRow
@@ -238,6 +239,7 @@ def _picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        check_regular(path)
         with Image.open(path) as image:
             return fitted(np.asarray(image.convert("RGB")), height, width)
     except (

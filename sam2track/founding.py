@@ -211,6 +211,7 @@ def _resumed(
                     f"leave the prompts out to go on with the stored ones"
                 )
         check_same(project, source, model)
+        project.check_whole()  # else it is gone on with, to other masks
         _follow(project, source)
     except BaseException:
         project.close()

@@ -88,6 +88,8 @@ def replay(
             )
             check_same(old, opened, loaded)
             journal = old.journal()
+            if not journal:
+                raise ProjectError(f"{path} has no journal; it cannot be replayed")
             low, high = _replayed_range(journal, len(opened))
             total = max(1, sum(step.get("done") or 0 for step in journal))
             with (
@@ -104,6 +106,7 @@ def replay(
 def _replayed_range(journal: list[dict[str, Any]], frames: int) -> tuple[int, int]:
     """The frames that the runs of a journal were asked for, all together."""
     runs = [step for step in journal if step["action"] == "propagate"]
-    low = min((step["start"] or 0 for step in runs), default=0)
-    high = max((frames if step["stop"] is None else step["stop"] for step in runs), default=frames)
+    low = min((step.get("start") or 0 for step in runs), default=0)
+    stops = [step.get("stop") for step in runs]
+    high = max((frames if stop is None else stop for stop in stops), default=frames)
     return low, min(high, frames)

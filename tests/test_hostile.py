@@ -30,6 +30,7 @@ from PIL import Image
 
 from sam2track.batch.manifest import read_manifest
 from sam2track.cli.main import main
+from sam2track.cli.prompting import _names
 from sam2track.detections.files import load_detections
 from sam2track.errors import (
     ModelError,
@@ -39,6 +40,7 @@ from sam2track.errors import (
     Sam2TrackError,
     SourceError,
 )
+from sam2track.films import _picture
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.opening import open_source
 from sam2track.frames.still import read_picture
@@ -121,6 +123,8 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         load_detections,
         read_picture,
         read_manifest,
+        lambda path: _picture(path, 9, 9),
+        lambda path: _names(str(path)),
     )
     for read in readers:
         for path in (pipe, device):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -593,6 +595,55 @@ def test_a_longer_range_goes_on(
     again = run(clip, None, output=tmp_path, model=module, resume=True)
     assert again.frames_computed == 4 + 3
     same_outputs(tmp_path, unbroken[0])
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("DELETE FROM all_results WHERE frame = 2", "object 1 on frame 2: its result is gone"),
+        ("DELETE FROM all_results WHERE frame = 1", "object 1 on frame 1: its result is gone"),
+        ("DELETE FROM all_results WHERE frame >= 3 AND source != 0", "object 1 on frame 3"),
+        ("DELETE FROM all_results WHERE object = 2", "object 2 on frame 3: its result is gone"),
+        ("DELETE FROM states", "where tracking stood after it is gone"),
+        ("DELETE FROM all_prompts WHERE object = 2", "object 2: nothing is said of it"),
+    ],
+)
+def test_what_is_gone_is_noticed_where_a_job_is_gone_on_with(
+    statement: str, why: str, tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    with pytest.raises(Interrupted):
+        run(clip, TWO, output=tmp_path, model=module, progress=stop_at("tracking", 6))
+    with closing(sqlite3.connect(tmp_path / "project.s2t")) as db:
+        db.execute(statement)
+        db.commit()
+    with pytest.raises(ProjectError, match=f"damaged at .*{why}.*; take a copy of it.*replay"):
+        run(clip, None, output=tmp_path, model=module, resume=True)
+    assert files(tmp_path) == ["project.s2t"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        # What both runs passed last, and all of the run of an object.
+        ("DELETE FROM all_results WHERE frame = {last}", "object 1 on frame {last}"),
+        ("DELETE FROM all_results WHERE frame = 0 AND object = 2", "object 2 on frame 0"),
+        ("DELETE FROM all_results WHERE object = 2 AND source = 2", "object 2 on frame 0"),
+        ("DELETE FROM all_results WHERE object = 1 AND source = 1", "object 1 on frame 1"),
+    ],
+)
+def test_the_end_of_a_run_is_missed(
+    statement: str, why: str, tmp_path: Path, unbroken: tuple[Path, Outcome]
+) -> None:
+    path = tmp_path / "p.s2t"
+    shutil.copy(unbroken[0] / "project.s2t", path)
+    with Project.open(path) as project:
+        project.check()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement.format(last=FRAMES - 1))
+        db.commit()
+    said = f"damaged at {why.format(last=FRAMES - 1)}: its result is gone"
+    with Project.open(path) as project, pytest.raises(ProjectError, match=said):
+        project.check()
 
 
 def test_resume_of_a_finished_job_writes_again(

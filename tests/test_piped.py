@@ -6,12 +6,13 @@ import csv
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,30 @@ def test_what_comes_out(
         rows = list(csv.DictReader(table))
     assert len(rows) == FRAMES + FRAMES - 3
     assert rows[0]["source"] == "prompted" and rows[1]["source"] == "forward"
+
+
+@pytest.mark.parametrize(
+    ("which", "why"),
+    [
+        ("frame = (SELECT max(frame) FROM all_results)", "object 1 on frame 8"),
+        ("frame = 5 AND object = 2", "object 2 on frame 5"),
+        ("object = 2", "object 2 on frame 3"),
+    ],
+)
+def test_frames_that_are_gone_are_missed(
+    which: str, why: str, video: bytes, piped: Any, module: Any, tmp_path: Path
+) -> None:
+    job.run(piped(video), TWO, output=tmp_path, model=module, write=())
+    with Project.open(tmp_path) as project:
+        project.check()
+    with closing(sqlite3.connect(tmp_path / "project.s2t")) as db:
+        db.execute(f"DELETE FROM all_results WHERE {which}")
+        db.commit()
+    with (
+        Project.open(tmp_path) as project,
+        pytest.raises(ProjectError, match=f"damaged at {why}: its result is gone"),
+    ):
+        project.check()
 
 
 def test_a_range(video: bytes, piped: Any, module: Any, tmp_path: Path) -> None:

@@ -452,6 +452,7 @@ def worked_on(path: Path) -> Path:
         ("UPDATE states SET step = 'abc'", "where tracking stood after it is gone"),
         ("UPDATE all_prompts SET logits = x'0011' WHERE frame = 2", "300 on frame 2: its logits"),
         ("UPDATE all_results SET pointer = zeroblob(8) WHERE frame = 4", "its pointer is of an"),
+        ("UPDATE all_results SET pointer = zeroblob(8)", "its pointer is of another length"),
         ("DELETE FROM times WHERE frame = 15", "its times: there are 19, of 20 frames"),
         ("UPDATE times SET frame = 99 WHERE frame = 19", "its times"),
         ("DELETE FROM journal", "the journal does not hold it"),

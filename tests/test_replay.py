@@ -262,3 +262,28 @@ def test_replay_on_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "tracks.csv").read_text() == table and table.count("\n") == 5
     refused = runner.invoke(main, again)
     assert refused.exit_code == 2 and "--overwrite" in refused.stderr
+
+
+def test_journals_that_say_too_little(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    model = load_model(predictor("nano", True))
+    for number, (statement, said) in enumerate(
+        (
+            ("DELETE FROM journal", "has no journal"),
+            ("UPDATE journal SET action = '{}' WHERE kind = 'propagate'", "journal is damaged"),
+        )
+    ):
+        path = tmp_path / f"{number}.s2t"
+        shutil.copy(worked / "project.s2t", path)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(statement)
+            db.commit()
+        with pytest.raises(ProjectError, match=said):
+            replay(path, output=tmp_path / f"{number}", source=frames, model=model)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM all_prompts WHERE object = 1")
+        db.commit()
+    with (
+        Project.open(path, writable=True) as project,
+        pytest.raises(ProjectError, match="nothing is said of object 1 on any frame"),
+    ):
+        Tracker(model, ArraySource(frames), history=project)

@@ -18,6 +18,7 @@ from sam2track.cli.grammar import (
 from sam2track.errors import PromptError
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompt, Prompts, merged
+from sam2track.regular import check_regular
 
 __all__ = ["collect", "detection_options", "is_point", "prompt_options", "wanted_detections"]
 
@@ -125,12 +126,14 @@ def _split(text: str) -> list[str]:
 
 def _names(text: str) -> list[str]:
     path = Path(text)
-    if not path.is_file():
-        return _split(text)
     try:
+        check_regular(path)  # the name of a pipe is that of no class
+        if not path.is_file():
+            return _split(text)
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"class names {path} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise PromptError(f"class names {path} cannot be read: {why}") from error
 
 
 class _Collected:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from sam2track import masks as rle
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import ProjectError, PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking.engine import Engine
@@ -83,6 +83,11 @@ class Book:
                 with self.history.transaction():
                     for frame in waiting:
                         self._answer(item, frame)
+            if not item.prompted:
+                raise ProjectError(
+                    f"nothing is said of object {life.object_id} on any frame: the project is "
+                    "damaged; take a copy of it, or do it anew with `sam2track replay`"
+                )
             # A state is of no use to an object that was changed after it.
             if stored is not None and life.since <= stored[1]:
                 self._restore(item, stored[0])

@@ -388,12 +388,20 @@ class Ledger(Steps):
             with self._state_of(step):
                 return State.from_bytes(data), int(step), int(done)
 
-    def check_states(self) -> None:
-        """Raise ProjectError where a state cannot be read."""
+    def check_states(self) -> int | None:
+        """Return how many numbers pointers have; None where no state holds any.
+
+        Raises
+        ------
+        ProjectError
+            Where a state cannot be read.
+        """
+        size = None
         with self._errors():
             for step, data in self._db.execute("SELECT step, data FROM states ORDER BY id"):
                 with self._state_of(step):
-                    State.check(data)
+                    size = State.check(data) or size
+        return size
 
     @contextmanager
     def _state_of(self, step: int) -> Iterator[None]:

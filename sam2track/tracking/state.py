@@ -79,16 +79,28 @@ class State:
             return cls(pending, recent)
 
     @staticmethod
-    def check(data: bytes) -> None:
-        """Raise as ``from_bytes`` where the bytes are no state; needs no torch."""
+    def check(data: bytes) -> int | None:
+        """Return how many numbers its pointers have, None without one; needs no torch.
+
+        Raises
+        ------
+        ProjectError
+            As ``from_bytes``.
+        """
         from safetensors import deserialize
 
         with _damage():
             tensors = dict(deserialize(data))  # type: ignore[no-untyped-call]
             _pending(bytes(tensors.pop("about")["data"]))
-            for key in tensors:
-                object_id, _, frame, _ = key.split("/")
+            sizes = set()
+            for key, tensor in tensors.items():
+                object_id, _, frame, part = key.split("/")
                 int(object_id), int(frame)
+                if part == "pointer":
+                    sizes.add(int(tensor["shape"][-1]))
+            if len(sizes) > 1:
+                raise ValueError(f"its pointers have {sorted(sizes)} numbers")
+            return next(iter(sizes), None)
 
 
 def _pending(about: bytes) -> dict[int, dict[bool, int]]:
