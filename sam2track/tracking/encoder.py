@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2track.models.loading import Model
+from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.trunk import Trunk
 
 __all__ = ["LARGE", "Encoder", "Features"]
@@ -64,10 +65,13 @@ class Encoder:
     Parameters
     ----------
     model : Model
+    graphs : Graphs, optional
+        Where the work of a GPU is recorded.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, graphs: Graphs | None = None) -> None:
         self.model = model
+        self._graphs = graphs or Graphs(model.device)
         self.encoded = 0  # frames encoded so far
         # On small squares there is nothing to gain, and the modules' own order of sums is kept.
         self._trunk = Trunk(model) if model.image_size >= LARGE else None
@@ -92,15 +96,19 @@ class Encoder:
         without the position encodings that those make anew for every frame; on large squares
         in fewer operations (``sam2track.tracking.trunk``).
         """
-        module = self.model.module
         self.encoded += 1
+        found = self._graphs.run("encode", self._features, self.prepare(frame))
+        return Features(*cast(Features, found))
+
+    def _features(self, image: torch.Tensor) -> Features:
+        module = self.model.module
         if self._trunk is not None:
-            levels = self._trunk(self.prepare(frame))
+            levels = self._trunk(image)
             if not module.use_high_res_features_in_sam:
                 return Features(None, None, levels[-1])
             return Features(*levels[-3:])
         with self.model.autocast():
-            levels = self._pyramid(self.prepare(frame))
+            levels = self._pyramid(image)
             if not module.use_high_res_features_in_sam:
                 return Features(None, None, levels[-1])
             decoder = module.sam_mask_decoder

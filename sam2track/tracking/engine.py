@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from sam2track.prompts import Prompt
 from sam2track.tracking import inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.features import FeatureStore
+from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
 from sam2track.tracking.objects import Anchor, Tracked
@@ -60,10 +61,11 @@ class Engine:
         self.source = source
         self.history = history
         self.rules = rules
-        self.encoder = Encoder(model)
+        self._graphs = Graphs(model.device)
+        self.encoder = Encoder(model, self._graphs)
         self._constants = step.Constants(model)
         self.store = FeatureStore(features_budget)
-        self.room = Room(model, self.store)
+        self.room = Room(model, self.store, self._graphs)
         self._threads = self.threads
 
     @property
@@ -189,7 +191,9 @@ class Engine:
             self.model,
             self._constants,
             features,
-            [self._reading(alone, view, backward=backward)],
+            step.gathered(
+                self.model, self._constants, [self._reading(alone, view, backward=backward)]
+            ),
             self.rules.max_pointers,
         )
 
@@ -242,18 +246,8 @@ class Engine:
         backward: bool,
     ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
         readings = [self._reading(item, view, backward=backward) for item, view in batch]
-        conditioned = step.attend(
-            self.model, self._constants, features, readings, self.rules.max_pointers
-        )
-        decoded = step.decode(
-            self.model,
-            self._constants,
-            features,
-            conditioned,
-            candidates=_candidates(self.model.module, 0, initial=False),
-        )
-        memories = step.remember(
-            self.model, features, decoded.logits, decoded.scores, prompted=False
+        decoded, memories = self._tracked(
+            features, step.gathered(self.model, self._constants, readings)
         )
         raw = decoded.logits[:, 0].cpu().numpy()
         # Of the copy in main memory: holes are filled there, whatever the device.
@@ -280,6 +274,31 @@ class Engine:
             )
             found[item.object_id] = (record, shown[index])
         return found
+
+    def _tracked(
+        self, features: Features, memories: step.Memories
+    ) -> tuple[step.Decoded, torch.Tensor]:
+        """Masks of objects that are tracked, and their new memories, (B, h * w, M)."""
+        reach = self.rules.max_pointers
+
+        def work(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            seen = Features(*given[:3])
+            conditioned = step.attend(
+                self.model, self._constants, seen, step.Memories(*given[3:]), reach
+            )
+            found = step.decode(
+                self.model,
+                self._constants,
+                seen,
+                conditioned,
+                candidates=_candidates(self.model.module, 0, initial=False),
+            )
+            new = step.remember(self.model, seen, found.logits, found.scores, prompted=False)
+            return found.logits, found.pointers, found.scores, found.ious, new
+
+        found = self._graphs.run(("track", reach), work, *features, *memories)
+        *decoded, new = cast(tuple[torch.Tensor, ...], found)
+        return step.Decoded(*decoded), new
 
     def _view(self, item: Tracked, frame: int, *, backward: bool) -> View:
         prompted = {f: held.memory for f, held in item.prompted.items()}

@@ -14,6 +14,7 @@ from sam2track.faults import explained, is_out_of_memory
 from sam2track.models.loading import Model
 from sam2track.models.zoo import smaller
 from sam2track.tracking.features import FeatureStore
+from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.objects import Tracked
 
@@ -37,11 +38,12 @@ class Room:
         Where state is kept.
     """
 
-    def __init__(self, model: Model, store: FeatureStore) -> None:
+    def __init__(self, model: Model, store: FeatureStore, graphs: Graphs) -> None:
         self.model = model
         self.batch: int | None = None
         self.home = model.device
         self._store = store
+        self._graphs = graphs
 
     def attempt(self, work: Callable[[], T], items: Sequence[Tracked], batch: int = 1) -> T | None:
         """Return what comes of work, None where something was given up and it is to be tried again.
@@ -80,6 +82,7 @@ class Room:
 
     def _give_up(self, items: Sequence[Tracked], batch: int, said: str) -> None:
         device = self.model.device
+        self._graphs.stop()  # they hold memory for nothing but speed
         if batch > 1:
             if self.batch is None:
                 self._say(f"{device} ran out of memory; going on with smaller batches")

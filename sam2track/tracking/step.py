@@ -26,10 +26,12 @@ __all__ = [
     "Constants",
     "Decoded",
     "Heads",
+    "Memories",
     "Reading",
     "attend",
     "decode",
     "filled",
+    "gathered",
     "given_mask",
     "heads",
     "remember",
@@ -117,12 +119,51 @@ class Constants:
             self.prompt_grid = module.sam_prompt_encoder.get_dense_pe()
 
 
+class Memories(NamedTuple):
+    """What a batch of objects looks at, as tensors.
+
+    Attributes
+    ----------
+    spatial : (K, B, h * w, M) bfloat16 tensor
+    t_pos : (K, B) int64 tensor
+    pointers : (P, B, C) tensor, or None
+    distances : (P, B) int64 tensor, or None
+    """
+
+    spatial: torch.Tensor
+    t_pos: torch.Tensor
+    pointers: torch.Tensor | None
+    distances: torch.Tensor | None
+
+
+@torch.inference_mode()
+def gathered(model: Model, constants: Constants, readings: Sequence[Reading]) -> Memories:
+    """Put the readings of a batch's objects, equal in numbers, side by side."""
+    count, device = len(readings), model.device
+    slots = list(zip(*(reading.spatial for reading in readings), strict=True))
+    places, _, width = constants.memory_position.shape
+    spatial = (
+        torch.stack([memory for slot in slots for _, memory in slot])
+        if slots
+        else torch.empty(0, places, width, dtype=torch.bfloat16, device=device)
+    )
+    t_pos = torch.tensor([t_pos for slot in slots for t_pos, _ in slot], dtype=torch.int64)
+    spatial = spatial.view(len(slots), count, places, width)
+    t_pos = t_pos.view(len(slots), count).to(device)
+    seen = list(zip(*(reading.pointers for reading in readings), strict=True))
+    if not seen:
+        return Memories(spatial, t_pos, None, None)
+    pointers = torch.stack([pointer for slot in seen for _, pointer in slot])
+    distances = torch.tensor([[distance for distance, _ in slot] for slot in seen], device=device)
+    return Memories(spatial, t_pos, pointers.unflatten(0, (len(seen), count)), distances)
+
+
 @torch.inference_mode()
 def attend(
     model: Model,
     constants: Constants,
     features: Features,
-    readings: Sequence[Reading],
+    memories: Memories,
     max_pointers: int,
 ) -> torch.Tensor:
     """Features of a frame in the light of each object's memories, (B, C, h, w).
@@ -131,47 +172,36 @@ def attend(
 
     Parameters
     ----------
-    readings : sequence of Reading
-        One for each object, with equal numbers of memories and of pointers.
+    memories : Memories
+        Of the objects.
     max_pointers : int
         Normaliser of the pointers' times, plus one.
     """
     module = model.module
-    count = len(readings)
     _, channels, height, width = features.top.shape
-    tokens: list[torch.Tensor] = []
-    positions: list[torch.Tensor] = []
-    for slot in zip(*(reading.spatial for reading in readings), strict=True):
-        memory = torch.stack([spatial for _, spatial in slot], dim=1)
-        tokens.append(memory if model.precision != "fp32" else memory.float())
-        times = module.maskmem_tpos_enc[[module.num_maskmem - t_pos - 1 for t_pos, _ in slot]]
-        positions.append(constants.memory_position + times.view(1, count, -1))
+    count = memories.spatial.shape[1]
+    memory = memories.spatial.permute(0, 2, 1, 3).flatten(0, 1)
+    memory = memory if model.precision != "fp32" else memory.float()
+    times = module.maskmem_tpos_enc[module.num_maskmem - memories.t_pos - 1][:, :, 0]
+    position = (constants.memory_position + times.transpose(1, 2)).flatten(0, 1)
     pointer_tokens = 0
-    if readings[0].pointers:
-        pointers = torch.stack(
-            [torch.stack([pointer for _, pointer in reading.pointers]) for reading in readings], 1
-        )
-        distances = torch.tensor(
-            [[distance for distance, _ in reading.pointers] for reading in readings],
-            device=model.device,
-        ).T
+    if memories.pointers is not None and memories.distances is not None:
+        pointers = memories.pointers
         with model.autocast():
-            codes = _pointer_codes(module, distances, max_pointers, channels)
+            codes = _pointer_codes(module, memories.distances, max_pointers, channels)
         splits = channels // module.mem_dim
         if splits > 1:
             pointers = pointers.unflatten(2, (splits, module.mem_dim))
             pointers = pointers.permute(0, 2, 1, 3).flatten(0, 1)
             codes = codes.repeat_interleave(splits, dim=0)
-        tokens.append(pointers)
-        positions.append(codes)
+        memory, position = torch.cat([memory, pointers]), torch.cat([position, codes])
         pointer_tokens = len(pointers)
-    memory, memory_position = torch.cat(tokens), torch.cat(positions)
     if count > 1 or not constants.small:
         fused = constants.attention(
             features.top[0].flatten(1).T,
             constants.position[:, 0],
             memory.transpose(0, 1),
-            memory_position.transpose(0, 1),
+            position.transpose(0, 1),
             pointer_tokens,
         )
         return fused.transpose(1, 2).view(count, channels, height, width)
@@ -180,7 +210,7 @@ def attend(
             curr=features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1),
             curr_pos=constants.position.expand(-1, count, -1),
             memory=memory,
-            memory_pos=memory_position,
+            memory_pos=position,
             num_obj_ptr_tokens=pointer_tokens,
         )
     return plain.permute(1, 2, 0).view(count, channels, height, width)

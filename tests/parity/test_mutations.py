@@ -36,12 +36,9 @@ def five_memories() -> object:
 def reversed_times() -> object:
     right = step.attend
 
-    def attend(model, constants, features, readings, most):  # type: ignore[no-untyped-def]
-        last = model.module.num_maskmem
-        turned = [
-            step.Reading([(last - t if t else 0, m) for t, m in r.spatial], r.pointers)
-            for r in readings
-        ]
+    def attend(model, constants, features, memories, most):  # type: ignore[no-untyped-def]
+        t = memories.t_pos
+        turned = memories._replace(t_pos=torch.where(t > 0, model.module.num_maskmem - t, t))
         return right(model, constants, features, turned, most)
 
     return mock.patch.object(step, "attend", attend)

@@ -42,11 +42,12 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> li
     seen: list[int] = []
     attend = step.attend
 
-    def run(model: Any, constants: Any, features: Any, readings: Any, most: int) -> torch.Tensor:
-        seen.append(len(readings))
-        if fails(len(readings)):
+    def run(model: Any, constants: Any, features: Any, memories: Any, most: int) -> torch.Tensor:
+        count = memories.spatial.shape[1]
+        seen.append(count)
+        if fails(count):
             raise torch.OutOfMemoryError(WORD)
-        return attend(model, constants, features, readings, most)
+        return attend(model, constants, features, memories, most)
 
     monkeypatch.setattr(step, "attend", run)
     return seen
