@@ -143,6 +143,7 @@ def _watched(clock: Clock) -> contextlib.ExitStack:
     from sam2track.tracking.ledger import Ledger
 
     stack = contextlib.ExitStack()
+    stack.enter_context(systems.unrecorded())
     plain = VideoFile.frames
 
     def read(self: Any, *args: Any, **given: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from benchmarks.speed.case import Case, boxes, clicks
 from benchmarks.speed.clock import Clock
 
-__all__ = ["RUNS", "load"]
+__all__ = ["RUNS", "load", "unrecorded"]
 
 Run = Iterator[npt.NDArray[np.bool_]]
 
@@ -90,6 +90,13 @@ def _autocast(case: Case) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(case.device.split(":")[0], torch.bfloat16)
 
 
+def unrecorded() -> contextlib.AbstractContextManager[object]:
+    """Let no GPU graph be recorded: within one, parts cannot be timed."""
+    from sam2track.tracking.graphs import Graphs
+
+    return mock.patch.object(Graphs, "run", lambda self, name, work, *given: work(*given))
+
+
 def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
     """Track with sam2track."""
     import sam2track
@@ -99,6 +106,8 @@ def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
     model = load(case)
     tracker = sam2track.Tracker(model, frames)
     with contextlib.ExitStack() as stack:
+        if case.parts:
+            stack.enter_context(unrecorded())
         stack.enter_context(clock.watched(Encoder, "encode", "encode"))
         for name in ("attend", "decode", "remember", "filled"):
             stack.enter_context(clock.watched(step, name, name))

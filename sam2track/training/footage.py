@@ -50,6 +50,9 @@ class Source(Protocol):
     def take(self, rng: Rng, size: int, times: npt.NDArray[np.floating]) -> Footage:
         """Return a clip of a random family, ``size`` pixels wide, at these times."""
 
+    def close(self) -> None:
+        """End what draws ahead."""
+
 
 def _draw(rng: Rng, pool: TexturePool, size: int, times: npt.NDArray[np.floating]) -> Footage:
     family = TRAINING[str(rng.choice(list(TRAINING)))]
@@ -68,6 +71,9 @@ class Drawn:
     def take(self, rng: Rng, size: int, times: npt.NDArray[np.floating]) -> Footage:
         """Draw a clip."""
         return _draw(rng, self._pool, size, times)
+
+    def close(self) -> None:
+        """Do nothing: no clip is drawn ahead."""
 
 
 class _Workers(IterableDataset[Footage]):
@@ -118,12 +124,22 @@ class Store:
         self._failure: BaseException | None = None
         if workers is None:
             workers = max(1, (os.cpu_count() or 2) - 1)
-        self._loader = DataLoader(_Workers(seed), batch_size=None, num_workers=workers)
-        threading.Thread(target=self._fill, daemon=True).start()
+        self._loader = DataLoader(
+            _Workers(seed),
+            batch_size=None,
+            num_workers=workers,
+            # A fork of a process with threads may wait for a lock that nobody will give back.
+            multiprocessing_context="spawn",
+        )
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, daemon=True)
+        self._thread.start()
 
     def _fill(self) -> None:
         try:
             for clip in self._loader:
+                if self._closed.is_set():
+                    return  # and the workers end with the loader's iterator
                 self._kept.append(
                     Footage(clip.frames.to(self._device), clip.labels.to(self._device), clip.areas)
                 )
@@ -132,6 +148,11 @@ class Store:
         except BaseException as failure:  # goes on in the thread that trains
             self._failure = failure
             self._first.set()
+
+    def close(self) -> None:
+        """End the workers."""
+        self._closed.set()
+        self._thread.join()
 
     def take(self, rng: Rng, size: int, times: npt.NDArray[np.floating]) -> Footage:
         """Return a kept clip, seen in one of many ways."""

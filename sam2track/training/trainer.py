@@ -351,7 +351,10 @@ def work(rank: int, world: int, options: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         dist.init_process_group("gloo", rank=rank, world_size=world)
     trainer = Trainer(**options)
-    trainer.run()
+    try:
+        trainer.run()
+    finally:
+        trainer.source.close()
     if rank == 0:
         export(trainer.checkpoint, trainer.folder / "nano.safetensors")
     if world > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 
 from sam2track.training.batches import draw_batch
 from sam2track.training.export import export
-from sam2track.training.footage import Drawn
+from sam2track.training.footage import Drawn, Footage, Store
+from sam2track.training.muon import Muon
 from sam2track.training.scenes import FAMILIES, HELD_OUT, TRAINING, draw_clip
 from sam2track.training.textures import TEXTURES
 from sam2track.training.trainer import Trainer
@@ -93,3 +95,44 @@ def test_training_goes_on_from_its_checkpoint_and_learns(tmp_path: Path) -> None
     model = sam2track.load_model(tmp_path / "weights.safetensors", device="cpu")
     key = "obj_ptr_proj.layers.0.weight"
     assert torch.allclose(model.module.state_dict()[key], mine[key], atol=1e-3)
+
+
+def test_muon_takes_the_steps_of_torch() -> None:
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this version of torch has no Muon")
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(*s)) for s in [(8, 16), (16, 8), (8, 16), (5, 5)]]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    mine = Muon(ours, 1e-2, weight_decay=0.02)
+    other = torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        mine.step()
+        other.step()
+    for p, q in zip(ours, theirs, strict=True):
+        assert torch.allclose(p, q, atol=1e-5)
+
+
+def test_clips_of_workers_are_seen_in_other_ways_with_their_labels() -> None:
+    """Colour stays with its label, whatever is turned, mirrored or made smaller."""
+    store = Store(torch.device("cpu"), seed=0, capacity=2, workers=1)
+    rng = np.random.default_rng(0)
+    store.take(rng, 256, np.arange(2.0))
+    store.close()
+    assert not multiprocessing.active_children()
+    clip = store._kept[0]
+    painted = clip.labels[..., None].expand(-1, -1, -1, 3) * 9  # frames that say what is where
+    store._kept.clear()
+    store._kept.append(Footage(painted, clip.labels, clip.areas))
+    seen = set()
+    for _ in range(8):
+        found = store.take(rng, 256, np.arange(5) * 2.0)
+        assert torch.equal(found.frames, found.labels[..., None].expand(-1, -1, -1, 3) * 9)
+        areas = [torch.bincount(frame.flatten().long()).tolist() for frame in found.labels]
+        for drawn, told in zip(areas, found.areas, strict=True):
+            assert drawn == told[: len(drawn)].tolist()
+        seen.add(found.labels.numpy().tobytes())
+    assert len(seen) > 1
+    assert store.take(rng, 128, np.arange(200.0)).frames.shape == (200, 128, 128, 3)
