@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from sam2track.regular import check_regular
 __all__ = ["lies_in", "load_prompts"]
 
 Mask = npt.NDArray[np.bool_]
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxlong = _short.maxother = 60
 
 
 def load_prompts(
@@ -101,7 +105,7 @@ class _Reader:
             raise self._fail(where, f"is {type(value).__name__}, expected an object")
         for key in value:
             if key not in allowed:
-                raise self._fail(where, f"has unknown key {key!r}; allowed: {sorted(allowed)}")
+                raise self._fail(where, f"has unknown key {_told(key)}; allowed: {sorted(allowed)}")
         for key in sorted(needed - set(value)):
             raise self._fail(where, f"lacks {key!r}")
         return value
@@ -113,15 +117,15 @@ class _Reader:
 
     def _integer(self, value: Any, where: str, lowest: int) -> int:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise self._fail(where, f"is {value!r}, expected a whole number")
+            raise self._fail(where, f"is {_told(value)}, expected a whole number")
         if not lowest <= value < 2**31:
-            raise self._fail(where, f"is {value}; allowed are {lowest} and more")
+            raise self._fail(where, f"is {_told(value)}; allowed are {lowest} and more")
         return int(value)
 
     def read(self, content: Any) -> Prompts:
         self._object(content, "", {"version", "objects"}, {"version", "objects"})
         if content["version"] != 1 or isinstance(content["version"], bool):
-            raise self._fail("version", f"is {content['version']!r}; this program reads 1")
+            raise self._fail("version", f"is {_told(content['version'])}; this program reads 1")
         found = Prompts()
         for index, item in enumerate(self._list(content["objects"], "objects")):
             where = f"objects[{index}]"
@@ -147,11 +151,11 @@ class _Reader:
         """The path of a mask's file; a prompts file names those of its own folder alone."""
         path = self.folder / mask
         if not _is_name(mask):
-            raise self._fail(where, f"is {mask!r}, which names no file")
+            raise self._fail(where, f"is {_told(mask)}, which names no file")
         if self.within is not None and not lies_in(self.within, path):
             raise self._fail(
                 where,
-                f"is {mask!r}, which leads out of the folder of the prompts; put the file "
+                f"is {_told(mask)}, which leads out of the folder of the prompts; put the file "
                 "there, or give it by --mask",
             )
         return path
@@ -162,7 +166,7 @@ class _Reader:
         frame = self._integer(entry["frame"], f"{where}.frame", 0)
         absent = entry.get("absent", False)
         if not isinstance(absent, (bool, np.bool_)):
-            raise self._fail(f"{where}.absent", f"is {absent!r}, expected true or false")
+            raise self._fail(f"{where}.absent", f"is {_told(absent)}, expected true or false")
         mask = entry.get("mask")
         if isinstance(mask, str):
             mask = self.read_mask(self._beside(mask, f"{where}.mask"))
@@ -181,3 +185,8 @@ class _Reader:
         except PromptError as error:
             raise self._fail(where, f"is wrong: {error}") from error
         return frame, prompt
+
+
+def _told(value: object) -> str:
+    """A value as a message quotes it: what is long loses its middle."""
+    return _short.repr(value)

@@ -620,6 +620,22 @@ def test_values_that_cannot_be(tmp_path: Path, statement: str) -> None:
         read_all(project)
 
 
+@pytest.mark.parametrize("said", ['{"pints": 3}', "[]", "{", '{"box": [0, 0, 0, 1]}', "{}"])
+def test_a_damaged_prompt_is_named(tmp_path: Path, said: str) -> None:
+    path = fill(tmp_path / "p.s2t")
+    db = sqlite3.connect(path)
+    object_id, frame = db.execute("SELECT object, frame FROM prompts").fetchone()
+    db.execute(
+        "UPDATE all_prompts SET said = ?, mask = NULL WHERE object = ? AND frame = ?",
+        (said, object_id, frame),
+    )
+    db.commit()
+    db.close()
+    named = f"p.s2t is damaged at the prompt of object {object_id} on frame {frame}: .*replay"
+    with Project.open(path) as project, pytest.raises(ProjectError, match=named):
+        _ = project.prompts
+
+
 def test_meta_is_json(tmp_path: Path) -> None:
     with Project.open(fill(tmp_path / "p.s2t")) as project:
         assert json.loads(json.dumps(project.meta)) == {**META, "carried": [3]}

@@ -357,6 +357,21 @@ def test_every_break_of_the_schema_names_its_place(
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        {"version": 1, "objects": [], "k" * 100_000: 1},
+        {"version": "v" * 100_000, "objects": []},
+        {"version": 10**3000, "objects": []},
+        with_object({"id": [2] * 100_000, "prompts": []}),
+    ],
+)
+def test_long_values_are_not_quoted_whole(content: Any) -> None:
+    with pytest.raises(PromptError) as caught:
+        load_prompts(content, read_mask=no_mask)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b'{"version": 1,\n "objects": [}', "is not JSON: .* in line 2, column 14"),

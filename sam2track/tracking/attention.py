@@ -137,8 +137,8 @@ class _Layer:
         seen = _normed(state, layer.norm1)
         placed = seen + position if layer.pos_enc_at_attn else seen
         placed, seen = placed.to(dtype), seen.to(dtype)
-        queries = self._turned(F.linear(placed, *self._own_q), 1)
-        keys = self._turned(F.linear(placed, *self._own_k), 1)
+        queries = self._turned(F.linear(placed, *self._own_q))
+        keys = self._turned(F.linear(placed, *self._own_k))
         values = F.linear(seen, *self._own_v)
         found = F.scaled_dot_product_attention(
             queries[:, None], keys[:, None], values[:, None], scale=1.0
@@ -147,11 +147,12 @@ class _Layer:
 
         seen = _normed(state, layer.norm2)
         placed = seen + position if layer.pos_enc_at_cross_attn_queries else seen
-        queries = self._turned(F.linear(placed.to(dtype), *self._cross_q), 1)
+        queries = self._turned(F.linear(placed.to(dtype), *self._cross_q))
         placed = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
         keys = F.linear(placed.to(dtype), *self._cross_k)
-        spatial = keys.shape[1] - pointer_tokens
-        keys[:, :spatial] = self._turned(keys[:, :spatial], spatial // queries.shape[1])
+        # One memory after the other: in float32 all of them take as much as all else together.
+        for part in keys[:, : keys.shape[1] - pointer_tokens].split(queries.shape[1], dim=1):
+            part.copy_(self._turned(part))
         queries = queries.expand(len(keys), -1, -1)
         state = state + F.linear(
             weighted_mean(queries, keys, memory.to(dtype)).to(dtype), *self._cross_out
@@ -166,10 +167,10 @@ class _Layer:
             part += F.linear(self._layer.activation(F.linear(seen, *self._wide)), *self._narrow)
         return state
 
-    def _turned(self, tokens: torch.Tensor, times: int) -> torch.Tensor:
-        """Rotary encoding of (B, times * n, C) tokens whose channels lie in halves."""
+    def _turned(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Rotary encoding of (B, n, C) tokens whose channels lie in halves."""
         count, length, channels = tokens.shape
-        given = tokens.float().view(count, times, -1, 2, channels // 2)
+        given = tokens.float().view(count, -1, 2, channels // 2)
         first, second = given.unbind(-2)
         turned = torch.empty_like(given)
         torch.mul(first, self._cos, out=turned[..., 0, :]).addcmul_(second, self._sin, value=-1)

@@ -161,8 +161,8 @@ class Engine:
         if record.pointer.shape != (size,):
             raise ProjectError(
                 f"object {record.object_id} on frame {record.frame}: its pointer has "
-                f"{record.pointer.size} numbers, this model's have {size}; the project is damaged "
-                "or of another model"
+                f"{record.pointer.size} numbers, this model's have {size}; the project is of "
+                "another model, or damaged: do it anew with `sam2track replay`"
             )
         return torch.from_numpy(record.pointer.copy())
 

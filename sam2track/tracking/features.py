@@ -17,12 +17,12 @@ _MOST = 512 * 2**20
 _SHARE = 8  # of the memory that is free, at most one part in so many
 
 
-def default_budget() -> int:
-    """Bytes for features on this machine: an eighth of what is free, 512 MiB at most.
+def default_budget(device: torch.device) -> int:
+    """Bytes for features on a device: an eighth of what is free there, 512 MiB at most.
 
     Where the system does not say what is free, the most is taken.
     """
-    free = free_memory()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     return _MOST if free is None else min(_MOST, free // _SHARE)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
-from sam2track.errors import ProjectError
+from sam2track.errors import ProjectError, PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.codes import dequantise, inflated, pack, unpack
 from sam2track.tracking.history import SOURCES, Answer, Life, Record
@@ -155,7 +155,11 @@ class Ledger(Steps):
 
     def _prompt(self, object_id: int, frame: int, said: str, mask: bytes | None) -> Prompt:
         given = None if mask is None else self._mask_of(object_id, frame, mask)
-        return Prompt(**json.loads(said), mask=given)
+        try:
+            return Prompt(**json.loads(said), mask=given)
+        except (PromptError, TypeError, ValueError) as error:
+            where = f"the prompt of object {object_id} on frame {frame}"
+            raise self._damaged_at(where, str(error)) from error
 
     def waiting(self, object_id: int, frame: int) -> Prompt | None:
         """Return a prompt that has not been answered."""

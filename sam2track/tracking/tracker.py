@@ -90,7 +90,7 @@ class Tracker:
         self.max_batch = max_batch
         count = None if isinstance(self.source, StreamSource) else len(self.source)
         rules = Rules.of(self.model.module, count, max_cond_frames)
-        budget = default_budget() if features_budget is None else features_budget
+        budget = default_budget(self.model.device) if features_budget is None else features_budget
         self._engine = Engine(self.model, self.source, self.history, rules, budget)
         self._run: Run | None = None
         self._left = False

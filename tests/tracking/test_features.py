@@ -113,4 +113,4 @@ def test_without_a_budget_the_masks_are_the_same() -> None:
 
 
 def test_the_default_is_bounded() -> None:
-    assert 0 < default_budget() <= 512 * 2**20
+    assert 0 < default_budget(torch.device("cpu")) <= 512 * 2**20
