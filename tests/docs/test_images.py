@@ -48,4 +48,4 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     known: dict[str, object] = {"__name__": "example"}
     exec(compile(code, str(DOC), "exec"), known)
     assert known["boxes"].labels.shape == (240, 320)
-    assert known["result"].masks.any() and len(known["found"]) >= 3
+    assert known["result"].masks.any() and len(known["found"]) > 3
