@@ -29,7 +29,11 @@ __all__ = ["Layers", "geometry"]
 _OBJECT, _BACKGROUND = "object", "background"
 _LEAST_BOX = 2  # pixels each way
 _NOT_FLAT = "clicks, boxes and paint belong to flat frames; go back to the 2-D view for them"
-_GREEN, _RED = (0.1, 0.8, 0.2, 1.0), (0.9, 0.15, 0.1, 1.0)
+# Symbol and colour of each kind of click.
+_KINDS = {
+    _OBJECT: ("disc", (0.1, 0.8, 0.2, 1.0)),
+    _BACKGROUND: ("cross", (0.9, 0.15, 0.1, 1.0)),
+}
 
 Key = tuple[int, int]  # object and frame
 
@@ -183,6 +187,10 @@ class Layers:
         self.clicks.feature_defaults = {"object": object_id, "kind": kind}
         self.boxes.feature_defaults = {"object": object_id}
         self.know([object_id])
+        with self.clicks.block_update_properties():
+            symbol, face = _KINDS[kind]
+            self.clicks.current_symbol, self.clicks.current_face_color = symbol, face
+            self.clicks.current_border_color = self.colour(object_id)
         with self.quiet():
             self.masks.selected_label = object_id
 
@@ -271,7 +279,6 @@ class Layers:
         if self.viewer.dims.ndisplay == 3:
             self._refused(_NOT_FLAT)
             return
-        self._style()
         wrong: dict[Key, str] = {}
         now = self.prompts(wrong)
         for key in wrong.keys() & self._known.keys():
@@ -282,10 +289,11 @@ class Layers:
             now[key] = Said(points.points, points.labels, after.box or before.box)
         for message in dict.fromkeys(wrong.values()):
             self._refused(message)
-        for key in sorted(now.keys() | self._known.keys()):
-            if now.get(key) != self._known.get(key):
+        known, self._known = self._known, now
+        for key in sorted(now.keys() | known.keys()):
+            if now.get(key) != known.get(key):
                 self._said(*key, now.get(key, Said()))
-        self._known = now
+        self._style()
 
     def _on_paint(self, _: Any = None) -> None:
         if self._quiet:
@@ -364,14 +372,20 @@ class Layers:
 
     def _style(self) -> None:
         """Tell clicks apart by colour and symbol, and objects by the colour around them."""
-        features = self.clicks.features
+        clicks, features = self.clicks, self.clicks.features
         with self.quiet():
             if len(features):
-                inside = (features["kind"] == _OBJECT).to_numpy()
-                self.clicks.symbol = ["disc" if i else "cross" for i in inside]
-                self.clicks.face_color = np.array([_GREEN if i else _RED for i in inside])
-                owners = features["object"].to_numpy()
-                self.clicks.border_color = np.array([self.colour(int(i)) for i in owners])
+                kinds = [_KINDS[kind] for kind in features["kind"]]
+                symbols = np.array([symbol for symbol, _ in kinds])
+                faces = np.array([face for _, face in kinds])
+                borders = np.array([self.colour(int(i)) for i in features["object"]])
+                # Each that is set is sent to the canvas anew.
+                if symbols.tolist() != [str(symbol) for symbol in clicks.symbol]:
+                    clicks.symbol = symbols
+                if not np.allclose(clicks.face_color, faces):
+                    clicks.face_color = faces
+                if not np.allclose(clicks.border_color, borders):
+                    clicks.border_color = borders
             if len(self.boxes.data):
                 owners = self.boxes.features["object"].to_numpy()
                 self.boxes.edge_color = np.array([self.colour(int(i)) for i in owners])

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrackWidget"]
 
+_ANSWERED = 0.05  # seconds that a click may hold the viewer; its mask needs 20 ms with small models
+
 
 class TrackWidget(Showing):
     """Prompt, track and correct objects of a video or stack with SAM 2.
@@ -336,6 +338,8 @@ class TrackWidget(Showing):
         draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
         self.change("say", lambda s: s.say(object_id, frame, said), told, scores=said.empty)
+        if self._at is None and self._saying == 1:
+            self._worker.settle(_ANSWERED)
 
     def _on_refused(self, message: str) -> None:
         self.tell(message)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.regular import check_regular
 
 __all__ = ["READERS", "Reading", "by_label", "detect", "open_masks"]
 
@@ -101,6 +102,8 @@ def open_masks(path: str | Path, format: str | None = None) -> Reading:
         raise UsageError(f"{found!r} holds no masks; allowed are {', '.join(READERS)}")
     module = import_module(f"sam2track.export.{READERS[found]}")
     with _errors(path, found):
+        for held in (path, *path.rglob("*")):  # each format says for itself what it reads
+            check_regular(held)
         reading: Reading = module.read(path, found)
 
     def shots() -> Iterator[tuple[int, dict[int, Mask]]]:
@@ -118,7 +121,8 @@ def _errors(path: Path, found: str) -> Iterator[None]:
     except Sam2TrackError:
         raise
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+        place = error.filename or path
+        raise SourceError(f"cannot read {place}: {error.strerror or error}") from error
     except (
         # What libraries raise on bytes that are not what they take them for.
         ArithmeticError,

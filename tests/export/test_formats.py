@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 
 import numpy as np
@@ -72,6 +73,21 @@ def test_our_reader_gives_back_every_mask(export, name):
         assert list(found[frame]) == list(here), frame
         for i, mask in here.items():
             assert np.array_equal(found[frame][i], mask), (frame, i)
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(export, name):
+    """Each file in turn, of each suffix: nothing would ever come out of it."""
+    target, _ = export(name)
+    files = [target] if target.is_file() else [p for p in target.rglob("*") if p.is_file()]
+    for file in {(p.suffix, p.parent.name): p for p in files}.values():
+        content = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(SourceError, match=re.escape(f"{file}: it is no regular file")):
+            open_masks(target, name)
+        file.unlink()
+        file.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", sorted(set(READERS) - {"yolo-seg"}))

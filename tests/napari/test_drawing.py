@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QApplication
 
+from tests.napari.conftest import centre
 from tests.napari.hands import click
 
 pytestmark = pytest.mark.viewer
@@ -48,6 +50,48 @@ def test_the_canvas_is_drawn_after_the_loop_has_come_round(opened: Any) -> None:
     assert not any(canvas.updatesEnabled() for canvas in canvases)
     QApplication.processEvents()
     assert all(canvas.updatesEnabled() for canvas in canvases)
+
+
+def test_a_click_waits_for_its_mask_but_not_for_tracking(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_sam2track import widget
+    from napari_sam2track.commands import Run
+
+    monkeypatch.setattr(widget, "_ANSWERED", 20.0)
+    answered = threading.Event()
+    say = opened.session.say
+
+    def slow(*said: Any) -> Any:
+        time.sleep(0.2)
+        result = say(*said)
+        answered.set()
+        return result
+
+    monkeypatch.setattr(opened.session, "say", slow)
+    x, y = centre(0, 0)
+    opened.layers.clicks.add([0, y, x])
+    assert answered.is_set()
+    assert opened.wait()
+    answered.clear()
+    opened._at = Run("track")
+    opened.layers.clicks.add([1, y, x])
+    assert not answered.is_set()
+    assert opened.wait()
+    opened._at = None
+
+
+def test_a_click_that_is_drawn_right_is_not_drawn_again(opened: Any) -> None:
+    opened.toggle_background()
+    restyled = []
+    for name in ("symbol", "face_color", "border_color"):
+        getattr(opened.layers.clicks.events, name).connect(lambda _: restyled.append(1))
+    x, y = centre(0, 0)
+    opened.layers.clicks.add([0, y, x])
+    assert opened.wait()
+    assert [str(symbol) for symbol in opened.layers.clicks.symbol] == ["cross"]
+    assert np.allclose(opened.layers.clicks.border_color[0], opened.layers.colour(1))
+    assert restyled == []
 
 
 def test_masks_of_a_frame_that_is_left_are_not_drawn_again(opened: Any) -> None:

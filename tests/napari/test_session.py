@@ -161,6 +161,18 @@ def events(worker_events: list[Event]) -> list[tuple[str, str]]:
     return [(event.kind, event.what) for event in worker_events]
 
 
+def test_a_worker_is_waited_for_no_longer_than_asked() -> None:
+    worker, go = Worker(lambda event: None), threading.Event()
+    worker.do("wait", go.wait)
+    worker.settle(0.05)
+    assert not worker.idle
+    threading.Timer(0.1, go.set).start()
+    began = time.monotonic()
+    worker.settle(30)
+    assert worker.idle and time.monotonic() - began < 20
+    worker.close()
+
+
 def until_idle(worker: Worker) -> None:
     end = time.monotonic() + 20
     while not worker.idle:
