@@ -53,4 +53,6 @@ if [ -n "$packages" ]; then
     echo "viewer: $SAM2TRACK_NO_VIEWER" >&2
     exec "$@"
 fi
-exec xvfb-run --auto-servernum "$@"
+# Else the display begins anew whenever its last window is gone, and refuses who comes meanwhile:
+# a worker of the tests then aborts as it makes its first window.
+exec xvfb-run --auto-servernum --server-args "-screen 0 1280x1024x24 -noreset" "$@"
