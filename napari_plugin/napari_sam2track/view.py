@@ -75,6 +75,12 @@ class View:
         """Let go of the project."""
         self._project.close()
 
+    def reopen(self, path: Path) -> None:
+        """Read another file from now on, which holds the same."""
+        self._project.close()
+        self.path = path
+        self._project = Project.open(path)
+
     @property
     def meta(self) -> dict[str, Any]:
         """Source, model and settings."""
