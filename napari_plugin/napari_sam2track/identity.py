@@ -42,7 +42,11 @@ class Identity(Commands):
             hidden.add(object_id)
         self.layers.recolour(colours, hidden)
         kept = {str(i): list(c) for i, c in colours.items()}
-        self.change("recolour", lambda s: s.project.set_meta(colours=kept), scores=False)
+        self.change(
+            "recolour",
+            lambda s: s.project.set_meta(colours=kept, hidden=sorted(hidden)),
+            scores=False,
+        )
 
     # -- identity -----------------------------------------------------------------------
 

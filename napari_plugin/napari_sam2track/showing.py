@@ -239,7 +239,7 @@ class Showing(Keeping):
         rows = self.view.rows()
         self.layers.know(row.object_id for row in rows)
         colours = {row.object_id: self.layers.colour(row.object_id) for row in rows}
-        self.table.show_rows(rows, colours, self._object)
+        self.table.show_rows(rows, colours, self._object, self.layers.hidden)
         self._show_timeline()
 
     def _show_timeline(self) -> None:

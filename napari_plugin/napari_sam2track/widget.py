@@ -223,8 +223,8 @@ class TrackWidget(Showing):
         )
         image.events.data.connect(self._on_replaced)
         self.layers.masks.events.data.connect(self._on_masks_replaced)
-        kept = view.meta.get("colours") or {}
-        self.layers.recolour({int(i): tuple(c) for i, c in kept.items()})
+        kept, hidden = view.meta.get("colours") or {}, view.meta.get("hidden") or ()
+        self.layers.recolour({int(i): tuple(c) for i, c in kept.items()}, hidden)
         self.layers.show_prompts(view.said())
         for layer in (self.layers.clicks, self.layers.boxes, self.layers.masks):
             keys.bind(layer, self)
