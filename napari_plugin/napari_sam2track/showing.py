@@ -97,6 +97,8 @@ class Showing(Keeping):
         else:
             self.layers.show_masks()
             self._show_prompts()
+        if what == "delete":
+            self.select(self.view.next_id())  # else a click would begin the object that is gone
         if came.said:
             self.report(came.said, came.asked)
         self._show_all()

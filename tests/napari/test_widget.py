@@ -288,6 +288,24 @@ def test_division_with_buttons(opened: Any) -> None:
     assert widget.wait()
 
 
+def test_the_number_of_a_deleted_object_is_given_to_no_other(opened: Any) -> None:
+    widget = opened
+    for which in (0, 1):
+        widget.select(which + 1)
+        click(widget, which, 0)
+    widget.identity_actions["delete"].trigger()
+    assert widget.wait()
+    assert widget._object == 3
+    click(widget, 1, 2)  # of another object, whatever N is pressed or not
+    assert [row.object_id for row in widget.view.rows()] == [1, 3]
+    press(widget, "n")
+    assert widget._object == 4
+    press(widget, "Control-z")
+    press(widget, "Control-z")
+    assert [row.object_id for row in widget.view.rows()] == [1, 2]
+    assert overlap(widget.layers.masks.data[0] == 2, true(1, 0)) > 0.8
+
+
 def test_the_command_line_repeats_what_was_done(opened: Any, video: Path, tmp_path: Path) -> None:
     """What was clicked, tracked, undone and divided in the viewer replays to equal masks."""
     from click.testing import CliRunner
