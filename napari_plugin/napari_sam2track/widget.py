@@ -23,7 +23,6 @@ from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
 from napari_sam2track.worker import Event, Worker
 from sam2track.errors import Sam2TrackError
-from sam2track.export import output_errors
 from sam2track.tracking.result import FrameResult
 
 if TYPE_CHECKING:
@@ -169,10 +168,7 @@ class TrackWidget(Showing):
         def opened() -> tuple[Session, Choice, Any]:
             import cv2  # noqa: F401  here: at the first mask the viewer would wait for it
 
-            with output_errors(choice.path):
-                choice.path.parent.mkdir(parents=True, exist_ok=True)
-            model = choice.model_of(before)
-            session = Session(source, model, choice.path, **choice.settings())
+            session = choice.session(source, before)
             self._opened = session
             return session, choice, image
 
