@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
-from tests.napari.hands import click, press, refused
+from tests.napari.hands import click, paint, press, refused
 
 pytestmark = pytest.mark.viewer
 
@@ -387,6 +387,24 @@ def test_keys_do_the_same_whichever_layer_of_the_session_is_active(opened: Any) 
     before = widget.frame
     press(widget, "k", image)
     assert widget.frame == before  # a key that a person has bound on the layer stays theirs
+
+
+def test_the_key_for_a_new_label_begins_the_next_object(opened: Any) -> None:
+    from napari.utils.key_bindings import KeymapHandler
+
+    widget = opened
+    click(widget, 0, 0)
+    keys = KeymapHandler()
+    keys.keymap_providers = [widget.layers.masks]
+    keys.press_key("M")  # ours comes before that of all layers of labels
+    assert widget.wait()
+    assert widget._object == 2 and widget.layers.masks.selected_label == 2
+    paint(widget, 1, 0, widget.layers.masks.selected_label)
+    assert [row.object_id for row in widget.view.rows()] == [1, 2]
+    widget.show_keys()
+    (box,) = widget.findChildren(QMessageBox)
+    assert "<b>M</b>" in box.text()
+    box.close()
 
 
 def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
