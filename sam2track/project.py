@@ -367,7 +367,14 @@ class Project(Contents):
         scale = (pixel_size_um, frame_interval_s)
         return frames_and_objects(self, *scale, intensities=False)[1]
 
-    def export(self, output: str | os.PathLike[str], *, format: str, **options: Any) -> Exported:
+    def export(
+        self,
+        output: str | os.PathLike[str],
+        *,
+        format: str,
+        passed: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Exported:
         """Write what it holds in a format that other tools read (docs/export.md).
 
         Parameters
@@ -376,6 +383,8 @@ class Project(Contents):
             A file, or for formats of many files a folder that is not there yet.
         format : str
             One of ``sam2track.export.exporting.FORMATS``: ``davis``, ``coco``, ``ctc``, ...
+        passed : callable, optional
+            Called with the frames that are written and their number; what it raises ends it.
         **options
             As in ``sam2track.export.sequence.Options``.
 
@@ -401,6 +410,7 @@ class Project(Contents):
             columns=COLUMNS,
             options=Options(**options),
             keep=(self.path, *companions(self.path)),
+            passed=passed,
         )
 
     # -- what is written ----------------------------------------------------------------

@@ -29,7 +29,9 @@ KEYS = {
 
 
 # napari's key for a new label, which it refuses where labels are not all in memory.
-_OF_MASKS = {"m": ("next_object", "the same as N, in the layer masks: napari's key for a new label")}
+_OF_MASKS = {
+    "m": ("next_object", "the same as N, in the layer masks: napari's key for a new label")
+}
 
 
 def bind(layer: Any, target: Any) -> Callable[[], None]:

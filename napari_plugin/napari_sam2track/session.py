@@ -20,12 +20,14 @@ from napari_sam2track.tracks import Tracks, as_tracks
 from napari_sam2track.view import Said, Sure, confidence
 from sam2track.errors import PromptError, UsageError
 from sam2track.export import output_errors
+from sam2track.export.exporting import FORMATS
 from sam2track.founding import open_project
 from sam2track.outputs import OUTPUTS, USUAL, Progress, writing_outputs
 from sam2track.project import Project
 from sam2track.tracking.tracker import Direction, Tracker
 
 if TYPE_CHECKING:
+    from sam2track.export.exporting import Exported
     from sam2track.frames.source import FrameSource
     from sam2track.models.loading import Model
     from sam2track.prompts import Prompt
@@ -329,6 +331,30 @@ class Session:
             for output in USUAL:
                 (part / OUTPUTS[output]).rename(folder / OUTPUTS[output])
         yield Progress("written", count, count, time.monotonic() - began)
+
+    def export_as(self, name: str, path: Path, passed: Callable[[Progress], None]) -> Exported:
+        """Write what the project holds now in one of ``FORMATS``; a file that is there is replaced.
+
+        Parameters
+        ----------
+        name : str
+        path : Path
+        passed : callable
+            Called with how far it is; what it raises ends it, and nothing is left then.
+
+        Raises
+        ------
+        UsageError, ProjectError, OutputError
+            As ``Project.export``.
+        """
+        began = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            passed(Progress(name, done, total, time.monotonic() - began))
+
+        with Project.open(self.path) as project, project.unchanging():
+            folder = FORMATS[name].folder
+            return project.export(path, format=name, passed=tell, overwrite=not folder)
 
     def sure(self) -> Sure:
         """How sure tracking is of each object on each frame, and whence the mask is."""

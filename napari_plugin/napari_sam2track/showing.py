@@ -70,7 +70,7 @@ class Showing(Keeping):
                     at.done, at.total = at.done + 1, max(at.total, at.done + 1)
             elif at is not None:
                 at.done, at.total = event.value.done, event.value.total
-                at.written = event.value.stage == "written"
+                at.written = at.written or event.value.stage == "written"
         elif event.what == "tracks":
             if event.value is not None:
                 asked, tracks = event.value

@@ -105,7 +105,9 @@ class TrackWidget(Showing):
         self.undo_button.clicked.connect(self.undo)
         self.redo_button.clicked.connect(self.redo)
         self.help_button.clicked.connect(self.show_keys)
-        self.export_button.clicked.connect(self.export)
+        self.export_action.triggered.connect(lambda: self.export())
+        for name, action in self.format_actions.items():
+            action.triggered.connect(lambda _=False, name=name: self.export_format(name))
         self.timeline.chosen.connect(self.go)
         self.table.chosen.connect(self.select)
         self.table.renamed.connect(self.rename)

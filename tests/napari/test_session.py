@@ -229,6 +229,48 @@ def test_a_worker_pauses_cancels_and_survives_errors() -> None:
     assert not any(thread.name == "sam2track" for thread in threading.enumerate())
 
 
+def test_a_call_is_ended_paused_and_interrupted_as_a_run_is() -> None:
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    ended: list[bool] = []
+
+    def endless(passed):
+        try:
+            while True:
+                time.sleep(0.001)
+                passed(0)
+        finally:
+            ended.append(True)
+
+    worker.call("call", endless)
+    worker.do("click", lambda: "mask")
+    while ("done", "click") not in events(seen):
+        time.sleep(0.001)
+    worker.pause()
+    time.sleep(0.05)
+    count = len(seen)
+    worker.do("click", lambda: "another")  # also while it is held
+    time.sleep(0.05)
+    assert len(seen) == count + 1 and not worker.idle and not ended
+    worker.pause(False)
+    time.sleep(0.05)
+    assert len(seen) > count + 1
+    worker.cancel()
+    until_idle(worker)
+    assert ended == [True] and ("ended", "call") in events(seen)
+    worker.call("short", lambda passed: passed(1))
+    worker.call("bad", lambda passed: 1 // 0)
+    until_idle(worker)
+    assert [e for e in events(seen) if e[1] in ("short", "bad") and e[0] != "done"] == [
+        ("item", "short"),
+        ("ended", "short"),
+        ("failed", "bad"),
+    ]
+    worker.call("call", endless)
+    worker.close()
+    assert not any(thread.name == "sam2track" for thread in threading.enumerate())
+
+
 def test_a_click_while_tracking_keeps_the_masks_of_a_replay(session, video, model, tmp_path):
     """What the worker interleaves is in the journal, and replays to equal masks."""
     from sam2track.replaying import replay

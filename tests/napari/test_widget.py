@@ -266,6 +266,49 @@ def test_an_export_can_be_stopped(opened: Any, tmp_path: Path) -> None:
     refused(widget, "holds masks already")
 
 
+def test_a_format_of_other_tools_is_written_and_can_be_stopped(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    from sam2track.export.exporting import FORMATS
+
+    widget, asked = opened, []
+    click(widget, 0, 0)
+    widget.track()
+    assert widget.wait()
+
+    def chosen(_: Any, title: str, place: str) -> tuple[str, str]:
+        asked.append((title, Path(place).name))
+        return place, ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", chosen)
+    assert list(widget.format_actions) == list(FORMATS)
+    widget.format_actions["coco"].trigger()
+    assert not widget.both_button.isEnabled()  # it is under way
+    assert widget.wait()
+    assert asked == [("A file for coco", "disks-coco.json")]
+    written = tmp_path / "disks-coco.json"
+    assert f"{written} is written: {FRAMES} frames" in widget.message.text()
+    assert written.stat().st_size and not widget.cancel_button.isEnabled()
+    tell = widget._worker._tell
+
+    def stopped(event: Any) -> None:
+        tell(event)
+        if event.kind == "item" and event.value.done == 3:
+            widget._worker.cancel()
+
+    monkeypatch.setattr(widget._worker, "_tell", stopped)
+    widget.export_as("ctc", tmp_path / "ctc")
+    assert widget.wait()
+    refused(widget, "was stopped; nothing is left of it")
+    assert not (tmp_path / "ctc").exists()
+    monkeypatch.undo()
+    widget.export_as("coco", tmp_path / "disks.mp4")
+    assert widget.wait()
+    refused(widget, "is what is exported from")
+
+
 def test_division_with_buttons(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)
