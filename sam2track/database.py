@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sam2track.errors import ProjectError
 
-__all__ = ["check_tables", "companions", "connected", "remove_companions"]
+__all__ = ["check_tables", "companions", "connected", "copied", "identity", "remove_companions"]
 
 _SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
 _LIMITS = {
@@ -83,6 +83,22 @@ def remove_companions(path: Path) -> None:
     for left in companions(path):
         if left.suffix != ".lock":
             left.unlink(missing_ok=True)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at a path, by device and number; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def copied(db: sqlite3.Connection, path: Path) -> None:
+    """Write all that a database holds into one file, which is not there yet."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        db.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # else a log would lie beside it
 
 
 @cache

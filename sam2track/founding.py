@@ -238,7 +238,8 @@ def check_same(project: Project, source: FrameSource, model: Model) -> None:
             )
         if key not in ("source", "source_path", "device") and project.meta.get(key) != value:
             raise ProjectError(
-                f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is {value!r}"
+                f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is "
+                f"{value!r}; give what it was made with, or make another project"
             )
 
 
@@ -248,5 +249,5 @@ def _check_reading(project: Project, now: dict[str, Any]) -> None:
         if before.get(key) != now.get(key):
             raise UsageError(
                 f"{project.path} was made with {key} {before.get(key)!r}, now it is "
-                f"{now.get(key)!r}; leave it out to go on as before, or give another output folder"
+                f"{now.get(key)!r}; leave it as it was to go on, or make another project"
             )

@@ -20,8 +20,16 @@ import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.contents import Contents
-from sam2track.database import check_tables, companions, connected, remove_companions
+from sam2track.database import (
+    check_tables,
+    companions,
+    connected,
+    copied,
+    identity,
+    remove_companions,
+)
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
+from sam2track.export import output_errors
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
@@ -71,6 +79,7 @@ class Project(Contents):
     ) -> None:
         super().__init__(connection, name=str(path), masks=True)
         self.path = path
+        self._file = identity(path)
         self._writable = writable
         self._lock = lock
         with self._errors():
@@ -268,6 +277,33 @@ class Project(Contents):
             if self._lock is not None:
                 self._lock.release()
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the file at its path is still the one that is open, not removed or replaced."""
+        return identity(self.path) == self._file
+
+    def written_anew(self, path: Path) -> Self:
+        """Write all that it holds to another file, close it, and open that one for writing.
+
+        Raises
+        ------
+        OutputError
+            Where that cannot be written; this one stays open then.
+        """
+        self._part()  # a tracker keeps where it stands first
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with Staged(path) as whole:
+                    remove_companions(whole.partial)
+                    copied(self._db, whole.partial)
+                    remove_companions(path)
+            except sqlite3.Error as error:
+                raise OutputError(f"{path} cannot be written: {error}") from error
+        self.close()
+        remove_companions(self.path)  # empty now; a log would be taken for that of another file
+        return type(self).open(path, writable=True)
+
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """Within, read the project as it is now, whatever another connection writes meanwhile."""
@@ -331,7 +367,14 @@ class Project(Contents):
         scale = (pixel_size_um, frame_interval_s)
         return frames_and_objects(self, *scale, intensities=False)[1]
 
-    def export(self, output: str | os.PathLike[str], *, format: str, **options: Any) -> Exported:
+    def export(
+        self,
+        output: str | os.PathLike[str],
+        *,
+        format: str,
+        passed: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Exported:
         """Write what it holds in a format that other tools read (docs/export.md).
 
         Parameters
@@ -340,6 +383,8 @@ class Project(Contents):
             A file, or for formats of many files a folder that is not there yet.
         format : str
             One of ``sam2track.export.exporting.FORMATS``: ``davis``, ``coco``, ``ctc``, ...
+        passed : callable, optional
+            Called with the frames that are written and their number; what it raises ends it.
         **options
             As in ``sam2track.export.sequence.Options``.
 
@@ -365,6 +410,7 @@ class Project(Contents):
             columns=COLUMNS,
             options=Options(**options),
             keep=(self.path, *companions(self.path)),
+            passed=passed,
         )
 
     # -- what is written ----------------------------------------------------------------

@@ -65,6 +65,7 @@ _META: dict[str, Kind] = {
     "reading": _reading,
     "detections": _detections,
     "carried": _list_of(_whole),
+    "hidden": _list_of(_whole),
     "frame_interval_s": _or_none(_number),
     "pixel_size_um": lambda value: value is None or _number(value) or _list_of(_number)(value),
 }

@@ -509,6 +509,7 @@ def test_what_was_dropped_or_taken_back_is_not_missed(tmp_path: Path) -> None:
         ("pixel_size_um", [None, None]),
         ("frame_interval_s", "x"),
         ("carried", [[]]),
+        ("hidden", {"1": True}),
     ],
 )
 def test_settings_of_another_kind_are_refused(key: str, value: Any, tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QMessageBox
 
 from napari_sam2track.keys import told_keys
 from napari_sam2track.panel import Panel
@@ -341,24 +340,6 @@ class Commands(Panel):
         self.go(next((f for f in reversed(frames) if f < self.frame), None))
 
     # -- the rest -----------------------------------------------------------------------
-
-    def export(self) -> None:
-        """Write what the command line writes, into a folder."""
-        folder = QFileDialog.getExistingDirectory(self, "Folder for masks, videos and table")
-        if folder:
-            self.export_to(Path(folder))
-
-    def export_to(self, folder: Path) -> None:
-        """Write masks, videos and table into a folder; Stop ends it, and nothing is left of it."""
-        session = self._open_session()
-        if session is None or self.view is None:
-            return
-        if not self.view.rows():
-            self.tell("there is nothing to write yet; click on an object first")
-        elif not self._busy():
-            at = self._under_way("export", f"writing into {folder} …")
-            at.said = f"masks, videos and table are in {folder}"
-            self._worker.run("export", lambda: session.export(folder))
 
     def show_keys(self) -> None:
         """Show all keys."""

@@ -14,6 +14,7 @@ from sam2track.frames.opening import open_source
 from sam2track.samples import sample_folder
 
 __all__ = [
+    "folder_layer",
     "get_project_reader",
     "get_video_reader",
     "sample_bacteria",
@@ -40,6 +41,12 @@ def get_video_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | No
     if isinstance(path, list):
         return None
     return lambda given: [_video_layer(open_source(given), Path(str(given)).stem)]
+
+
+def folder_layer(folder: Path) -> Layer:
+    """A folder of pictures as one layer; its project goes beside it."""
+    project = folder.absolute().with_name(f"{folder.absolute().name}.s2t")
+    return _video_layer(open_source(folder), folder.absolute().name, project=str(project))
 
 
 def get_project_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from napari_sam2track.commands import Commands
+from napari_sam2track.exports import Exports
 
 __all__ = ["Identity"]
 
 
-class Identity(Commands):
+class Identity(Exports):
     """Commands on whole objects, each a step of the project that can be undone."""
 
     def rename(self, object_id: int, name: str) -> None:
@@ -42,7 +42,11 @@ class Identity(Commands):
             hidden.add(object_id)
         self.layers.recolour(colours, hidden)
         kept = {str(i): list(c) for i, c in colours.items()}
-        self.change("recolour", lambda s: s.project.set_meta(colours=kept), scores=False)
+        self.change(
+            "recolour",
+            lambda s: s.project.set_meta(colours=kept, hidden=sorted(hidden)),
+            scores=False,
+        )
 
     # -- identity -----------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from napari.layers import Labels
+
 __all__ = ["KEYS", "bind", "told_keys"]
 
 # Free in napari 0.9 in the viewer and in all layers; each with the method it calls.
@@ -26,13 +28,19 @@ KEYS = {
 }
 
 
+# napari's key for a new label, which it refuses where labels are not all in memory.
+_OF_MASKS = {
+    "m": ("next_object", "the same as N, in the layer masks: napari's key for a new label")
+}
+
+
 def bind(layer: Any, target: Any) -> Callable[[], None]:
     """Let the keys call methods of `target` while a layer is active; return what ends that.
 
     Keys that a person has bound on the layer stay theirs.
     """
     bound = []
-    for key, (name, _) in KEYS.items():
+    for key, (name, _) in (KEYS | (_OF_MASKS if isinstance(layer, Labels) else {})).items():
         method = getattr(target, name)
 
         def act(_: Any, method: Callable[[], None] = method) -> None:
@@ -56,7 +64,7 @@ def bind(layer: Any, target: Any) -> Callable[[], None]:
 
 def told_keys() -> str:
     """All keys as a table in HTML."""
-    named = [(_named(key), what) for key, (_, what) in KEYS.items()]
+    named = [(_named(key), what) for key, (_, what) in (KEYS | _OF_MASKS).items()]
     named.append(("Ctrl+click", "click on background"))
     lines = "".join(f"<tr><td><b>{key}</b></td><td>{what}</td></tr>" for key, what in named)
     where = "While the picture or a layer of the session is active:"

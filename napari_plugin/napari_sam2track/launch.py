@@ -1,4 +1,4 @@
-"""Start napari with a video or a project and the widget."""
+"""Start napari with a video, a folder of pictures or a project, and the widget."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ def launch(path: Path | None = None, *, show: bool = True) -> None:
     import napari
     from qtpy.QtWidgets import QApplication
 
+    from napari_sam2track.files import folder_layer
     from sam2track.errors import Sam2TrackError
 
     viewer = napari.Viewer(show=show)
     failed = ""
     if path is not None:
         try:
-            viewer.open(str(path), plugin="sam2track")
+            if Path(path).is_dir():  # not by a reader, which napari would ask for any folder
+                data, about, _ = folder_layer(Path(path))
+                viewer.add_image(data, **about)
+            else:
+                viewer.open(str(path), plugin="sam2track")
         except Sam2TrackError as error:  # said in the viewer, where another one can be opened
             failed = str(error)
     _, widget = viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.axes import Axes, Channels, Frames
-from sam2track.errors import ModelError, ProjectError, UsageError
+from sam2track.errors import (
+    DeviceError,
+    ModelError,
+    OutOfMemoryError,
+    ProjectError,
+    ProjectInUseError,
+    UsageError,
+)
+from sam2track.export import output_errors
 from sam2track.frames.opening import open_source
 from sam2track.project import Project
 
 if TYPE_CHECKING:
+    from napari_sam2track.session import Session
     from sam2track.frames.source import FrameSource
     from sam2track.models.loading import Model
 
@@ -56,6 +65,43 @@ class Choice:
     def settings(self) -> dict[str, Any]:
         """What a new project holds of it, for the next time."""
         return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
+
+    def session(self, source: FrameSource, meta: Mapping[str, Any]) -> Session:
+        """Load the model, and go on with the project or make it; errors say what to do here.
+
+        Parameters
+        ----------
+        source : FrameSource
+            From ``source``.
+        meta : mapping
+            What the project says of itself, from ``stored_meta``.
+
+        Raises
+        ------
+        Sam2TrackError
+            As ``load_model`` and ``open_project``.
+        """
+        from napari_sam2track.session import Session
+
+        with output_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            model = self.model_of(meta)
+        except OutOfMemoryError:
+            raise
+        except DeviceError as error:
+            raise DeviceError(f"{error}; here, choose the device beside Model") from error
+        another = "or another project under Project"
+        try:
+            return Session(source, model, self.path, **self.settings())
+        except UsageError as error:  # its pictures were read otherwise
+            told = f"{error}; here, choose how they are read beside Time and Values, {another}"
+            raise UsageError(told) from error
+        except ProjectInUseError:
+            raise
+        except ProjectError as error:
+            told = f"{error}; here, choose its image and model above, {another}"
+            raise ProjectError(told) from error
 
     def model_of(self, meta: Mapping[str, Any]) -> Model:
         """Load the model: where ``auto`` is chosen, the one that a project was made with.

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_sam2track.form import Form
 from napari_sam2track.table import ObjectTable
 from napari_sam2track.timeline import Timeline
+from sam2track.export.exporting import FORMATS
 
 __all__ = ["Panel"]
 
@@ -74,7 +75,16 @@ class Panel(QWidget):
         whole.addLayout(_row(self.next_button, self.background_button, self.identity_button))
         self.undo_button = _button("Undo", "Take back the last step (Ctrl+Z)")
         self.redo_button = _button("Redo", "Put it back (Ctrl+Shift+Z)")
-        self.export_button = _button("Export…", "Write masks, videos and a table into a folder")
+        self.export_button = _button(
+            "Export", "Write masks, videos and a table, or what other tools read"
+        )
+        menu = QMenu(self.export_button)
+        self.export_action = menu.addAction("Masks, videos and a table…")
+        formats = menu.addMenu("For other tools")
+        self.format_actions = {
+            name: formats.addAction(f"{name}: {how.about}…") for name, how in FORMATS.items()
+        }
+        self.export_button.setMenu(menu)
         self.help_button = _button("Keys", "Show all keys (Shift+H)")
         whole.addLayout(
             _row(self.undo_button, self.redo_button, self.export_button, self.help_button)

@@ -6,8 +6,9 @@ the viewer's.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,12 +20,14 @@ from napari_sam2track.tracks import Tracks, as_tracks
 from napari_sam2track.view import Said, Sure, confidence
 from sam2track.errors import PromptError, UsageError
 from sam2track.export import output_errors
+from sam2track.export.exporting import FORMATS
 from sam2track.founding import open_project
 from sam2track.outputs import OUTPUTS, USUAL, Progress, writing_outputs
 from sam2track.project import Project
 from sam2track.tracking.tracker import Direction, Tracker
 
 if TYPE_CHECKING:
+    from sam2track.export.exporting import Exported
     from sam2track.frames.source import FrameSource
     from sam2track.models.loading import Model
     from sam2track.prompts import Prompt
@@ -70,14 +73,59 @@ class Session:
             self.project.close()
             raise
 
-    def close(self) -> None:
-        """Close the project; one to which nothing was ever said is removed."""
-        untouched = not self.project.journal()
-        if not untouched:
-            self.project.set_meta(selected=self.selected)
-        self.project.close()
-        if untouched:
+    def close(self) -> str:
+        """Close the project; one to which nothing was ever said is removed.
+
+        Returns
+        -------
+        str
+            As ``keep``, which comes first.
+        """
+        told, untouched = "", not self.project.journal()
+        try:
+            if not untouched:
+                told = self.keep()
+                self.project.set_meta(selected=self.selected)
+        finally:
+            removable = untouched and self.project.in_place
+            self.project.close()
+        if removable:
             self.path.unlink(missing_ok=True)
+        return told
+
+    def keep(self) -> str:
+        """Write the project anew where its file was removed, or another lies in its place.
+
+        A run that is under way goes on in it.
+
+        Returns
+        -------
+        str
+            What a person is told; empty where the file is as it was.
+
+        Raises
+        ------
+        OutputError
+            Where it cannot be written; all of it is still open then.
+        """
+        if self.project.in_place:
+            return ""
+        gone, model = self.path, self.tracker.model
+        path = _free(gone)
+        try:
+            self.project = self.project.written_anew(path)
+            self.path = path
+        finally:  # the one before has left
+            self.tracker = Tracker(model, self.source, history=self.project)
+        if path == gone:
+            return (
+                f"{gone.name} was removed or moved while it was open; it is written anew with all "
+                f"that was done, and goes on in {gone.parent}"
+            )
+        return (
+            f"{gone.name} was replaced by another file while it was open; all that was done is "
+            f"kept in {path.name} beside it, and goes on there"
+        )
 
     # -- what is said -------------------------------------------------------------------
 
@@ -221,9 +269,25 @@ class Session:
         """
         until = direction == "next"
         way: Direction = "both" if direction == "next" else direction
-        return self.tracker.propagate(
-            start, stop, way, objects, unfinished=start is not None, until_prompted=until
-        )
+
+        def run(tracker: Tracker) -> Iterator[FrameResult]:
+            return tracker.propagate(
+                start, stop, way, objects, unfinished=start is not None, until_prompted=until
+            )
+
+        return self._followed(self.tracker, run(self.tracker), run)
+
+    def _followed(
+        self,
+        tracker: Tracker,
+        frames: Iterator[FrameResult],
+        run: Callable[[Tracker], Iterator[FrameResult]],
+    ) -> Iterator[FrameResult]:
+        """Yield a run's frames; where the project was kept elsewhere meanwhile, go on there."""
+        yield from frames
+        while tracker is not self.tracker:
+            tracker = self.tracker
+            yield from run(tracker)
 
     def frames_to_run(self, direction: str = "both") -> int:
         """About how many frames a run gives."""
@@ -268,6 +332,30 @@ class Session:
                 (part / OUTPUTS[output]).rename(folder / OUTPUTS[output])
         yield Progress("written", count, count, time.monotonic() - began)
 
+    def export_as(self, name: str, path: Path, passed: Callable[[Progress], None]) -> Exported:
+        """Write what the project holds now in one of ``FORMATS``; a file that is there is replaced.
+
+        Parameters
+        ----------
+        name : str
+        path : Path
+        passed : callable
+            Called with how far it is; what it raises ends it, and nothing is left then.
+
+        Raises
+        ------
+        UsageError, ProjectError, OutputError
+            As ``Project.export``.
+        """
+        began = time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            passed(Progress(name, done, total, time.monotonic() - began))
+
+        with Project.open(self.path) as project, project.unchanging():
+            folder = FORMATS[name].folder
+            return project.export(path, format=name, passed=tell, overwrite=not folder)
+
     def sure(self) -> Sure:
         """How sure tracking is of each object on each frame, and whence the mask is."""
         found: Sure = {}
@@ -283,6 +371,12 @@ class Session:
             if count % _AT_ONCE == 0:
                 yield None
         yield as_tracks(rows, self.project.lineage)
+
+
+def _free(path: Path) -> Path:
+    """A path at which nothing lies: this one, or one with a number."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())
 
 
 def _ids(labels: npt.NDArray[Any]) -> list[int]:

@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer
 from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, draw_now
 from napari_sam2track.commands import Outcome, Run
-from napari_sam2track.identity import Identity
+from napari_sam2track.keeping import Keeping
 from napari_sam2track.memory import used
 from napari_sam2track.preview import Preview
 from napari_sam2track.worker import Event
@@ -24,7 +24,7 @@ __all__ = ["Showing"]
 _SHARE = 0.05  # of the time may go into drawing while frames come
 
 
-class Showing(Identity):
+class Showing(Keeping):
     """The panel with all commands, and with what comes of them."""
 
     _preview: Preview
@@ -47,6 +47,10 @@ class Showing(Identity):
             self._opening = False
         if event.what == "preview":
             self._preview.free()
+        if event.what == "keep":
+            self._keeping = False
+        if event.what == "close" and isinstance(event.value, str) and event.value:
+            self.tell(event.value)
         if event.kind == "failed":
             self._failed(event.what, event.value)
         elif event.what == "begin":
@@ -66,7 +70,7 @@ class Showing(Identity):
                     at.done, at.total = at.done + 1, max(at.total, at.done + 1)
             elif at is not None:
                 at.done, at.total = event.value.done, event.value.total
-                at.written = event.value.stage == "written"
+                at.written = at.written or event.value.stage == "written"
         elif event.what == "tracks":
             if event.value is not None:
                 asked, tracks = event.value
@@ -81,6 +85,8 @@ class Showing(Identity):
 
     def _changed(self, what: str, came: Outcome) -> None:
         assert self.view is not None and self.layers is not None
+        if what == "keep":
+            self.kept(came.value)
         self.view.refresh(came.sure)
         if what == "say" and isinstance(came.value, FrameResult):
             self.view.saw(came.value)
@@ -91,6 +97,8 @@ class Showing(Identity):
         else:
             self.layers.show_masks()
             self._show_prompts()
+        if what == "delete":
+            self.select(self.view.next_id())  # else a click would begin the object that is gone
         if came.said:
             self.report(came.said, came.asked)
         self._show_all()
@@ -118,6 +126,9 @@ class Showing(Identity):
             self.form.state.setText("not open")
             if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
                 message = f"{message}; choose another place under Project"
+        if what == "keep":
+            self.not_kept(message)
+            return
         if what == "tracks":
             self._tracks_shown = self._tracks_asked
         if what in ("track", "export"):
@@ -230,7 +241,7 @@ class Showing(Identity):
         rows = self.view.rows()
         self.layers.know(row.object_id for row in rows)
         colours = {row.object_id: self.layers.colour(row.object_id) for row in rows}
-        self.table.show_rows(rows, colours, self._object)
+        self.table.show_rows(rows, colours, self._object, self.layers.hidden)
         self._show_timeline()
 
     def _show_timeline(self) -> None:

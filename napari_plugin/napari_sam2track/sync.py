@@ -17,6 +17,7 @@ from qtpy.QtCore import QTimer
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
 from napari_sam2track.colours import colours_of
+from napari_sam2track.places import geometry
 from napari_sam2track.tracks import Tracks as TrackData
 from napari_sam2track.view import Said
 from sam2track.palette import colour
@@ -24,7 +25,7 @@ from sam2track.palette import colour
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Layers", "geometry"]
+__all__ = ["Layers"]
 
 _OBJECT, _BACKGROUND = "object", "background"
 _LEAST_BOX = 2  # pixels each way
@@ -36,19 +37,6 @@ _KINDS = {
 }
 
 Key = tuple[int, int]  # object and frame
-
-
-def geometry(image: Any) -> dict[str, Any]:
-    """Where a layer lies, for layers that are to lie on it."""
-    return {
-        "scale": image.scale,
-        "translate": image.translate,
-        "rotate": image.rotate,
-        "shear": image.shear,
-        "affine": image.affine,
-        "units": image.units,
-        "axis_labels": image.axis_labels,
-    }
 
 
 class Layers:
@@ -421,12 +409,6 @@ class Layers:
             return
         if not len(data):
             return
-        place = geometry(self.image)
-        if axes.time:
-            here = slice(axes.time, None)
-            place = {
-                key: place[key][here] for key in ("scale", "translate", "units", "axis_labels")
-            }
         active = self.viewer.layers.selection.active
         self.tracks = Tracks(
             data,
@@ -435,7 +417,7 @@ class Layers:
             name="tracks",
             tail_length=15,
             visible=False,
-            **place,
+            **geometry(self.image, axes.time),
         )
         self.viewer.add_layer(self.tracks)
         self.viewer.layers.selection.active = active

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -58,13 +58,16 @@ class ObjectTable(QTableWidget):
         self.cellDoubleClicked.connect(self._on_double)
 
     def show_rows(
-        self, rows: Sequence[Row], colours: Mapping[int, tuple[float, ...]], selected: int
+        self,
+        rows: Sequence[Row],
+        colours: Mapping[int, tuple[float, ...]],
+        selected: int,
+        hidden: Collection[int] = (),
     ) -> None:
         """Show these objects; while a name is being written, once that is done."""
         if self.state() == QAbstractItemView.State.EditingState:
-            self._later = rows, colours, selected
+            self._later = rows, colours, selected, hidden
             return
-        hidden = {i for i in self._ids() if not self._checked(i, 3)}
         also = set(self.selected())
         self._quiet = True
         self.setRowCount(len(rows))

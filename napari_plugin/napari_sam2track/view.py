@@ -75,6 +75,12 @@ class View:
         """Let go of the project."""
         self._project.close()
 
+    def reopen(self, path: Path) -> None:
+        """Read another file from now on, which holds the same."""
+        self._project.close()
+        self.path = path
+        self._project = Project.open(path)
+
     @property
     def meta(self) -> dict[str, Any]:
         """Source, model and settings."""
@@ -156,9 +162,8 @@ class View:
         return found
 
     def next_id(self) -> int:
-        """The first number that no object has."""
-        taken = {life.object_id for life in self._project.lives()}
-        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+        """The lowest number that no object has or had."""
+        return self._project.next_id()
 
     def highest_id(self) -> int:
         """The highest number of an object, 0 where there is none."""

@@ -23,7 +23,6 @@ from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
 from napari_sam2track.worker import Event, Worker
 from sam2track.errors import Sam2TrackError
-from sam2track.export import output_errors
 from sam2track.tracking.result import FrameResult
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ class TrackWidget(Showing):
         self._slow_timer = QTimer(self)
         self._slow_timer.setInterval(2000)
         self._slow_timer.timeout.connect(self._show_state)
+        self._slow_timer.timeout.connect(self.look_after_file)
         self._wire()
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removing.connect(self._on_removing)
@@ -107,7 +107,9 @@ class TrackWidget(Showing):
         self.undo_button.clicked.connect(self.undo)
         self.redo_button.clicked.connect(self.redo)
         self.help_button.clicked.connect(self.show_keys)
-        self.export_button.clicked.connect(self.export)
+        self.export_action.triggered.connect(lambda: self.export())
+        for name, action in self.format_actions.items():
+            action.triggered.connect(lambda _=False, name=name: self.export_format(name))
         self.timeline.chosen.connect(self.go)
         self.table.chosen.connect(self.select)
         self.table.renamed.connect(self.rename)
@@ -170,10 +172,7 @@ class TrackWidget(Showing):
         def opened() -> tuple[Session, Choice, Any]:
             import cv2  # noqa: F401  here: at the first mask the viewer would wait for it
 
-            with output_errors(choice.path):
-                choice.path.parent.mkdir(parents=True, exist_ok=True)
-            model = choice.model_of(before)
-            session = Session(source, model, choice.path, **choice.settings())
+            session = choice.session(source, before)
             self._opened = session
             return session, choice, image
 
@@ -224,8 +223,8 @@ class TrackWidget(Showing):
         )
         image.events.data.connect(self._on_replaced)
         self.layers.masks.events.data.connect(self._on_masks_replaced)
-        kept = view.meta.get("colours") or {}
-        self.layers.recolour({int(i): tuple(c) for i, c in kept.items()})
+        kept, hidden = view.meta.get("colours") or {}, view.meta.get("hidden") or ()
+        self.layers.recolour({int(i): tuple(c) for i, c in kept.items()}, hidden)
         self.layers.show_prompts(view.said())
         for layer in (self.layers.clicks, self.layers.boxes, self.layers.masks):
             keys.bind(layer, self)

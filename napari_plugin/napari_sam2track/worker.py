@@ -8,10 +8,13 @@ The contract:
   of a run. ``run`` takes an iterator and pulls one item after another; what is put in by ``do``
   meanwhile comes in between two of them. ``rest`` is what is done when nothing else is to do; a
   new one replaces the old one of its name.
+- ``call`` is for long work that is no iterator: it hands each item on by calling what it is given,
+  and what is put in by ``do`` meanwhile is done before that returns.
 - Everything is told through ``tell``, which is called in the thread: it must hand events on to
   another thread, as Qt's signals do, and touch no layer, no viewer and no widget itself.
-- ``cancel`` ends a run after the frame that it is at. ``close`` does so too, and waits for it. An
-  error ends what it happened in and is told; the thread goes on.
+- ``cancel`` ends a run after the frame that it is at, and a call by ``Stopped`` where it hands an
+  item on. ``close`` does so too, and waits for it. An error ends what it happened in and is told;
+  the thread goes on.
 """
 
 from __future__ import annotations
@@ -44,6 +47,10 @@ class Event:
     value: Any = None
 
 
+class Stopped(Exception):
+    """Ends a call from within."""
+
+
 class Worker:
     """Runs what it is given in a thread of its own; see the contract above.
 
@@ -56,7 +63,8 @@ class Worker:
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._wake = threading.Condition()
-        self._todo: deque[tuple[str, Callable[[], Any]]] = deque()
+        # What is to be done, each with whether it begins a run or a call.
+        self._todo: deque[tuple[str, Callable[[], Any], bool]] = deque()
         self._run: tuple[str, Iterator[Any]] | None = None
         self._rest: dict[str, Callable[[], Any]] = {}
         self._paused = self._cancelled = self._closed = False
@@ -68,7 +76,7 @@ class Worker:
     def do(self, what: str, work: Callable[[], Any]) -> None:
         """Do this as soon as can be."""
         with self._wake:
-            self._todo.append((what, work))
+            self._todo.append((what, work, False))
             self._wake.notify_all()
 
     def run(self, what: str, begin: Callable[[], Iterator[Any]]) -> None:
@@ -80,7 +88,25 @@ class Worker:
 
         with self._wake:
             self._paused = self._cancelled = False
-            self._todo.append((what, start))
+            self._todo.append((what, start, True))
+            self._wake.notify_all()
+
+    def call(self, what: str, work: Callable[[Callable[[Any], None]], Any]) -> None:
+        """Begin work that calls what it is given with each item; a run that is under way ends."""
+
+        def start() -> None:
+            self._end_run()
+            try:
+                event = Event("ended", what, work(lambda item: self._between(what, item)))
+            except Stopped:
+                event = Event("ended", what)
+            except Exception as error:
+                event = Event("failed", what, error)
+            self._say(event)
+
+        with self._wake:
+            self._paused = self._cancelled = False
+            self._todo.append((what, start, True))
             self._wake.notify_all()
 
     def rest(self, what: str, work: Callable[[], Any]) -> None:
@@ -131,7 +157,7 @@ class Worker:
                 return
             self._closed = True
             if last is not None:
-                self._todo.append(("close", last))
+                self._todo.append(("close", last, False))
             self._wake.notify_all()
         self._thread.join()
 
@@ -162,7 +188,7 @@ class Worker:
         while (found := self._next()) != "stop":
             if found == "do":
                 with self._wake:
-                    what, work = self._todo.popleft()
+                    what, work, _ = self._todo.popleft()
                 self._try("done", what, work)
             elif found == "item":
                 self._pull()
@@ -198,6 +224,21 @@ class Worker:
         except Exception as error:
             self._run, event = None, Event("failed", what, error)
         self._say(event)
+
+    def _between(self, what: str, item: Any) -> None:
+        """Tell an item of a call, and do what has come meanwhile."""
+        self._say(Event("item", what, item))
+        while True:
+            with self._wake:
+                if self._cancelled or self._closed or (self._todo and self._todo[0][2]):
+                    raise Stopped
+                if not self._todo and self._paused:
+                    self._wake.wait()
+                    continue
+                if not self._todo:
+                    return
+                name, work, _ = self._todo.popleft()
+            self._try("done", name, work)
 
     def _end_run(self) -> None:
         if self._run is None:

@@ -1,4 +1,4 @@
-"""``sam2track open``: napari with a video or a project."""
+"""``sam2track open``: napari with a video, a folder of pictures or a project."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = ["command"]
 @click.command("open")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 def command(path: Path | None) -> None:
-    """Open PATH, a video, a .s2t project or the folder that holds one, in napari."""
+    """Open PATH, a video, a folder of pictures, a project (.s2t) or its folder, in napari."""
     if path is not None and path.is_dir() and (path / "project.s2t").is_file():
         path = path / "project.s2t"
-    if path is not None and not path.is_file():
-        raise UsageError(f"there is no file at {path}; give a video or a project (.s2t)")
+    if path is not None and not path.exists():
+        raise UsageError(
+            f"there is no file at {path}; give a video, a folder of pictures or a project (.s2t)"
+        )
     try:
         from qtpy import QtCore  # noqa: F401  # without a binding qtpy raises of its own
 
@@ -31,4 +33,8 @@ def command(path: Path | None) -> None:
         from sam2track.project import Project
 
         Project.open(path).close()  # says what is wrong with it, before a window opens
+    elif path is not None and path.is_dir():
+        from sam2track.frames.opening import open_source
+
+        open_source(path).close()  # so, too, where it holds no pictures
     launch(path)

@@ -24,32 +24,42 @@ __all__ = ["FORMATS", "Exported", "Format", "export_results"]
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is written: by which function of which module, and whether to a folder."""
+    """How a format is written: by which function of which module, and whether to a folder.
+
+    ``suffix`` is what the name of a file usually ends with.
+    """
 
     module: str
     function: str
     folder: bool
     images: bool | None = False  # None: on request; True: unless refused
     about: str = ""
+    suffix: str = ""
 
 
 FORMATS = {
     "davis": Format("davis", "write_davis", True, about="palette PNG for each frame"),
     "ytvos": Format("davis", "write_ytvos", True, None, "YouTube-VOS: PNGs and meta.json"),
-    "coco": Format("coco", "write", False, None, "instances with run lengths"),
-    "mots": Format("mots", "write_mots", False, about="MOTS text"),
-    "mot": Format("mots", "write_mot", False, about="MOTChallenge text (boxes)"),
+    "coco": Format("coco", "write", False, None, "instances with run lengths", suffix=".json"),
+    "mots": Format("mots", "write_mots", False, about="MOTS text", suffix=".txt"),
+    "mot": Format("mots", "write_mot", False, about="MOTChallenge text (boxes)", suffix=".txt"),
     "ctc": Format("ctc", "write", True, about="Cell Tracking Challenge"),
-    "labels-tiff": Format("stacks", "write_labels_tiff", False, about="label stack for ImageJ"),
-    "ome-tiff": Format("stacks", "write_ome_tiff", False, about="label stack"),
-    "ome-zarr": Format("omezarr", "write", True, about="label image 0.5"),
-    "tracks-csv": Format("tables", "write_tracks_csv", False, about="napari Tracks"),
+    "labels-tiff": Format(
+        "stacks", "write_labels_tiff", False, about="label stack for ImageJ", suffix=".tif"
+    ),
+    "ome-tiff": Format("stacks", "write_ome_tiff", False, about="label stack", suffix=".ome.tif"),
+    "ome-zarr": Format("omezarr", "write", True, about="label image 0.5", suffix=".ome.zarr"),
+    "tracks-csv": Format("tables", "write_tracks_csv", False, about="napari Tracks", suffix=".csv"),
     "yolo-seg": Format("yolo", "write", True, True, "polygons to train on"),
     "sav": Format("sav", "write", True, about="SA-V: PNGs for each object and masklets"),
-    "npz": Format("npz", "write", False, about="packed masks"),
-    "parquet": Format("tables", "write_parquet", False, about="table with masks"),
-    "csv": Format("tables", "write_csv", False, about="table"),
-    "masks-video": Format("mask_video", "write", False, about="lossless video of label maps"),
+    "npz": Format("npz", "write", False, about="packed masks", suffix=".npz"),
+    "parquet": Format(
+        "tables", "write_parquet", False, about="table with masks", suffix=".parquet"
+    ),
+    "csv": Format("tables", "write_csv", False, about="table", suffix=".csv"),
+    "masks-video": Format(
+        "mask_video", "write", False, about="lossless video of label maps", suffix=".mkv"
+    ),
 }
 
 
@@ -71,6 +81,7 @@ def export_results(
     columns: Sequence[str],
     options: Options | None = None,
     keep: Sequence[Path] = (),
+    passed: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write results in a format.
 
@@ -88,6 +99,9 @@ def export_results(
     options : Options, optional
     keep : sequence of Path
         Files that are not to be written over or made, as the source is not.
+    passed : callable, optional
+        Called with the frames that are written and their number, some formats twice; what it
+        raises ends the export, and nothing is left then.
 
     Raises
     ------
@@ -113,6 +127,7 @@ def export_results(
     span = range(low, high)
     source = str(meta.get("source") or "video")
     sequence = Sequenced(results, span, options.name or _name(source), options, columns, meta=meta)
+    sequence.passed = passed or sequence.passed
     sequence.warnings += past
     missing = len(span) - sum(frame in span for frame in known)
     if missing == len(span):

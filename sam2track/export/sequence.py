@@ -180,6 +180,8 @@ class Sequenced:
         What is lost, a line each.
     suffix : str
         With which the name of what is written ends, in small letters.
+    passed : callable, optional
+        Called with how many frames are written or being so, of how many; what it raises ends it.
     """
 
     results: Results
@@ -192,6 +194,7 @@ class Sequenced:
     overlapping: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
     suffix: str = ""
+    passed: Callable[[int, int], None] = lambda done, total: None
 
     def __post_init__(self) -> None:
         self.height, self.width = self.results.height, self.results.width
@@ -206,16 +209,22 @@ class Sequenced:
     def shots(self) -> Iterator[Shot]:
         """Yield each frame of the span, also those without a mask; one is held at a time."""
         known = set(self.results.frames)
-        for frame in self.span:
+        for done, frame in enumerate(self.span, start=1):
             masks = self.results.masks(frame) if frame in known else {}
             here = {i: mask for i, mask in sorted(masks.items()) if mask.any()}
+            self.passed(done, len(self.span))  # before it: a writer may not ask for what is after
             yield Shot(self, frame, float(self.times[frame]), here)
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the table that lie in the span."""
+        done = 0
         for row in self.results.rows():
             if row.frame in self.span:
+                if row.frame - self.span.start > done:
+                    done = row.frame - self.span.start
+                    self.passed(done, len(self.span))
                 yield row
+        self.passed(len(self.span), len(self.span))
 
     @property
     def largest(self) -> int:

@@ -124,14 +124,14 @@ def _pick_device(device: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
             raise DeviceError(
-                "cuda was asked for but torch finds no CUDA device; use --device cpu or auto, "
+                "cuda was asked for but torch finds no CUDA device; take the device cpu or auto, "
                 "or install a driver that fits this torch"
             )
         if chosen.index is not None and chosen.index >= count:
             raise DeviceError(f"{device} was asked for but there are {count} CUDA devices")
     elif chosen.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("mps was asked for but is not available; use --device cpu or auto")
+            raise DeviceError("mps was asked for but is not available; take the device cpu or auto")
     elif chosen.type != "cpu":
         raise UsageError(f"device {device!r}; allowed are auto, cpu, cuda, cuda:N, mps")
     return chosen

@@ -154,6 +154,10 @@ class History(Protocol):
         """Return all objects."""
         ...
 
+    def next_id(self) -> int:
+        """Return a number that no object has or had."""
+        ...
+
     def keep_life(self, life: Life) -> None:
         """Keep an object."""
         ...

@@ -122,7 +122,7 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
     item = book.known(object_id)
     frame = book.check_frame(frame)
     book.check_alive(item, frame)
-    new_id = max(book.objects) + 1 if new_id is None else check_object_id(new_id)
+    new_id = book.history.next_id() if new_id is None else check_object_id(new_id)
     if new_id in book.objects:
         raise PromptError(f"there is an object {new_id} already; give another number")
     if item.first >= frame:

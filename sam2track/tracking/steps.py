@@ -232,10 +232,23 @@ class Steps:
                     "AND id NOT IN (SELECT tracked FROM all_prompts WHERE tracked IS NOT NULL)",
                     (until,),
                 )
-                for table in ("all_objects", "all_prompts"):
-                    db.execute(f"DELETE FROM {table} WHERE until <= ?", (until,))
+                db.execute("DELETE FROM all_prompts WHERE until <= ?", (until,))
+                db.execute(
+                    "DELETE FROM all_objects WHERE until <= ? AND since < (SELECT max(since) "
+                    "FROM all_objects AS other WHERE other.id = all_objects.id)",  # see next_id
+                    (until,),
+                )
                 db.execute("UPDATE head SET floor = max(floor, ?)", (until,))
                 return
+
+    def next_id(self) -> int:
+        """Return the lowest number that no object has or, unless that was taken back, ever had."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT DISTINCT id FROM all_objects, head WHERE since <= position"
+            )
+            taken = {int(number) for (number,) in rows}
+        return next(number for number in range(1, len(taken) + 2) if number not in taken)
 
     def undo(self) -> dict[str, Any] | None:
         """Take back the last step; return its action, None where there is none to take back."""

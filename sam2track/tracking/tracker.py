@@ -360,7 +360,7 @@ class Tracker:
         Returns
         -------
         int
-            The new object; the next free number where none is given.
+            The new object; where no number is given, the lowest that no object has or had.
         """
         return identity.split_from(self._book, object_id, frame, new_id)
 

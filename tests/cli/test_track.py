@@ -348,7 +348,9 @@ def test_source_that_may_not_be_read(
 def test_cuda_where_there_is_none(things: Path, tmp_path: Path) -> None:
     for model in ("nano", "auto"):
         out = ("-o", tmp_path / "out", "--box", BOX, "--model", model)
-        refused(invoke(things / "clip.mp4", *out, "--device", "cuda"), 1, "use --device cpu")
+        refused(
+            invoke(things / "clip.mp4", *out, "--device", "cuda"), 1, "take the device cpu or auto"
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -49,6 +49,26 @@ def test_an_export_that_stops_midway_leaves_nothing(path, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_an_export_says_how_far_it_is_and_can_be_ended(path, tmp_path, name):
+    class Ended(Exception):
+        pass
+
+    def end(done, total):
+        if done == 5:
+            raise Ended
+
+    with Project.open(path) as opened:
+        with pytest.raises(Ended):
+            opened.export(tmp_path / f"a{FORMATS[name].suffix}", format=name, passed=end)
+        assert list(tmp_path.iterdir()) == []
+        passed = []
+        output = tmp_path / f"a{FORMATS[name].suffix}"
+        opened.export(output, format=name, passed=lambda *at: passed.append(at))
+    assert passed[-1] == (FRAMES, FRAMES) and output.exists()
+    assert len(passed) >= FRAMES - 1
+
+
 @pytest.mark.parametrize("name", ["coco", "davis"])
 def test_a_full_disk_is_an_output_error(path, tmp_path, monkeypatch, name):
     def full(*_):

@@ -435,3 +435,47 @@ def test_a_viewer_that_is_killed_loses_at_most_the_last_action(video: Path, tmp_
         main, ["replay", str(path), "-o", str(tmp_path / "again"), "--write", "table"]
     )
     assert done_again.exit_code == 0, done_again.output
+
+
+def test_a_project_whose_file_is_removed_is_written_anew(opened: Any, video: Path) -> None:
+    widget, path = opened, video.with_suffix(".s2t")
+    click(widget, 0, 0)
+    path.unlink()
+    widget._slow_timer.timeout.emit()
+    assert widget.wait()
+    refused(widget, "removed or moved while it was open; it is written anew")
+    path.rename(path.with_name("moved.s2t"))
+    path.write_bytes(b"another's")
+    widget._slow_timer.timeout.emit()
+    assert widget.wait()
+    refused(widget, "all that was done is kept in disks-2.s2t")
+    widget.next_object()
+    click(widget, 1, 0)
+    assert overlap(widget.layers.masks.data[0] == 2, true(1, 0)) > 0.8
+    widget.begin()  # goes on with what the panel names now
+    assert widget.wait()
+    assert widget.session.path.name == "disks-2.s2t"
+    assert [row.object_id for row in widget.view.rows()] == [1, 2]
+
+
+def test_that_a_file_cannot_be_written_anew_is_said_once(
+    opened: Any, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sam2track.project import Project
+
+    def full(project: Project, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    widget = opened
+    click(widget, 0, 0)
+    video.with_suffix(".s2t").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Project, "written_anew", full)
+        for _ in range(2):
+            widget._slow_timer.timeout.emit()
+            assert widget.wait()
+            refused(widget, "it is tried again")
+        assert len(widget._refusals) == 1
+    widget._slow_timer.timeout.emit()
+    assert widget.wait()
+    refused(widget, "written anew with all")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from PIL import Image
 
 from napari_sam2track import files, writers
 from napari_sam2track.arrays import MaskArray
@@ -16,7 +17,8 @@ from sam2track.cli.main import main
 from sam2track.errors import OutputError, ProjectError
 from sam2track.founding import open_project
 from sam2track.frames.opening import open_source
-from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre
+from sam2track.prompts import Prompt
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, pictures
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -128,6 +130,24 @@ def test_napari_tells_why_masks_cannot_be_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_of_pictures_is_read_frame_by_frame(tmp_path: Path, model) -> None:
+    folder = tmp_path / "day.1"
+    folder.mkdir()
+    clip = pictures()
+    for frame, picture in enumerate(clip):
+        Image.fromarray(picture).save(folder / f"{frame:05}.png")
+    data, about, kind = files.folder_layer(folder)
+    assert kind == "image" and about["rgb"] and np.array_equal(data[3], clip[3])
+    project = tmp_path / "day.1.s2t"
+    assert about["metadata"]["sam2track"]["project"] == str(project)
+    with open_project(project, data.source, model) as made:
+        made.add_prompt(1, 0, Prompt(points=(centre(0, 0),), labels=(1,)))
+    reader = files.get_project_reader(str(project))
+    assert reader is not None
+    ((again, _, _),) = reader(str(project))
+    assert np.array_equal(again[5], clip[5])
+
+
 def test_samples_open() -> None:
     ((data, about, _),) = files.sample_shapes()
     assert data.shape[0] > 10 and about["metadata"]["sam2track"]["project"].endswith(".s2t")
@@ -136,6 +156,9 @@ def test_samples_open() -> None:
 def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["open", str(tmp_path / "none.mp4")])
     assert done.exit_code == 2 and "no file" in done.output
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(main, ["open", str(tmp_path / "empty")])
+    assert done.exit_code == 1 and "no pictures" in done.output, done.output
     (tmp_path / "bad.s2t").write_bytes(b"nothing")
     done = CliRunner().invoke(main, ["open", str(tmp_path / "bad.s2t")])
     assert done.exit_code == 1 and "Traceback" not in done.output

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.napari.conftest import HEIGHT, WIDTH, centre, overlap, true
-from tests.napari.hands import click, paint, refused
+from tests.napari.conftest import HEIGHT, WIDTH, centre, overlap, pictures, true
+from tests.napari.hands import click, paint, refused, stack
 
 pytestmark = pytest.mark.viewer
 
@@ -260,3 +261,33 @@ def test_boxes_that_a_program_takes_away_are_gone(opened: Any) -> None:
     boxes.data = []
     assert widget.wait()
     assert not widget.layers.prompts() and not widget.view.said()
+
+
+def test_tracks_lie_on_a_layer_that_is_turned_and_whose_first_axis_is_not_time(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1).astype(np.uint8)
+    data = np.stack([grey * 0, grey])
+    turned = np.array([[0.8, -0.6, 5], [0.6, 0.8, 7], [0, 0, 1]])
+    about = {
+        "axis_labels": ("z", "t", "y", "x"),
+        "scale": (2, 1, 0.5, 0.5),
+        "translate": (1, 2, 3, 4),
+        "rotate": 30,
+        "shear": np.array([0, 0, 0, 0, 0, 0.2]),
+        "affine": np.block([[np.eye(2), np.zeros((2, 3))], [np.zeros((3, 2)), turned]]),
+    }
+    with stack(make_napari_viewer_proxy, tmp_path, data, **about) as widget:
+        widget.form.axis_boxes[0][1].setValue(1)
+        widget.begin()
+        assert widget.wait()
+        x, y = centre(0, 0)
+        widget.layers.clicks.add(np.array([1, 0, y, x]))
+        assert widget.wait()
+        widget.track()
+        assert widget.wait()
+        tracks, masks = widget.layers.tracks, widget.layers.masks
+        assert tracks.ndim == 3
+        for _, frame, row, column in tracks.data:
+            there = masks.data_to_world((1, frame, row, column))
+            assert np.allclose(tracks.data_to_world((frame, row, column)), there[1:])

@@ -11,9 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.napari.conftest import pictures
-from tests.napari.hands import click, refused
+from napari_sam2track.axes import guess_axes
+from napari_sam2track.opening import source_of
+from napari_sam2track.session import Session
+from sam2track.frames.opening import open_source
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, pictures
+from tests.napari.hands import click, refused, stack
 
 pytestmark = pytest.mark.viewer
 
@@ -102,7 +107,9 @@ def run():
     QApplication.processEvents()
     now = viewer.camera.zoom, *viewer.camera.center
     viewer.reset_view()
-    print(json.dumps([now, (viewer.camera.zoom, *viewer.camera.center)]))
+    layer, project = viewer.layers[0], str(dock.session.path)
+    about = layer.name, list(layer.data.shape), type(layer.data).__name__, project
+    print(json.dumps([now, (viewer.camera.zoom, *viewer.camera.center), about]))
     dock.shut()
     viewer.close()
 
@@ -111,14 +118,54 @@ launch(sys.argv[1])
 """
 
 
-def test_what_is_opened_fills_the_view(video: Path) -> None:
+@pytest.mark.parametrize("kind", ["video", "folder"])
+def test_what_is_opened_fills_the_view(video: Path, kind: str) -> None:
+    given = video if kind == "video" else video.with_name("day.1")
+    if kind == "folder":
+        given.mkdir()
+        for frame, picture in enumerate(pictures()):
+            Image.fromarray(picture).save(given / f"{frame:05}.png")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OPENED, str(video)],
+        [sys.executable, "-W", "ignore", "-c", OPENED, str(given)],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found, wanted = json.loads(done.stdout.splitlines()[-1])
+    found, wanted, about = json.loads(done.stdout.splitlines()[-1])
     assert found == pytest.approx(wanted, rel=0.02)
+    name = "disks" if kind == "video" else "day.1"
+    project = str(video.with_name(f"{name}.s2t"))
+    assert about == [name, [FRAMES, HEIGHT, WIDTH, 3], "VideoArray", project]
+
+
+def test_messages_name_what_there_is_in_the_viewer(
+    make_napari_viewer_proxy: Any, video: Path, model: Any
+) -> None:
+    """Not options of the command line."""
+    path = video.with_suffix(".s2t")
+    grey = pictures().mean(-1).astype(np.uint16)
+    otherwise = source_of([grey], guess_axes(grey.shape), [(0.0, 100.0)])
+    with stack(make_napari_viewer_proxy, video.parent, grey, contrast_limits=(0, 255)) as widget:
+        widget.form.project_edit.setText(str(path))
+        for source, what, hint in (
+            (open_source(video), "axes None, now it is 'TYX'", "choose its image and model above"),
+            (otherwise, "limits", "choose how they are read beside Time and Values"),
+        ):
+            path.unlink(missing_ok=True)
+            made = Session(source, model, path)
+            made.tracker.prompt(1, 0, points=[centre(0, 0)])
+            made.close()
+            widget.begin()
+            assert widget.wait() and widget.session is None
+            refused(widget, f"disks.s2t was made with {what}")
+            refused(widget, f"here, {hint}, or another project under Project")
+            assert "leave it out" not in widget.message.text()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("torch.cuda.is_available", lambda: False)
+            widget.form.device_box.setCurrentText("cuda")
+            widget.begin()
+            assert widget.wait()
+        refused(widget, "here, choose the device beside Model")
+        assert "--" not in widget.message.text()

@@ -16,7 +16,7 @@ import torch
 from napari_sam2track.session import Session
 from napari_sam2track.view import Said, View, confidence
 from napari_sam2track.worker import Event, Worker
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import OutputError, PromptError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model
@@ -241,6 +241,48 @@ def test_a_worker_pauses_cancels_and_survives_errors() -> None:
     assert not any(thread.name == "sam2track" for thread in threading.enumerate())
 
 
+def test_a_call_is_ended_paused_and_interrupted_as_a_run_is() -> None:
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    ended: list[bool] = []
+
+    def endless(passed):
+        try:
+            while True:
+                time.sleep(0.001)
+                passed(0)
+        finally:
+            ended.append(True)
+
+    worker.call("call", endless)
+    worker.do("click", lambda: "mask")
+    while ("done", "click") not in events(seen):
+        time.sleep(0.001)
+    worker.pause()
+    time.sleep(0.05)
+    count = len(seen)
+    worker.do("click", lambda: "another")  # also while it is held
+    time.sleep(0.05)
+    assert len(seen) == count + 1 and not worker.idle and not ended
+    worker.pause(False)
+    time.sleep(0.05)
+    assert len(seen) > count + 1
+    worker.cancel()
+    until_idle(worker)
+    assert ended == [True] and ("ended", "call") in events(seen)
+    worker.call("short", lambda passed: passed(1))
+    worker.call("bad", lambda passed: 1 // 0)
+    until_idle(worker)
+    assert [e for e in events(seen) if e[1] in ("short", "bad") and e[0] != "done"] == [
+        ("item", "short"),
+        ("ended", "short"),
+        ("failed", "bad"),
+    ]
+    worker.call("call", endless)
+    worker.close()
+    assert not any(thread.name == "sam2track" for thread in threading.enumerate())
+
+
 def test_a_click_while_tracking_keeps_the_masks_of_a_replay(session, video, model, tmp_path):
     """What the worker interleaves is in the journal, and replays to equal masks."""
     from sam2track.replaying import replay
@@ -374,3 +416,53 @@ def test_an_export_is_of_what_was_there_when_it_began(session: Session, tmp_path
     assert (last.stage, last.done) == ("written", FRAMES)
     assert np.array_equal(read_label_png(out / "masks" / f"{FRAMES - 1:05}.png"), expected)
     assert expected.any() and not session.project.labels(FRAMES - 1).any()
+
+
+def test_a_project_whose_file_is_taken_away_is_written_anew(
+    session: Session, model: Model, tmp_path: Path
+) -> None:
+    """Removed or replaced, in the middle of a run too; nothing of it is lost."""
+    path, view = session.path, View(session.path)
+    session.say(1, 0, click(0, 0))
+    assert session.keep() == ""
+    path.unlink()
+    running = session.track("forward")
+    seen = [next(running).frame for _ in range(3)]
+    assert "written anew" in session.keep() and session.path == path
+    view.reopen(session.path)
+    path.unlink()
+    path.write_bytes(b"another's")
+    told = session.keep()
+    assert "replaced by another file" in told and "disks-2.s2t" in told
+    seen += [result.frame for result in running]
+    assert sorted(seen) == list(range(FRAMES))  # none is lost, none run twice
+    view.close()
+    expected = [session.project.labels(frame) for frame in range(FRAMES)]
+    assert session.undo() is not None and session.redo() is not None
+    session.path.unlink()
+    assert "written anew" in session.close()
+    assert path.read_bytes() == b"another's"
+    again = Session(session.source, model, path.with_name("disks-2.s2t"))
+    again.project.check()
+    assert all(np.array_equal(again.project.labels(f), e) for f, e in enumerate(expected))
+    again.close()
+    assert {p.name for p in tmp_path.iterdir()} == {"disks.mp4", "disks.s2t", "disks-2.s2t"}
+
+
+def test_a_file_in_place_of_an_untouched_project_is_not_removed(session: Session) -> None:
+    session.path.unlink()
+    session.path.write_bytes(b"another's")
+    session.close()
+    assert session.path.read_bytes() == b"another's"
+
+
+def test_where_a_project_cannot_be_written_anew_it_stays_open(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    session.path.unlink()
+    place = session.path
+    session.path = place.with_name("disks.mp4") / "p.s2t"  # below a file
+    with pytest.raises(OutputError, match="cannot write"):
+        session.keep()
+    session.say(2, 0, click(1, 0))
+    session.path = place
+    assert session.keep() and session.project.objects == (1, 2)

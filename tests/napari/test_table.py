@@ -68,3 +68,21 @@ def test_letters_begin_no_name_and_are_keys_of_the_session(opened: Any, acted: l
     QTest.keyClick(table, Qt.Key.Key_Down)
     assert table.currentRow() == 1
     assert [row.name for row in opened.view.rows()] == ["", ""]
+
+
+def test_a_hidden_object_stays_so_when_the_project_is_opened_again(opened: Any) -> None:
+    for which in (0, 1):
+        opened.select(which + 1)
+        click(opened, which, 0)
+    opened.table.item(1, 3).setCheckState(Qt.CheckState.Unchecked)
+    assert opened.wait()
+    opened.begin()
+    assert opened.wait()
+    ticks = [opened.table.item(line, 3).checkState() for line in range(2)]
+    assert ticks == [Qt.CheckState.Checked, Qt.CheckState.Unchecked]
+    colours = opened.layers.masks.colormap
+    assert colours.map(2)[3] == 0 and colours.map(1)[3] == 1
+    opened.table.item(1, 3).setCheckState(Qt.CheckState.Checked)
+    assert opened.wait()
+    assert opened.layers.masks.colormap.map(2)[3] == 1
+    assert opened.session.project.meta["hidden"] == []

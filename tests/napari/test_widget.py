@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
-from tests.napari.hands import click, press, refused
+from tests.napari.hands import click, paint, press, refused
 
 pytestmark = pytest.mark.viewer
 
@@ -266,6 +266,49 @@ def test_an_export_can_be_stopped(opened: Any, tmp_path: Path) -> None:
     refused(widget, "holds masks already")
 
 
+def test_a_format_of_other_tools_is_written_and_can_be_stopped(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    from sam2track.export.exporting import FORMATS
+
+    widget, asked = opened, []
+    click(widget, 0, 0)
+    widget.track()
+    assert widget.wait()
+
+    def chosen(_: Any, title: str, place: str) -> tuple[str, str]:
+        asked.append((title, Path(place).name))
+        return place, ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", chosen)
+    assert list(widget.format_actions) == list(FORMATS)
+    widget.format_actions["coco"].trigger()
+    assert not widget.both_button.isEnabled()  # it is under way
+    assert widget.wait()
+    assert asked == [("A file for coco", "disks-coco.json")]
+    written = tmp_path / "disks-coco.json"
+    assert f"{written} is written: {FRAMES} frames" in widget.message.text()
+    assert written.stat().st_size and not widget.cancel_button.isEnabled()
+    tell = widget._worker._tell
+
+    def stopped(event: Any) -> None:
+        tell(event)
+        if event.kind == "item" and event.value.done == 3:
+            widget._worker.cancel()
+
+    monkeypatch.setattr(widget._worker, "_tell", stopped)
+    widget.export_as("ctc", tmp_path / "ctc")
+    assert widget.wait()
+    refused(widget, "was stopped; nothing is left of it")
+    assert not (tmp_path / "ctc").exists()
+    monkeypatch.undo()
+    widget.export_as("coco", tmp_path / "disks.mp4")
+    assert widget.wait()
+    refused(widget, "is what is exported from")
+
+
 def test_division_with_buttons(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)
@@ -286,6 +329,24 @@ def test_division_with_buttons(opened: Any) -> None:
     widget._object = 2
     widget.identity_actions["swap"].trigger()
     assert widget.wait()
+
+
+def test_the_number_of_a_deleted_object_is_given_to_no_other(opened: Any) -> None:
+    widget = opened
+    for which in (0, 1):
+        widget.select(which + 1)
+        click(widget, which, 0)
+    widget.identity_actions["delete"].trigger()
+    assert widget.wait()
+    assert widget._object == 3
+    click(widget, 1, 2)  # of another object, whatever N is pressed or not
+    assert [row.object_id for row in widget.view.rows()] == [1, 3]
+    press(widget, "n")
+    assert widget._object == 4
+    press(widget, "Control-z")
+    press(widget, "Control-z")
+    assert [row.object_id for row in widget.view.rows()] == [1, 2]
+    assert overlap(widget.layers.masks.data[0] == 2, true(1, 0)) > 0.8
 
 
 def test_the_command_line_repeats_what_was_done(opened: Any, video: Path, tmp_path: Path) -> None:
@@ -369,6 +430,24 @@ def test_keys_do_the_same_whichever_layer_of_the_session_is_active(opened: Any) 
     before = widget.frame
     press(widget, "k", image)
     assert widget.frame == before  # a key that a person has bound on the layer stays theirs
+
+
+def test_the_key_for_a_new_label_begins_the_next_object(opened: Any) -> None:
+    from napari.utils.key_bindings import KeymapHandler
+
+    widget = opened
+    click(widget, 0, 0)
+    keys = KeymapHandler()
+    keys.keymap_providers = [widget.layers.masks]
+    keys.press_key("M")  # ours comes before that of all layers of labels
+    assert widget.wait()
+    assert widget._object == 2 and widget.layers.masks.selected_label == 2
+    paint(widget, 1, 0, widget.layers.masks.selected_label)
+    assert [row.object_id for row in widget.view.rows()] == [1, 2]
+    widget.show_keys()
+    (box,) = widget.findChildren(QMessageBox)
+    assert "<b>M</b>" in box.text()
+    box.close()
 
 
 def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:

@@ -428,6 +428,24 @@ def test_what_exceeds_the_budget_of_the_past_cannot_be_undone(budget: int, left:
     assert len(list(made.propagate())) == FRAMES
 
 
+@pytest.mark.parametrize("budget", [2**30, 1])
+def test_the_number_of_an_object_that_is_gone_is_given_to_no_other(budget: int) -> None:
+    made = small(budget)
+    for object_id in (1, 2):
+        made.prompt(object_id, 0, mask=disk(LEFT))
+    made.undo()
+    assert made.history.next_id() == 2  # it was never there
+    made.redo()
+    made.remove(2)
+    assert made.history.next_id() == 3
+    made.undo()
+    assert made.object_ids == (1, 2) and made.history.next_id() == 3
+    made.redo()
+    for _ in range(3):  # which drops what lies further back than the budget
+        list(made.propagate(0, FRAMES))
+    assert made.split_from(1, 4) == 3
+
+
 @pytest.mark.parametrize("kind", STEPS)
 def test_another_tracker_on_the_same_history_knows_the_same(kind: str) -> None:
     made = ran((2, 5))

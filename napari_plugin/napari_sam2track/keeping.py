@@ -1,0 +1,42 @@
+"""What happens where the file of the project that is open is removed or replaced."""
+
+from __future__ import annotations
+
+from napari_sam2track.identity import Identity
+
+__all__ = ["Keeping"]
+
+
+class Keeping(Identity):
+    """Commands, of which nothing is lost where somebody takes the project's file away."""
+
+    _keeping = False  # whether it is being written anew
+    _not_kept = False  # whether it was told that this cannot be done
+
+    def look_after_file(self) -> None:
+        """Have the project written anew where its file is gone; asked every now and then."""
+        session = self.session
+        if session is None or self._keeping or session.project.in_place:
+            return
+        if self._not_kept and self._at is not None:
+            return  # a run would begin anew each time
+        self._keeping = True
+        self.change("keep", lambda s: s.keep(), scores=False)
+
+    def kept(self, told: str) -> None:
+        """Go on with the file that it was written to."""
+        self._not_kept = False
+        if not told or self.session is None or self.view is None:
+            return
+        self.view.reopen(self.session.path)
+        self.form.project_edit.setText(str(self.session.path))
+        self.tell(told)
+
+    def not_kept(self, why: str) -> None:
+        """Say once that it cannot be written; it is tried again."""
+        if not self._not_kept:
+            self._not_kept = True
+            self.tell(
+                f"the project's file was removed or replaced, and cannot be written anew: {why}; "
+                f"all of it is still open: leave the viewer open, and it is tried again"
+            )
