@@ -130,8 +130,33 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         for path in (pipe, device):
             with pytest.raises(Sam2TrackError, match="it is no regular file; save it to one"):
                 read(path)
-    with pytest.raises(OutputError, match="it is no regular file"):
-        WriterLock(tmp_path / "p.s2t")
+
+
+def test_a_lock_leads_nowhere_and_waits_for_nothing(tmp_path: Path) -> None:
+    project, lock = tmp_path / "p.s2t", tmp_path / "p.s2t.lock"
+    for plant in (
+        lambda: os.mkfifo(lock),
+        lock.mkdir,
+        lambda: lock.symlink_to("/dev/zero"),
+        lambda: lock.symlink_to(tmp_path / "elsewhere"),
+    ):
+        plant()
+        with pytest.raises(OutputError, match=r"p\.s2t\.lock is no regular file, .*; remove it"):
+            WriterLock(project)
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_project_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """Whoever writes to what it leads to holds another lock, and there would be two at once."""
+    path = write_project(tmp_path / "p.s2t", {1: {0: disk(9, 9, 4)}})
+    link = tmp_path / "link.s2t"
+    link.symlink_to(path)
+    with Project.open(link) as project:  # reading is free
+        assert project.frames == (0,)
+    with pytest.raises(OutputError, match=r"link\.s2t is a link, .*; name what it leads to"):
+        Project.open(link, writable=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.s2t", "p.s2t"]
 
 
 def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:

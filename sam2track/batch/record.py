@@ -18,6 +18,7 @@ from sam2track.export.staging import write_bytes
 from sam2track.outputs import OUTPUTS, RECORD
 from sam2track.project import Project
 from sam2track.prompt_files import lies_in
+from sam2track.regular import check_regular
 
 __all__ = ["folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
 
@@ -97,7 +98,9 @@ def read_record(output: str) -> dict[str, Any] | None:
             files, path = _system(output)
             data: bytes = files.cat_file(f"{path}/{RECORD}")
         else:
-            data = (Path(output) / RECORD).read_bytes()
+            place = Path(output) / RECORD
+            check_regular(place)  # a stranger's folder may hold a pipe, or a link to a device
+            data = place.read_bytes()
         record = json.loads(data)
     except UsageError:
         raise
