@@ -132,6 +132,34 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
                 read(path)
 
 
+def test_links_in_a_circle_are_links_as_others_are(project: Path) -> None:
+    loop, target = project.with_name("loop"), project.with_name("target")
+    loop.symlink_to(loop)
+    with Project.open(project, writable=True) as opened:
+        opened.set_meta(source=str(loop))
+    done = said("image", loop, "-o", project.with_name("images"), "--point", "1:3,3")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1) and "symbolic links" in done.stderr
+    for arguments in (
+        ("export", project, "-f", "coco"),
+        ("measure", project),
+        ("count", project, "--line", "0,0,9,9"),
+    ):
+        target.symlink_to(target)
+        assert said(*arguments, "-o", target).exit_code == 0
+        assert target.is_file() and not target.is_symlink()
+        target.unlink()
+
+
+def test_a_project_that_names_no_source(project: Path) -> None:
+    with closing(sqlite3.connect(project)) as db:
+        db.execute("DELETE FROM meta WHERE key = 'source'")
+        db.commit()
+    done = said("measure", project, "-o", project.with_name("a.csv"))
+    assert done.exit_code == 0 and "does not say of which pictures it is" in done.stderr
+    done = said("replay", project, "-o", project.with_name("out"))
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+
+
 def test_a_lock_leads_nowhere_and_waits_for_nothing(tmp_path: Path) -> None:
     project, lock = tmp_path / "p.s2t", tmp_path / "p.s2t.lock"
     for plant in (

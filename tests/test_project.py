@@ -507,7 +507,11 @@ def test_what_was_dropped_or_taken_back_is_not_missed(tmp_path: Path) -> None:
         ("frames", "many"),
         ("height", 0),
         ("pixel_size_um", [None, None]),
+        ("pixel_size_um", [1.0]),
+        ("pixel_size_um", float("inf")),
         ("frame_interval_s", "x"),
+        ("frame_interval_s", float("nan")),
+        ("frame_interval_s", 1e308),
         ("carried", [[]]),
     ],
 )
@@ -525,6 +529,7 @@ def test_settings_of_another_kind_are_refused(key: str, value: Any, tmp_path: Pa
     [
         ("DELETE FROM meta WHERE key = 'frames'", "lacks 'frames'"),
         ("UPDATE all_objects SET id = 'abc' WHERE id = 1", "the id of an object is 'abc'"),
+        ("UPDATE head SET position = zeroblob(9)", "the step in force is 'blob'"),
         ("UPDATE all_objects SET birth = 'abc'", "the birth of an object is 'abc'"),
         ("UPDATE all_objects SET name = x'00'", "the name of an object is"),
         ("UPDATE all_results SET object = 'abc' WHERE frame = 5 AND object = 1", "object of a res"),
