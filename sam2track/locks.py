@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Self
 
 import portalocker
 
 from sam2track.errors import OutputError, ProjectInUseError
-from sam2track.regular import check_regular
 
 __all__ = ["WriterLock"]
 
@@ -28,7 +28,8 @@ class WriterLock:
     ProjectInUseError
         Where another holds it.
     OutputError
-        Where the folder cannot be written.
+        Where the folder cannot be written, or there is something else in place of the lock. Where
+        the project is a link: who opened what it leads to would hold another lock.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -37,8 +38,19 @@ class WriterLock:
         while True:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                check_regular(self._path)
+                if path.is_symlink():
+                    raise OutputError(
+                        f"{path} is a link, and is not written to where it leads; name what it "
+                        "leads to, or remove it"
+                    )
+                if self._is_odd():
+                    raise OutputError(
+                        f"{self._path} is no regular file, and nothing can be locked with it; "
+                        "remove it"
+                    )
                 self._handle = self._path.open("a")
+            except OutputError:
+                raise
             except OSError as error:
                 raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
             try:
@@ -51,6 +63,13 @@ class WriterLock:
             if self._is_there():
                 return
             self._handle.close()  # whoever held it before has removed it meanwhile
+
+    def _is_odd(self) -> bool:
+        """Whether there is something that would be waited for, or that leads elsewhere."""
+        try:
+            return not stat.S_ISREG(self._path.lstat().st_mode)
+        except FileNotFoundError:
+            return False
 
     def _is_there(self) -> bool:
         """Whether what is held still lies where others look for it."""

@@ -26,6 +26,7 @@ from sam2track.table import TableWriter
 
 __all__ = [
     "OUTPUTS",
+    "RECORD",
     "USUAL",
     "PictureOutputs",
     "Progress",
@@ -47,6 +48,8 @@ OUTPUTS = {
     "overlay": "overlay.mp4",
     "table": "tracks.csv",
 }
+# What a batch notes beside them of how they were made.
+RECORD = "batch.json"
 # What is written unless something else is asked for.
 USUAL = ("masks", "mask-video", "overlay", "table")
 
@@ -110,7 +113,8 @@ def check_apart(source: str, folder: Path) -> None:
 
 
 def remove_outputs(folder: Path) -> None:
-    """Remove what an earlier job wrote, and nothing else."""
+    """Remove what an earlier job wrote, and nothing else; what a batch noted of it goes first."""
+    (folder / RECORD).unlink(missing_ok=True)
     if not (folder / "project.s2t").exists():
         return
     remove_companions(folder / "project.s2t")

@@ -21,6 +21,15 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _length(value: Any) -> bool:
+    """Of time or space: what is told by it stays finite, whatever the frame or the pixel."""
+    return _number(value) and abs(value) <= 1e12
+
+
+def _pixel(value: Any) -> bool:
+    return _length(value) or (_list_of(_length)(value) and len(value) == 2)
+
+
 def _whole(value: Any) -> bool:
     return type(value) is int
 
@@ -66,8 +75,8 @@ _META: dict[str, Kind] = {
     "detections": _detections,
     "carried": _list_of(_whole),
     "hidden": _list_of(_whole),
-    "frame_interval_s": _or_none(_number),
-    "pixel_size_um": lambda value: value is None or _number(value) or _list_of(_number)(value),
+    "frame_interval_s": _or_none(_length),
+    "pixel_size_um": _or_none(_pixel),
 }
 
 _STEP: dict[str, Kind] = {
@@ -109,6 +118,11 @@ def check_rows(db: sqlite3.Connection) -> None:
         if most is not None and not isinstance(most, int):
             raise ValueError(f"the {what} is {most!r:.100}; take a copy of it")
     for what, query in (
+        # Compared with each row: a blob of megabytes would be read as often.
+        (
+            "step in force",
+            "SELECT typeof(position) FROM head WHERE typeof(position) != 'integer'",
+        ),
         ("name of an object", "SELECT name FROM all_objects WHERE typeof(name) != 'text'"),
         (
             "time of a frame",

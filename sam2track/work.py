@@ -57,6 +57,7 @@ class Work:
         """Track through the frames [low, high), and write what is wanted into a folder."""
 
         def work(writing: Writing) -> None:
+            self._report("tracking", 0, high - low, self.began)  # the project is there
             self._track(low, high, direction, writing)
             self._warn_of_idle(low, high, direction)
 

@@ -130,8 +130,61 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
         for path in (pipe, device):
             with pytest.raises(Sam2TrackError, match="it is no regular file; save it to one"):
                 read(path)
-    with pytest.raises(OutputError, match="it is no regular file"):
-        WriterLock(tmp_path / "p.s2t")
+
+
+def test_links_in_a_circle_are_links_as_others_are(project: Path) -> None:
+    loop, target = project.with_name("loop"), project.with_name("target")
+    loop.symlink_to(loop)
+    with Project.open(project, writable=True) as opened:
+        opened.set_meta(source=str(loop))
+    done = said("image", loop, "-o", project.with_name("images"), "--point", "1:3,3")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1) and "symbolic links" in done.stderr
+    for arguments in (
+        ("export", project, "-f", "coco"),
+        ("measure", project),
+        ("count", project, "--line", "0,0,9,9"),
+    ):
+        target.symlink_to(target)
+        assert said(*arguments, "-o", target).exit_code == 0
+        assert target.is_file() and not target.is_symlink()
+        target.unlink()
+
+
+def test_a_project_that_names_no_source(project: Path) -> None:
+    with closing(sqlite3.connect(project)) as db:
+        db.execute("DELETE FROM meta WHERE key = 'source'")
+        db.commit()
+    done = said("measure", project, "-o", project.with_name("a.csv"))
+    assert done.exit_code == 0 and "does not say of which pictures it is" in done.stderr
+    done = said("replay", project, "-o", project.with_name("out"))
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+
+
+def test_a_lock_leads_nowhere_and_waits_for_nothing(tmp_path: Path) -> None:
+    project, lock = tmp_path / "p.s2t", tmp_path / "p.s2t.lock"
+    for plant in (
+        lambda: os.mkfifo(lock),
+        lock.mkdir,
+        lambda: lock.symlink_to("/dev/zero"),
+        lambda: lock.symlink_to(tmp_path / "elsewhere"),
+    ):
+        plant()
+        with pytest.raises(OutputError, match=r"p\.s2t\.lock is no regular file, .*; remove it"):
+            WriterLock(project)
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_project_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """Whoever writes to what it leads to holds another lock, and there would be two at once."""
+    path = write_project(tmp_path / "p.s2t", {1: {0: disk(9, 9, 4)}})
+    link = tmp_path / "link.s2t"
+    link.symlink_to(path)
+    with Project.open(link) as project:  # reading is free
+        assert project.frames == (0,)
+    with pytest.raises(OutputError, match=r"link\.s2t is a link, .*; name what it leads to"):
+        Project.open(link, writable=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.s2t", "p.s2t"]
 
 
 def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ import platformdirs
 from sam2track.batch.manifest import Video, is_address
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.staging import write_bytes
-from sam2track.outputs import OUTPUTS
+from sam2track.outputs import OUTPUTS, RECORD
 from sam2track.project import Project
 from sam2track.prompt_files import lies_in
+from sam2track.regular import check_regular
 
-__all__ = ["NAME", "folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
-
-NAME = "batch.json"
+__all__ = ["folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
 
 
 def stamp(video: Video) -> str:
@@ -97,9 +96,11 @@ def read_record(output: str) -> dict[str, Any] | None:
     try:
         if is_address(output):
             files, path = _system(output)
-            data: bytes = files.cat_file(f"{path}/{NAME}")
+            data: bytes = files.cat_file(f"{path}/{RECORD}")
         else:
-            data = (Path(output) / NAME).read_bytes()
+            place = Path(output) / RECORD
+            check_regular(place)  # a stranger's folder may hold a pipe, or a link to a device
+            data = place.read_bytes()
         record = json.loads(data)
     except UsageError:
         raise
@@ -142,7 +143,7 @@ def _is_told(outcome: Mapping[str, Any]) -> bool:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Keep a record in a folder, whole or not at all."""
-    write_bytes(folder / NAME, json.dumps(record, indent=2).encode())
+    write_bytes(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def publish(folder: Path, output: str) -> None:
@@ -155,10 +156,10 @@ def publish(folder: Path, output: str) -> None:
     """
     files, path = _system(output)
     try:
-        if files.exists(f"{path}/{NAME}"):
-            files.rm_file(f"{path}/{NAME}")
+        if files.exists(f"{path}/{RECORD}"):
+            files.rm_file(f"{path}/{RECORD}")
         names = [p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file()]
-        for name in sorted(names, key=lambda name: name == Path(NAME)):
+        for name in sorted(names, key=lambda name: name == Path(RECORD)):
             target = f"{path}/{name.as_posix()}"
             files.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120
             files.put_file(str(folder / name), target)

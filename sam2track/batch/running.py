@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
-from sam2track.batch.record import NAME as RECORD
 from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import UsageError
+from sam2track.outputs import RECORD
 
 __all__ = ["BatchInterrupted", "track_many"]
 

@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from sam2track.errors import (
     Sam2TrackError,
     SourceError,
 )
-from sam2track.export import output_errors
 from sam2track.faults import explained, is_out_of_memory
 
 __all__ = ["main", "perform"]
@@ -106,8 +105,17 @@ def _tracked(task: dict[str, Any]) -> dict[str, Any]:
     prompts = None if task["prompts"] is None else Path(task["prompts"])
     if prompts is not None and prompts.exists() and not prompts.is_file():
         raise PromptError(f"{prompts} is no regular file; save the prompts to one")
-    _prepare(folder, task["stamp"])
-    done = run(task["source"], task["prompts"], output=folder, resume=True, **task["options"])
+    # Only once source, prompts and model are known to be good the job removes what was there.
+    anew = _is_of_others(folder, task["stamp"])
+    done = run(
+        task["source"],
+        task["prompts"],
+        output=folder,
+        resume=not anew,
+        overwrite=anew,
+        progress=_noting(folder, task["stamp"]),
+        **task["options"],
+    )
     outcome = done.to_dict()
     if is_address(output):
         outcome["outputs"] = {
@@ -122,20 +130,26 @@ def _tracked(task: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
-def _prepare(folder: Path, stamp: str) -> None:
-    """Make the folder ready: what was made with other prompts or options goes."""
-    from sam2track.outputs import remove_outputs
-    from sam2track.project import WriterLock
+def _is_of_others(folder: Path, stamp: str) -> bool:
+    """Whether a batch made what is in the folder of another source, other prompts or options.
 
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    before = read_record(str(folder))
-    if before is None and (folder / "project.s2t").exists():
-        return  # that of another, which is gone on with or refused, and never removed
-    if before is not None and before.get("stamp") != stamp:
-        with WriterLock(folder / "project.s2t"):
-            remove_outputs(folder)
-    write_record(folder, {"version": 1, "stamp": stamp, "status": "begun"})
+    What no batch has made is gone on with or refused, and never removed.
+    """
+    record = read_record(str(folder))
+    return record is not None and record.get("stamp") != stamp
+
+
+def _noting(folder: Path, stamp: str) -> Callable[[object], None]:
+    """Return what notes, once the project is there and held, what it is made with."""
+    noted = False
+
+    def note(_: object) -> None:
+        nonlocal noted
+        if not noted:
+            write_record(folder, {"version": 1, "stamp": stamp, "status": "begun"})
+            noted = True
+
+    return note
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

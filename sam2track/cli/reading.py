@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def check_apart(output: Path, *others: str | Path | None) -> None:
     for other in (Path(path) for path in others if path):
         try:
             same = output.exists() and other.samefile(output)
-            beside = output.resolve() in companions(other.resolve())
+            place = Path(os.path.realpath(output))
+            beside = place in companions(Path(os.path.realpath(other)))
         except (OSError, ValueError):
             continue
         if same or beside:

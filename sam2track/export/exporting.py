@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ def _same(path: Path, other: Path) -> bool:
     if path.exists() and other.exists():
         return path.samefile(other)
     try:
-        return path.resolve() == other.resolve()
+        return os.path.realpath(path) == os.path.realpath(other)
     except ValueError:  # what a stranger's project calls its source, and no file can be named
         return False
 

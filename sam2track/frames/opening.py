@@ -105,12 +105,14 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
         return source
     reading = dict(meta.get("reading", {}))
     if source is None:
-        source = meta["source"]
+        source = meta.get("source")
+        if source is None:
+            raise SourceError("the project does not say of which pictures it is; name them")
         if source == "-":
             raise SourceError(
                 "it was made from a pipe, whose pictures are gone; name a file of them"
             )
-        if not os.path.lexists(meta["source"]) and "source_path" in meta:
+        if not os.path.lexists(source) and "source_path" in meta:
             source = meta["source_path"]  # it was given from another folder
     reading["fps"] = fps
     if isinstance(source, str | os.PathLike):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +153,7 @@ def check_free(
         there = {path.name: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
         if not folder.is_dir() and folder.exists():
             raise OutputError(f"{folder} is a file; give a folder to write to")
-        read = {path.resolve() for path in pictures}
+        read = {os.path.realpath(path) for path in pictures}
         for picture in pictures:
             names = {f"{shortened(picture.stem)}.{WRITTEN[name]}" for name in wanted}
             for name, path in there.items():
@@ -161,7 +162,7 @@ def check_free(
                 )
                 if name not in names and not is_candidate:
                     continue
-                if path.resolve() in read:
+                if os.path.realpath(path) in read:
                     raise UsageError(
                         f"{path} is to be read and would be written over; give another folder"
                     )

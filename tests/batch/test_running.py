@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from sam2track.batch import running
 from sam2track.batch.manifest import read_manifest
-from sam2track.batch.record import stamp
+from sam2track.batch.record import read_record, stamp
 from sam2track.batch.running import BatchInterrupted, track_many
 from sam2track.cli.main import main
 from sam2track.errors import UsageError
@@ -204,6 +204,18 @@ def test_a_link_in_place_of_the_log_is_not_followed(pretending: Path) -> None:
     assert not track_many(manifest(pretending, "good")).failed
     assert mine.read_text() == "mine"
     assert not (out / "batch.log").is_symlink() and (out / "batch.log").is_file()
+
+
+def test_a_record_that_never_ends_is_no_record(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe without a writer would be waited for, and a device without end read for ever."""
+    os.mkfifo(pretending / "batch.json")
+    (pretending / "odd").mkdir()
+    (pretending / "odd/batch.json").symlink_to("/dev/zero")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"reads {path}"))
+    assert read_record(str(pretending)) is None
+    assert read_record(str(pretending / "odd")) is None
 
 
 def test_a_summary_takes_the_place_of_nothing_that_is_needed(pretending: Path) -> None:

@@ -31,6 +31,7 @@ from sam2track.errors import (
     SourceError,
 )
 from sam2track.export.videos import VideoWriter
+from sam2track.job import run
 from sam2track.project import WriterLock
 
 SIZE = (48, 64)
@@ -72,6 +73,39 @@ def test_what_was_made_with_other_prompts_goes(things: Path, tmp_path: Path) -> 
     with Project.open(tmp_path / "out/project.s2t") as project:
         ((_, _, prompt),) = project.prompts
         assert prompt.box == (5, 7, 25, 27)
+
+
+@pytest.mark.parametrize("wrong", ["source", "prompts", "model", "option"])
+def test_what_was_made_stays_until_it_can_be_made_anew(
+    wrong: str, things: Path, tmp_path: Path
+) -> None:
+    """A disk that is away for a while, or a slip of the pen, takes no results along."""
+    out = tmp_path / "out"
+    good = task(things, str(out), write=["table", "masks"])
+    assert worker.perform(good)["status"] == "done"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    slip: dict[str, dict[str, Any]] = {
+        "source": {"source": str(tmp_path / "away.mp4")},
+        "prompts": {"prompts": str(things / "short.mp4")},
+        "model": {"options": {**good["options"], "model": str(things / "p.json")}},
+        "option": {"options": {**good["options"], "start": 99}},
+    }
+    failed = worker.perform({**good, "stamp": "another", **slip[wrong]})
+    assert failed["status"] == "failed" and not failed["retry"]
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_job_of_another_that_replaces_a_project_is_not_taken_for_the_batchs(
+    things: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = task(things, str(out))
+    assert worker.perform(done)["status"] == "done"
+    say(things / "q.json", [5, 7, 25, 27])
+    run(done["source"], things / "q.json", output=out, overwrite=True, **OPTIONS)
+    assert read_record(str(out)) is None
+    found = worker.perform(done)
+    assert found["status"] == "failed" and "was made with other prompts" in found["reason"]
 
 
 def test_outputs_that_are_gone_are_made_again(things: Path, tmp_path: Path) -> None:
