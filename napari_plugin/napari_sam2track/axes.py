@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,15 @@ class Axes:
         The axis along which objects are followed.
     fixed : tuple of (axis, index or None)
         Each axis left over: the index that is looked at, None for the maximum along it.
+    channels : (axis, indices), optional
+        Of an axis of channels the two or three that are seen as colours; masks lie on all of it.
     """
 
     shape: tuple[int, ...]
     rgb: bool
     time: int
     fixed: tuple[tuple[int, int | None], ...] = ()
+    channels: tuple[int, tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.shape)
@@ -55,6 +58,15 @@ class Axes:
             if index is not None and not 0 <= index < self.shape[axis]:
                 raise UsageError(
                     f"index {index} of axis {axis}; allowed are 0 to {self.shape[axis] - 1}"
+                )
+        if self.channels is not None:
+            axis, seen = self.channels
+            if axis not in left or dict(self.fixed)[axis] is not None or self.rgb:
+                raise UsageError(f"axis {axis} cannot be one of channels that are seen as colours")
+            if not 2 <= len({i for i in seen if 0 <= i < self.shape[axis]}) == len(seen) <= 3:
+                raise UsageError(
+                    f"channels {', '.join(map(str, seen))}; give two or three different ones from "
+                    f"0 to {self.shape[axis] - 1}"
                 )
         if max(self.shape[:-2]) < 2:
             raise UsageError(
@@ -108,6 +120,14 @@ class Axes:
         found[self.time], found[-2], found[-1] = float(frame), float(y), float(x)
         return tuple(found)
 
+    def each_channel(self) -> list[Axes]:
+        """These axes for each of the channels that are seen as colours; as they are without any."""
+        if self.channels is None:
+            return [self]
+        axis, seen = self.channels
+        fixed = [tuple((a, i if a == axis else at) for a, at in self.fixed) for i in seen]
+        return [replace(self, fixed=one, channels=None) for one in fixed]
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values; ``Axes.of`` is the same again."""
         return asdict(self)
@@ -115,11 +135,13 @@ class Axes:
     @classmethod
     def of(cls, values: dict[str, Any]) -> Axes:
         """From ``to_dict``, also after JSON made lists of its tuples."""
+        channels = values.get("channels")
         return cls(
             tuple(values["shape"]),
             bool(values["rgb"]),
             int(values["time"]),
             tuple((int(a), None if i is None else int(i)) for a, i in values["fixed"]),
+            None if channels is None else (int(channels[0]), tuple(map(int, channels[1]))),
         )
 
 
@@ -204,22 +226,15 @@ class Frames:
 
 
 class Channels:
-    """Layers of one shape as the channels of one picture: (T, C, H, W), a plane at a time.
+    """Frames of one shape as the channels of one picture: (T, C, H, W), a plane at a time."""
 
-    Parameters
-    ----------
-    layers : sequence of array
-        The data of each layer.
-    axes : Axes
-        How all of them are read.
-    """
-
-    def __init__(self, layers: Sequence[Any], axes: Axes) -> None:
-        self._layers = [Frames(data, axes) for data in layers]
-        self.shape = (axes.frames, len(self._layers), axes.height, axes.width)
-        self.dtype = np.result_type(*[layer.dtype for layer in self._layers])
+    def __init__(self, channels: Sequence[Frames]) -> None:
+        self._channels = list(channels)
+        frames, *size = self._channels[0].shape
+        self.shape = (frames, len(self._channels), *size)
+        self.dtype = np.result_type(*[channel.dtype for channel in self._channels])
         self.ndim = 4
 
     def __getitem__(self, key: tuple[int, int]) -> npt.NDArray[Any]:
         frame, channel = key
-        return self._layers[channel][frame]
+        return self._channels[channel][frame]

@@ -16,11 +16,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
-    QSpinBox,
     QWidget,
 )
 
-from napari_sam2track.axes import Axes, guess_axes
+from napari_sam2track.axes import Axes, guess_axes, is_channel
+from napari_sam2track.axis_boxes import ChannelBox, PlaneBox
 from napari_sam2track.memory import needed
 from napari_sam2track.opening import Choice, project_path
 from sam2track.errors import Sam2TrackError, UsageError
@@ -30,7 +30,6 @@ __all__ = ["Form"]
 _MODELS = ("auto", "nano", "sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")
 _LIMITS, _PERCENTILES = "contrast limits", "percentiles"
 _MOST_CHANNELS = 3
-_MAX = -1  # in the box of an axis: the maximum along it
 
 
 class Form(QWidget):
@@ -47,7 +46,7 @@ class Form(QWidget):
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self.axis_boxes: list[tuple[int, QSpinBox]] = []
+        self.axis_boxes: list[tuple[int, PlaneBox | ChannelBox]] = []
         self._axes: Axes | None = None
         self._labels: list[str] = []
         form = QFormLayout(self)
@@ -206,18 +205,17 @@ class Form(QWidget):
         self.axis_boxes = []
         if self._axes is None:
             return
-        known = dict(self._axes.fixed)
+        known: dict[int, Any] = dict(self._axes.fixed)
+        if self._axes.channels is not None:
+            known.update([self._axes.channels])
         for axis in self._long(self._axes):
             if axis == self.time_box.currentData():
                 continue
-            box = QSpinBox()
-            box.setRange(_MAX, self._axes.shape[axis] - 1)
-            box.setSpecialValueText("max")
-            box.setPrefix(f"{self._labels[axis]} ")
-            index = known.get(axis, 0)
-            box.setValue(_MAX if index is None else index)
-            box.setToolTip("The index that is looked at along this axis; max: the brightest of all")
-            box.valueChanged.connect(self.changed)
+            several = is_channel(self._labels[axis]) and not self._axes.rgb
+            box = (ChannelBox if several else PlaneBox)(
+                self._labels[axis], self._axes.shape[axis], known.get(axis, 0)
+            )
+            box.changed.connect(self.changed)
             self._axis_row.addWidget(box)
             self.axis_boxes.append((axis, box))
         self.changed.emit()
@@ -267,13 +265,22 @@ class Form(QWidget):
         axes = self.guess(image)
         if self._axes is not None and self._axes.shape == axes.shape:
             time = int(self.time_box.currentData())
-            chosen = {axis: int(box.value()) for axis, box in self.axis_boxes}
-            left = [axis for axis in range(len(axes.shape) - 2) if axis != time]
-            fixed = tuple((axis, _index(chosen.get(axis, 0))) for axis in left)
-            axes = Axes(axes.shape, axes.rgb, time, fixed)
+            seen = {axis: box.chosen() for axis, box in self.axis_boxes}
+            several = next(((a, i) for a, i in seen.items() if isinstance(i, tuple)), None)
+            fixed = tuple(
+                (axis, None if isinstance(index := seen.get(axis, 0), tuple) else index)
+                for axis in range(len(axes.shape) - 2)
+                if axis != time
+            )
+            axes = Axes(axes.shape, axes.rgb, time, fixed, several)
         layers = [image]
         if self.channels_box.isChecked() and self.channels_box.isEnabled():
             layers = self._channels(image)
+            if axes.channels is not None:
+                raise UsageError(
+                    "channels are chosen along an axis and as layers; untick 'channels', or choose "
+                    "one index along the axis"
+                )
             if len(layers) > _MOST_CHANNELS:
                 raise UsageError(
                     f"{len(layers)} visible image layers have this shape, and the model sees up "
@@ -316,7 +323,3 @@ class Form(QWidget):
 
 def _data(image: Image) -> Any:
     return image.data[0] if image.multiscale else image.data
-
-
-def _index(value: int) -> int | None:
-    return None if value == _MAX else value

@@ -184,18 +184,18 @@ def source_of(
             f"frames of {axes.width} x {axes.height} pixels are too small to track anything; "
             f"check which axis is time, or whether colours were taken for columns"
         )
-    if len(arrays) > 1:
-        whole = all(pair is not None and pair[0] < pair[1] for pair in limits)
+    channels = [Frames(data, one) for data in arrays for one in axes.each_channel()]
+    if len(channels) > 1:
+        pairs = [pair for pair in limits for _ in axes.each_channel()]
+        whole = all(pair is not None and pair[0] < pair[1] for pair in pairs)
         return ArraySource(
-            Channels(arrays, axes),
+            Channels(channels),
             axes="TCYX",
-            channel=list(range(len(arrays))),
-            limits=list(limits) if whole else None,
+            channel=list(range(len(channels))),
+            limits=pairs if whole else None,
         )
     pair = None if axes.rgb else limits[0]
-    return ArraySource(
-        Frames(arrays[0], axes), limits=pair if pair is not None and pair[0] < pair[1] else None
-    )
+    return ArraySource(channels[0], limits=pair if pair is not None and pair[0] < pair[1] else None)
 
 
 def stored_meta(path: Path) -> dict[str, Any]:

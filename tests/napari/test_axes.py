@@ -122,10 +122,26 @@ def test_layers_are_the_channels_of_one_picture() -> None:
     one, two = np.zeros((4, 16, 16), np.uint16), np.zeros((4, 16, 16), np.float32)
     one[2, :8], two[2, :, :8] = 1000, 1.0
     axes = guess_axes(one.shape)
-    assert Channels([one, two], axes)[2, 1].shape == (16, 16)
+    assert Channels([Frames(one, axes), Frames(two, axes)])[2, 1].shape == (16, 16)
     picture = source_of([one, two], axes, [(0.0, 1000.0), (0.0, 1.0)]).read(2)
     assert picture.shape == (16, 16, 3)
     assert len({tuple(picture[y, x]) for y in (0, 15) for x in (0, 15)}) == 4
+
+
+def test_channels_along_an_axis_are_those_of_one_picture() -> None:
+    data = np.random.default_rng(0).integers(0, 1000, (4, 5, 16, 16)).astype(np.uint16)
+    axes = Axes(data.shape, False, 0, ((1, None),), (1, (3, 0)))
+    assert Axes.of(json.loads(json.dumps(axes.to_dict()))) == axes
+    layers = [data[:, 3], data[:, 0]]
+    expected = source_of(layers, guess_axes(layers[0].shape), [(0.0, 900.0)] * 2)
+    got = source_of([data], axes, [(0.0, 900.0)])
+    assert np.array_equal(got.read(2), expected.read(2))
+    assert got.options == expected.options
+    for channels in ((1, (0,)), (1, (0, 0)), (1, (0, 5)), (1, (0, 1, 2, 3)), (1, (-1, 0))):
+        with pytest.raises(UsageError, match="two or three different ones from 0 to 4"):
+            Axes(data.shape, False, 0, ((1, None),), channels)
+    with pytest.raises(UsageError, match="axis 0 cannot"):
+        Axes(data.shape, False, 0, ((1, None),), (0, (0, 1)))
 
 
 def test_a_project_is_read_as_it_was_made(tmp_path) -> None:

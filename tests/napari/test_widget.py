@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
-from tests.napari.hands import click, paint, press, refused
+from tests.napari.hands import click, paint, press, refused, stack
 
 pytestmark = pytest.mark.viewer
 
@@ -505,6 +505,41 @@ def test_layers_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> No
     assert widget.wait()
     refused(widget, "2 channels, now there are 1")
     widget.shut()
+
+
+def test_an_axis_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    clip = np.moveaxis(pictures(), -1, 1).astype(np.uint16) * 16  # (T, C, Y, X)
+    clip = np.concatenate([clip[:, :1] * 0, clip], axis=1)
+    labels = ("t", "c", "y", "x")
+    with stack(
+        make_napari_viewer_proxy, tmp_path, clip, axis_labels=labels, contrast_limits=(0, 4080)
+    ) as widget:
+        ((_, box),) = widget.form.axis_boxes
+        assert box.currentText() == "c 1" or box.currentText() == "c 0"
+        for wrong, said in (
+            ("c 9", "allowed are 0 to 3"),
+            ("c 1 1", "two or three"),
+            ("c q", "'q'"),
+        ):
+            box.setCurrentText(wrong)
+            widget.begin()
+            refused(widget, said)
+        box.setCurrentText("1, 2 3")  # as one may write it
+        widget.begin()
+        assert widget.wait()
+        assert np.abs(widget.session.source.read(0).astype(int) - pictures()[0]).max() <= 1
+        x, y = centre(0, 0)
+        widget.layers.clicks.add(np.array([0, 2, y, x]))
+        assert widget.wait()
+        masks = widget.layers.masks.data
+        assert overlap(masks[0, 0] == 1, true(0, 0)) > 0.8
+        assert np.array_equal(masks[0, 0], masks[0, 3])
+        widget.form.axis_boxes[0][1].setCurrentText("c max")
+        widget.begin()  # read as when it was made
+        assert widget.wait()
+        assert widget.form.axis_boxes[0][1].currentText() == "c 1 2 3"
+        assert widget.layers.axes.channels == (1, (1, 2, 3))
+        assert [row.object_id for row in widget.view.rows()] == [1]
 
 
 def test_every_control_says_what_it_does(opened: Any) -> None:
