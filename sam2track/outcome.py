@@ -82,7 +82,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class CutShort(SourceError):
-    """A pipe stalled or broke; what came until then is kept, and the outputs are whole.
+    """A pipe stalled, broke or ended too early; what came is kept, and the outputs are whole.
 
     Attributes
     ----------

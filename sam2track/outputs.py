@@ -202,13 +202,13 @@ class PictureOutputs:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Close the videos, or throw them away where something failed."""
+        """Close the videos, or throw them away where something failed or no frame came."""
         try:
             if kind is None:
                 for name in self._works:
                     self._wait(name)
             self._pool.shutdown()
-            if kind is None:
+            if kind is None and self._first is not None:
                 for video in self._files:
                     video.close()
         finally:

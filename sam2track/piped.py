@@ -158,8 +158,6 @@ class _Job:
     def run(self, folder: Path, wanted: Collection[str], *, full_table: bool) -> Outcome:
         for object_id, frame, prompt in self.said:
             self.due.setdefault(frame, []).append((object_id, prompt))
-        outputs = {"project": str(folder / "project.s2t")}
-        outputs |= paths_of(folder, wanted)
         interrupted = False
         with PictureOutputs(
             folder,
@@ -178,10 +176,16 @@ class _Job:
             self._settle()
         if "table" in wanted:
             write_table(self.project, folder, full=full_table)
+        early = self.count <= self.low  # there are no pictures
+        outputs = {"project": str(folder / "project.s2t")}
+        outputs |= paths_of(folder, [name for name in wanted if name == "table" or not early])
         if interrupted:
             raise Interrupted(self._outcome("interrupted", outputs))
-        if self.pipe.problem:
-            why = f"{self.pipe.problem}; the {self.count} frames that came are kept in {folder}"
+        problem = self.pipe.problem
+        if early and not problem:
+            problem = f"{self.pipe.name} ended before frame {self.low}, where outputs begin"
+        if problem:
+            why = f"{problem}; the {self.count} frames that came are kept in {folder}"
             raise CutShort(why, self._outcome("cut short", outputs))
         return self._outcome("done", outputs)
 

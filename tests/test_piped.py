@@ -194,6 +194,26 @@ def test_a_range(video: bytes, piped: Any, module: Any, tmp_path: Path) -> None:
     assert found.warnings == ["object 7 is prompted on frame 8, which did not come"]
 
 
+@pytest.mark.parametrize(
+    ("share", "stays", "why"),
+    [
+        (1.0, False, "- ended before frame 99, where outputs begin; the 9 frames that came"),
+        (0.5, True, r"- stalled: nothing came for 0\.2 s; the \d frames that came"),
+    ],
+)
+def test_a_pipe_that_ends_before_the_first_frame_that_is_wanted(
+    share: float, stays: bool, why: str, video: bytes, piped: Any, module: Any, tmp_path: Path
+) -> None:
+    out, part = tmp_path / "out", video[: int(share * len(video))]
+    with pytest.raises(CutShort, match=f"{why} are kept in ") as caught:
+        job.run(piped(part, stays=stays), TWO, output=out, model=module, start=99, timeout=0.2)
+    assert sorted(caught.value.outcome.outputs) == ["project", "table"]
+    assert {p.name for p in out.iterdir() if p.is_file()} == {"project.s2t", "tracks.csv"}
+    assert not [*(out / "masks").iterdir()]
+    with Project.open(out) as project:
+        assert len(project.frames) == caught.value.outcome.frames_computed > 2
+
+
 def whole(out: Path, count: int) -> None:
     """Project and outputs hold so many frames, and nothing half done is left."""
     with Project.open(out / "project.s2t") as project:

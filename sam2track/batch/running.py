@@ -22,10 +22,10 @@ from sam2track.batch.manifest import Video, is_address, read_manifest, settled
 from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
-from sam2track.errors import UsageError
+from sam2track.errors import OutputError, UsageError
 from sam2track.outputs import RECORD
 
-__all__ = ["BatchInterrupted", "track_many"]
+__all__ = ["BatchInterrupted", "SummaryNotWritten", "track_many"]
 
 RETRIES = 2
 _PAUSE = 2.0  # seconds before a second try, twice as many before a third
@@ -41,6 +41,19 @@ class BatchInterrupted(KeyboardInterrupt):
 
     def __init__(self, summary: Summary) -> None:
         super().__init__()
+        self.summary = summary
+
+
+class SummaryNotWritten(OutputError):
+    """All was tried, and then the summary could not be written.
+
+    Attributes
+    ----------
+    summary : Summary
+    """
+
+    def __init__(self, why: str, summary: Summary) -> None:
+        super().__init__(why)
         self.summary = summary
 
 
@@ -109,6 +122,8 @@ def track_many(
         Where the manifest or an option cannot be.
     BatchInterrupted
         At Ctrl-C; run it again to go on.
+    SummaryNotWritten
+        Where the disk is full at the end, for one; it holds what came of each.
     """
     if not 0 <= retries <= RETRIES:
         raise UsageError(f"retries {retries}; a video is tried again 0 to {RETRIES} times")
@@ -131,11 +146,19 @@ def track_many(
         crew = _Here(min(workers, len(waiting))) if ray is None else _on_ray(ray, gpus)
         try:
             _run(crew, waiting, lines, retries, progress)
-        except KeyboardInterrupt as error:
-            raise BatchInterrupted(Summary(list(lines.values()))) from error
-        finally:
-            Summary(list(lines.values())).write(table)
-    return Summary(list(lines.values()))
+        except BaseException as error:
+            found = Summary(list(lines.values()))
+            with suppress(OutputError):  # a full disk does not hide what ended it
+                found.write(table)
+            if isinstance(error, KeyboardInterrupt):
+                raise BatchInterrupted(found) from error
+            raise
+    found = Summary(list(lines.values()))
+    try:
+        found.write(table)
+    except OutputError as error:
+        raise SummaryNotWritten(str(error), found) from error
+    return found
 
 
 def _check_summary(table: Path, manifest: Path, videos: Sequence[Video]) -> None:

@@ -61,7 +61,7 @@ def command(
     on: what is finished is skipped.
     """
     interrupt_on_sigterm()
-    from sam2track.batch.running import BatchInterrupted, track_many
+    from sam2track.batch.running import BatchInterrupted, SummaryNotWritten, track_many
 
     try:
         found = track_many(
@@ -79,6 +79,9 @@ def command(
         _print(interrupted.summary, as_json)
         click.echo("interrupted; what was done is kept, run it again to go on", err=True)
         sys.exit(130)
+    except SummaryNotWritten as error:
+        _print(error.summary, as_json)
+        raise
     _print(found, as_json)
     if found.failed:
         for line in found.failed:

@@ -181,6 +181,7 @@ class _Bytes:
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
         self._interruption: BaseException | None = None
+        self._came = False
         self.problem = ""
 
     def read(self, size: int) -> bytes:
@@ -191,7 +192,11 @@ class _Bytes:
             if not self._poll.poll(self._timeout * 1000):
                 self.problem = f"- stalled: nothing came for {self._timeout:g} s"
                 return b""
-            return os.read(self._descriptor, size)
+            data = os.read(self._descriptor, size)
+            self._came = self._came or bool(data)
+            if not self._came:
+                self.problem = "- is empty: it ended before anything came"
+            return data
         except OSError as error:
             self.problem = f"- broke off: {error.strerror}"
         except BaseException as error:

@@ -17,8 +17,9 @@ from sam2track.batch import running
 from sam2track.batch.manifest import read_manifest
 from sam2track.batch.record import read_record, stamp
 from sam2track.batch.running import BatchInterrupted, track_many
+from sam2track.batch.summary import Summary
 from sam2track.cli.main import main
-from sam2track.errors import UsageError
+from sam2track.errors import OutputError, UsageError
 
 from .conftest import manifest, tries
 
@@ -229,6 +230,33 @@ def test_a_summary_takes_the_place_of_nothing_that_is_needed(pretending: Path) -
         with pytest.raises(UsageError, match=r"in place of .*; name another file"):
             track_many(path, summary=pretending / name)
         assert {p: p.read_bytes() for p in pretending.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_summary_that_cannot_be_written_at_the_end_is_told_all_the_same(
+    interrupted: bool, pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = manifest(pretending, "good", "usage")
+    write, counts = Summary.write, [0]
+
+    def full(self: Summary, table: Path) -> None:
+        counts.append(len(self.failed))
+        if len(counts) > 2:
+            raise OutputError("cannot write m.summary.csv: No space left on device")
+        write(self, table)
+
+    def run(*arguments: Any) -> None:
+        of(*arguments)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    of = running._run
+    monkeypatch.setattr(running, "_run", run)
+    monkeypatch.setattr(Summary, "write", full)
+    done = CliRunner().invoke(main, ["batch", str(path), "--json"])
+    assert done.exit_code == (130 if interrupted else 1)
+    assert json.loads(done.stdout)["counts"] == {"done": 1, "failed": 1}
+    assert ("No space left" in done.stderr) is not interrupted
 
 
 def test_wrong_usage(pretending: Path) -> None:

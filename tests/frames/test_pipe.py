@@ -176,6 +176,8 @@ def test_a_container_that_must_be_sought_in(tmp_path: Path, feed: Any) -> None:
 
 
 def test_nothing_comes(feed: Any) -> None:
+    with pytest.raises(SourceError, match=r"^- is empty: it ended before anything came; "):
+        PipeVideo(feed(b""))
     with pytest.raises(SourceError, match=r"^- stalled: nothing came for 0\.1 s; "):
         PipeVideo(feed(b"", stays=True), timeout=0.1)
 
