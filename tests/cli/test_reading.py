@@ -71,6 +71,21 @@ def read(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"count"}))
+@pytest.mark.parametrize("kind", ["missing", "noise", "shorter"])
+def test_pictures_that_are_named_and_cannot_be_used(
+    command: str, kind: str, things: Path, tmp_path: Path
+) -> None:
+    """Those that the project remembers, and that are gone, are a warning."""
+    if kind == "noise":
+        (tmp_path / "noise").write_bytes(b"no video")
+    elif kind == "shorter":
+        write_folder(tmp_path / "shorter", 3)
+    before = sorted(tmp_path.iterdir())
+    refused(invoke(command, things / "out", "--source", kind, *COMMANDS[command]), 1, kind)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_measure(things: Path) -> None:
     found = done("measure", things / "out", "-o", "t.csv", "--objects", "o.csv", "--json")
     objects = json.loads(found.stdout)
