@@ -153,6 +153,14 @@ def test_detections(things: Path, tmp_path: Path) -> None:
     with Project.open(tmp_path / "more" / "project.s2t") as project:
         said = {(f, prompt.box) for _, f, prompt in project.prompts}
     assert said == {(0, (4, 6, 24, 26)), (4, (40, 20, 60, 40))}
+    (tmp_path / "none.txt").write_text("\n")
+    for names, why in (
+        (tmp_path, "is a folder; give a file of names"),
+        (tmp_path / "none.txt", "none.txt' hold no name"),
+        (",", "',' hold no name"),
+    ):
+        wrong = ("-o", tmp_path / "wrong", "--detections", boxes, "--class-names", names)
+        refused(small(things, *wrong), 2, why)
     boxes.write_text("1,-1,4,6,20,20\n1,2\n")
     wrong = small(things, "-o", tmp_path / "wrong", "--detections", boxes)
     assert wrong.exit_code == 2 and "det.txt, line 2: 2 columns; expected 6 to 10" in wrong.stderr
