@@ -5,6 +5,7 @@ They follow "Defense Against The Dark Arts" (https://sqlite.org/security.html).
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -13,7 +14,15 @@ from pathlib import Path
 
 from sam2track.errors import ProjectError
 
-__all__ = ["check_tables", "companions", "connected", "copied", "identity", "remove_companions"]
+__all__ = [
+    "check_tables",
+    "companions",
+    "connected",
+    "copied",
+    "identity",
+    "refusal",
+    "remove_companions",
+]
 
 _SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
 _LIMITS = {
@@ -52,6 +61,25 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     db.execute("PRAGMA mmap_size = 0")
     db.execute("PRAGMA synchronous = NORMAL")
     return db
+
+
+def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
+    """Say in a line why a file cannot be opened as a project.
+
+    SQLite's verdict quotes what it found, which may be no text at all.
+    """
+    log = companions(path)[0]
+    asks_to_write = getattr(error, "sqlite_errorname", "").startswith(
+        ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+    )
+    if asks_to_write and log.exists() and not os.access(log.absolute().parent, os.W_OK):
+        # SQLite makes an index of a log, beside it, to read it.
+        return (
+            f"{path} was left in the middle of writing, and a part of it lies in {log.name}, which "
+            "cannot be read in a folder that cannot be written; copy both files to one that can, "
+            "and open it there"
+        )
+    return f"{path} cannot be opened as a project: {error}"
 
 
 def check_tables(db: sqlite3.Connection, schema: str, name: str) -> None:

@@ -43,7 +43,19 @@ def open_footage(results: Results, source: Any = None) -> Footage:
     -------
     Footage
         To be closed by the caller, unless `source` was a FrameSource.
+
+    Raises
+    ------
+    SourceError
+        Where `source` was given and cannot be used: who names pictures wants them.
     """
+    footage = _opened(results, source)
+    if footage.source is None and source is not None:
+        raise SourceError(f"{footage.problem}; name others, or none")
+    return footage
+
+
+def _opened(results: Results, source: Any) -> Footage:
     meta = results.meta
     times = results.times
     try:
@@ -82,6 +94,6 @@ def needed_footage(results: Results, source: Any = None) -> tuple[FrameSource, s
         Where they cannot be used.
     """
     footage = open_footage(results, source)
-    if footage.source is None:
+    if footage.source is None:  # the project remembers others
         raise SourceError(f"{footage.problem}; say where they are (--source)")
     return footage.source, footage.problem

@@ -12,6 +12,7 @@ from typing import Any
 from sam2track.detections import Detections, packed
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, UsageError
 from sam2track.frames.bounds import rate_of
+from sam2track.frames.opening import options_of
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.outputs import holds_project, remove_outputs
@@ -40,7 +41,7 @@ def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> d
     Raises
     ------
     UsageError
-        Where frames come at another rate than before.
+        Where frames come at another rate than before, or the source is another kind of thing.
     """
     path = folder / "project.s2t"
     if isinstance(source, FrameSource) or not path.exists():
@@ -49,6 +50,14 @@ def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> d
         reading = dict(project.meta.get("reading", {}))
         if "stream" not in reading:  # videos have times of their own
             reading["fps"] = rate_of(project.times)
+    if isinstance(source, str | os.PathLike) and os.path.lexists(source):
+        kept = options_of(source)
+        if any(value is not None and name not in kept for name, value in reading.items()):
+            raise UsageError(
+                f"{path} was made from another kind of source than {os.fspath(source)} is now (a "
+                "video, a folder of pictures, a stack); give what it was made from, or another "
+                "output folder"
+            )
     for name, value in given.items():
         if name == "fps" and value is not None and not isclose(value, reading.get(name, value)):
             raise UsageError(

@@ -26,6 +26,7 @@ from sam2track.database import (
     connected,
     copied,
     identity,
+    refusal,
     remove_companions,
 )
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
@@ -224,9 +225,8 @@ class Project(Contents):
                 db.close()
             if own is not None:
                 own.release()
-            # SQLite's verdict quotes what it found, which may be no text at all.
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):
-                raise ProjectError(f"{path} cannot be opened as a project: {error}") from error
+                raise ProjectError(refusal(path, error)) from error
             raise
 
     def bind(self, leave: Callable[[], None], made_with: Mapping[str, Any]) -> None:

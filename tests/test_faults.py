@@ -409,17 +409,21 @@ def test_odd_names(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(list(Path("found").iterdir())) == 2
 
 
+def as_anyone() -> list[str]:
+    """What a command begins with to be held to the permissions of files, as root is not."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere here")
+    return ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]
+
+
 def test_a_current_folder_that_cannot_be_written(video: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir(mode=0o555)
-    run_as = []
-    if os.geteuid() == 0:  # who is asked no permission, unless that is given up
-        if not shutil.which("setpriv"):
-            pytest.skip("root may write everywhere here")
-        run_as = ["setpriv", "--bounding-set", "-dac_override", "--inh-caps", "-dac_override"]
     done = subprocess.run(
         [
-            *run_as, sys.executable, "-m", "sam2track", "track", str(video), *TRACK,
+            *as_anyone(), sys.executable, "-m", "sam2track", "track", str(video), *TRACK,
             "--box", "1:3,5,23,25", "-o", str(tmp_path / "out"),
         ],
         cwd=here,
@@ -428,6 +432,28 @@ def test_a_current_folder_that_cannot_be_written(video: Path, tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert list(here.iterdir()) == []
+
+
+def test_a_log_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """SQLite makes an index beside a log to read it; what a kill left was "unable to open"."""
+    here, away = tmp_path / "here", tmp_path / "away"
+    here.mkdir()
+    away.mkdir()
+    with Project.create(
+        tmp_path / "p.s2t", meta={"height": 4, "width": 4, "frames": 1}, times=np.zeros(1)
+    ):
+        for name in ("p.s2t", "p.s2t-wal"):
+            shutil.copy(tmp_path / name, here)
+            shutil.copy(tmp_path / name, away)
+    here.chmod(0o555)
+    done = subprocess.run(
+        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(here / "p.s2t")],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "lies in p.s2t-wal" in done.stderr and "; copy both files to one that" in done.stderr
+    Project.open(away / "p.s2t").close()
 
 
 COMMA = """

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from skimage.measure import regionprops
 
-from sam2track.errors import UsageError
+from sam2track.errors import SourceError, UsageError
 from sam2track.measure import OBJECT_COLUMNS, Scale, cells, columns, measured, summarised
 from sam2track.project import Project
 from sam2track.table import COLUMNS
@@ -174,12 +174,15 @@ def test_pictures_that_moved_or_changed(walked: Path, how: str, message: str) ->
 
 def test_pictures_of_another_length(walked: Path, tmp_path: Path) -> None:
     other = write_folder(tmp_path / "short", 3)
-    with Project.open(walked) as project, pytest.warns(UserWarning, match="has 3 frames of 80 x"):
-        assert "intensity_mean_r" not in project.table(source=other).columns
+    with Project.open(walked, writable=True) as project:
+        with pytest.raises(SourceError, match=r"has 3 frames of 80 x .*; name others, or none"):
+            project.table(source=other)
+        project.set_meta(source=str(other))
+        with pytest.warns(UserWarning, match="has 3 frames of 80 x"):
+            assert "intensity_mean_r" not in project.table().columns
 
 
 def test_pictures_that_break_midway(walked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sam2track.errors import SourceError
     from sam2track.frames.folder import ImageFolder
 
     whole = ImageFolder.frames

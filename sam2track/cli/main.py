@@ -43,6 +43,17 @@ def _show(message: Warning | str, *_: object) -> None:
     click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
+def _was_said(error: BaseException) -> bool:
+    """Whether an error came of what was to be printed, which bears no name."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is click.echo.__code__ for frame, _ in frames)
+
+
+def _say_no_more() -> None:
+    """Let what is left for standard output go, which would fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _Lazy(click.Group):
     """Imports a command's module when the command is used, not for ``--help``."""
 
@@ -83,8 +94,7 @@ class _Lazy(click.Group):
             click.echo("sam2track: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
-            # Who read our output is gone; nothing more is to be said on it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _say_no_more()  # who read our output is gone
             ctx.exit(1)
         except OSError as error:
             if ctx.params.get("debug"):
@@ -92,6 +102,9 @@ class _Lazy(click.Group):
             said = str(explained(error) or error)
             if error.filename is not None and error.strerror:  # as [Errno 36], a name too long
                 said = f"{error.filename}: {error.strerror}; check this path"
+            elif _was_said(error):
+                said = f"cannot write standard output: {error.strerror}; write it elsewhere"
+                _say_no_more()
             click.echo(f"sam2track: {' '.join(said.split())}", err=True)
             ctx.exit(1)
         except click.ClickException:

@@ -48,13 +48,17 @@ def command(
                 check_apart(path, results.path, source or str(results.meta.get("source")))
         scale = Scale.of(results.meta, pixel_size_um=pixel_size, frame_interval_s=frame_interval)
         wanted = output is not None and not no_intensity
-        footage = open_footage(results, source) if wanted else Footage(None, "")
-        if footage.problem:
+        footage = Footage(None, "")
+        if wanted or source is not None:  # who names pictures is told where they cannot be used
+            footage = open_footage(results, source)
+        if wanted and footage.problem:
             rest = "its intensities are taken all the same" if footage.source else "no intensities"
             warn(f"{footage.problem}; {rest}")
         try:
             with counted("measuring", 2 * len(results.frames)) as step:
-                made = measured(results, source=footage.source, scale=scale, progress=step)
+                made = measured(
+                    results, source=footage.source if wanted else None, scale=scale, progress=step
+                )
                 if output is None:
                     names, found = summarised(made.rows, scale=scale)
                 else:

@@ -128,9 +128,16 @@ def _names(text: str) -> list[str]:
     path = Path(text)
     try:
         check_regular(path)  # the name of a pipe is that of no class
-        if not path.is_file():
-            return _split(text)
-        return path.read_text(encoding="utf-8").splitlines()
+        if path.is_dir():
+            raise PromptError(
+                f"class names {path} is a folder; give a file of names, or the names themselves, "
+                "with a comma behind one that is alone"
+            )
+        is_file = path.is_file()
+        names = path.read_text(encoding="utf-8").splitlines() if is_file else _split(text)
+        if not any(name.strip() for name in names):
+            raise PromptError(f"class names {text!r} hold no name; give one for each number")
+        return names
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise PromptError(f"class names {path} cannot be read: {why}") from error

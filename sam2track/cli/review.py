@@ -43,11 +43,15 @@ def command(
     with results_of(project) as results:
         from sam2track import review
         from sam2track.export.staging import write_bytes
+        from sam2track.footage import Footage, open_footage
         from sam2track.table import TableWriter
 
         for path in (output, sheet):
             if path is not None:
                 check_apart(path, results.path, source or str(results.meta.get("source")))
+        footage = Footage(None, "")
+        if sheet is not None or source is not None:  # named ones that cannot be used are refused
+            footage = open_footage(results, source)
         with counted("reviewing", len(results.frames)) as step:
             looks = review.worst(results, count=count, gap=gap, progress=step)
         if output is not None:
@@ -59,19 +63,16 @@ def command(
 
             from PIL import Image
 
-            from sam2track.footage import open_footage
-
-            footage = open_footage(results, source)
             if footage.problem:
                 warn(
                     f"{footage.problem}; the sheet shows {'it' if footage.source else 'masks only'}"
                 )
             pictures = review.crops(results, looks, footage.source)
-            if footage.source is not None:
-                footage.source.close()
             packed = io.BytesIO()
             Image.fromarray(review.contact_sheet(looks, pictures)).save(packed, "PNG")
             write_bytes(sheet, packed.getvalue())
+        if footage.source is not None:
+            footage.source.close()
         rows = [review.cells(rank, look) for rank, look in enumerate(looks, start=1)]
         if as_json:
             print_json(

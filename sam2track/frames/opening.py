@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
 
-__all__ = ["open_source", "reopen_source"]
+__all__ = ["open_source", "options_of", "reopen_source"]
 
 _STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
 _USUAL_FPS = 25.0
@@ -117,14 +117,16 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
     reading["fps"] = fps
     if isinstance(source, str | os.PathLike):
         # Pictures that were moved may have become another kind of file on the way.
-        kept = _options_of(Path(os.fsdecode(source)))
+        kept = options_of(source)
         reading = {name: value for name, value in reading.items() if name in kept}
     return open_source(source, **reading)
 
 
-def _options_of(path: Path) -> Sequence[str]:
+def options_of(source: str | os.PathLike[str]) -> Sequence[str]:
+    """Which arguments of ``open_source`` are for what lies at a path."""
     from sam2track.frames.zarr_files import is_zarr
 
+    path = Path(os.fsdecode(source))
     if path.is_dir() and not is_zarr(path):
         return ("fps", "limits")
     return ("fps", *_OF_STACKS) if path.is_dir() or _stack_kind(path) else _OF_VIDEOS

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from sam2track.confidence import confidences
 from sam2track.project import Project
 from sam2track.table import COLUMNS
 from tests.made import HEIGHT, WIDTH, disk, write_folder, write_project
+
+REPOSITORY = Path(__file__).parents[2]
 
 COMMANDS = {
     "measure": [],
@@ -69,6 +73,36 @@ def refused(result: Result, status: int, message: str) -> None:
 def read(path: str) -> list[dict[str, str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"count"}))
+@pytest.mark.parametrize("kind", ["missing", "noise", "shorter"])
+def test_pictures_that_are_named_and_cannot_be_used(
+    command: str, kind: str, things: Path, tmp_path: Path
+) -> None:
+    """Those that the project remembers, and that are gone, are a warning."""
+    if kind == "noise":
+        (tmp_path / "noise").write_bytes(b"no video")
+    elif kind == "shorter":
+        write_folder(tmp_path / "shorter", 3)
+    before = sorted(tmp_path.iterdir())
+    refused(invoke(command, things / "out", "--source", kind, *COMMANDS[command]), 1, kind)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_standard_output_that_is_full(things: Path, options: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "sam2track", "info", str(things / "out"), *options],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (found.returncode, found.stderr) == (
+        1,
+        "sam2track: cannot write standard output: No space left on device; write it elsewhere\n",
+    )
 
 
 def test_measure(things: Path) -> None:

@@ -27,6 +27,7 @@ from sam2track.export.videos import VideoWriter
 from sam2track.frames.video import VideoFile
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.project import Project
+from tests.made import disk, write_folder, write_project
 
 REPOSITORY = Path(__file__).parent.parent.parent
 FRAMES, HEIGHT, WIDTH = 9, 48, 64
@@ -152,6 +153,14 @@ def test_detections(things: Path, tmp_path: Path) -> None:
     with Project.open(tmp_path / "more" / "project.s2t") as project:
         said = {(f, prompt.box) for _, f, prompt in project.prompts}
     assert said == {(0, (4, 6, 24, 26)), (4, (40, 20, 60, 40))}
+    (tmp_path / "none.txt").write_text("\n")
+    for names, why in (
+        (tmp_path, "is a folder; give a file of names"),
+        (tmp_path / "none.txt", "none.txt' hold no name"),
+        (",", "',' hold no name"),
+    ):
+        wrong = ("-o", tmp_path / "wrong", "--detections", boxes, "--class-names", names)
+        refused(small(things, *wrong), 2, why)
     boxes.write_text("1,-1,4,6,20,20\n1,2\n")
     wrong = small(things, "-o", tmp_path / "wrong", "--detections", boxes)
     assert wrong.exit_code == 2 and "det.txt, line 2: 2 columns; expected 6 to 10" in wrong.stderr
@@ -216,6 +225,21 @@ def test_folders_take_fps(things: Path, tmp_path: Path) -> None:
         overlay = VideoFile(tmp_path / "out" / "overlay.mp4")
         assert overlay.times.tolist() == [0, 0.25, 0.5]
         overlay.close()
+
+
+@pytest.mark.parametrize("reading", [{"stream": 0}, {"limits": None}, {"axes": "TYX"}])
+def test_a_source_that_has_become_another_kind_of_thing(
+    reading: dict[str, Any], things: Path, tmp_path: Path
+) -> None:
+    """Options that nobody gave were said not to be for it."""
+    folder = write_folder(tmp_path / "source", 2)
+    (tmp_path / "out").mkdir()
+    path = write_project(tmp_path / "out/project.s2t", {1: {0: disk(9, 9, 4)}}, source=folder)
+    with Project.open(path, writable=True) as project:
+        project.set_meta(reading=reading)
+    other = folder if "limits" not in reading else things / "clip.mp4"
+    done = invoke(other, "-o", tmp_path / "out", "--model", things / "tiny.safetensors", "--resume")
+    refused(done, 2, f"project.s2t was made from another kind of source than {other} is now")
 
 
 def test_auto_says_what_it_takes(
