@@ -109,6 +109,7 @@ def import_masks(
             staged(path, folder=False, overwrite=overwrite) as partial,
         ):
             meta = project_meta(opened, loaded)
+            partial.unlink()  # a project is made where nothing is
             with Project.create(partial, meta=meta, times=opened.times) as project:
                 first = _fill(project, found, loaded.image_size // 4, len(opened), progress)
                 if not first:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
+from sam2track.export import output_errors
 from sam2track.export.staging import Staged
 from sam2track.export.video_file import VideoFileWriter
 
@@ -118,17 +119,18 @@ class PictureFolder(Staged):
         kind: Literal["png", "jpg"] = "png",
         quality: int | None = None,
     ) -> None:
-        super().__init__(path)
-        self._kind = kind
         quality = 92 if quality is None else quality
         if kind not in ("png", "jpg") or not 1 <= quality <= 100:
             raise UsageError(f"pictures are png or jpg of quality 1 to 100, not {kind} {quality}")
+        path = Path(path)
+        with output_errors(path):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise OutputError(f"{path} is there already; give a folder that is not")
+            path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, folder=True)
+        self._kind = kind
         self._options: dict[str, Any] = {"quality": quality} if kind == "jpg" else {}
         self._next, self._step = first, step
-        with self._guarded():
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise OutputError(f"{self.path} is there already; give a folder that is not")
-            self.partial.mkdir(parents=True)
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float = 0.0) -> None:
         """Append a picture, (H, W, 3) or, of PNGs, (H, W, 4) uint8.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +23,8 @@ class Staged:
 
     As a context manager it is closed where all went well, and aborted where not: half of it is
     never left, nor is a file that was there before lost. Who inherits says how to finish what is
-    written, and how to let go of it.
+    written, and how to let go of it. One at a time writes to a name; what a kill has left under the
+    temporary one is removed.
 
     Parameters
     ----------
@@ -30,16 +33,18 @@ class Staged:
     lasting : bool
         Whether a file's bytes are on the disk before it gets its name, so that even where the
         power fails no half is ever seen.
+    folder : bool
+        Whether it is a folder.
 
     Raises
     ------
     UsageError
         Where `path` is a device or a pipe, which would be replaced, too.
     OutputError
-        Where what bears the temporary name cannot be removed.
+        Where the temporary name cannot be had, most of all since another writes there now.
     """
 
-    def __init__(self, path: str | Path, *, lasting: bool = True) -> None:
+    def __init__(self, path: str | Path, *, lasting: bool = True, folder: bool = False) -> None:
         self.path = Path(path)
         # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
         self.partial = partial_path(self.path.absolute())
@@ -49,7 +54,14 @@ class Staged:
             odd = self.path.exists() and not (self.path.is_file() or self.path.is_dir())
             if odd or Path("/dev") in self.path.absolute().parents:
                 raise UsageError(f"{path} is a device or a pipe; give the name of a file")
-            _remove(self.partial)  # left by a kill; or a link, which would lead elsewhere
+            try:
+                held = _claimed(self.partial, folder=folder)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"{path} is being written by another command now; wait for it, or give "
+                    "another name"
+                ) from error
+        self._let_go = weakref.finalize(self, os.close, held)
 
     def close(self) -> None:
         """Finish, and give it its name. Does nothing where it is closed already.
@@ -70,6 +82,7 @@ class Staged:
                 self.path.rmdir()
             self.partial.replace(self.path)
         self._closed = True
+        self._let_go()
 
     def abort(self) -> None:
         """Throw away what was written. Does nothing where it is closed already."""
@@ -81,6 +94,7 @@ class Staged:
         finally:
             with suppress(OSError):
                 _remove(self.partial)
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -160,9 +174,7 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
         raise UsageError(f"{path} is there already; replace it (--overwrite) or name another file")
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with Staged(path) as whole:
-            if folder:
-                whole.partial.mkdir()
+        with Staged(path, folder=folder) as whole:
             try:
                 yield whole.partial
             except OutputError as error:  # of a writer that knows the temporary name alone
@@ -181,6 +193,58 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with output_errors(path), Staged(path, lasting=False) as whole:
         whole.partial.write_bytes(data)
+
+
+def _claimed(path: Path, *, folder: bool) -> int:
+    """Make a file or a folder anew, and lock it until the descriptor that is returned is closed.
+
+    Raises
+    ------
+    BlockingIOError
+        Where another has locked what is there.
+    """
+    if os.name == "nt":  # where what is open can be neither removed nor renamed
+        _remove(path)
+        path.mkdir() if folder else path.touch()
+        return os.open(os.devnull, os.O_RDONLY)
+    while True:
+        with suppress(FileNotFoundError):
+            mode = path.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                path.unlink()  # a link, say, which would lead elsewhere
+            elif (left := _locked(path)) is not None:  # by a kill
+                try:
+                    _remove(path)
+                finally:
+                    os.close(left)
+        try:
+            path.mkdir() if folder else path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        with suppress(FileNotFoundError):
+            if (held := _locked(path)) is not None:
+                return held
+
+
+def _locked(path: Path) -> int | None:
+    """Open and lock what lies at a path; None where something else lies there by then."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        try:
+            flock(held, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            pass
+        if os.path.samestat(os.fstat(held), path.lstat()):
+            return held
+    except BaseException:
+        os.close(held)
+        raise
+    os.close(held)
+    return None
 
 
 def _sync(path: Path) -> None:

@@ -65,11 +65,14 @@ class VideoFileWriter(Staged):
         with self._guarded():
             try:
                 # faststart: the index is moved to the front; a browser need not have it all.
+                # bitexact: Matroska has no random numbers, and what is written again is equal.
                 self._container = av.open(
                     str(self.partial),
                     "w",
                     format=container,
-                    options={"movflags": "+faststart"} if container == "mp4" else {},
+                    options={"movflags": "+faststart"}
+                    if container == "mp4"
+                    else {"fflags": "+bitexact"},
                 )
                 stream = cast(
                     "VideoStream",

@@ -281,6 +281,13 @@ def test_label_maps_of_other_codecs_come_back_exactly(tmp_path, container, codec
     np.testing.assert_array_equal(found, maps)
 
 
+def test_what_is_written_again_is_equal(tmp_path):
+    for name in ("a.mkv", "b.mkv"):
+        with LabelVideoWriter(tmp_path / name, height=20, width=30) as video:
+            video.write(np.eye(20, 30, dtype=np.uint8))
+    assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
+
+
 def test_label_maps_that_do_not_fit(tmp_path):
     with LabelVideoWriter(tmp_path / "a.mkv", height=4, width=4) as video:
         for bad in (np.full((4, 4), 256), np.full((4, 4), -1)):
