@@ -16,7 +16,7 @@ class Keeping(Identity):
     def look_after_file(self) -> None:
         """Have the project written anew where its file is gone; asked every now and then."""
         session = self.session
-        if session is None or self._keeping or session.project.in_place:
+        if session is None or self._keeping or session.in_place:
             return
         if self._not_kept and self._at is not None:
             return  # a run would begin anew each time
@@ -32,11 +32,14 @@ class Keeping(Identity):
         self.form.project_edit.setText(str(self.session.path))
         self.tell(told)
 
-    def not_kept(self, why: str) -> None:
-        """Say once that it cannot be written; it is tried again."""
-        if not self._not_kept:
-            self._not_kept = True
-            self.tell(
+    def not_kept(self, why: str, *, written: bool = False) -> None:
+        """Say once that it cannot be written, or gone on with; it is tried again."""
+        if self._not_kept:
+            return
+        self._not_kept = True
+        if not written:
+            why = (
                 f"the project's file was removed or replaced, and cannot be written anew: {why}; "
                 f"all of it is still open: leave the viewer open, and it is tried again"
             )
+        self.tell(why)

@@ -6,9 +6,9 @@ the viewer's.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam2track.rescue import written_anew
 from napari_sam2track.tracks import Tracks, as_tracks
 from napari_sam2track.view import Said, Sure, confidence
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import PromptError, SourceError, UsageError
 from sam2track.export import output_errors
 from sam2track.export.exporting import FORMATS
 from sam2track.founding import open_project
@@ -68,10 +69,33 @@ class Session:
         try:
             # Last step by first, of what was one stroke.
             self._strokes = {int(a): int(b) for a, b in self.project.meta.get("strokes") or ()}
-            self.tracker = Tracker(model, source, history=self.project)
+            self._tracker: Tracker | None = Tracker(model, source, history=self.project)
         except BaseException:
             self.project.close()
             raise
+        self.model = self._tracker.model
+        self._moved = ""  # what is to be told of where it was written anew
+
+    @property
+    def tracker(self) -> Tracker:
+        """What runs and changes objects.
+
+        Raises
+        ------
+        SourceError
+            Where the project was written anew, and its pictures are gone, too.
+        """
+        if self._tracker is None:
+            raise SourceError(
+                f"{self.source.name} cannot be read any more; put it back where it was, and this "
+                f"goes on: all that was done is kept in {self.path}"
+            )
+        return self._tracker
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the project's file is where it was, and can be gone on with."""
+        return self.project.in_place and self._tracker is not None
 
     def close(self) -> str:
         """Close the project; one to which nothing was ever said is removed.
@@ -79,12 +103,13 @@ class Session:
         Returns
         -------
         str
-            As ``keep``, which comes first.
+            As ``keep``, which comes first; pictures are not needed.
         """
         told, untouched = "", not self.project.journal()
         try:
             if not untouched:
-                told = self.keep()
+                self._write_anew()
+                told = self._moved
                 self.project.set_meta(selected=self.selected)
         finally:
             removable = untouched and self.project.in_place
@@ -107,25 +132,38 @@ class Session:
         ------
         OutputError
             Where it cannot be written; all of it is still open then.
+        SourceError
+            Where its pictures are gone, too; it is written all the same.
         """
-        if self.project.in_place:
-            return ""
-        gone, model = self.path, self.tracker.model
-        path = _free(gone)
         try:
-            self.project = self.project.written_anew(path)
-            self.path = path
-        finally:  # the one before has left
-            self.tracker = Tracker(model, self.source, history=self.project)
-        if path == gone:
-            return (
-                f"{gone.name} was removed or moved while it was open; it is written anew with all "
-                f"that was done, and goes on in {gone.parent}"
-            )
-        return (
-            f"{gone.name} was replaced by another file while it was open; all that was done is "
-            f"kept in {path.name} beside it, and goes on there"
-        )
+            self._write_anew()
+        except BaseException:
+            with suppress(SourceError):
+                self._go_on()
+            raise
+        self._go_on()
+        told, self._moved = self._moved, ""
+        return told
+
+    def _write_anew(self) -> None:
+        """Write the project anew where its file is gone; no tracker is on it then."""
+        if self.project.in_place:
+            return
+        self._tracker = None
+        self.project, self.path, self._moved = written_anew(self.project, self.path)
+
+    def _go_on(self) -> None:
+        """Let there be a tracker on the project."""
+        if self._tracker is not None:
+            return
+        try:
+            self._tracker = Tracker(self.model, self.source, history=self.project)
+        except SourceError as error:
+            told = f"{self._moved}; " if self._moved else ""
+            raise SourceError(
+                f"{told}its pictures are gone, too: {error}; put them back where they were, and "
+                f"it goes on by itself"
+            ) from error
 
     # -- what is said -------------------------------------------------------------------
 
@@ -371,12 +409,6 @@ class Session:
             if count % _AT_ONCE == 0:
                 yield None
         yield as_tracks(rows, self.project.lineage)
-
-
-def _free(path: Path) -> Path:
-    """A path at which nothing lies: this one, or one with a number."""
-    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    return path if not path.exists() else next(name for name in names if not name.exists())
 
 
 def _ids(labels: npt.NDArray[Any]) -> list[int]:

@@ -127,7 +127,7 @@ class Showing(Keeping):
             if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
                 message = f"{message}; choose another place under Project"
         if what == "keep":
-            self.not_kept(message)
+            self.not_kept(message, written=isinstance(error, SourceError))
             return
         if what == "tracks":
             self._tracks_shown = self._tracks_asked
@@ -197,7 +197,7 @@ class Showing(Keeping):
 
     def _show_state(self) -> None:
         if self.session is not None:
-            model = self.session.tracker.model
+            model = self.session.model
             told = f"{model.name} on {model.device}, {model.image_size} px, {used(model)}"
             self.form.state.setText(told)
 
@@ -211,6 +211,8 @@ class Showing(Keeping):
         waiting = [frame, min(frame + 1, last), max(frame - 1, 0)]
 
         def prepare() -> None:
+            if not session.in_place:
+                return
             session.tracker.prepare(waiting.pop(0))
             if waiting and self._wanted == frame:
                 self._worker.rest("prepare", prepare)

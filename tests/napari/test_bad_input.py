@@ -458,6 +458,43 @@ def test_a_project_whose_file_is_removed_is_written_anew(opened: Any, video: Pat
     assert [row.object_id for row in widget.view.rows()] == [1, 2]
 
 
+def test_a_project_that_is_moved_with_its_video_goes_on_once_that_is_back(
+    opened: Any, video: Path, tmp_path: Path
+) -> None:
+    widget, path, away = opened, video.with_suffix(".s2t"), tmp_path / "away"
+    click(widget, 0, 0)
+    away.mkdir()
+    for one in (video, path):
+        one.rename(away / one.name)
+    for _ in range(2):
+        widget._slow_timer.timeout.emit()
+        assert widget.wait()
+        refused(widget, "is written anew with all that was done")
+        refused(widget, "its pictures are gone, too")
+        refused(widget, "put them back where they were")
+    assert len(widget._refusals) == 1 and path.exists()
+    click(widget, 1, 0)
+    refused(widget, "put it back where it was, and this goes on: all that was done is kept in")
+    assert len(widget.layers.clicks.data) == 1
+    (away / video.name).rename(video)
+    widget._slow_timer.timeout.emit()
+    assert widget.wait()
+    widget.next_object()
+    click(widget, 1, 0)
+    widget.track()
+    assert widget.wait()
+    assert overlap(widget.view.labels(5) == 2, true(1, 5)) > 0.8
+    # Closed while they are away, it is whole as well.
+    from sam2track.project import Project
+
+    for one in (video, path):
+        one.rename(away / one.name)
+    widget.end()
+    assert widget.wait()
+    with Project.open(path) as project:
+        assert project.objects == (1, 2) and project.labels(5).any()
+
+
 def test_that_a_file_cannot_be_written_anew_is_said_once(
     opened: Any, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
