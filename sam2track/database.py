@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import sys
 from contextlib import closing
 from functools import cache
@@ -22,8 +23,10 @@ __all__ = [
     "identity",
     "refusal",
     "remove_companions",
+    "settle",
 ]
 
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names a super-journal
 _SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
 _LIMITS = {
     # Far above what a project needs, and far below what would fill a machine.
@@ -63,21 +66,55 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     return db
 
 
+def settle(path: Path) -> None:
+    """Roll back what a writer that was killed has left in a rollback journal.
+
+    Projects are written by a write-ahead log, which a reader reads, but the switch to one and back
+    is a transaction of the older kind: only a connection that may write can take it back. Where
+    another process is in that switch, SQLite waits or leaves its journal alone.
+
+    Raises
+    ------
+    ProjectError
+        Where the journal is none of ours: SQLite would remove the file that it names.
+    """
+    journal = path.with_name(path.name + "-journal")
+    try:
+        mode = journal.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ProjectError(f"{journal} is no journal of a project: it is not a regular file")
+        with journal.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_NAMES_ANOTHER)))
+            end = file.read(len(_NAMES_ANOTHER))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ProjectError(f"{journal} cannot be read: {error.strerror}") from error
+    if end == _NAMES_ANOTHER:
+        raise ProjectError(
+            f"{journal} is no journal of a project of sam2track's: it names another file; move it "
+            "away to open what lies in the project alone"
+        )
+    if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
+        with closing(connected(path, "rw")) as db:
+            db.execute("PRAGMA application_id").fetchone()
+
+
 def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
     """Say in a line why a file cannot be opened as a project.
 
     SQLite's verdict quotes what it found, which may be no text at all.
     """
-    log = companions(path)[0]
+    lies = [log for log in companions(path) if log.suffix != ".lock" and log.exists()]
     asks_to_write = getattr(error, "sqlite_errorname", "").startswith(
         ("SQLITE_CANTOPEN", "SQLITE_READONLY")
     )
-    if asks_to_write and log.exists() and not os.access(log.absolute().parent, os.W_OK):
-        # SQLite makes an index of a log, beside it, to read it.
+    if asks_to_write and lies and not os.access(path.absolute().parent, os.W_OK):
+        # SQLite makes an index of a log, beside it, to read it, and takes a journal back.
         return (
-            f"{path} was left in the middle of writing, and a part of it lies in {log.name}, which "
-            "cannot be read in a folder that cannot be written; copy both files to one that can, "
-            "and open it there"
+            f"{path} was left in the middle of writing, and a part of it lies in {lies[0].name}, "
+            "which cannot be read in a folder that cannot be written; copy both files to one that "
+            "can, and open it there"
         )
     return f"{path} cannot be opened as a project: {error}"
 

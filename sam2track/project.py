@@ -28,6 +28,7 @@ from sam2track.database import (
     identity,
     refusal,
     remove_companions,
+    settle,
 )
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError
 from sam2track.export import output_errors
@@ -198,6 +199,7 @@ class Project(Contents):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
+            settle(path)
             db = connected(path, mode)
             application = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +93,15 @@ def write_project(
             ]
             project.put(result, records)
     return path
+
+
+def half_written(path: Path, to: Path) -> None:
+    """Copy a project as a kill leaves it in a transaction of a rollback journal."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE meta SET value = '\"" + "x" * 100_000 + "\"'")
+        db.execute("DELETE FROM times")
+        for name in (path.name, path.name + "-journal"):
+            shutil.copy(path.with_name(name), to)

@@ -26,6 +26,7 @@ from sam2track.outputs import Progress
 from sam2track.project import Project, WriterLock
 from tests import kills
 from tests.faults import file_limit
+from tests.made import half_written
 
 REPOSITORY = Path(__file__).parents[1]
 RED = [3, 5, 23, 25]
@@ -454,6 +455,23 @@ def test_a_log_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "lies in p.s2t-wal" in done.stderr and "; copy both files to one that" in done.stderr
     Project.open(away / "p.s2t").close()
+
+
+def test_a_journal_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    path = tmp_path / "p.s2t"
+    Project.create(path, meta={"height": 4, "width": 4, "frames": 1}, times=np.zeros(1)).close()
+    half_written(path, here)
+    here.chmod(0o555)
+    done = subprocess.run(
+        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(here / "p.s2t")],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "lies in p.s2t-journal" in done.stderr, done.stderr
+    assert sorted(p.name for p in here.iterdir()) == ["p.s2t", "p.s2t-journal"]
 
 
 COMMA = """

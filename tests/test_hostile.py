@@ -187,6 +187,29 @@ def test_a_project_is_not_written_through_a_link(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link.s2t", "p.s2t"]
 
 
+def test_a_journal_beside_a_project_removes_no_file_and_is_not_waited_for(project: Path) -> None:
+    """SQLite removes the super-journal that a journal names at its end, whatever that is."""
+    journal, other = project.with_name(project.name + "-journal"), project.with_name("thesis.txt")
+    other.write_text("years of work")
+    name = str(other).encode()
+    magic = bytes.fromhex("d9d505f920a163d7")
+    size = 4096
+    pages = project.stat().st_size // size
+    head = struct.pack(">5I", 0xFFFFFFFF, 0, pages, 512, size).ljust(504, b"\0")
+    end = struct.pack(">2I", len(name), sum(name))
+    journal.write_bytes(magic + head + bytes(4) + name + end + magic)
+    for writable in (False, True):
+        with pytest.raises(ProjectError, match="names another file"):
+            Project.open(project, writable=writable)
+    assert other.read_text() == "years of work"
+    journal.unlink()
+    os.mkfifo(journal)
+    with pytest.raises(ProjectError, match="not a regular file"):
+        Project.open(project)
+    journal.unlink()
+    Project.open(project).close()
+
+
 def test_masks_lie_in_the_folder_of_their_prompts(tmp_path: Path) -> None:
     inside = tmp_path / "a"
     (inside / "b").mkdir(parents=True)

@@ -25,7 +25,7 @@ from sam2track.tracking.history import Life, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
-from tests.made import disk, write_project
+from tests.made import disk, half_written, write_project
 
 HEIGHT, WIDTH, SIDE = 37, 53, 16
 TIMES = np.arange(20) / 25
@@ -402,6 +402,24 @@ def exercise(path: Path) -> list[Any] | None:
             return read_all(project)
     except Sam2TrackError:
         return None
+
+
+def test_what_a_kill_left_in_a_rollback_journal_is_taken_back(tmp_path: Path) -> None:
+    """The switch to a write-ahead log and back is such a transaction; a reader cannot undo one."""
+    path, to = tmp_path / "p.s2t", tmp_path / "copy"
+    to.mkdir()
+    with new(path) as project:
+        put(project, 3)
+        expected = project.masks(3)
+    half_written(path, to)
+    with Project.open(to / "p.s2t") as project:
+        assert project.meta["height"] == HEIGHT
+        assert len(project.times) == len(TIMES)
+        found = project.masks(3)
+    assert {i: m.tobytes() for i, m in found.items()} == {
+        i: m.tobytes() for i, m in expected.items()
+    }
+    assert [p.name for p in to.iterdir()] == ["p.s2t"]
 
 
 def test_truncated_files(tmp_path: Path) -> None:
