@@ -1,5 +1,8 @@
 # Every target sets up what it needs; `make` lists them.
 PYTHON_ENV := .venv/bin
+# Kept even where a machine's environment says not to: each of the hundred processes that tests start
+# would compile torch and napari anew, which takes longer than the tests.
+export PYTHONDONTWRITEBYTECODE :=
 # Threads of two torch processes on few cores would only spin.
 QUIET := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 PYTEST := $(PYTHON_ENV)/python -m pytest

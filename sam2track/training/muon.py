@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from sam2track.models.rates import bf16_pays
+
 __all__ = ["Muon"]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -18,7 +20,8 @@ def _orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     """Bring the singular values of (N, rows, columns) matrices near one (Newton-Schulz)."""
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.bfloat16()
+    # A processor without instructions for bfloat16 takes hundreds of times as long in it.
+    x = matrices.bfloat16() if matrices.is_cuda or bf16_pays() else matrices.float()
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(_STEPS):
