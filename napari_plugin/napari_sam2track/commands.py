@@ -350,10 +350,20 @@ class Commands(Panel):
         box.show()
 
 
+def _named(action: dict[str, Any]) -> str:
+    """What a person calls what was done."""
+    kind, said = action["action"], action.get("said") or {}
+    if kind == "prompt" and said.get("absent"):
+        return "not here"
+    if kind == "prompt" and said.get("mask") and not (said.get("points") or said.get("box")):
+        return "paint"
+    return str(_NAMES.get(kind, kind))
+
+
 def _turned(how: str, action: dict[str, Any] | None) -> str:
     if action is None:
         return f"there is nothing to be {how.replace('took', 'taken')}"
-    told = f"{how}: {_NAMES.get(action['action'], action['action'])}"
+    told = f"{how}: {_named(action)}"
     if isinstance(action.get("object"), int):
         told += f" of object {action['object']}"
     if isinstance(action.get("frame"), int):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from napari_sam2track.exports import Exports
+from napari_sam2track.pasting import Pasting
 
 __all__ = ["Identity"]
 
 
-class Identity(Exports):
+class Identity(Pasting):
     """Commands on whole objects, each a step of the project that can be undone."""
 
     def rename(self, object_id: int, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from napari.layers import Labels
+from napari.layers import Labels, Points, Shapes
 
 __all__ = ["KEYS", "bind", "told_keys"]
 
@@ -32,6 +32,11 @@ KEYS = {
 _OF_MASKS = {
     "m": ("next_object", "the same as N, in the layer masks: napari's key for a new label")
 }
+# napari's own paste tells nobody, and fails where features are text.
+_OF_PROMPTS = {
+    "Control-c": ("copy_prompts", "copy the clicks and boxes that are selected"),
+    "Control-v": ("paste_prompts", "say them on this frame, too"),
+}
 
 
 def bind(layer: Any, target: Any) -> Callable[[], None]:
@@ -40,7 +45,9 @@ def bind(layer: Any, target: Any) -> Callable[[], None]:
     Keys that a person has bound on the layer stay theirs.
     """
     bound = []
-    for key, (name, _) in (KEYS | (_OF_MASKS if isinstance(layer, Labels) else {})).items():
+    own = _OF_MASKS if isinstance(layer, Labels) else {}
+    own = _OF_PROMPTS if isinstance(layer, Points | Shapes) else own
+    for key, (name, _) in (KEYS | own).items():
         method = getattr(target, name)
 
         def act(_: Any, method: Callable[[], None] = method) -> None:
@@ -64,7 +71,7 @@ def bind(layer: Any, target: Any) -> Callable[[], None]:
 
 def told_keys() -> str:
     """All keys as a table in HTML."""
-    named = [(_named(key), what) for key, (_, what) in (KEYS | _OF_MASKS).items()]
+    named = [(_named(key), what) for key, (_, what) in (KEYS | _OF_MASKS | _OF_PROMPTS).items()]
     named.append(("Ctrl+click", "click on background"))
     lines = "".join(f"<tr><td><b>{key}</b></td><td>{what}</td></tr>" for key, what in named)
     where = "While the picture or a layer of the session is active:"

@@ -392,7 +392,14 @@ class Session:
 
         with Project.open(self.path) as project, project.unchanging():
             folder = FORMATS[name].folder
-            return project.export(path, format=name, passed=tell, overwrite=not folder)
+            return project.export(
+                path,
+                format=name,
+                passed=tell,
+                overwrite=not folder,
+                source=self.source,
+                name=self.path.stem,
+            )
 
     def sure(self) -> Sure:
         """How sure tracking is of each object on each frame, and whence the mask is."""

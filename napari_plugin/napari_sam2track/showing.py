@@ -97,14 +97,25 @@ class Showing(Keeping):
         else:
             self.layers.show_masks()
             self._show_prompts()
-        if what == "delete":
-            self.select(self.view.next_id())  # else a click would begin the object that is gone
+        self._select_after(what, came.value)
         if came.said:
             self.report(came.said, came.asked)
         self._show_all()
         self._prepare()
         if came.sure is not None:
             self._retrack()
+
+    def _select_after(self, what: str, came: Any) -> None:
+        """Select another object where the one that is selected went, or one came back."""
+        assert self.view is not None
+        step = came if what in ("undo", "redo") and isinstance(came, dict) else {}
+        there = {row.object_id for row in self.view.rows()}
+        if self._object in there:
+            return
+        if what == "delete" or (what, step.get("action")) == ("redo", "remove"):
+            self.select(self.view.next_id())  # else a click would begin the object that is gone
+        elif step.get("object") in there:
+            self.select(step["object"])
 
     def _show_prompts(self) -> None:
         """Show clicks and boxes; while some are on their way, once those are answered."""
@@ -122,6 +133,8 @@ class Showing(Keeping):
             )
         elif not isinstance(error, (Sam2TrackError, OSError)):
             message = f"'{what}' failed: {type(error).__name__}: {message}; what was done is kept"
+        if message.endswith("unlock it first"):
+            message += ": its box under lock in the list"
         if what == "begin":
             self.form.state.setText("not open")
             if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):

@@ -5,7 +5,7 @@ Layers are found by the objects themselves, never by their names, which a person
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -182,8 +182,30 @@ class Layers:
         with self.quiet():
             self.masks.selected_label = object_id
 
+    def say(self, object_id: int, frame: int, more: Said) -> None:
+        """Add clicks and a box of an object to a frame, as a person would."""
+        if self.viewer.dims.ndisplay == 3:
+            self._refused(_NOT_FLAT)
+            return
+        now, key = self.prompts(), (object_id, frame)
+        said = now.get(key, Said()).joined(more)
+        if said == now.get(key):
+            return
+        self.show_prompts(now | {key: said})
+        self._said(object_id, frame, said)
+
+    def selected(self) -> dict[int, Said]:
+        """What the clicks and boxes that are selected say, by object; of all frames together."""
+        chosen = self.prompts(only=(self.clicks.selected_data, self.boxes.selected_data))
+        found: dict[int, Said] = {}
+        for (object_id, _), said in sorted(chosen.items()):
+            found[object_id] = found.get(object_id, Said()).joined(said)
+        return found
+
     def prompts(
-        self, wrong: dict[tuple[int, int], str] | None = None
+        self,
+        wrong: dict[tuple[int, int], str] | None = None,
+        only: tuple[Collection[int], Collection[int]] | None = None,
     ) -> dict[tuple[int, int], Said]:
         """What clicks and boxes say, by object and frame.
 
@@ -191,13 +213,16 @@ class Layers:
         ----------
         wrong : dict, optional
             Takes what is wrong with those that cannot be taken, which are left out then.
+        only : (clicks, boxes), optional
+            Indices of those that are asked for.
         """
         points: dict[Key, list[tuple[float, float, int]]] = {}
         boxes: dict[Key, tuple[float, float, float, float]] = {}
         features = self.clicks.features
-        for at, object_id, kind in zip(
-            self.clicks.data, features["object"], features["kind"], strict=False
-        ):
+        rows = zip(self.clicks.data, features["object"], features["kind"], strict=False)
+        for index, (at, object_id, kind) in enumerate(rows):
+            if only is not None and index not in only[0]:
+                continue
             key = int(object_id), self.axes.frame(at)
             y, x = float(at[-2]), float(at[-1])
             told = self._wrong_click(at) if wrong is not None else ""
@@ -208,7 +233,9 @@ class Layers:
             points.setdefault(key, []).append((max(x, 0.0), max(y, 0.0), label))
         # Where a program sets the data, features follow later.
         owners = self.boxes.features["object"]
-        for corners, object_id in zip(self.boxes.data, owners, strict=False):
+        for index, (corners, object_id) in enumerate(zip(self.boxes.data, owners, strict=False)):
+            if only is not None and index not in only[1]:
+                continue
             key = int(object_id), self.axes.frame(corners[0])
             box = self._box(corners)
             told = self._wrong_box(corners) if wrong is not None else ""

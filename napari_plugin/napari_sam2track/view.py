@@ -35,6 +35,12 @@ class Said:
         """Whether nothing is said."""
         return not self.points and self.box is None
 
+    def joined(self, other: Said) -> Said:
+        """Add all of another, whose box is taken in place of this one's."""
+        clicks = dict(zip(self.points, self.labels, strict=True))
+        clicks |= dict(zip(other.points, other.labels, strict=True))
+        return Said(tuple(clicks), tuple(clicks.values()), other.box or self.box)
+
 
 @dataclass(frozen=True)
 class Row:

@@ -19,6 +19,7 @@ from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import reopen_source
+from sam2track.frames.source import FrameSource
 
 __all__ = ["FORMATS", "Exported", "Format", "export_results"]
 
@@ -181,13 +182,16 @@ def _pictures(
 ) -> Callable[[int, int], Iterator[npt.NDArray[np.uint8]]] | None:
     """The source's frames; None, with a warning, where they are not what was tracked."""
     try:
-        source = reopen_source(meta, options.source, fps=25.0)
+        if isinstance(options.source, FrameSource):
+            source = options.source
+        else:
+            source = reopen_source(meta, options.source, fps=25.0)
+            stack.callback(source.close)
     except Sam2TrackError as error:
         if options.source is not None:
             raise
         sequence.warnings.append(f"no pictures are written: {error}; say where they are (--source)")
         return None
-    stack.callback(source.close)
     # What a person names is taken where the project does not say what its pictures were.
     told = meta.get("fingerprint")
     if told != source.fingerprint() and not (told is None and options.source is not None):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
+from sam2track.frames.source import FrameSource
 
 __all__ = ["Options", "Results", "Sequenced", "Shot"]
 
@@ -79,8 +80,8 @@ class Options:
     images : bool, optional
         Whether the source's frames are written beside the masks, where a format has a place for
         them; by default for ``yolo-seg`` alone, which is of no use without.
-    source : path, optional
-        Where the source is, if no longer where the project says.
+    source : path or FrameSource, optional
+        Where the source is, if no longer where the project says; or the pictures themselves.
     val_share : float
         Of the frames, for validation (``yolo-seg``).
     codec : {"ffv1", "h264"}, optional
@@ -98,7 +99,7 @@ class Options:
     unit: str = "um"
     frame_interval: float | None = None
     images: bool | None = None
-    source: str | Path | None = None
+    source: str | Path | FrameSource | None = None
     val_share: float = 0.2
     codec: LabelCodec | None = None
     palette: bool = False

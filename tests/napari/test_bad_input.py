@@ -242,7 +242,7 @@ def test_the_viewer_goes_on_after_bad_input(opened: Any) -> None:
     assert widget.wait()
     widget.layers.clicks.add(np.array([1, 30, 30]))
     assert widget.wait()
-    refused(widget, "locked")
+    refused(widget, "unlock it first: its box under lock in the list")
     assert 1 not in widget.layers.clicks.data[:, 0]  # what could not be done is not shown
     widget.viewer.dims.ndisplay = 3
     refused(widget, "2-D")

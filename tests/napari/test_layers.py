@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.napari.conftest import HEIGHT, WIDTH, centre, overlap, pictures, true
-from tests.napari.hands import click, paint, refused, stack
+from tests.napari.hands import click, paint, press, refused, stack
 
 pytestmark = pytest.mark.viewer
 
@@ -291,3 +291,37 @@ def test_tracks_lie_on_a_layer_that_is_turned_and_whose_first_axis_is_not_time(
         for _, frame, row, column in tracks.data:
             there = masks.data_to_world((1, frame, row, column))
             assert np.allclose(tracks.data_to_world((frame, row, column)), there[1:])
+
+
+def test_clicks_and_boxes_are_copied_to_another_frame(opened: Any) -> None:
+    """What napari pastes, nobody is told of."""
+    widget, layers = opened, opened.layers
+    press(widget, "Control-v")
+    assert "nothing is copied" in widget.message.text()
+    click(widget, 0, 0)
+    layers.select(1, background=True)
+    x, y = centre(1, 0)
+    layers.clicks.add(np.array([0, y, x]))
+    assert widget.wait()
+    widget.select(2)
+    layers.boxes.add_rectangles(box(0, x - 9, y - 9, x + 9, y + 9))
+    assert widget.wait()
+    layers.clicks.selected_data = layers.boxes.selected_data = set()
+    press(widget, "Control-c")
+    assert "select clicks or boxes first" in widget.message.text()
+    layers.clicks.selected_data = {0, 1}
+    layers.boxes.selected_data = {0}
+    press(widget, "Control-c", layers.boxes)
+    widget.go(2)
+    for _ in range(2):  # the second changes nothing
+        press(widget, "Control-v")
+    said = widget.view.said()
+    assert set(said) == {(1, 0), (1, 2), (2, 0), (2, 2)}
+    assert said[1, 2] == said[1, 0] and said[2, 2] == said[2, 0]
+    assert said[1, 2].labels == (1, 0) and said[2, 2].box is not None
+    assert len(layers.clicks.data) == 4 and len(layers.boxes.data) == 2
+    assert overlap(layers.masks.data[2] == 1, true(0, 2)) > 0.5
+    press(widget, "Control-z")
+    press(widget, "Control-z")
+    assert set(widget.view.said()) == {(1, 0), (2, 0)}
+    assert len(layers.clicks.data) == 2

@@ -346,6 +346,11 @@ def test_the_number_of_a_deleted_object_is_given_to_no_other(opened: Any) -> Non
     press(widget, "Control-z")
     press(widget, "Control-z")
     assert [row.object_id for row in widget.view.rows()] == [1, 2]
+    assert widget._object == 2  # which came back
+    press(widget, "Control-Shift-z")
+    assert widget._object == 3
+    press(widget, "Control-z")
+    assert widget._object == 2
     assert overlap(widget.layers.masks.data[0] == 2, true(1, 0)) > 0.8
 
 
@@ -466,6 +471,15 @@ def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
     assert widget.wait()
     assert "nothing has changed" in widget.message.text()
     assert "nano on cpu" in widget.form.state.text() and "GB" in widget.form.state.text()
+    widget.select(2)
+    paint(widget, 1, 3, 2)
+    press(widget, "Control-z")
+    assert widget.message.text() == "took back: paint of object 2 on frame 3"
+    widget.select(1)
+    widget.absent()
+    assert widget.wait()
+    press(widget, "Control-z")
+    assert "took back: not here of object 1 on frame" in widget.message.text()
 
 
 def test_the_preview_shows_what_the_model_sees(opened: Any) -> None:
@@ -534,6 +548,11 @@ def test_an_axis_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> N
         masks = widget.layers.masks.data
         assert overlap(masks[0, 0] == 1, true(0, 0)) > 0.8
         assert np.array_equal(masks[0, 0], masks[0, 3])
+        widget.export_as("yolo-seg", tmp_path / "yolo")  # whose pictures only the layer has
+        assert widget.wait()
+        assert "no pictures" not in widget.message.text(), widget.message.text()
+        pictures_there = {p.name for p in (tmp_path / "yolo" / "images").rglob("*.jpg")}
+        assert pictures_there == {f"stack_{t:05d}.jpg" for t in range(FRAMES)}
         widget.form.axis_boxes[0][1].setCurrentText("c max")
         widget.begin()  # read as when it was made
         assert widget.wait()

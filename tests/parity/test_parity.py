@@ -105,7 +105,7 @@ def test_masks_equal_the_official_ones_in_all_combinations(scenario: Scenario) -
     check(scenario)
 
 
-@pytest.mark.parametrize("objects", [1, 2])
+@pytest.mark.parametrize("objects", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_large_squares(objects: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """From 512 on sums are taken in another order; the bounds are the same."""
     monkeypatch.setattr(oracle, "SIZE", 512)

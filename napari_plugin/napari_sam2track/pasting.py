@@ -1,0 +1,42 @@
+"""Copying clicks and boxes to other frames; of napari's own paste nobody is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from napari_sam2track.exports import Exports
+from napari_sam2track.view import Said
+
+__all__ = ["Pasting"]
+
+
+class Pasting(Exports):
+    """Commands that hold clicks and boxes, and say them on other frames."""
+
+    _held: Mapping[int, Said] = {}
+
+    def copy_prompts(self) -> None:
+        """Hold the clicks and boxes that are selected."""
+        if self.layers is None:
+            return
+        found = self.layers.selected()
+        if not found:
+            self.tell("select clicks or boxes first, with napari's own tools (S)", calm=True)
+            return
+        self._held = found
+        told = " and ".join(map(str, found))
+        self.tell(
+            f"copied what is selected of object {told}; Ctrl+V says it on the frame shown then",
+            calm=True,
+        )
+
+    def paste_prompts(self) -> None:
+        """Say what is held on the frame that is shown, of the objects that it was said of."""
+        if self.layers is None:
+            return
+        if not self._held:
+            self.tell("nothing is copied; select clicks or boxes and press Ctrl+C", calm=True)
+            return
+        frame = self.layers.frame
+        for object_id, held in self._held.items():
+            self.layers.say(object_id, frame, held)
