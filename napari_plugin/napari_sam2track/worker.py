@@ -19,13 +19,20 @@ The contract:
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["Event", "Worker"]
+
+# How much nicer than the viewer the thread is: with 3 the longest block while tracking on two cores
+# was 88 ms in six runs, 124 without, and frames took as long; with 8 they took a little longer.
+_NICER = 3
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,7 @@ class Worker:
                 return found
 
     def _loop(self) -> None:
+        _let_others_first()
         while (found := self._next()) != "stop":
             if found == "do":
                 with self._wake:
@@ -247,3 +255,15 @@ class Worker:
         self._run = None
         close = getattr(items, "close", None)
         self._try("ended", what, close or (lambda: None))
+
+
+def _let_others_first() -> None:
+    """Let the viewer's thread go before this one, and before those that it starts to compute.
+
+    On Linux each thread has a niceness of its own, which the threads that it starts inherit.
+    """
+    if sys.platform != "linux":
+        return
+    one = threading.get_native_id()
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, one, os.getpriority(os.PRIO_PROCESS, one) + _NICER)

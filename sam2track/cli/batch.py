@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.reading import printable
 
 if TYPE_CHECKING:
     from sam2track.batch.summary import Line, Summary
@@ -85,14 +86,15 @@ def command(
     _print(found, as_json)
     if found.failed:
         for line in found.failed:
-            click.echo(f"sam2track: {line.source} (line {line.line}): {line.reason}", err=True)
+            said = f"sam2track: {line.source} (line {line.line}): {line.reason}"
+            click.echo(printable(said), err=True)
         click.echo(f"sam2track: {len(found.failed)} of {len(found.lines)} videos failed", err=True)
         sys.exit(1)
 
 
 def _tell(line: Line, left: int) -> None:
     said = f"{line.frames} frames in {line.seconds:.1f} s" if line.frames else line.reason
-    click.echo(f"{line.status}: {line.source}: {said}; {left} left", err=True)
+    click.echo(printable(f"{line.status}: {line.source}: {said}; {left} left"), err=True)
 
 
 def _print(summary: Summary, as_json: bool) -> None:

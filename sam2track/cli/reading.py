@@ -19,7 +19,16 @@ from sam2track.errors import ProjectError, UsageError
 if TYPE_CHECKING:
     from sam2track.project import Project
 
-__all__ = ["check_apart", "counted", "ids", "print_json", "print_table", "results_of", "warn"]
+__all__ = [
+    "check_apart",
+    "counted",
+    "ids",
+    "print_json",
+    "print_table",
+    "printable",
+    "results_of",
+    "warn",
+]
 
 
 @contextmanager
@@ -109,10 +118,14 @@ def print_json(content: dict[str, Any]) -> None:
     click.echo(json.dumps({"version": 1, **content}, indent=2))
 
 
+def printable(what: object) -> str:
+    """Return text without control characters: those of a name would move the terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in str(what))
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print columns that stand below each other; numbers to the right."""
-    # Control characters of a name would move the terminal's cursor.
-    text = [["".join(c if c.isprintable() else "?" for c in str(v)) for v in row] for row in rows]
+    text = [[printable(v) for v in row] for row in rows]
     wide = [max(map(len, column)) for column in zip(header, *text, strict=True)]
     for row in (list(header), *text):
         line = "  ".join(

@@ -259,6 +259,14 @@ def test_a_summary_that_cannot_be_written_at_the_end_is_told_all_the_same(
     assert ("No space left" in done.stderr) is not interrupted
 
 
+def test_a_name_takes_one_line_of_the_terminal(pretending: Path) -> None:
+    path = manifest(pretending, "good\n\x1b[2J", "usage\n\x1b[2J")
+    done = CliRunner().invoke(main, ["batch", str(path)])
+    assert done.exit_code == 1 and "\x1b" not in done.output
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4 and all(line.isprintable() for line in lines), lines
+
+
 def test_wrong_usage(pretending: Path) -> None:
     path = str(manifest(pretending, "good", "good"))
     for arguments, what in (

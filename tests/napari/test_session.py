@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -171,6 +172,21 @@ def test_a_worker_is_waited_for_no_longer_than_asked() -> None:
     worker.settle(30)
     assert worker.idle and time.monotonic() - began < 20
     worker.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no niceness of their own")
+def test_the_viewer_goes_first() -> None:
+    """Also before the threads that compute."""
+    worker, found = Worker(lambda event: None), []
+
+    def look() -> None:
+        started = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
+        started.start()
+        started.join()
+
+    worker.do("look", look)
+    worker.close()
+    assert found == [os.getpriority(os.PRIO_PROCESS, 0) + 3]
 
 
 def until_idle(worker: Worker) -> None:
