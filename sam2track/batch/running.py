@@ -141,9 +141,16 @@ def track_many(
     _check_summary(table, manifest, videos)
     lines = {video.line: _before(video) for video in videos}
     waiting = [video for video in videos if lines[video.line].status == "waiting"]
-    Summary(list(lines.values())).write(table)  # that it cannot be written is said at once
-    if waiting:
+    crew: Crew | None = None
+    if waiting:  # before anything is written: there may be no Ray, or no cluster
         crew = _Here(min(workers, len(waiting))) if ray is None else _on_ray(ray, gpus)
+    try:
+        Summary(list(lines.values())).write(table)  # that it cannot be written is said at once
+    except BaseException:
+        if crew is not None:
+            crew.close()
+        raise
+    if crew is not None:
         try:
             _run(crew, waiting, lines, retries, progress)
         except BaseException as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -265,6 +266,19 @@ def test_a_name_takes_one_line_of_the_terminal(pretending: Path) -> None:
     assert done.exit_code == 1 and "\x1b" not in done.output
     lines = done.stderr.splitlines()
     assert len(lines) == 4 and all(line.isprintable() for line in lines), lines
+
+
+def test_a_cluster_that_is_not_there_is_said_before_anything_is_written(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    path = manifest(pretending, "good")
+    summary = path.with_suffix(".summary.csv")
+    summary.write_text("of another day")
+    done = CliRunner().invoke(main, ["batch", str(path), "--ray", "local"])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert "sam2track[ray]" in done.stderr
+    assert summary.read_text() == "of another day"
 
 
 def test_wrong_usage(pretending: Path) -> None:
