@@ -5,7 +5,7 @@ Layers are found by the objects themselves, never by their names, which a person
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from qtpy.QtCore import QTimer
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
 from napari_sam2track.colours import colours_of
+from napari_sam2track.marks import BACKGROUND, OBJECT, Key, Marks
 from napari_sam2track.places import geometry
 from napari_sam2track.tracks import Tracks as TrackData
 from napari_sam2track.view import Said
@@ -27,16 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Layers"]
 
-_OBJECT, _BACKGROUND = "object", "background"
-_LEAST_BOX = 2  # pixels each way
 _NOT_FLAT = "clicks, boxes and paint belong to flat frames; go back to the 2-D view for them"
 # Symbol and colour of each kind of click.
 _KINDS = {
-    _OBJECT: ("disc", (0.1, 0.8, 0.2, 1.0)),
-    _BACKGROUND: ("cross", (0.9, 0.15, 0.1, 1.0)),
+    OBJECT: ("disc", (0.1, 0.8, 0.2, 1.0)),
+    BACKGROUND: ("cross", (0.9, 0.15, 0.1, 1.0)),
 }
-
-Key = tuple[int, int]  # object and frame
 
 
 class Layers:
@@ -109,6 +106,7 @@ class Layers:
             border_width=0.2,
             **place,
         )
+        self._marks = Marks(self.clicks, self.boxes, axes)
         self.tracks: Tracks | None = None
         for layer in (self.masks, self.boxes, self.clicks):
             viewer.add_layer(layer)
@@ -170,7 +168,7 @@ class Layers:
 
     def select(self, object_id: int, background: bool = False) -> None:
         """Let what is drawn from now on belong to this object."""
-        kind = _BACKGROUND if background else _OBJECT
+        kind = BACKGROUND if background else OBJECT
         # Not current_properties, which would change the click that is selected.
         self.clicks.feature_defaults = {"object": object_id, "kind": kind}
         self.boxes.feature_defaults = {"object": object_id}
@@ -196,97 +194,11 @@ class Layers:
 
     def selected(self) -> dict[int, Said]:
         """What the clicks and boxes that are selected say, by object; of all frames together."""
-        chosen = self.prompts(only=(self.clicks.selected_data, self.boxes.selected_data))
-        found: dict[int, Said] = {}
-        for (object_id, _), said in sorted(chosen.items()):
-            found[object_id] = found.get(object_id, Said()).joined(said)
-        return found
+        return self._marks.selected()
 
-    def prompts(
-        self,
-        wrong: dict[tuple[int, int], str] | None = None,
-        only: tuple[Collection[int], Collection[int]] | None = None,
-    ) -> dict[tuple[int, int], Said]:
-        """What clicks and boxes say, by object and frame.
-
-        Parameters
-        ----------
-        wrong : dict, optional
-            Takes what is wrong with those that cannot be taken, which are left out then.
-        only : (clicks, boxes), optional
-            Indices of those that are asked for.
-        """
-        points: dict[Key, list[tuple[float, float, int]]] = {}
-        boxes: dict[Key, tuple[float, float, float, float]] = {}
-        features = self.clicks.features
-        rows = zip(self.clicks.data, features["object"], features["kind"], strict=False)
-        for index, (at, object_id, kind) in enumerate(rows):
-            if only is not None and index not in only[0]:
-                continue
-            key = int(object_id), self.axes.frame(at)
-            y, x = float(at[-2]), float(at[-1])
-            told = self._wrong_click(at) if wrong is not None else ""
-            if wrong is not None and told:
-                wrong[key] = told
-                continue
-            label = int(kind == _OBJECT)
-            points.setdefault(key, []).append((max(x, 0.0), max(y, 0.0), label))
-        # Where a program sets the data, features follow later.
-        owners = self.boxes.features["object"]
-        for index, (corners, object_id) in enumerate(zip(self.boxes.data, owners, strict=False)):
-            if only is not None and index not in only[1]:
-                continue
-            key = int(object_id), self.axes.frame(corners[0])
-            box = self._box(corners)
-            told = self._wrong_box(corners) if wrong is not None else ""
-            if wrong is not None and told and box != self._known.get(key, Said()).box:
-                wrong[key] = told
-                continue
-            boxes[key] = box
-        found = {}
-        for key in points.keys() | boxes.keys():
-            here = points.get(key, [])
-            at = tuple((x, y) for x, y, _ in here)
-            found[key] = Said(at, tuple(label for *_, label in here), boxes.get(key))
-        return found
-
-    def _box(self, corners: Any) -> tuple[float, float, float, float]:
-        """What of a box lies on the picture."""
-        low, high = corners.min(0) + 0.5, corners.max(0) + 0.5
-        return (
-            float(max(low[-1], 0)),
-            float(max(low[-2], 0)),
-            float(min(high[-1], self.axes.width)),
-            float(min(high[-2], self.axes.height)),
-        )
-
-    def _wrong_click(self, at: Any) -> str:
-        """Why a click cannot be taken; empty where it can."""
-        y, x = float(at[-2]), float(at[-1])
-        height, width = self.axes.height, self.axes.width
-        if not self.axes.shows(at):
-            return "this click lies on a plane that is not tracked; go back to it"
-        # To the end of the last pixel, and as far as a click may lie that somebody else made.
-        if -0.5 <= x <= width and -0.5 <= y <= height:
-            return ""
-        return (
-            f"this click lies beside the picture, at ({x:.0f}, {y:.0f}) where it has {width} x "
-            f"{height} pixels; click on the picture"
-        )
-
-    def _wrong_box(self, corners: Any) -> str:
-        """Why a box cannot be taken; empty where it can."""
-        if not self.axes.shows(corners[0]):
-            return "this box lies on a plane that is not tracked; go back to it"
-        x0, y0, x1, y1 = self._box(corners)
-        if x1 - x0 >= _LEAST_BOX and y1 - y0 >= _LEAST_BOX:
-            return ""
-        if x1 <= x0 or y1 <= y0:
-            return "this box lies beside the picture; draw it on the picture, around an object"
-        return (
-            f"this box has {x1 - x0:.1f} x {y1 - y0:.1f} pixels on the picture, and needs "
-            f"{_LEAST_BOX} each way; drag from one corner of the object to the other"
-        )
+    def prompts(self) -> dict[Key, Said]:
+        """What clicks and boxes say, by object and frame."""
+        return self._marks.said()
 
     def _on_prompts(self, event: Any = None) -> None:
         if self._quiet or str(getattr(event, "action", "")).endswith("ing"):
@@ -294,8 +206,7 @@ class Layers:
         if self.viewer.dims.ndisplay == 3:
             self._refused(_NOT_FLAT)
             return
-        wrong: dict[Key, str] = {}
-        now = self.prompts(wrong)
+        now, wrong = self._marks.taken(self._known)
         for key in wrong.keys() & self._known.keys():
             # One that was there was moved where it cannot be: it is put back.
             before, after = self._known[key], now.get(key, Said())
@@ -357,7 +268,7 @@ class Layers:
             for (x, y), label in zip(one.points, one.labels, strict=True):
                 at.append(self.axes.position(frame, y, x, beside))
                 ids.append(object_id)
-                kinds.append(_OBJECT if label else _BACKGROUND)
+                kinds.append(OBJECT if label else BACKGROUND)
             if one.box is not None:
                 x0, y0, x1, y1 = (value - 0.5 for value in one.box)
                 box = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
