@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import sys
 from contextlib import closing
 from functools import cache
@@ -26,6 +25,7 @@ __all__ = [
     "settle",
 ]
 
+_FORMAT = slice(18, 20)  # of a database's header: 1, 1 where it has no write-ahead log
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names a super-journal
 _SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
 _LIMITS = {
@@ -67,30 +67,33 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def settle(path: Path) -> None:
-    """Roll back what a writer that was killed has left in a rollback journal.
+    """Look at what lies beside a project, and roll back what a writer that was killed has left.
 
     Projects are written by a write-ahead log, which a reader reads, but the switch to one and back
-    is a transaction of the older kind: only a connection that may write can take it back. Where
-    another process is in that switch, SQLite waits or leaves its journal alone.
+    is a transaction of the older kind, with a rollback journal: only a connection that may write
+    can take it back. Where another process is in that switch, SQLite waits or leaves its journal
+    alone.
 
     Raises
     ------
     ProjectError
-        Where the journal is none of ours: SQLite would remove the file that it names.
+        Where a log or a journal is none of this project's: SQLite would take the log's pages in
+        place of the project's, and remove the file that such a journal names.
     """
-    journal = path.with_name(path.name + "-journal")
-    try:
-        mode = journal.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            raise ProjectError(f"{journal} is no journal of a project: it is not a regular file")
-        with journal.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - len(_NAMES_ANOTHER)))
-            end = file.read(len(_NAMES_ANOTHER))
-    except FileNotFoundError:
+    log, index, journal = (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))
+    for beside in (log, index, journal):
+        if beside.is_symlink() or (beside.exists() and not beside.is_file()):
+            raise ProjectError(
+                f"{beside} is no part of a project: it is not a regular file; move it away"
+            )
+    if _size(log) and _bytes(path, _FORMAT) == b"\1\1":
+        raise ProjectError(
+            f"{log} belongs to another project than {path}, which was closed whole; move it away "
+            "to open what lies in the project"
+        )
+    if not journal.exists():
         return
-    except OSError as error:
-        raise ProjectError(f"{journal} cannot be read: {error.strerror}") from error
-    if end == _NAMES_ANOTHER:
+    if _bytes(journal, slice(-len(_NAMES_ANOTHER), None)) == _NAMES_ANOTHER:
         raise ProjectError(
             f"{journal} is no journal of a project of sam2track's: it names another file; move it "
             "away to open what lies in the project alone"
@@ -98,6 +101,26 @@ def settle(path: Path) -> None:
     if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
         with closing(connected(path, "rw")) as db:
             db.execute("PRAGMA application_id").fetchone()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _bytes(path: Path, part: slice) -> bytes:
+    """Return a few bytes of a file; those that are not there are left out."""
+    try:
+        with path.open("rb") as file:
+            start, stop, _ = part.indices(file.seek(0, os.SEEK_END))
+            file.seek(start)
+            return file.read(max(0, stop - start))
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
@@ -115,6 +138,11 @@ def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
             f"{path} was left in the middle of writing, and a part of it lies in {lies[0].name}, "
             "which cannot be read in a folder that cannot be written; copy both files to one that "
             "can, and open it there"
+        )
+    if asks_to_write and not os.access(path.absolute().parent, os.W_OK):
+        return (
+            f"{path} was not closed by what wrote it, and can only be read in a folder that can be "
+            f"written; copy it to one, with {path.name}-wal if that is somewhere, and open it there"
         )
     return f"{path} cannot be opened as a project: {error}"
 

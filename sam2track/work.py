@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2track.detections import unpacked
-from sam2track.errors import SourceError
+from sam2track.errors import PromptError, SourceError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.outcome import Interrupted, Outcome
@@ -106,6 +106,11 @@ class Work:
                 if tracker.object_ids:
                     self._go(tracker, low, frame + 1, "forward", high - low, began)
                 tracker.detect(frame, boxes)
+        if not tracker.object_ids:
+            raise PromptError(
+                f"{self.project.path} holds no object to track: none was marked, or all of it was "
+                "taken back; give a point, a box, a mask, a prompts file or detections, too"
+            )
         total = self.computed + _frames_to_run(tracker, low, high, direction)
         # Where nothing goes back over a frame it is final once it was run forward.
         once = direction == "forward" or (

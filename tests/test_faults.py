@@ -457,6 +457,24 @@ def test_a_log_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     Project.open(away / "p.s2t").close()
 
 
+def test_a_project_whose_log_was_left_behind_in_a_folder_that_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    meta = {"height": 4, "width": 4, "frames": 1}
+    with Project.create(tmp_path / "p.s2t", meta=meta, times=np.zeros(1)):
+        shutil.copy(tmp_path / "p.s2t", here)
+    here.chmod(0o555)
+    done = subprocess.run(
+        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(here / "p.s2t")],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "was not closed by what wrote it" in done.stderr and "p.s2t-wal" in done.stderr
+
+
 def test_a_journal_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()

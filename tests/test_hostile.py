@@ -203,10 +203,35 @@ def test_a_journal_beside_a_project_removes_no_file_and_is_not_waited_for(projec
             Project.open(project, writable=writable)
     assert other.read_text() == "years of work"
     journal.unlink()
-    os.mkfifo(journal)
-    with pytest.raises(ProjectError, match="not a regular file"):
-        Project.open(project)
-    journal.unlink()
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_what_lies_beside_a_project_is_a_file(project: Path, end: str, tmp_path: Path) -> None:
+    """SQLite would wait for a pipe, and follow a link."""
+    beside, other = project.with_name(project.name + end), tmp_path / "other"
+    other.write_text("years of work")
+    for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to(other)):
+        make(beside)
+        for writable in (False, True):
+            with pytest.raises(ProjectError, match=f"{end} is no part of a project"):
+                Project.open(project, writable=writable)
+        beside.rmdir() if beside.is_dir() else beside.unlink()
+    assert other.read_text() == "years of work"
+    Project.open(project).close()
+
+
+def test_a_log_of_another_project_changes_nothing(project: Path, tmp_path: Path) -> None:
+    """SQLite takes its pages in place of the project's own: a restored copy was lost so."""
+    log, before = project.with_name(project.name + "-wal"), project.read_bytes()
+    meta = {"height": 4, "width": 4, "frames": 1}
+    with Project.create(tmp_path / "other.s2t", meta=meta, times=np.zeros(1)) as other:
+        other.set_meta(source="other.mp4")
+        log.write_bytes((tmp_path / "other.s2t-wal").read_bytes())
+    for writable in (False, True):
+        with pytest.raises(ProjectError, match="belongs to another project"):
+            Project.open(project, writable=writable)
+    assert project.read_bytes() == before and log.stat().st_size
+    log.unlink()
     Project.open(project).close()
 
 
@@ -365,6 +390,19 @@ def test_zarr_runs_no_code(tmp_path: Path) -> None:
         with pytest.raises(SourceError):
             open_source(path).read(0)
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("which", ["0.0.0", ".zarray"])
+def test_pipes_and_devices_inside_a_zarr_are_not_waited_for(tmp_path: Path, which: str) -> None:
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.zarr"
+        zarr.create_array(
+            str(path), shape=(2, 32, 32), dtype="uint8", chunks=(1, 32, 32), zarr_format=2
+        )[:] = 1
+        (path / which).unlink()
+        make(path / which)
+        with pytest.raises(SourceError, match="it is no regular file"):
+            open_source(path).read(0)
 
 
 def test_numpy_files_run_no_code(tmp_path: Path) -> None:

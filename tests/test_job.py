@@ -26,9 +26,12 @@ from sam2track.errors import (
     UsageError,
 )
 from sam2track.export.pngs import read_label_png
+from sam2track.founding import project_meta
 from sam2track.frames.array import ArraySource
+from sam2track.frames.opening import open_source
 from sam2track.job import run
 from sam2track.models.architecture import ARCHITECTURES, build
+from sam2track.models.loading import load_model
 from sam2track.outcome import Interrupted, Outcome
 from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.pictures import read_labels, read_mask
@@ -36,6 +39,7 @@ from sam2track.project import Project
 from sam2track.prompt_files import load_prompts
 from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
+from sam2track.tracking.tracker import Tracker
 
 FRAMES, HEIGHT, WIDTH = 10, 47, 63
 
@@ -671,6 +675,24 @@ def test_resume_without_a_project_starts_anew(
         assert (out / "project.s2t").exists()
         with pytest.raises(PromptError, match="nothing to track"):
             run(clip[:2], None, output=out / "none", model=module, resume=True)
+
+
+def test_a_project_in_which_nothing_is_marked_is_not_gone_on_with(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    """A job was killed before it had stored what was said, or all of it was taken back."""
+    source, model = open_source(clip), load_model(module, device="cpu")
+    path = tmp_path / "project.s2t"
+    Project.create(path, meta=project_meta(source, model), times=source.times).close()
+    with pytest.raises(PromptError, match="holds no object to track"):
+        run(clip, None, output=tmp_path, model=module, resume=True)
+    run(clip, TWO, output=tmp_path, model=module, resume=True, write=[])
+    with Project.open(path, writable=True) as project:
+        tracker = Tracker(model, source, history=project)
+        while tracker.undo() is not None:
+            pass
+    with pytest.raises(PromptError, match="holds no object to track"):
+        run(clip, None, output=tmp_path, model=module, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Summary:
 
     def text(self) -> str:
         """Return it for people: aligned columns."""
-        rows = [_SHOWN, *(tuple(str(getattr(x, name)) for name in _SHOWN) for x in self.lines)]
+        rows = [_SHOWN, *(tuple(_line(getattr(x, name)) for name in _SHOWN) for x in self.lines)]
         widths = [max(len(row[k]) for row in rows) for k in range(len(_SHOWN))]
         return "\n".join(
             "  ".join(
@@ -110,3 +110,8 @@ class Summary:
             ).rstrip()
             for row in rows
         )
+
+
+def _line(what: object) -> str:
+    """Text without control characters, of which some would begin a line."""
+    return "".join(c if c.isprintable() else "?" for c in str(what))

@@ -12,6 +12,7 @@ from sam2track.frames.array import array_stack
 from sam2track.frames.extras import needs
 from sam2track.frames.stack import Stack
 from sam2track.frames.units import micrometres, seconds
+from sam2track.regular import check_regular
 
 __all__ = ["is_zarr", "zarr_stack"]
 
@@ -37,7 +38,7 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
     with needs("zarr", "stacks", f"{path} is zarr"):
         import zarr
     try:
-        node = zarr.open(str(path), mode="r")
+        node = zarr.open(_regular_files(path), mode="r")
         about: dict[str, Any] = {}
         if isinstance(node, zarr.Group):
             if "bioformats2raw.layout" in node.attrs and "0" in node:
@@ -65,6 +66,18 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
             f"{path} is no zarr that can be read ({type(error).__name__}: {error}); "
             "see whether it is whole"
         ) from error
+
+
+def _regular_files(path: Path) -> Any:
+    """A folder as zarr reads it, but for pipes and devices, which would be waited for."""
+    from zarr.storage import LocalStore
+
+    class RegularFiles(LocalStore):
+        async def get(self, key: str, *args: Any, **options: Any) -> Any:
+            check_regular(self.root / key)
+            return await super().get(key, *args, **options)
+
+    return RegularFiles(path, read_only=True)
 
 
 def _ome(

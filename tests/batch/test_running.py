@@ -264,8 +264,9 @@ def test_a_name_takes_one_line_of_the_terminal(pretending: Path) -> None:
     path = manifest(pretending, "good\n\x1b[2J", "usage\n\x1b[2J")
     done = CliRunner().invoke(main, ["batch", str(path)])
     assert done.exit_code == 1 and "\x1b" not in done.output
-    lines = done.stderr.splitlines()
-    assert len(lines) == 4 and all(line.isprintable() for line in lines), lines
+    told, table = done.stderr.splitlines(), done.stdout.splitlines()
+    assert len(told) == 4 and all(line.isprintable() for line in told), told
+    assert len(table) == 3 and all(line.isprintable() for line in table), table
 
 
 def test_a_cluster_that_is_not_there_is_said_before_anything_is_written(
