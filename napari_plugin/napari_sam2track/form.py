@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,7 @@ class Form(QWidget):
             tuple(_data(layer) for layer in layers),
             axes,
             limits,
-            Path(self.project_edit.text() or project_path(image.source.path, image.name)),
+            Path(_home(self.project_edit.text()) or project_path(image.source.path, image.name)),
             self.model_box.currentText(),
             self.device_box.currentText(),
         )
@@ -323,3 +324,8 @@ class Form(QWidget):
 
 def _data(image: Image) -> Any:
     return image.data[0] if image.multiscale else image.data
+
+
+def _home(path: str) -> str:
+    """With ~ at its beginning as the home folder; who that is of, if nobody, stays as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111  Path's own raises there

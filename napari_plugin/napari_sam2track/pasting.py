@@ -32,11 +32,16 @@ class Pasting(Exports):
 
     def paste_prompts(self) -> None:
         """Say what is held on the frame that is shown, of the objects that it was said of."""
-        if self.layers is None:
+        if self.layers is None or self.view is None:
             return
         if not self._held:
             self.tell("nothing is copied; select clicks or boxes and press Ctrl+C", calm=True)
             return
-        frame = self.layers.frame
+        frame, there = self.layers.frame, {row.object_id for row in self.view.rows()}
         for object_id, held in self._held.items():
-            self.layers.say(object_id, frame, held)
+            if object_id in there:
+                self.layers.say(object_id, frame, held)
+            else:  # its number belongs to no other
+                self.tell(
+                    f"object {object_id} is gone, of which this was copied; bring it back first"
+                )

@@ -58,7 +58,7 @@ class TrackWidget(Showing):
         self._cancelled = self._prompts_late = False
         self._saying = 0
         self._refusals: list[str] = []
-        self._begin_asked = 0
+        self._begin_asked, self._begin_data = 0, None
         self._wanted = -1
         self._draw_after = 0.0
         self._tracks_asked = self._tracks_shown = 0
@@ -167,6 +167,7 @@ class TrackWidget(Showing):
         self.end()
         self.form.state.setText("loading …")
         image = self.form.image
+        self._begin_data = None if image is None else image.data
         self.report(LOADING, self._begin_asked)
 
         def opened() -> tuple[Session, Choice, Any]:
@@ -202,12 +203,19 @@ class TrackWidget(Showing):
                 self._worker.do("close", session.close)
 
     def _begun(self, session: Session, choice: Choice, image: Image) -> None:
-        self._opened = None
+        if self._shut:
+            return  # nobody is there any more; `_Closing` has closed it
+        self._opened, why = None, ""
         if image not in self.viewer.layers:
+            why = "the layer was removed while its project was opened; choose another one"
+        elif image.data is not self._begin_data:
+            why = "the layer was given other data while its project was opened; press Begin again"
+        if why:
             self._worker.do("close", session.close)
             self.form.state.setText("not open")
-            self.tell("the layer was removed while its project was opened; choose another one")
+            self.tell(why)
             return
+        self._held = {}
         self.session, self.view = session, View(session.path)
         view = self.view
         self.layers = Layers(
@@ -305,11 +313,24 @@ class TrackWidget(Showing):
             return
         gone = event.value
         if gone == self.layers.image:
-            self.end()
-            self.tell("the layer that was tracked is gone; its project is saved")
+            self._end_soon("the layer that was tracked is gone; its project is saved")
         elif gone in (self.layers.clicks, self.layers.boxes, self.layers.masks):
-            self.end()
-            self.tell("a layer of the session was removed; press Begin to go on where you were")
+            self._end_soon(
+                "a layer of the session was removed; press Begin to go on where you were"
+            )
+
+    def _end_soon(self, why: str) -> None:
+        """Close what is open once napari is through: it may be removing several layers."""
+        layers, soon = self.layers, QTimer(self)
+
+        def end() -> None:
+            if self.layers is layers:
+                self.end()
+                self.tell(why)
+
+        soon.setSingleShot(True)
+        soon.timeout.connect(end)
+        soon.start(0)
 
     def _on_replaced(self, _: Any = None) -> None:
         self.end()

@@ -325,3 +325,17 @@ def test_clicks_and_boxes_are_copied_to_another_frame(opened: Any) -> None:
     press(widget, "Control-z")
     assert set(widget.view.said()) == {(1, 0), (2, 0)}
     assert len(layers.clicks.data) == 2
+
+
+def test_what_was_copied_of_an_object_that_is_gone_is_not_said(opened: Any) -> None:
+    """Its number is given to no other."""
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    layers.clicks.selected_data = {0}
+    press(widget, "Control-c")
+    widget.delete()
+    assert widget.wait()
+    widget.go(2)
+    press(widget, "Control-v")
+    refused(widget, "object 1 is gone, of which this was copied")
+    assert not widget.view.said() and not len(layers.clicks.data)

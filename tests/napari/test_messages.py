@@ -168,3 +168,10 @@ def test_messages_name_what_there_is_in_the_viewer(
             assert widget.wait()
         refused(widget, "here, choose the device beside Model")
         assert "--" not in widget.message.text()
+
+
+def test_a_project_in_the_home_folder(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/there")
+    for given, path in (("~/x.s2t", "/there/x.s2t"), ("~nobody_at_all/x", "~nobody_at_all/x")):
+        opened.form.project_edit.setText(given)
+        assert str(opened.form.chosen().path) == path
