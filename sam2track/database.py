@@ -66,13 +66,18 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     return db
 
 
-def settle(path: Path) -> None:
+def settle(path: Path) -> str:
     """Look at what lies beside a project, and roll back what a writer that was killed has left.
 
     Projects are written by a write-ahead log, which a reader reads, but the switch to one and back
     is a transaction of the older kind, with a rollback journal: only a connection that may write
     can take it back. Where another process is in that switch, SQLite waits or leaves its journal
     alone.
+
+    Returns
+    -------
+    str
+        What a person is told where it was not closed and its log is not here; else nothing.
 
     Raises
     ------
@@ -92,7 +97,12 @@ def settle(path: Path) -> None:
             "to open what lies in the project"
         )
     if not journal.exists():
-        return
+        if _bytes(path, _FORMAT) == b"\2\2" and not log.exists():
+            return (
+                f"{path} was not closed by what wrote it, and {log.name} is not beside it: what "
+                "was done last may be missing"
+            )
+        return ""
     if _bytes(journal, slice(-len(_NAMES_ANOTHER), None)) == _NAMES_ANOTHER:
         raise ProjectError(
             f"{journal} is no journal of a project of sam2track's: it names another file; move it "
@@ -101,6 +111,7 @@ def settle(path: Path) -> None:
     if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
         with closing(connected(path, "rw")) as db:
             db.execute("PRAGMA application_id").fetchone()
+    return ""
 
 
 def _size(path: Path) -> int:

@@ -271,7 +271,13 @@ def run(
             project_for(folder, opened, loaded, said, resume, overwrite, lock, boxes) as project,
         ):
             job = Work(
-                opened, project, loaded, progress, began, full_table=table == "full", warnings=past
+                opened,
+                project,
+                loaded,
+                progress,
+                began,
+                full_table=table == "full",
+                warnings=[*past, *filter(None, [project.warning])],
             )
             return job.run(low, high, direction, folder, wanted)
     finally:

@@ -69,7 +69,11 @@ class Project(Contents):
         The file.
     meta : dict of str to JSON value
         Source, its size and fingerprint, model and settings.
+    warning : str
+        What a person is told of how it was found; empty where all is well.
     """
+
+    warning = ""
 
     def __init__(
         self,
@@ -199,7 +203,7 @@ class Project(Contents):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
-            settle(path)
+            warning = settle(path)
             db = connected(path, mode)
             application = db.execute("PRAGMA application_id").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -221,7 +225,9 @@ class Project(Contents):
                 raise ProjectError(f"{path} is damaged: {verdict}")
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
-            return cls(path, db, writable=writable, lock=own)
+            project = cls(path, db, writable=writable, lock=own)
+            project.warning = warning
+            return project
         except BaseException as error:
             if db is not None:
                 db.close()

@@ -475,6 +475,22 @@ def test_a_project_whose_log_was_left_behind_in_a_folder_that_cannot_be_written(
     assert "was not closed by what wrote it" in done.stderr and "p.s2t-wal" in done.stderr
 
 
+def test_a_project_whose_log_was_left_behind_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    path = tmp_path / "here" / "p.s2t"
+    meta = {"height": 4, "width": 4, "frames": 1}
+    with Project.create(tmp_path / "p.s2t", meta=meta, times=np.zeros(1)) as whole:
+        whole.set_meta(more=1)
+        shutil.copy(tmp_path / "p.s2t", path)
+        with Project.open(tmp_path / "p.s2t") as reading:
+            assert reading.warning == ""
+    done = CliRunner().invoke(main, ["info", str(path)])
+    assert done.exit_code == 0 and "p.s2t-wal is not beside it" in done.stderr
+    with Project.open(path, writable=True) as project:
+        assert "more" not in project.meta
+    assert not CliRunner().invoke(main, ["info", str(path)]).stderr
+
+
 def test_a_journal_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()

@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
@@ -403,6 +404,21 @@ def test_pipes_and_devices_inside_a_zarr_are_not_waited_for(tmp_path: Path, whic
         make(path / which)
         with pytest.raises(SourceError, match="it is no regular file"):
             open_source(path).read(0)
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_chunks_of_zarr_that_inflate_to_gigabytes(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "bomb.zarr"
+    codec = numcodecs.Zlib(9) if form == 2 else zarr.codecs.GzipCodec(level=9)
+    zarr.create_array(
+        str(path), shape=(2, 32, 32), dtype="uint8", chunks=(1, 32, 32), zarr_format=form,
+        compressors=codec,
+    )[:] = 1  # fmt: skip
+    assert open_source(path).read(0).max() == 1
+    chunk = path / ("0.0.0" if form == 2 else "c/0/0/0")
+    chunk.write_bytes(zlib.compress(bytes(200_000_000), wbits=15 if form == 2 else 31))
+    with pytest.raises(SourceError, match="larger than what it may hold"):
+        open_source(path).read(0)
 
 
 def test_numpy_files_run_no_code(tmp_path: Path) -> None:

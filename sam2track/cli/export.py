@@ -58,10 +58,12 @@ def command(
         raise UsageError(f"{len(formats)} formats and {len(outputs)} outputs; give one for each")
     if len({path.absolute() for path in outputs}) < len(outputs):
         raise UsageError("two formats have the same output; give each its own")
+    from sam2track.cli.reading import warn
     from sam2track.project import Project
 
     done = []
     with Project.open(project) as opened:
+        warn(opened.warning)
         for name, output in zip(formats, outputs, strict=True):
             one = opened.export(output, format=name, **options)
             done.append(one)

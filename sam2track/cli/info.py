@@ -19,9 +19,11 @@ __all__ = ["command"]
 @click.option("--check", is_flag=True, help="Read all that is stored, and say what is damaged.")
 def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     """Say what PROJECT holds, a .s2t file or the folder that holds one; it may be in use."""
+    from sam2track.cli.reading import warn
     from sam2track.project import Project
 
     with Project.open(project) as opened:
+        warn(opened.warning)
         info = opened.info()
         if check:
             opened.check()

@@ -43,6 +43,7 @@ def results_of(path: Path) -> Iterator[Project]:
     from sam2track.project import Project
 
     with Project.open(path) as project:
+        warn(project.warning)
         if not project.frames:
             raise ProjectError(f"{project.path} holds no results yet; track first")
         yield project

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from sam2track.regular import check_regular
 __all__ = ["is_zarr", "zarr_stack"]
 
 _LARGEST_CHUNK = 2**32  # bytes
+_LEAST_FILE = 2**16  # bytes; heads, sums and indices of small chunks
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -38,7 +40,8 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
     with needs("zarr", "stacks", f"{path} is zarr"):
         import zarr
     try:
-        node = zarr.open(_regular_files(path), mode="r")
+        store = _guarded(path)
+        node = zarr.open(store, mode="r")
         about: dict[str, Any] = {}
         if isinstance(node, zarr.Group):
             if "bioformats2raw.layout" in node.attrs and "0" in node:
@@ -50,7 +53,7 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
                 node, about = _ome(node, scales[0], attributes)
             else:
                 node = _only(node, path)
-        _check_chunks(node, path)
+        store.most = _check_chunks(node, path)
         names = about.pop("axes", None) or _dimensions(node)
         return array_stack(
             node,
@@ -68,16 +71,25 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
         ) from error
 
 
-def _regular_files(path: Path) -> Any:
-    """A folder as zarr reads it, but for pipes and devices, which would be waited for."""
+def _guarded(path: Path) -> Any:
+    """A folder as zarr reads it, whose files are what they should be.
+
+    Pipes and devices would be waited for; files that hold far more than a chunk would be inflated
+    to what fills the memory.
+    """
     from zarr.storage import LocalStore
 
-    class RegularFiles(LocalStore):
+    class Guarded(LocalStore):
+        most = _LARGEST_CHUNK  # bytes of a file
+
         async def get(self, key: str, *args: Any, **options: Any) -> Any:
-            check_regular(self.root / key)
+            file = self.root / key
+            check_regular(file)
+            if file.exists() and file.stat().st_size > self.most:
+                raise OSError(errno.EFBIG, f"{file} is larger than what it may hold; write it anew")
             return await super().get(key, *args, **options)
 
-    return RegularFiles(path, read_only=True)
+    return Guarded(path, read_only=True)
 
 
 def _ome(
@@ -103,8 +115,14 @@ def _ome(
     return array, about
 
 
-def _check_chunks(array: Any, path: Path) -> None:
-    """Refuse chunks that are inflated to more than a plane may hold, or that would run code."""
+def _check_chunks(array: Any, path: Path) -> int:
+    """Refuse chunks that are inflated to more than a plane may hold, or that would run code.
+
+    Returns
+    -------
+    int
+        How many bytes a file of them may have; what cannot be compressed becomes little more.
+    """
     claimed = math.prod(array.chunks) * array.dtype.itemsize
     if claimed > _LARGEST_CHUNK:
         raise SourceError(
@@ -114,6 +132,9 @@ def _check_chunks(array: Any, path: Path) -> None:
     steps = (*(getattr(told, "filters", None) or ()), getattr(told, "compressor", None))
     if any(getattr(step, "codec_id", None) == "pickle" for step in steps):
         raise SourceError(f"{path} holds pickled objects, which may run code; write it anew")
+    # A file holds one of them, or many with an index.
+    together = getattr(array, "shards", None) or array.chunks
+    return int(2 * math.prod(together) * array.dtype.itemsize) + _LEAST_FILE
 
 
 def _only(group: Any, path: Path) -> Any:
