@@ -30,6 +30,7 @@ _NAMES = {
     "propagate": "tracking",
     "continue": "tracking",
     "prompt": "click or box",
+    "remove": "delete",
 }
 
 
@@ -353,6 +354,8 @@ class Commands(Panel):
 def _named(action: dict[str, Any]) -> str:
     """What a person calls what was done."""
     kind, said = action["action"], action.get("said") or {}
+    if kind == "lock" and not action.get("locked"):
+        return "unlock"
     if kind == "prompt" and said.get("absent"):
         return "not here"
     if kind == "prompt" and said.get("mask") and not (said.get("points") or said.get("box")):

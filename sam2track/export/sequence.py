@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
-from sam2track.frames.source import FrameSource
+from sam2track.frames.source import USUAL_FPS, FrameSource
 
 __all__ = ["Options", "Results", "Sequenced", "Shot"]
 
@@ -277,11 +277,17 @@ class Sequenced:
         return "um" if self.options.pixel_size is None else self.options.unit
 
     @property
+    def _only_played(self) -> bool:
+        """Whether times are those at which a stack is played that says nothing of its own."""
+        told = self.meta.get("frame_interval_s") is not None or "axes" not in self.meta
+        return not told and np.allclose(np.diff(self.times), 1 / USUAL_FPS)
+
+    @property
     def interval(self) -> float | None:
         """Seconds from frame to frame, where that is known and even enough to be said."""
         if self.options.frame_interval is not None:
             return self.options.frame_interval
-        if len(self.times) < 2:
+        if len(self.times) < 2 or self._only_played:
             return None
         # Without the last digits, which are of the arithmetic: 0.04, not 0.039999999999999994.
         return round(float(self.times[-1] - self.times[0]) / (len(self.times) - 1), 9)

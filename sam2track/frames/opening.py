@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.source import FrameSource
+from sam2track.frames.source import USUAL_FPS, FrameSource
 
 __all__ = ["open_source", "options_of", "reopen_source"]
 
 _STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
-_USUAL_FPS = 25.0
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
 _OF_VIDEOS = ("stream", "hwaccel")
 
@@ -133,7 +132,7 @@ def options_of(source: str | os.PathLike[str]) -> Sequence[str]:
 
 
 def _rate(fps: float | None) -> float:
-    return _USUAL_FPS if fps is None else fps
+    return USUAL_FPS if fps is None else fps
 
 
 def _opened(path: Path, given: dict[str, Any]) -> FrameSource:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from sam2track.frames.bounds import check_span
 
-__all__ = ["ByFrame", "Frame", "FrameSource"]
+__all__ = ["USUAL_FPS", "ByFrame", "Frame", "FrameSource"]
 
+USUAL_FPS = 25.0  # frames a second at which pictures are played that say nothing of time
 Frame = npt.NDArray[np.uint8]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.ctc import Tracks
@@ -19,6 +21,7 @@ from sam2track.export.videos import VideoWriter
 from sam2track.project import Project
 from sam2track.table import TableWriter
 from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project, put
+from tests.made import disk, write_project
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,33 @@ def test_a_stop_past_the_end_is_the_end_and_is_said(path, tmp_path):
         assert opened.export(tmp_path / "p", format="npz", stop=FRAMES).warnings == ()
     assert len(list((tmp_path / "o").iterdir())) == FRAMES - 4
     assert "stop 500 lies past the end; the project has frames 0 to 8" in done.warnings
+
+
+@pytest.mark.parametrize(
+    ("meta", "interval"),
+    [
+        ({}, 0.04),  # of a video
+        ({"axes": "TYX"}, None),  # of a stack that says nothing of time
+        ({"axes": "TYX", "frame_interval_s": 0.04}, 0.04),
+        ({"axes": "TYX", "frame_interval_s": 300.0}, 300.0),
+    ],
+)
+def test_the_rate_at_which_a_stack_is_played_is_no_interval(tmp_path, meta, interval):
+    track = {1: {t: disk(30, 30, 9) for t in range(3)}}
+    with Project.open(write_project(tmp_path / "p.s2t", track, **meta)) as opened:
+        opened.export(tmp_path / "o.ome.tif", format="ome-tiff")
+        opened.export(tmp_path / "l.tif", format="labels-tiff")
+        opened.export(tmp_path / "o.zarr", format="ome-zarr")
+        opened.export(tmp_path / "said.tif", format="labels-tiff", frame_interval=2.0)
+    with tifffile.TiffFile(tmp_path / "o.ome.tif") as file:
+        found = re.search('TimeIncrement="([^"]+)"', file.ome_metadata)
+        assert (found and float(found[1])) == interval
+    with tifffile.TiffFile(tmp_path / "l.tif") as file:
+        assert file.imagej_metadata.get("finterval") == interval
+    with tifffile.TiffFile(tmp_path / "said.tif") as file:
+        assert file.imagej_metadata["finterval"] == 2.0
+    text = "".join(p.read_text() for p in (tmp_path / "o.zarr").rglob("zarr.json"))
+    assert ('"second"' in text) is (interval is not None)
 
 
 def test_pictures_on_request(tmp_path):

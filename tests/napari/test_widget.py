@@ -480,6 +480,18 @@ def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
     assert widget.wait()
     press(widget, "Control-z")
     assert "took back: not here of object 1 on frame" in widget.message.text()
+    for does, told in (
+        (widget.delete, "delete"),
+        (lambda: widget.lock(1), "lock"),
+        (lambda: widget.lock(1, locked=False), "unlock"),
+    ):
+        does()
+        assert widget.wait()
+        press(widget, "Control-z")
+        assert widget.message.text() == f"took back: {told} of object 1"
+        if told == "lock":
+            widget.lock(1)
+            assert widget.wait()
 
 
 def test_the_preview_shows_what_the_model_sees(opened: Any) -> None:
