@@ -435,6 +435,15 @@ def test_a_current_folder_that_cannot_be_written(video: Path, tmp_path: Path) ->
     assert list(here.iterdir()) == []
 
 
+def told_to_anyone(project: Path) -> subprocess.CompletedProcess[str]:
+    """What ``info`` says to somebody who may not write where it lies."""
+    return subprocess.run(
+        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(project)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
 def test_a_log_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """SQLite makes an index beside a log to read it; what a kill left was "unable to open"."""
     here, away = tmp_path / "here", tmp_path / "away"
@@ -447,11 +456,7 @@ def test_a_log_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
             shutil.copy(tmp_path / name, here)
             shutil.copy(tmp_path / name, away)
     here.chmod(0o555)
-    done = subprocess.run(
-        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(here / "p.s2t")],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = told_to_anyone(here / "p.s2t")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "lies in p.s2t-wal" in done.stderr and "; copy both files to one that" in done.stderr
     Project.open(away / "p.s2t").close()
@@ -466,11 +471,7 @@ def test_a_project_whose_log_was_left_behind_in_a_folder_that_cannot_be_written(
     with Project.create(tmp_path / "p.s2t", meta=meta, times=np.zeros(1)):
         shutil.copy(tmp_path / "p.s2t", here)
     here.chmod(0o555)
-    done = subprocess.run(
-        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(here / "p.s2t")],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = told_to_anyone(here / "p.s2t")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "was not closed by what wrote it" in done.stderr and "p.s2t-wal" in done.stderr
 
@@ -498,11 +499,7 @@ def test_a_journal_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     Project.create(path, meta={"height": 4, "width": 4, "frames": 1}, times=np.zeros(1)).close()
     half_written(path, here)
     here.chmod(0o555)
-    done = subprocess.run(
-        [*as_anyone(), sys.executable, "-m", "sam2track", "info", str(here / "p.s2t")],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = told_to_anyone(here / "p.s2t")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "lies in p.s2t-journal" in done.stderr, done.stderr
     assert sorted(p.name for p in here.iterdir()) == ["p.s2t", "p.s2t-journal"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from sam2track.batch.manifest import Video
 from sam2track.table import TableWriter
+from sam2track.terminal import printable
 
 __all__ = ["Line", "Summary"]
 
@@ -101,7 +102,10 @@ class Summary:
 
     def text(self) -> str:
         """Return it for people: aligned columns."""
-        rows = [_SHOWN, *(tuple(_line(getattr(x, name)) for name in _SHOWN) for x in self.lines)]
+        rows = [
+            _SHOWN,
+            *(tuple(printable(getattr(x, name)) for name in _SHOWN) for x in self.lines),
+        ]
         widths = [max(len(row[k]) for row in rows) for k in range(len(_SHOWN))]
         return "\n".join(
             "  ".join(
@@ -110,8 +114,3 @@ class Summary:
             ).rstrip()
             for row in rows
         )
-
-
-def _line(what: object) -> str:
-    """Text without control characters, of which some would begin a line."""
-    return "".join(c if c.isprintable() else "?" for c in str(what))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.reading import printable
+from sam2track.terminal import printable
 
 if TYPE_CHECKING:
     from sam2track.batch.summary import Line, Summary

@@ -15,6 +15,7 @@ import click
 from sam2track.cli.progress import Bar
 from sam2track.database import companions
 from sam2track.errors import ProjectError, UsageError
+from sam2track.terminal import printable
 
 if TYPE_CHECKING:
     from sam2track.project import Project
@@ -25,7 +26,6 @@ __all__ = [
     "ids",
     "print_json",
     "print_table",
-    "printable",
     "results_of",
     "warn",
 ]
@@ -117,11 +117,6 @@ def warn(*problems: str) -> None:
 def print_json(content: dict[str, Any]) -> None:
     """Print an object for programs, with its version."""
     click.echo(json.dumps({"version": 1, **content}, indent=2))
-
-
-def printable(what: object) -> str:
-    """Return text without control characters: those of a name would move the terminal's cursor."""
-    return "".join(c if c.isprintable() else "?" for c in str(what))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
