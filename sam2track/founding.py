@@ -29,6 +29,9 @@ __all__ = [
     "resumed_reading",
 ]
 
+_SCALE = ("pixel_size_um", "frame_interval_s")
+_MAY_DIFFER = ("source", "source_path", "device", *_SCALE)  # no mask depends on them
+
 
 def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> dict[str, Any]:
     """How the source is read where a folder's project is gone on with, if there is one.
@@ -159,12 +162,11 @@ def open_project(
 
 def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
     """What a new project says of its source and of the model it is tracked with."""
-    about = getattr(source, "about", {})
     reading = getattr(source, "options", {})
     path = Path(source.name)
     here = {"source_path": str(path.absolute())} if path.exists() else {}
     told = (
-        about
+        _about(source)
         | here
         | {
             "source": source.name,
@@ -177,6 +179,11 @@ def project_meta(source: FrameSource, model: Model) -> dict[str, Any]:
         | model_meta(model)
     )
     return dict(json.loads(json.dumps(told)))  # as it is read back
+
+
+def _about(source: FrameSource) -> dict[str, Any]:
+    """What a source says of itself, as it is read back."""
+    return dict(json.loads(json.dumps(getattr(source, "about", {}))))
 
 
 def model_meta(model: Model) -> dict[str, Any]:
@@ -229,10 +236,16 @@ def _resumed(
 
 
 def _follow(project: Project, source: FrameSource) -> None:
-    """Note where pictures are now, where they are no longer where the project says."""
+    """Note where pictures are now, where they are no longer where the project says.
+
+    And what they say of lengths and times now, which somebody may have told them since.
+    """
     before, now = project.meta.get("source_path"), Path(source.name)
     if before is not None and not os.path.lexists(before) and now.exists():
         project.set_meta(source=source.name, source_path=str(now.absolute()))
+    scale = {key: value for key, value in _about(source).items() if key in _SCALE}
+    if any(project.meta.get(key) != value for key, value in scale.items()):
+        project.set_meta(**scale)
 
 
 def check_same(project: Project, source: FrameSource, model: Model) -> None:
@@ -245,7 +258,10 @@ def check_same(project: Project, source: FrameSource, model: Model) -> None:
                 f"{project.path} was made from other pictures than {source.name} holds now; "
                 f"give what it was made from, or make another project"
             )
-        if key not in ("source", "source_path", "device") and project.meta.get(key) != value:
+        if (
+            key not in ("source", "source_path", "device", *_SCALE)
+            and project.meta.get(key) != value
+        ):
             raise ProjectError(
                 f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is "
                 f"{value!r}; give what it was made with, or make another project"

@@ -270,9 +270,8 @@ def test_a_kill_keeps_every_frame_that_came(clip: np.ndarray, tmp_path: Path) ->
     process.wait()
     process.stdin.close()
     with Project.open(project, writable=True) as found:
-        assert found.frames == tuple(range(len(found.frames))) and len(found.frames) in range(
-            20, 54
-        )
+        assert found.frames == tuple(range(len(found.frames)))
+        assert 20 <= len(found.frames) <= 6 * FRAMES  # all of them on a machine that is fast
         assert found.meta["frames"] == len(found.times) == len(found.frames)
     assert not (tmp_path / "out/overlay.mp4").exists()
 

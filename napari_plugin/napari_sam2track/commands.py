@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QMessageBox
 from napari_sam2track.keys import told_keys
 from napari_sam2track.panel import Panel
 from napari_sam2track.session import Session
+from napari_sam2track.strokes import Action
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Sure, View
 from napari_sam2track.worker import Worker
@@ -20,7 +21,7 @@ from napari_sam2track.worker import Worker
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["LOADING", "Commands", "Outcome", "Run"]
+__all__ = ["LOADING", "Commands", "Outcome", "Run", "many"]
 
 LOADING = "the model is being loaded; then a click on an object gives its mask"
 
@@ -179,11 +180,15 @@ class Commands(Panel):
         return 0 if self.layers is None else self.layers.frame
 
     def go(self, frame: int | None) -> None:
-        """Show a frame."""
-        if frame is None or self.layers is None:
-            self.tell("there is no such frame", calm=True)
-            return
-        self.layers.go(frame)
+        """Show a frame; none is none."""
+        if frame is not None and self.layers is not None:
+            self.layers.go(frame)
+
+    def _seek(self, frame: int | None, none: str) -> None:
+        """Show a frame; where there is none, say so."""
+        if frame is None and self._open_session() is not None:
+            self.tell(none, calm=True)
+        self.go(frame)
 
     def select(self, object_id: int) -> None:
         """Let clicks belong to this object from now on."""
@@ -209,6 +214,8 @@ class Commands(Panel):
         self.background = not self.background
         self.background_button.setChecked(self.background)
         self.select(self._object)
+        kind = "what does not belong to the object" if self.background else "the object"
+        self.tell(f"clicks say {kind} from now on; G changes that", calm=True)
 
     def confirm(self) -> None:
         """The mask that is shown is right."""
@@ -240,12 +247,12 @@ class Commands(Panel):
     def undo(self) -> None:
         """Take back the last step; a run that is under way ends with it."""
         self._turn()
-        self.change("undo", lambda s: s.undo(), lambda action: _turned("took back", action))
+        self.change("undo", lambda s: s.undo(), lambda done: _turned("took back", done))
 
     def redo(self) -> None:
         """Put it back."""
         self._turn()
-        self.change("redo", lambda s: s.redo(), lambda action: _turned("put back", action))
+        self.change("redo", lambda s: s.redo(), lambda done: _turned("put back", done))
 
     def _turn(self) -> None:
         if self._at is not None:
@@ -322,23 +329,28 @@ class Commands(Panel):
 
     def go_least_sure(self) -> None:
         """Go to the least sure frame of the object that is selected."""
-        self.go(None if self.view is None else self.view.least_sure(self._object))
+        found = None if self.view is None else self.view.least_sure(self._object)
+        self._seek(found, f"nothing is tracked of object {self._object} yet")
 
     def go_next_least_sure(self) -> None:
         """Go to the frame that is the next least sure after this one."""
+        found = None
         if self.view is not None:
             here = self.view.confidence(self._object).get(self.frame, -1.0)
-            self.go(self.view.least_sure(self._object, beyond=here))
+            found = self.view.least_sure(self._object, beyond=here)
+        self._seek(found, f"no frame of object {self._object} is less sure but those before it")
 
     def go_next_prompted(self) -> None:
         """Go to the next frame that a person said something of."""
         frames = [] if self.view is None else self.view.prompted(self._object)
-        self.go(next((f for f in frames if f > self.frame), None))
+        found = next((f for f in frames if f > self.frame), None)
+        self._seek(found, f"nothing was said of object {self._object} after this frame")
 
     def go_previous_prompted(self) -> None:
         """Go to the one before."""
         frames = [] if self.view is None else self.view.prompted(self._object)
-        self.go(next((f for f in reversed(frames) if f < self.frame), None))
+        found = next((f for f in reversed(frames) if f < self.frame), None)
+        self._seek(found, f"nothing was said of object {self._object} before this frame")
 
     # -- the rest -----------------------------------------------------------------------
 
@@ -351,7 +363,7 @@ class Commands(Panel):
         box.show()
 
 
-def _named(action: dict[str, Any]) -> str:
+def _named(action: Action) -> str:
     """What a person calls what was done."""
     kind, said = action["action"], action.get("said") or {}
     if kind == "lock" and not action.get("locked"):
@@ -363,12 +375,20 @@ def _named(action: dict[str, Any]) -> str:
     return str(_NAMES.get(kind, kind))
 
 
-def _turned(how: str, action: dict[str, Any] | None) -> str:
-    if action is None:
+def _turned(how: str, actions: Sequence[Action]) -> str:
+    """What undo or redo did, in words."""
+    if not actions:
         return f"there is nothing to be {how.replace('took', 'taken')}"
-    told = f"{how}: {_named(action)}"
-    if isinstance(action.get("object"), int):
-        told += f" of object {action['object']}"
-    if isinstance(action.get("frame"), int):
-        told += f" on frame {action['frame']}"
-    return told
+    told = f"{how}: {' and '.join(dict.fromkeys(map(_named, actions)))}"
+    ids = sorted({a["object"] for a in actions if isinstance(a.get("object"), int)})
+    if ids:
+        told += f" of object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
+    frames = sorted({a["frame"] for a in actions if isinstance(a.get("frame"), int)})
+    return f"{told} on {many(frames)}" if frames else told
+
+
+def many(frames: Sequence[int]) -> str:
+    """Frames, ascending, in words."""
+    if len(frames) == 1:
+        return f"frame {frames[0]}"
+    return f"{len(frames)} frames, {frames[0]} to {frames[-1]}"

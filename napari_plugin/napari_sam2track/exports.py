@@ -20,6 +20,8 @@ class Exports(Commands):
 
     def export(self) -> None:
         """Write what the command line writes, into a folder."""
+        if not self._something():
+            return
         folder = QFileDialog.getExistingDirectory(self, "Folder for masks, videos and table")
         if folder:
             self.export_to(Path(folder))
@@ -34,7 +36,7 @@ class Exports(Commands):
 
     def export_format(self, name: str) -> None:
         """Ask where one of ``FORMATS`` is to be written, and write it there."""
-        session, how = self._open_session(), FORMATS[name]
+        session, how = self._something(), FORMATS[name]
         if session is None:
             return
         place = session.path.with_name(f"{session.path.stem}-{name}{how.suffix}")
@@ -59,12 +61,17 @@ class Exports(Commands):
 
     def _exporting(self, path: Path) -> tuple[Session, Run] | None:
         """Show that an export begins; None where it cannot, which is said."""
+        session = self._something()
+        if session is None:
+            return None
+        return session, self._under_way("export", f"writing {path} …")
+
+    def _something(self) -> Session | None:
+        """The session, where it holds something that can be written now; else why not is said."""
         session = self._open_session()
         if session is None or self.view is None:
             return None
         if not self.view.rows():
             self.tell("there is nothing to write yet; click on an object first")
             return None
-        if self._busy():
-            return None
-        return session, self._under_way("export", f"writing {path} …")
+        return None if self._busy() else session

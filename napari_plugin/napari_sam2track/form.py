@@ -24,6 +24,7 @@ from napari_sam2track.axes import Axes, guess_axes, is_channel
 from napari_sam2track.axis_boxes import ChannelBox, PlaneBox
 from napari_sam2track.memory import needed
 from napari_sam2track.opening import Choice, project_path
+from napari_sam2track.places import steps_of
 from sam2track.errors import Sam2TrackError, UsageError
 
 __all__ = ["Form"]
@@ -301,6 +302,7 @@ class Form(QWidget):
             Path(_home(self.project_edit.text()) or project_path(image.source.path, image.name)),
             self.model_box.currentText(),
             self.device_box.currentText(),
+            steps_of(image),
         )
 
     def choose_project(self) -> None:

@@ -16,7 +16,10 @@ class Keeping(Identity):
     def look_after_file(self) -> None:
         """Have the project written anew where its file is gone; asked every now and then."""
         session = self.session
-        if session is None or self._keeping or session.in_place:
+        if session is None or self._keeping:
+            return
+        if session.in_place:
+            self._is_back()
             return
         if self._not_kept and self._at is not None:
             return  # a run would begin anew each time
@@ -25,12 +28,19 @@ class Keeping(Identity):
 
     def kept(self, told: str) -> None:
         """Go on with the file that it was written to."""
-        self._not_kept = False
         if not told or self.session is None or self.view is None:
+            self._is_back()
             return
+        self._not_kept = False
         self.view.reopen(self.session.path)
         self.form.project_edit.setText(str(self.session.path))
         self.tell(told)
+
+    def _is_back(self) -> None:
+        """Say that the file is there again, where it was said to be gone."""
+        if self._not_kept and self.session is not None:
+            self._not_kept = False
+            self.tell(f"{self.session.path} is there again, and goes on", calm=True)
 
     def not_kept(self, why: str, *, written: bool = False) -> None:
         """Say once that it cannot be written, or gone on with; it is tried again."""

@@ -41,6 +41,12 @@ class Marks:
         """What all of them say, by object and frame."""
         return self._read(lambda *_: True, lambda *_: True)
 
+    @property
+    def doubled(self) -> bool:
+        """Whether an object has two boxes on a frame, of which the last one counts."""
+        count: int = len(self._boxes.data)
+        return count > sum(one.box is not None for one in self.said().values())
+
     def selected(self) -> dict[int, Said]:
         """What those say that are selected, by object; of all frames together."""
         clicks: Collection[int] = self._clicks.selected_data

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.axes import Axes, Channels, Frames
+from napari_sam2track.places import Steps
 from sam2track.errors import (
     DeviceError,
     ModelError,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "project_path", "source_of", "source_of_project", "stored_meta"]
 
+_ELSEWHERE = "choose another place under Project"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -44,6 +47,8 @@ class Choice:
     path : Path
         The project.
     model, device : str
+    steps : tuple of mapping
+        How far one step along each axis is, from ``steps_of``.
     """
 
     arrays: tuple[Any, ...]
@@ -52,6 +57,7 @@ class Choice:
     path: Path
     model: str = "auto"
     device: str = "auto"
+    steps: tuple[Steps, ...] = ()
 
     def source(self) -> FrameSource:
         """Open what is chosen, for a thread of its own.
@@ -60,7 +66,7 @@ class Choice:
         ------
         UsageError, SourceError
         """
-        return source_of(self.arrays, self.axes, self.limits)
+        return source_of(self.arrays, self.axes, self.limits, self.steps)
 
     def settings(self) -> dict[str, Any]:
         """What a new project holds of it, for the next time."""
@@ -97,8 +103,8 @@ class Choice:
         except UsageError as error:  # its pictures were read otherwise
             told = f"{error}; here, choose how they are read beside Time and Values, {another}"
             raise UsageError(told) from error
-        except ProjectInUseError:
-            raise
+        except ProjectInUseError as error:
+            raise ProjectInUseError(f"{error}: {_ELSEWHERE}") from error
         except ProjectError as error:
             told = f"{error}; here, choose its image and model above, {another}"
             raise ProjectError(told) from error
@@ -158,7 +164,10 @@ class Choice:
 
 
 def source_of(
-    arrays: Sequence[Any], axes: Axes, limits: Sequence[tuple[float, float] | None]
+    arrays: Sequence[Any],
+    axes: Axes,
+    limits: Sequence[tuple[float, float] | None],
+    steps: Sequence[Steps] = (),
 ) -> FrameSource:
     """Open what layers show, for a thread of its own.
 
@@ -170,6 +179,8 @@ def source_of(
     axes : Axes
     limits : sequence of (float, float) or None
         For each array the values that become black and white; percentiles where None.
+    steps : sequence of mapping
+        Of arrays how far one step along each axis is, from ``steps_of``, where that is known.
 
     Raises
     ------
@@ -184,6 +195,13 @@ def source_of(
             f"frames of {axes.width} x {axes.height} pixels are too small to track anything; "
             f"check which axis is time, or whether colours were taken for columns"
         )
+    scale: dict[str, Any] = {}
+    if steps:
+        size = tuple(steps[axis].get("um") for axis in (len(axes.shape) - 2, len(axes.shape) - 1))
+        scale = {
+            "pixel_size_um": None if None in size else size,
+            "frame_interval_s": steps[axes.time].get("s"),
+        }
     channels = [Frames(data, one) for data in arrays for one in axes.each_channel()]
     if len(channels) > 1:
         pairs = [pair for pair in limits for _ in axes.each_channel()]
@@ -193,17 +211,30 @@ def source_of(
             axes="TCYX",
             channel=list(range(len(channels))),
             limits=pairs if whole else None,
+            **scale,
         )
     pair = None if axes.rgb else limits[0]
-    return ArraySource(channels[0], limits=pair if pair is not None and pair[0] < pair[1] else None)
+    plain = pair is not None and pair[0] < pair[1]
+    return ArraySource(channels[0], limits=pair if plain else None, **scale)
 
 
 def stored_meta(path: Path) -> dict[str, Any]:
-    """What a project says of itself; nothing where there is none, or nothing was said to it yet."""
-    if not path.exists():
-        return {}
-    with Project.open(path) as project:
-        return dict(project.meta) if project.journal() else {}
+    """What a project says of itself; nothing where there is none, or nothing was said to it yet.
+
+    Raises
+    ------
+    ProjectError
+        Where something else is there, or nothing can be.
+    """
+    try:
+        if not path.exists():
+            return {}
+        with Project.open(path) as project:
+            return dict(project.meta) if project.journal() else {}
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ProjectError(f"{path}: {error.strerror}; {_ELSEWHERE}") from error
+    except ProjectError as error:
+        raise ProjectError(f"{error}; here, {_ELSEWHERE}") from error
 
 
 def project_path(path: str | Path | None, name: str) -> Path:

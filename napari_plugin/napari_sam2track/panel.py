@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -24,6 +23,31 @@ from napari_sam2track.timeline import Timeline
 from sam2track.export.exporting import FORMATS
 
 __all__ = ["Panel"]
+
+# What is done with whole objects: as the menu calls it, and what it does.
+_WHO = {
+    "merge": (
+        "Merge the two that are selected",
+        "Both are one object, that of clicks; Ctrl+click the second in the list",
+    ),
+    "swap": (
+        "Swap the two that are selected, from this frame on",
+        "Where two were taken for each other; Ctrl+click the second in the list",
+    ),
+    "split": (
+        "Split: a new object from this frame on",
+        "What is shown from this frame on becomes an object of its own",
+    ),
+    "end_here": (
+        "End before this frame",
+        "The object is on no frame from this one on; later frames may be chosen, too",
+    ),
+    "divide": (
+        "Divide into the objects that begin on this frame",
+        "The object ends here, and is the mother of those selected, or that begin here",
+    ),
+    "delete": ("Delete", "Forget the object, its clicks and its masks"),
+}
 
 
 class Panel(QWidget):
@@ -61,16 +85,10 @@ class Panel(QWidget):
             "Object", "Merge, swap, split, end, divide or delete objects"
         )
         menu = QMenu(self.identity_button)
-        self.identity_actions = {
-            "merge": QAction("Merge the two that are selected", menu),
-            "swap": QAction("Swap the two that are selected, from this frame on", menu),
-            "split": QAction("Split: a new object from this frame on", menu),
-            "end_here": QAction("End before this frame", menu),
-            "divide": QAction("Divide into the objects that begin on this frame", menu),
-            "delete": QAction("Delete", menu),
-        }
-        for action in self.identity_actions.values():
-            menu.addAction(action)
+        menu.setToolTipsVisible(True)
+        self.identity_actions = {name: menu.addAction(text) for name, (text, _) in _WHO.items()}
+        for name, action in self.identity_actions.items():
+            action.setToolTip(_WHO[name][1])
         self.identity_button.setMenu(menu)
         whole.addLayout(_row(self.next_button, self.background_button, self.identity_button))
         self.undo_button = _button("Undo", "Take back the last step (Ctrl+Z)")
@@ -80,10 +98,16 @@ class Panel(QWidget):
         )
         menu = QMenu(self.export_button)
         self.export_action = menu.addAction("Masks, videos and a table…")
+        self.export_action.setToolTip("What `sam2track track` writes, into a folder")
         formats = menu.addMenu("For other tools")
+        menu.setToolTipsVisible(True)
+        formats.setToolTipsVisible(True)
         self.format_actions = {
             name: formats.addAction(f"{name}: {how.about}…") for name, how in FORMATS.items()
         }
+        for name, action in self.format_actions.items():
+            kind = "a new folder" if FORMATS[name].folder else f"a {FORMATS[name].suffix} file"
+            action.setToolTip(f"Written as {kind}, where you choose")
         self.export_button.setMenu(menu)
         self.help_button = _button("Keys", "Show all keys (Shift+H)")
         whole.addLayout(

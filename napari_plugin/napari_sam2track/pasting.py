@@ -38,10 +38,10 @@ class Pasting(Exports):
             self.tell("nothing is copied; select clicks or boxes and press Ctrl+C", calm=True)
             return
         frame, there = self.layers.frame, {row.object_id for row in self.view.rows()}
-        for object_id, held in self._held.items():
-            if object_id in there:
-                self.layers.say(object_id, frame, held)
-            else:  # its number belongs to no other
-                self.tell(
-                    f"object {object_id} is gone, of which this was copied; bring it back first"
-                )
+        gone = [i for i in self._held if i not in there]
+        if gone:  # its number belongs to no other
+            self.tell(
+                f"object {' and '.join(map(str, gone))} is gone, of which this was copied; bring "
+                f"it back first"
+            )
+        self.layers.say(frame, {i: held for i, held in self._held.items() if i in there})

@@ -1,13 +1,17 @@
-"""Where a layer lies in the world."""
+"""Where a layer lies in the world, and how far its pixels and frames are apart."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["geometry"]
+__all__ = ["Steps", "geometry", "steps_of"]
+
+Steps = Mapping[str, float]
 
 
 def geometry(image: Any, first: int = 0) -> dict[str, Any]:
@@ -35,6 +39,35 @@ def geometry(image: Any, first: int = 0) -> dict[str, Any]:
         "units": image.units[first:],
         "axis_labels": image.axis_labels[first:],
     }
+
+
+def steps_of(image: Any) -> tuple[Steps, ...]:
+    """How far one step along each of a layer's axes is, where its unit says it.
+
+    Parameters
+    ----------
+    image : Layer
+
+    Returns
+    -------
+    tuple of mapping
+        For each axis ``{"um": micrometres}``, ``{"s": seconds}`` or, of other units, nothing:
+        those that napari gives by itself are pixels.
+    """
+    kinds = (("um", "micrometer"), ("s", "second"))
+    return tuple(
+        {
+            name: step
+            for name, unit in kinds
+            if own.is_compatible_with(unit) and (step := _in(scale, own, unit))
+        }
+        for scale, own in zip(image.scale, image.units, strict=True)
+    )
+
+
+def _in(scale: Any, own: Any, unit: str) -> float | None:
+    step = float((float(scale) * own).to(unit).magnitude)
+    return step if math.isfinite(step) and step > 0 else None
 
 
 def _matrix(shear: npt.NDArray[Any], ndim: int) -> npt.NDArray[Any]:

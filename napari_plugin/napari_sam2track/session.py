@@ -7,7 +7,7 @@ the viewer's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam2track.rescue import written_anew
+from napari_sam2track.strokes import Action, Strokes
 from napari_sam2track.tracks import Tracks, as_tracks
 from napari_sam2track.view import Said, Sure, confidence
 from sam2track.errors import PromptError, SourceError, UsageError
@@ -67,8 +68,7 @@ class Session:
         self.selected = 1  # the object that a person looks at, for the next time
         self.project: Project = open_project(self.path, source, model, **settings)
         try:
-            # Last step by first, of what was one stroke.
-            self._strokes = {int(a): int(b) for a, b in self.project.meta.get("strokes") or ()}
+            self._strokes = Strokes(self.project)
             self._tracker: Tracker | None = Tracker(model, source, history=self.project)
         except BaseException:
             self.project.close()
@@ -86,9 +86,10 @@ class Session:
             Where the project was written anew, and its pictures are gone, too.
         """
         if self._tracker is None:
+            here = f"kept in {self.path}" if self.project.in_place else "still open here"
             raise SourceError(
                 f"{self.source.name} cannot be read any more; put it back where it was, and this "
-                f"goes on: all that was done is kept in {self.path}"
+                f"goes on: all that was done is {here}"
             )
         return self._tracker
 
@@ -151,6 +152,7 @@ class Session:
             return
         self._tracker = None
         self.project, self.path, self._moved = written_anew(self.project, self.path)
+        self._strokes = Strokes(self.project)
 
     def _go_on(self) -> None:
         """Let there be a tracker on the project."""
@@ -200,6 +202,31 @@ class Session:
             object_id, frame, points=said.points, labels=said.labels, box=said.box, mask=mask
         )
 
+    def say_all(self, said: Mapping[tuple[int, int], Said]) -> FrameResult | None:
+        """Let clicks and boxes of several objects or frames be these, as one step.
+
+        Parameters
+        ----------
+        said : mapping
+            By object and frame.
+
+        Returns
+        -------
+        FrameResult or None
+            As ``say``, where something is said of one object on one frame.
+
+        Raises
+        ------
+        PromptError
+            Where one of them cannot be said; then none of them is.
+        """
+        if len(said) == 1:
+            ((key, one),) = said.items()
+            return self.say(*key, one)
+        self._check_unlocked({object_id for object_id, _ in said}, "said of the others either")
+        self._strokes.one(self.tracker, (self.say(*key, one) for key, one in said.items()))
+        return None
+
     def forget(self, object_id: int, frame: int) -> None:
         """Take back all that was said of an object on a frame, a painted mask too."""
         self.tracker.clear(object_id, frame)
@@ -229,50 +256,36 @@ class Session:
             frame: sorted({*_ids(painted[frame][0][changed]), *_ids(after[changed])} - {0})
             for frame, (changed, after) in changes.items()
         }
-        for object_id in {i for ids in found.values() for i in ids}:
-            if object_id in self.tracker.object_ids and self.tracker.life(object_id).locked:
-                raise PromptError(
-                    f"object {object_id} is locked; unlock it in the list to paint over it"
-                )
-        steps: list[int] = []
-        try:
+        self._check_unlocked({i for ids in found.values() for i in ids}, "painted")
+
+        def edits() -> Iterator[FrameResult]:
             for frame, (changed, after) in changes.items():
                 shown = np.where(changed, after, self.project.labels(frame))
                 for object_id in found[frame]:
                     # What is shown is what counts: nothing of it lies under another object then.
                     mask = shown == object_id
                     if object_id in self.tracker.object_ids:
-                        self.tracker.edit(object_id, frame, mask)
+                        yield self.tracker.edit(object_id, frame, mask)
                     else:
-                        self.tracker.prompt(object_id, frame, mask=mask)
-                    steps.append(self.project.position)
-        except BaseException:
-            for _ in steps:
-                self.tracker.undo()
-            raise
-        if len(steps) > 1:
-            self._strokes[steps[0]] = steps[-1]
-            self.project.set_meta(strokes=list(self._strokes.items()))
+                        yield self.tracker.prompt(object_id, frame, mask=mask)
+
+        self._strokes.one(self.tracker, edits())
         return found
 
-    def undo(self) -> dict[str, Any] | None:
-        """Take back the last thing a person did; a stroke over several objects is one."""
-        action = self.tracker.undo()
-        if action is not None:
-            step = self.project.position + 1
-            first = next((a for a, b in self._strokes.items() if a < step == b), step)
-            while self.project.position >= first:
-                self.tracker.undo()
-        return action
+    def _check_unlocked(self, ids: Collection[int], what: str) -> None:
+        for object_id in sorted({*ids} & {*self.tracker.object_ids}):
+            if self.tracker.life(object_id).locked:
+                raise PromptError(
+                    f"object {object_id} is locked, and nothing is {what}; unlock it first"
+                )
 
-    def redo(self) -> dict[str, Any] | None:
-        """Put it back."""
-        action = self.tracker.redo()
-        if action is not None:
-            last = self._strokes.get(self.project.position, 0)
-            while self.project.position < last:
-                self.tracker.redo()
-        return action
+    def undo(self) -> list[Action]:
+        """Take back the last thing a person did: its steps, several where they were one stroke."""
+        return self._strokes.undo(self.tracker)
+
+    def redo(self) -> list[Action]:
+        """Put it back: its steps."""
+        return self._strokes.redo(self.tracker)
 
     def divide(self, mother: int, frame: int, daughters: Sequence[int]) -> tuple[int, ...]:
         """Let an object end where others begin, which are there already."""

@@ -21,6 +21,11 @@ from sam2track.tracking.result import FrameResult
 
 __all__ = ["Showing"]
 
+# Where a person does what the engine asks for.
+_WHERE = {
+    "unlock it first": ": its box under lock in the list",
+    "let it end later or not at all": ": Object, End before this frame, on a later one; or undo",
+}
 _SHARE = 0.05  # of the time may go into drawing while frames come
 
 
@@ -108,14 +113,15 @@ class Showing(Keeping):
     def _select_after(self, what: str, came: Any) -> None:
         """Select another object where the one that is selected went, or one came back."""
         assert self.view is not None
-        step = came if what in ("undo", "redo") and isinstance(came, dict) else {}
+        steps = came if what in ("undo", "redo") else []
         there = {row.object_id for row in self.view.rows()}
         if self._object in there:
             return
-        if what == "delete" or (what, step.get("action")) == ("redo", "remove"):
+        back = [step["object"] for step in steps if step.get("object") in there]
+        if what == "delete" or (what == "redo" and any(s["action"] == "remove" for s in steps)):
             self.select(self.view.next_id())  # else a click would begin the object that is gone
-        elif step.get("object") in there:
-            self.select(step["object"])
+        elif back:
+            self.select(back[0])
 
     def _show_prompts(self) -> None:
         """Show clicks and boxes; while some are on their way, once those are answered."""
@@ -133,8 +139,8 @@ class Showing(Keeping):
             )
         elif not isinstance(error, (Sam2TrackError, OSError)):
             message = f"'{what}' failed: {type(error).__name__}: {message}; what was done is kept"
-        if message.endswith("unlock it first"):
-            message += ": its box under lock in the list"
+        for end, where in _WHERE.items():
+            message += where if message.endswith(end) else ""
         if what == "begin":
             self.form.state.setText("not open")
             if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):

@@ -48,7 +48,7 @@ class Layers:
     read : callable
         Gives the label map of a frame.
     said : callable
-        Called with object, frame and Said where clicks or boxes changed.
+        Called with what is said now where clicks or boxes changed, by object and frame.
     painted : callable
         Called where masks were painted.
     picked : callable
@@ -65,7 +65,7 @@ class Layers:
         image: Image,
         axes: Axes,
         read: Callable[[int], Any],
-        said: Callable[[int, int, Said], None],
+        said: Callable[[Mapping[Key, Said]], None],
         painted: Callable[[], None],
         picked: Callable[[int], None],
         refused: Callable[[str], None],
@@ -180,21 +180,26 @@ class Layers:
         with self.quiet():
             self.masks.selected_label = object_id
 
-    def say(self, object_id: int, frame: int, more: Said) -> None:
-        """Add clicks and a box of an object to a frame, as a person would."""
+    def say(self, frame: int, more: Mapping[int, Said]) -> None:
+        """Add clicks and boxes of objects to a frame, as a person would."""
         if self.viewer.dims.ndisplay == 3:
             self._refused(_NOT_FLAT)
             return
-        now, key = self.prompts(), (object_id, frame)
-        said = now.get(key, Said()).joined(more)
-        if said == now.get(key):
-            return
-        self.show_prompts(now | {key: said})
-        self._said(object_id, frame, said)
+        now = self.prompts()
+        said = {(i, frame): now.get((i, frame), Said()).joined(one) for i, one in more.items()}
+        changed = {key: one for key, one in said.items() if one != now.get(key)}
+        if changed:
+            self.show_prompts(now | changed)
+            self._said(changed)
 
     def selected(self) -> dict[int, Said]:
         """What the clicks and boxes that are selected say, by object; of all frames together."""
         return self._marks.selected()
+
+    @property
+    def doubled(self) -> bool:
+        """Whether an object has two boxes on a frame, of which the last one counts."""
+        return self._marks.doubled
 
     def prompts(self) -> dict[Key, Said]:
         """What clicks and boxes say, by object and frame."""
@@ -216,9 +221,10 @@ class Layers:
         for message in dict.fromkeys(wrong.values()):
             self._refused(message)
         known, self._known = self._known, now
-        for key in sorted(now.keys() | known.keys()):
-            if now.get(key) != known.get(key):
-                self._said(*key, now.get(key, Said()))
+        keys = sorted(now.keys() | known.keys())
+        changed = {key: now.get(key, Said()) for key in keys if now.get(key) != known.get(key)}
+        if changed:
+            self._said(changed)
         self._style()
 
     def _on_paint(self, _: Any = None) -> None:

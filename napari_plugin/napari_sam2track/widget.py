@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2track import keys
 from napari_sam2track.axes import is_channel
 from napari_sam2track.canvas import draw_later, make_current
-from napari_sam2track.commands import LOADING, Run
+from napari_sam2track.commands import LOADING, Run, many
+from napari_sam2track.marks import Key
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
 from napari_sam2track.session import Session
@@ -134,8 +135,7 @@ class TrackWidget(Showing):
             return
         try:
             axes = self.form.guess(image)
-        except Sam2TrackError as error:
-            self.tell(str(error))
+        except Sam2TrackError:  # the form has said it
             return
         choices = [axis for axis, _ in axes.fixed if axes.shape[axis] > 1]
         if is_channel(image.axis_labels[axes.time]):
@@ -145,6 +145,8 @@ class TrackWidget(Showing):
             )
         elif not choices or image.metadata.get("sam2track"):
             self.begin()
+        elif not self._refusals:
+            self.tell("choose beside Time how its axes are read, then press Begin", calm=True)
 
     def begin(self) -> None:
         """Open the layer, the model and the project; what was open before is closed."""
@@ -344,20 +346,28 @@ class TrackWidget(Showing):
                 "is closed; press Begin to go on with what is in the project"
             )
 
-    def _on_said(self, object_id: int, frame: int, said: Said) -> None:
-        def told(result: FrameResult | None) -> str:
-            if result is None or object_id not in result.object_ids:
-                return f"nothing is said of object {object_id} on frame {frame} any more"
-            at = result.object_ids.index(object_id)
-            score, iou = float(result.object_scores[at]), float(result.ious[at])
-            return (
-                f"object {object_id}, frame {frame}: the mask is given a score of {iou:.2f}"
-                f"{', but the object seems not to be there' if score < 0 else ''}"
-            )
+    def _on_said(self, said: Mapping[Key, Said]) -> None:
+        """Have clicks and boxes said that changed at once: one step, however many they are of."""
+        ids = sorted({object_id for object_id, _ in said})
+        what = f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
+        where = many(sorted({frame for _, frame in said}))
 
+        def told(result: FrameResult | None) -> str:
+            if result is not None and ids[0] in result.object_ids:
+                at = result.object_ids.index(ids[0])
+                score, iou = float(result.object_scores[at]), float(result.ious[at])
+                away = ", but the object seems not to be there" if score < 0 else ""
+                return f"{what}, {where}: the mask is given a score of {iou:.2f}{away}"
+            if any(not one.empty for one in said.values()):
+                return f"{what}, {where}: the masks are there"
+            return f"nothing is said of {what} on {where} any more"
+
+        assert self.layers is not None
+        self._prompts_late |= self.layers.doubled
         draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
-        self.change("say", lambda s: s.say(object_id, frame, said), told, scores=said.empty)
+        scores = len(said) > 1 or any(one.empty for one in said.values())
+        self.change("say", lambda s: s.say_all(said), told, scores=scores)
         if self._at is None and self._saying == 1:
             self._worker.settle(_ANSWERED)
 
@@ -379,12 +389,8 @@ class TrackWidget(Showing):
                 return ""
             new = [i for i in ids if i not in known]
             if new:
-                return (
-                    f"object {new[0]} is new, and begins with what you painted on {_many(frames)}"
-                )
-            return (
-                f"object {' and '.join(map(str, ids))} stays as you painted it on {_many(frames)}"
-            )
+                return f"object {new[0]} is new, and begins with what you painted on {many(frames)}"
+            return f"object {' and '.join(map(str, ids))} stays as you painted it on {many(frames)}"
 
         self.change("paint", lambda s: s.paint(painted), told)
 
@@ -450,9 +456,3 @@ class _Closing:
 def _tell(emit: Callable[[Event], None], event: Event) -> None:
     with suppress(RuntimeError, TypeError):  # the widget is gone, as PySide6 says now so, now so
         emit(event)
-
-
-def _many(frames: list[int]) -> str:
-    if len(frames) == 1:
-        return f"frame {frames[0]}"
-    return f"{len(frames)} frames, {min(frames)} to {max(frames)}"

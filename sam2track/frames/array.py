@@ -32,6 +32,8 @@ class ArraySource(StackSource):
         A letter or name for each axis, such as "TZCYX".
     channel, z
         As ``StackSource``.
+    pixel_size_um, frame_interval_s
+        As ``Stack``: what projects, tables and exports say of lengths and times.
 
     Raises
     ------
@@ -48,10 +50,13 @@ class ArraySource(StackSource):
         axes: str | Sequence[str] | None = None,
         channel: Sequence[int | str] | int | str | None = None,
         z: int | Literal["max"] | None = None,
+        pixel_size_um: tuple[float, float] | None = None,
+        frame_interval_s: float | None = None,
     ) -> None:
-        super().__init__(
-            array_stack(array, axes=axes), fps=fps, channel=channel, z=z, limits=limits
+        stack = array_stack(
+            array, axes=axes, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s
         )
+        super().__init__(stack, fps=fps, channel=channel, z=z, limits=limits)
 
 
 def array_stack(

@@ -99,6 +99,10 @@ class VideoInput:
             return open_container(self.path, file=self.file, hwaccel=hardware)
         except SourceError:
             raise
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{self.path} is not there any more; put it back where it was, and go on"
+            ) from error
         except (av.FFmpegError, OSError) as error:
             if self.hwaccel is not None and self.file is None and self._opens():
                 raise _not_by_hardware(self.path, self.hwaccel, error.strerror) from error

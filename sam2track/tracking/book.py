@@ -302,7 +302,8 @@ class Book:
         object_id = check_object_id(object_id)
         if object_id not in self.objects:
             raise PromptError(
-                f"there is no object {object_id}; there are {sorted(self.objects) or 'none'}"
+                f"there is no object {object_id}; there are {sorted(self.objects) or 'none'}: "
+                f"prompt it first"
             )
         item = self.objects[object_id]
         if changes and item.locked:
@@ -331,8 +332,8 @@ class Book:
             )
         if frame >= high:
             raise PromptError(
-                f"object {item.object_id} ends before frame {high}; take that back first "
-                f"(undo, or end_at with None) to say something of frame {frame}"
+                f"object {item.object_id} ends before frame {high}; to say something of frame "
+                f"{frame}, let it end later or not at all"
             )
 
     def refuse_stream(self, what: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes, Channels, Frames, guess_axes
 from napari_sam2track.opening import Choice, project_path, source_of
+from napari_sam2track.places import steps_of
 from sam2track.errors import UsageError
 
 
@@ -142,6 +143,28 @@ def test_channels_along_an_axis_are_those_of_one_picture() -> None:
             Axes(data.shape, False, 0, ((1, None),), channels)
     with pytest.raises(UsageError, match="axis 0 cannot"):
         Axes(data.shape, False, 0, ((1, None),), (0, (0, 1)))
+
+
+def test_units_of_a_layer_are_the_size_of_pixels_and_the_time_between_frames() -> None:
+    Image = pytest.importorskip("napari.layers").Image
+    data = np.zeros((4, 3, 16, 16), np.uint8)
+    axes = Axes(data.shape, False, 0, ((1, 0),))
+    layer = Image(data, scale=(2, 5, 650, 650), units=("min", "um", "nm", "nm"))
+    about = source_of([data], axes, [None], steps_of(layer)).about
+    assert about["frame_interval_s"] == pytest.approx(120)
+    assert about["pixel_size_um"] == pytest.approx((0.65, 0.65))
+    # Depth followed as time is no time; pixels, napari's own unit, are no length.
+    along = Axes(data.shape, False, 1, ((0, 0),))
+    assert "frame_interval_s" not in source_of([data], along, [None], steps_of(layer)).about
+    plain = Image(data, scale=(2, 5, 650, 650))
+    assert not {"frame_interval_s", "pixel_size_um"} & {
+        *source_of([data], axes, [None], steps_of(plain)).about
+    }
+    mixed = Image(data, scale=(1, 1, 0.5, 1), units=("s", "um", "um", "pixel"))
+    assert source_of([data], axes, [None], steps_of(mixed)).about.keys() == {
+        "axes",
+        "frame_interval_s",
+    }
 
 
 def test_a_project_is_read_as_it_was_made(tmp_path) -> None:

@@ -322,9 +322,42 @@ def test_clicks_and_boxes_are_copied_to_another_frame(opened: Any) -> None:
     assert len(layers.clicks.data) == 4 and len(layers.boxes.data) == 2
     assert overlap(layers.masks.data[2] == 1, true(0, 2)) > 0.5
     press(widget, "Control-z")
-    press(widget, "Control-z")
+    assert "took back: click or box of objects 1 and 2 on frame 2" in widget.message.text()
     assert set(widget.view.said()) == {(1, 0), (2, 0)}
     assert len(layers.clicks.data) == 2
+
+
+def test_what_is_deleted_of_two_objects_is_one_step_or_none(opened: Any) -> None:
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    widget.select(2)
+    click(widget, 1, 0)
+    layers.clicks.selected_data = {0, 1}
+    layers.clicks.remove_selected()
+    assert widget.wait() and not widget.view.rows()
+    press(widget, "Control-z")
+    assert set(widget.view.said()) == {(1, 0), (2, 0)} and len(layers.clicks.data) == 2
+    widget.lock(2)
+    layers.clicks.selected_data = {0, 1}
+    layers.clicks.remove_selected()
+    assert widget.wait()
+    refused(widget, "object 2 is locked, and nothing is said of the others either; unlock it")
+    assert set(widget.view.said()) == {(1, 0), (2, 0)} and len(layers.clicks.data) == 2
+    assert set(np.unique(layers.masks.data[0])) == {0, 1, 2}
+
+
+def test_a_second_box_takes_the_place_of_the_first(opened: Any) -> None:
+    widget, layers = opened, opened.layers
+    x, y = centre(0, 0)
+    layers.boxes.add_rectangles(box(0, x - 18, y - 18, x + 18, y + 18))
+    assert widget.wait()
+    layers.boxes.add_rectangles(box(0, x - 6, y - 6, x + 6, y + 6))
+    assert widget.wait()
+    assert len(layers.boxes.data) == 1
+    assert widget.view.said()[1, 0].box == pytest.approx((x - 5.5, y - 5.5, x + 6.5, y + 6.5))
+    press(widget, "Control-z")
+    assert len(layers.boxes.data) == 1
+    assert widget.view.said()[1, 0].box == pytest.approx((x - 17.5, y - 17.5, x + 18.5, y + 18.5))
 
 
 def test_what_was_copied_of_an_object_that_is_gone_is_not_said(opened: Any) -> None:

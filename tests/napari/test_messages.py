@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from napari_sam2track.axes import guess_axes
 from napari_sam2track.opening import source_of
 from napari_sam2track.session import Session
 from sam2track.frames.opening import open_source
+from sam2track.project import WriterLock
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, pictures
-from tests.napari.hands import click, refused, stack
+from tests.napari.hands import click, press, refused, stack
 
 pytestmark = pytest.mark.viewer
 
@@ -175,3 +178,122 @@ def test_a_project_in_the_home_folder(opened: Any, monkeypatch: pytest.MonkeyPat
     for given, path in (("~/x.s2t", "/there/x.s2t"), ("~nobody_at_all/x", "~nobody_at_all/x")):
         opened.form.project_edit.setText(given)
         assert str(opened.form.chosen().path) == path
+
+
+def test_the_units_of_a_layer_are_those_of_tables_also_once_they_are_set_later(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1).astype(np.uint8)
+    with stack(make_napari_viewer_proxy, tmp_path, grey) as widget:
+        click(widget, 0, 0)
+        assert "frame_interval_s" not in widget.session.project.meta
+        image = widget.layers.image
+        image.units, image.scale = ("minute", "um", "um"), (5, 0.5, 0.5)
+        widget.begin()
+        assert widget.wait()
+        meta = widget.session.project.meta
+        assert (meta["frame_interval_s"], meta["pixel_size_um"]) == (300.0, [0.5, 0.5])
+        widget.track("forward")
+        assert widget.wait()
+        widget.export_as("csv", tmp_path / "table.csv")
+        assert widget.wait()
+        rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+        assert [float(row["time_s"]) for row in rows] == [300.0 * t for t in range(FRAMES)]
+
+
+def test_what_is_asked_of_an_object_that_has_nothing_yet(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.next_object()
+    for key, says in (
+        ("w", "there is no object 2; there are [1]: prompt it first"),
+        ("u", "there is no object 2; there are [1]: prompt it first"),
+        ("j", "nothing is tracked of object 2 yet"),
+        ("Shift-j", "no frame of object 2 is less sure"),
+        ("k", "nothing was said of object 2 after this frame"),
+        ("Shift-k", "nothing was said of object 2 before this frame"),
+        ("g", "clicks say what does not belong to the object from now on"),
+        ("g", "clicks say the object from now on"),
+    ):
+        press(widget, key)
+        refused(widget, says)
+    assert widget.frame == 0 and {row.object_id for row in widget.view.rows()} == {1}
+
+
+def test_beyond_its_end_a_person_is_told_how_to_let_it_end_later(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.go(3)
+    widget.end_here()
+    assert widget.wait()
+    click(widget, 0, 5)
+    refused(widget, "object 1 ends before frame 3")
+    refused(widget, "Object, End before this frame, on a later one; or undo")
+    assert len(widget.layers.clicks.data) == 1
+    widget.go(7)
+    widget.end_here()
+    assert widget.wait()
+    click(widget, 0, 5)
+    assert (1, 5) in widget.view.said()
+
+
+@pytest.mark.parametrize("place", ["folder.s2t", "junk.s2t", "null", f"{'n' * 300}.s2t", "used"])
+def test_a_place_where_no_project_can_be(opened: Any, tmp_path: Path, place: str) -> None:
+    widget = opened
+    (tmp_path / "folder.s2t").mkdir()
+    (tmp_path / "junk.s2t").write_bytes(b"no project" * 99)
+    path = Path("/dev/null") if place == "null" else tmp_path / place
+    widget.end()
+    assert widget.wait()
+    lock = WriterLock(path) if place == "used" else nullcontext()
+    with lock:
+        widget.form.project_edit.setText(str(path))
+        widget.begin()
+        assert widget.wait()
+    refused(widget, "choose another place under Project")
+    assert widget.session is None
+
+
+def test_nothing_is_asked_where_nothing_can_be_written(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError("a place was asked for")
+
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getExistingDirectory", asked)
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getSaveFileName", asked)
+    for export in (opened.export, lambda: opened.export_format("ctc")):
+        export()
+        refused(opened, "there is nothing to write yet; click on an object first")
+
+
+def test_axes_without_names_are_asked_for(make_napari_viewer_proxy: Any) -> None:
+    from napari_sam2track.widget import TrackWidget
+
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(np.zeros((3, 4, 20, 30), np.uint8))
+    widget = TrackWidget(viewer)
+    widget.begin_if_plain()
+    refused(widget, "choose beside Time how its axes are read, then press Begin")
+    assert widget.session is None
+    widget.shut()
+    widget.close()
+
+
+def test_a_project_whose_folder_goes_and_comes_back(opened: Any, video: Path) -> None:
+    """With the video in it; a file lies there meanwhile."""
+    widget, folder = opened, video.parent
+    click(widget, 0, 0)
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.write_text("a file")
+    widget.look_after_file()
+    assert widget.wait()
+    refused(widget, "all of it is still open")
+    folder.unlink()
+    away.rename(folder)
+    widget.look_after_file()
+    assert widget.wait()
+    refused(widget, "is there again, and goes on")
+    click(widget, 0, 3)
+    assert set(widget.view.said()) == {(1, 0), (1, 3)}

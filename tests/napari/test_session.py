@@ -328,21 +328,50 @@ def test_a_stroke_over_two_objects_is_one_step(session: Session) -> None:
     after = np.roll(before, 2, 1)
     assert session.paint({0: (before, after)}) == {0: [1, 2]}
     assert np.array_equal(session.project.labels(0), after)
-    action = session.undo()
-    assert action is not None and action["action"] == "edit"
+    assert [(a["action"], a["object"]) for a in session.undo()] == [("edit", 1), ("edit", 2)]
     assert np.array_equal(session.project.labels(0), before)
-    session.redo()
+    assert [(a["action"], a["object"]) for a in session.redo()] == [("edit", 1), ("edit", 2)]
     assert np.array_equal(session.project.labels(0), after)
     session.undo()
-    action = session.undo()  # the one before is a step of its own
-    assert action is not None and (action["action"], action["object"]) == ("prompt", 2)
+    (action,) = session.undo()  # the one before is a step of its own
+    assert (action["action"], action["object"]) == ("prompt", 2)
     assert set(np.unique(session.project.labels(0))) == {0, 1}
     session.redo()
     session.redo()
     assert np.array_equal(session.project.labels(0), after)
     for _ in range(3):
         session.undo()
-    assert session.undo() is None
+    assert session.undo() == []
+
+
+def test_what_is_said_of_several_at_once_is_one_step_or_none(session: Session) -> None:
+    session.say(1, 0, click(0, 0))
+    at_once = {(1, 2): click(0, 2), (2, 2): click(1, 2)}
+    assert session.say_all(at_once) is None
+    assert [session.prompt_on(i, 2) is not None for i in (1, 2)] == [True, True]
+    assert [a["object"] for a in session.undo()] == [1, 2]
+    assert session.tracker.object_ids == (1,) and session.prompt_on(1, 2) is None
+    assert [a["object"] for a in session.redo()] == [1, 2]
+    session.say_all({(1, 2): Said(), (2, 2): Said(), (2, 4): Said()})  # of the last nothing was
+    assert [a["action"] for a in session.undo()] == ["clear", "clear"]
+    assert session.tracker.object_ids == (1, 2)
+
+    session.tracker.lock(2)
+    position = session.project.position
+    with pytest.raises(PromptError, match="object 2 is locked, and nothing is said"):
+        session.say_all({(1, 4): click(0, 4), (2, 4): click(1, 4)})
+    assert session.project.position == position and session.prompt_on(1, 4) is None
+
+
+def test_where_one_of_several_fails_none_is_said(session: Session) -> None:
+    session.say_all({(1, 0): click(0, 0), (2, 0): click(1, 0)})
+    session.tracker.end_at(2, 3)
+    before = session.project.labels(5)
+    with pytest.raises(PromptError, match="object 2 ends before frame 3"):
+        session.say_all({(1, 5): click(0, 5), (2, 5): click(1, 5)})
+    assert session.prompt_on(1, 5) is None
+    assert np.array_equal(session.project.labels(5), before)
+    assert [a["action"] for a in session.undo()] == ["end"]
 
 
 def test_a_stroke_through_frames_is_one_step_also_tomorrow(session: Session, model: Model) -> None:
@@ -355,8 +384,7 @@ def test_a_stroke_through_frames_is_one_step_also_tomorrow(session: Session, mod
     session.project.close()
     again = Session(session.source, model, session.path)
     assert all(np.array_equal(again.project.labels(f), labels) for f, labels in after.items())
-    action = again.undo()
-    assert action is not None and action["action"] == "edit"
+    assert [(a["action"], a["frame"]) for a in again.undo()] == [("edit", f) for f in (1, 2, 5)]
     assert all(np.array_equal(again.project.labels(f), b) for f, b in enumerate(before))
     again.redo()
     assert all(np.array_equal(again.project.labels(f), labels) for f, labels in after.items())
