@@ -170,8 +170,8 @@ def check_tables(db: sqlite3.Connection, schema: str, name: str) -> None:
     """
     found, wanted = _tables(db), _tables_of(schema)
     if found != wanted:
-        odd = sorted({row[1] for row in found ^ wanted}, key=str)
-        raise ProjectError(f"{name} is damaged, or no project: its table {odd[0]!r} is not as made")
+        kind, odd = sorted({(row[0], row[1]) for row in found ^ wanted}, key=str)[0]
+        raise ProjectError(f"{name} is damaged, or no project: its {kind} {odd!r} is not as made")
 
 
 def companions(path: Path) -> tuple[Path, ...]:

@@ -81,7 +81,9 @@ def check_size(name: str, height: int, width: int, most: int = MAX_PIXELS) -> No
     SourceError
         Where it is.
     """
-    if min(height, width) < 1 or height * width > most:
+    if min(height, width) < 1:
+        raise SourceError(f"{name} claims {width} x {height} pixels: it holds no picture")
+    if height * width > most:
         raise SourceError(
             f"{name} claims {width} x {height} pixels; at most {most} are read: "
             "cut it into parts, or make it smaller"
