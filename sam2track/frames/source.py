@@ -31,6 +31,9 @@ class FrameSource(Protocol):
         Presentation time of each frame in seconds; the first is 0, and they rise.
     warnings : list of str
         What was odd about the source and how it was dealt with, one line each.
+
+    One may also have ``frames_apart``, True where what ``frames`` gives may be read in a thread of
+    its own, whatever else is read meanwhile; a GPU need not wait for the next frame then.
     """
 
     name: str

@@ -66,6 +66,8 @@ class VideoFile:
         What was odd, one line each; grows as frames are read.
     carried : set of int
         Frames read so far that could not be decoded and repeat another.
+    frames_apart : bool
+        True: what ``frames`` gives may be read in a thread of its own.
 
     Raises
     ------
@@ -74,6 +76,8 @@ class VideoFile:
     UsageError
         Where there is no such stream, or no such hardware.
     """
+
+    frames_apart = True
 
     def __init__(
         self,

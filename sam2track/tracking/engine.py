@@ -73,6 +73,11 @@ class Engine:
         """How many threads torch has, on which a CPU's sums depend; None on other devices."""
         return torch.get_num_threads() if self.model.device.type == "cpu" else None
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether pictures are read while the device is at work, which on a CPU takes longer."""
+        return self.model.device.type == "cuda"
+
     def features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
         """Features of a frame, encoded only where they are not held."""
         if self._threads != self.threads:  # else what comes would depend on what was held

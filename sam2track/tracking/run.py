@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
+from sam2track.frames.ahead import ahead
 from sam2track.frames.source import Frame
 from sam2track.tracking.book import Book
 from sam2track.tracking.objects import Tracked
@@ -256,4 +258,8 @@ class Run:
             high = max(window.high for window in windows.values())
             order = range(low, high)
             pictures = source.frames(low, high)
-        yield from zip(order, pictures, strict=True)
+        if not (self._book.engine.reads_ahead and getattr(source, "frames_apart", False)):
+            yield from zip(order, pictures, strict=True)
+            return
+        with closing(ahead(pictures)) as early:
+            yield from zip(order, early, strict=True)
