@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -22,7 +21,7 @@ from napari_sam2track.session import Session
 from napari_sam2track.showing import Showing
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
-from napari_sam2track.worker import Event, Worker
+from napari_sam2track.worker import Worker
 from sam2track.errors import Sam2TrackError
 from sam2track.tracking.result import FrameResult
 
@@ -64,10 +63,8 @@ class TrackWidget(Showing):
         self._draw_after = 0.0
         self._tracks_asked = self._tracks_shown = 0
         self._opening = self._shut = False
-        # Told in the worker's thread; Qt queues it for this one.
-        tell = self._told.emit
         self._heard = 0  # events
-        self._worker = Worker(lambda event: _tell(tell, event))
+        self._worker = Worker(self._told.emit)  # in its thread; Qt queues it for this one
         self._told.connect(self._on_event)
         self._preview = Preview(self)
         self._timer = QTimer(self)
@@ -451,8 +448,3 @@ class _Closing:
                     left.close()
 
         self._worker.close(last)
-
-
-def _tell(emit: Callable[[Event], None], event: Event) -> None:
-    with suppress(RuntimeError, TypeError):  # the widget is gone, as PySide6 says now so, now so
-        emit(event)

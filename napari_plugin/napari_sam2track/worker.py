@@ -11,7 +11,8 @@ The contract:
 - ``call`` is for long work that is no iterator: it hands each item on by calling what it is given,
   and what is put in by ``do`` meanwhile is done before that returns.
 - Everything is told through ``tell``, which is called in the thread: it must hand events on to
-  another thread, as Qt's signals do, and touch no layer, no viewer and no widget itself.
+  another thread, as Qt's signals do, and touch no layer, no viewer and no widget itself. What it
+  raises is passed over.
 - ``cancel`` ends a run after the frame that it is at, and a call by ``Stopped`` where it hands an
   item on. ``close`` does so too, and waits for it. An error ends what it happened in and is told;
   the thread goes on.
@@ -212,7 +213,10 @@ class Worker:
 
     def _say(self, event: Event) -> None:
         self.told += 1
-        self._tell(event)
+        # Who is told may be gone, which PySide6 and PyQt6 say by errors of several kinds: the
+        # thread goes on, and closes what is open.
+        with suppress(Exception):
+            self._tell(event)
 
     def _try(self, kind: str, what: str, work: Callable[[], Any]) -> None:
         try:

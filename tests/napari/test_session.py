@@ -223,6 +223,19 @@ def test_what_is_asked_comes_between_two_items_of_a_run() -> None:
     ]
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, AttributeError])
+def test_a_worker_whose_listener_is_gone_still_closes(error: type[Exception]) -> None:
+    """PySide6 and PyQt6 raise errors of these kinds for signals of widgets that are gone."""
+
+    def gone(_: Event) -> None:
+        raise error("it is gone")
+
+    worker, done = Worker(gone), []
+    worker.do("first", lambda: done.append("first"))
+    worker.close(lambda: done.append("last"))
+    assert done == ["first", "last"]
+
+
 def test_a_worker_pauses_cancels_and_survives_errors() -> None:
     seen: list[Event] = []
     worker = Worker(seen.append)
