@@ -258,7 +258,8 @@ def check_name(name: object) -> str:
         raise PromptError(f"name {name!r}; a name is text")
     if len(name) > _LONGEST_NAME or not all(c.isprintable() for c in name):
         raise PromptError(
-            f"name {name[:40]!r}; a name is one line of up to {_LONGEST_NAME} characters"
+            f"name {name[:40]!r}{'…' if len(name) > 40 else ''}; a name is one line of up to "
+            f"{_LONGEST_NAME} characters"
         )
     return name
 

@@ -17,6 +17,7 @@ from napari_sam2track.strokes import Action
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Sure, View
 from napari_sam2track.worker import Worker
+from sam2track.prompts import check_object_id
 
 if TYPE_CHECKING:
     import napari
@@ -191,7 +192,14 @@ class Commands(Panel):
         self.go(frame)
 
     def select(self, object_id: int) -> None:
-        """Let clicks belong to this object from now on."""
+        """Let clicks belong to this object from now on.
+
+        Raises
+        ------
+        PromptError
+            Where no object can have this number.
+        """
+        check_object_id(object_id)
         self._object = object_id
         if self.session is not None:
             self.session.selected = object_id
@@ -202,12 +210,16 @@ class Commands(Panel):
 
     def next_object(self) -> None:
         """Begin the next object."""
+        self.select_new()
+        self.tell(f"click on object {self._object}", calm=True)
+
+    def select_new(self) -> None:
+        """Let clicks belong to an object that is not there yet."""
         if self.view is not None and self._worker.idle:
             self.select(self.view.next_id())
         elif self.view is not None:
             # A click may be on its way that begins the object that is selected now.
             self.select(max(self.view.next_id(), self._object + 1))
-        self.tell(f"click on object {self._object}", calm=True)
 
     def toggle_background(self) -> None:
         """Switch between clicks on the object and on background."""
@@ -280,9 +292,9 @@ class Commands(Panel):
                 f"let the first of its two frames be the earlier one"
             )
             return
-        self._start(lambda s: s.track("both", low, high + 1), "both")
+        self._start(lambda s: s.track("both", low, high + 1), "both", low, high + 1)
 
-    def _start(self, run: Callable[[Session], Iterator[Any]], direction: str) -> None:
+    def _start(self, run: Callable[[Session], Iterator[Any]], direction: str, *span: int) -> None:
         session = self._open_session()
         if session is None or self._busy():
             return
@@ -291,7 +303,7 @@ class Commands(Panel):
         )
 
         def begin() -> Iterator[Any]:
-            at.total, at.began = session.frames_to_run(direction), time.monotonic()
+            at.total, at.began = session.frames_to_run(direction, *span), time.monotonic()
             return run(session)
 
         self._worker.run("track", begin)

@@ -28,6 +28,7 @@ class Exports(Commands):
 
     def export_to(self, folder: Path) -> None:
         """Write masks, videos and table into a folder; Stop ends it, and nothing is left of it."""
+        folder = Path(folder)
         begun = self._exporting(folder)
         if begun is not None:
             session, at = begun
@@ -47,6 +48,7 @@ class Exports(Commands):
 
     def export_as(self, name: str, path: Path) -> None:
         """Write one of ``FORMATS``; Stop ends it, and nothing is left of it."""
+        path = Path(path)
         begun = self._exporting(path)
         if begun is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_sam2track.axes import Axes, guess_axes, is_channel
 from napari_sam2track.axis_boxes import ChannelBox, PlaneBox
 from napari_sam2track.memory import needed
-from napari_sam2track.opening import Choice, project_path
+from napari_sam2track.opening import Choice, free_or_of, project_path
 from napari_sam2track.places import steps_of
 from sam2track.errors import Sam2TrackError, UsageError
 
@@ -44,6 +45,7 @@ class Form(QWidget):
 
     refused = Signal(str)
     changed = Signal()
+    chose = Signal()  # an image
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,6 +53,7 @@ class Form(QWidget):
         self.axis_boxes: list[tuple[int, PlaneBox | ChannelBox]] = []
         self._axes: Axes | None = None
         self._labels: list[str] = []
+        self._projects: WeakKeyDictionary[Image, str] = WeakKeyDictionary()  # as they were chosen
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
@@ -72,6 +75,7 @@ class Form(QWidget):
         row.addWidget(self.state, 1)
         form.addRow(row)
         self.image_box.currentIndexChanged.connect(self._propose)
+        self.project_edit.textChanged.connect(self._keep_project)
         self.time_box.currentIndexChanged.connect(self._show_axes)
         self.values_box.currentIndexChanged.connect(self.changed)
         self.channels_box.toggled.connect(self.changed)
@@ -186,8 +190,7 @@ class Form(QWidget):
             self._show_axes()
             self.refused.emit(str(error))
             return
-        given = (image.metadata.get("sam2track") or {}).get("project") or image.source.path
-        self.project_edit.setText(str(project_path(given, image.name)))
+        self.project_edit.setText(self._projects.get(image) or str(self._proposed(image, axes)))
         labels = [str(label) for label in image.axis_labels]
         self._axes = axes
         self._labels = [*labels, *[f"axis {i}" for i in range(len(labels), len(axes.shape))]]
@@ -199,6 +202,18 @@ class Form(QWidget):
         self.time_box.setCurrentIndex(self.time_box.findData(axes.time))
         self.time_box.blockSignals(False)
         self._show_axes()
+        self.chose.emit()
+
+    def _keep_project(self, text: str) -> None:
+        if self.image is not None:
+            self._projects[self.image] = text
+
+    @staticmethod
+    def _proposed(image: Image, axes: Axes) -> Path:
+        """Where a layer's project goes, unless a person chooses."""
+        given = (image.metadata.get("sam2track") or {}).get("project") or image.source.path
+        path = project_path(given, image.name)
+        return path if given else free_or_of(path, axes)
 
     def _show_axes(self, _: Any = None) -> None:
         for _axis, box in self.axis_boxes:

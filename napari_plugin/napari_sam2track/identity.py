@@ -109,10 +109,13 @@ class Identity(Pasting):
         )
 
     def delete(self) -> None:
-        """Forget the object altogether."""
-        one = self._object
-        self.change(
-            "delete",
-            lambda s: s.tracker.remove(one),
-            f"object {one} is gone; Ctrl+Z brings it back",
-        )
+        """Forget the object altogether, or all that are selected with it."""
+        chosen = self.table.selected()
+        ids = chosen if self._object in chosen else [self._object]
+        told = f"object {ids[0]} is gone; Ctrl+Z brings it back"
+        if len(ids) > 1:
+            told = f"objects {' and '.join(map(str, ids))} are gone; Ctrl+Z brings them back"
+        self.change("delete", lambda s: s.delete(ids), told)
+        rows = [] if self.view is None else self.view.rows()
+        if not any(row.locked and row.object_id in ids for row in rows):
+            self.select_new()  # else a click before the answer would begin it again

@@ -42,6 +42,13 @@ class Marks:
         return self._read(lambda *_: True, lambda *_: True)
 
     @property
+    def plane(self) -> str:
+        """What is looked at along axes that are neither time nor the frame, in words."""
+        names = self._clicks.axis_labels
+        fixed = [(axis, index) for axis, index in self._axes.fixed if index is not None]
+        return ", ".join(f"index {index} of axis {names[axis]}" for axis, index in fixed)
+
+    @property
     def doubled(self) -> bool:
         """Whether an object has two boxes on a frame, of which the last one counts."""
         count: int = len(self._boxes.data)
@@ -123,7 +130,7 @@ class Marks:
         y, x = float(at[-2]), float(at[-1])
         height, width = self._axes.height, self._axes.width
         if not self._axes.shows(at):
-            return "this click lies on a plane that is not tracked; go back to it"
+            return f"this click lies on a plane that is not tracked; go back to {self.plane}"
         # To the end of the last pixel, and as far as a click may lie that somebody else made.
         if -0.5 <= x <= width and -0.5 <= y <= height:
             return ""
@@ -135,7 +142,7 @@ class Marks:
     def _wrong_box(self, corners: Any) -> str:
         """Why a box cannot be taken; empty where it can."""
         if not self._axes.shows(corners[0]):
-            return "this box lies on a plane that is not tracked; go back to it"
+            return f"this box lies on a plane that is not tracked; go back to {self.plane}"
         x0, y0, x1, y1 = self._box(corners)
         if x1 - x0 >= _LEAST_BOX and y1 - y0 >= _LEAST_BOX:
             return ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
     from sam2track.models.loading import Model
 
-__all__ = ["Choice", "project_path", "source_of", "source_of_project", "stored_meta"]
+__all__ = ["Choice", "free_or_of", "project_path", "source_of", "source_of_project", "stored_meta"]
 
 _ELSEWHERE = "choose another place under Project"
 
@@ -246,6 +246,26 @@ def project_path(path: str | Path | None, name: str) -> Path:
         return path.with_name(f"{path.stem}.s2t")
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "untitled"
     return Path.home() / "sam2track" / f"{plain}.s2t"
+
+
+def free_or_of(path: Path, axes: Axes) -> Path:
+    """A place for the project of a layer that has no file and, often, the name of another one.
+
+    Returns
+    -------
+    Path
+        This one, or one with a number: where nothing is yet, or what was made from pictures of
+        this shape.
+    """
+    names = (path, *(path.with_stem(f"{path.stem}-{number}") for number in range(2, 100)))
+    for name in names:
+        try:
+            viewer = stored_meta(name).get("viewer")
+        except ProjectError:
+            continue
+        if not viewer or Axes.of(viewer["axes"]).shape == axes.shape:
+            return name
+    return path
 
 
 def source_of_project(project: Path) -> FrameSource:

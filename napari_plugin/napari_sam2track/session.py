@@ -340,18 +340,26 @@ class Session:
             tracker = self.tracker
             yield from run(tracker)
 
-    def frames_to_run(self, direction: str = "both") -> int:
-        """About how many frames a run gives."""
-        count = len(self.tracker.source)
+    def delete(self, ids: Collection[int]) -> None:
+        """Forget objects altogether, as one step; none of them where one is locked."""
+        self._check_unlocked(ids, "deleted")
+        self._strokes.one(self.tracker, map(self.tracker.remove, ids))
+
+    def frames_to_run(
+        self, direction: str = "both", start: int = 0, stop: int | None = None
+    ) -> int:
+        """About how many frames a run gives, in a range too."""
+        count = len(self.tracker.source) if stop is None else stop
         lives = [self.tracker.life(i) for i in self.tracker.object_ids]
         ahead = [x.forward for x in lives if x.forward is not None and not x.locked]
         back = [x.backward for x in lives if x.backward is not None and not x.locked]
         total = 0
         if direction != "backward" and ahead:
-            total += count - min(ahead)
+            total += max(0, count - max(min(ahead), start))
         if direction != "forward" and back:
             firsts = [self.tracker.spans()[x.object_id][0] for x in lives]
-            total += max(firsts) if direction == "both" else max(back) + 1
+            top = max(firsts) if direction == "both" else max(back) + 1
+            total += max(0, min(top, count) - start)
         return max(1, total)
 
     def export(self, folder: Path) -> Iterator[Progress]:
@@ -363,9 +371,15 @@ class Session:
         Raises
         ------
         UsageError
-            Where the folder holds one of them already.
+            Where the folder holds one of them already, or an id is none for pictures.
         OutputError
         """
+        largest = max(self.tracker.object_ids, default=0)
+        if largest > 65535:
+            raise UsageError(
+                f"object {largest} does not fit the 16 bits of the mask pictures; export it for "
+                f"other tools (ome-zarr, coco, npz, csv), or give it a number up to 65535"
+            )
         there = [OUTPUTS[name] for name in USUAL if (folder / OUTPUTS[name]).exists()]
         if there:
             raise UsageError(
@@ -398,6 +412,8 @@ class Session:
         UsageError, ProjectError, OutputError
             As ``Project.export``.
         """
+        if name not in FORMATS:
+            raise UsageError(f"format {name!r}; allowed are {', '.join(FORMATS)}")
         began = time.monotonic()
 
         def tell(done: int, total: int) -> None:

@@ -39,6 +39,8 @@ class Showing(Keeping):
     _tracks_shown: int
     _heard: int
     _draw_after: float  # by time.monotonic
+    _closed_for_it: str
+    _held_down: bool  # whether a mouse button is, on the canvas
     _prompts_late: bool
     _begun: Callable[[Any, Any, Any], None]
     _look: Callable[[], None]
@@ -143,6 +145,7 @@ class Showing(Keeping):
             message += where if message.endswith(end) else ""
         if what == "begin":
             self.form.state.setText("not open")
+            message += self._closed_for_it
             if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
                 message = f"{message}; choose another place under Project"
         if what == "keep":
@@ -163,6 +166,8 @@ class Showing(Keeping):
 
     def _ended(self, failed: str = "") -> None:
         """Say how it went; what tracking gave is read anew."""
+        self._draw_after = 0.0
+        self._refresh()  # of what came last, and with Follow there
         at, self._at = self._at or Run("track"), None
         self.show_tracking(False)
         if failed:
@@ -201,7 +206,8 @@ class Showing(Keeping):
         QTimer.singleShot(0, lambda: self._drawn(time.monotonic() - began))
         frames, self._stale = self._stale, set()
         goes = self.frame
-        if self.follow_box.isChecked() and at is not None:
+        # Not from under a stroke or a box: napari would draw it through the frames in between.
+        if self.follow_box.isChecked() and at is not None and not self._held_down:
             goes = max(frames) if goes <= max(frames) else min(frames)
         draw_later(self.viewer)
         # Where it goes elsewhere, that frame's masks are read as it comes there.

@@ -26,9 +26,12 @@ from sam2track.palette import colour
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Layers"]
+__all__ = ["NOT_FLAT", "Layers"]
 
-_NOT_FLAT = "clicks, boxes and paint belong to flat frames; go back to the 2-D view for them"
+NOT_FLAT = (
+    "clicks, boxes and paint belong to flat frames, rows and columns; go back to the 2-D view for "
+    "them, and roll the axes back (Ctrl+E) where they were rolled"
+)
 # Symbol and colour of each kind of click.
 _KINDS = {
     OBJECT: ("disc", (0.1, 0.8, 0.2, 1.0)),
@@ -156,6 +159,21 @@ class Layers:
         """The frame that the viewer shows; other layers may have more axes, or finer steps."""
         return self.axes.frame(self.image.world_to_data(self.viewer.dims.point))
 
+    @property
+    def flat(self) -> bool:
+        """Whether rows and columns are what the viewer shows."""
+        dims = self.viewer.dims
+        return set(dims.displayed) == {dims.ndim - 2, dims.ndim - 1}
+
+    def show_plane(self) -> None:
+        """Let the viewer show what is looked at along axes that are neither time nor the frame."""
+        at = np.array(self.image.world_to_data(self.viewer.dims.point))
+        ahead = self.viewer.dims.ndim - len(self.axes.shape)
+        for axis, index in self.axes.fixed:
+            if index is not None:
+                at[axis] = index
+                self.viewer.dims.set_point(ahead + axis, self.image.data_to_world(at)[axis])
+
     def go(self, frame: int) -> None:
         """Let the viewer show a frame."""
         at = np.array(self.image.world_to_data(self.viewer.dims.point))
@@ -182,8 +200,8 @@ class Layers:
 
     def say(self, frame: int, more: Mapping[int, Said]) -> None:
         """Add clicks and boxes of objects to a frame, as a person would."""
-        if self.viewer.dims.ndisplay == 3:
-            self._refused(_NOT_FLAT)
+        if not self.flat:
+            self._refused(NOT_FLAT)
             return
         now = self.prompts()
         said = {(i, frame): now.get((i, frame), Said()).joined(one) for i, one in more.items()}
@@ -208,8 +226,8 @@ class Layers:
     def _on_prompts(self, event: Any = None) -> None:
         if self._quiet or str(getattr(event, "action", "")).endswith("ing"):
             return
-        if self.viewer.dims.ndisplay == 3:
-            self._refused(_NOT_FLAT)
+        if not self.flat:
+            self._refused(NOT_FLAT)
             return
         now, wrong = self._marks.taken(self._known)
         for key in wrong.keys() & self._known.keys():
@@ -230,10 +248,10 @@ class Layers:
     def _on_paint(self, _: Any = None) -> None:
         if self._quiet:
             return
-        if self.viewer.dims.ndisplay == 3:
-            why = _NOT_FLAT
+        if not self.flat:
+            why = NOT_FLAT
         elif not self.axes.shows(self.masks.world_to_data(self.viewer.dims.point)):
-            why = "this plane is not tracked; go back to the one that is, to paint"
+            why = f"this plane is not tracked; go back to {self._marks.plane} to paint"
         else:
             self._painted()
             return
@@ -385,7 +403,8 @@ class Layers:
         for object_id in {*range(1, 256), *self._beyond, *self.colours, *self.hidden}:
             shown = object_id not in self.hidden
             table[object_id] = self.colour(object_id) if shown else (0.0, 0.0, 0.0, 0.0)
-        self.masks.colormap = colours_of(table)
+        with self.quiet():  # napari tells then that a label was chosen, the one before
+            self.masks.colormap = colours_of(table)
         self._style()
 
 

@@ -103,6 +103,8 @@ class ObjectTable(QTableWidget):
         self._quiet = True
         self.clearSelection()
         for line, number in enumerate(self._ids()):
+            if number == object_id:
+                self.scrollToItem(self.item(line, 1))
             if number == object_id or (object_id in also and number in also):
                 for column in range(self.columnCount()):
                     item = self.item(line, column)

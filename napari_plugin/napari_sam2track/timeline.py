@@ -50,7 +50,9 @@ class Timeline(QWidget):
 
     def frame_at(self, x: float) -> int:
         """The frame under a place."""
-        return min(self._frames - 1, max(0, int(x / max(1, self.width()) * self._frames)))
+        # So that the last pixel is the last frame, where frames are more than pixels, too.
+        share = x / max(1, self.width() - 1) if self._frames > self.width() else x / self.width()
+        return min(self._frames - 1, max(0, int(share * self._frames)))
 
     def mousePressEvent(self, event: Any) -> None:
         """Go to the frame."""

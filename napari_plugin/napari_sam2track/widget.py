@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
@@ -19,7 +19,7 @@ from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
 from napari_sam2track.session import Session
 from napari_sam2track.showing import Showing
-from napari_sam2track.sync import Layers
+from napari_sam2track.sync import NOT_FLAT, Layers
 from napari_sam2track.view import Said, View
 from napari_sam2track.worker import Worker
 from sam2track.errors import Sam2TrackError
@@ -55,14 +55,15 @@ class TrackWidget(Showing):
         self._object = 1
         self._stale: set[int] = set()
         self._at: Run | None = None
-        self._cancelled = self._prompts_late = False
+        self._cancelled = self._prompts_late = self._held_down = False
         self._saying = 0
         self._refusals: list[str] = []
         self._begin_asked, self._begin_data = 0, None
         self._wanted = -1
         self._draw_after = 0.0
         self._tracks_asked = self._tracks_shown = 0
-        self._opening = self._shut = False
+        self._opening = self._shut = self._ended_early = False
+        self._closed_for_it = ""  # what begin has closed, for its refusal
         self._heard = 0  # events
         self._worker = Worker(self._told.emit)  # in its thread; Qt queues it for this one
         self._told.connect(self._on_event)
@@ -81,6 +82,8 @@ class TrackWidget(Showing):
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.point.connect(self._on_step)
         viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        viewer.dims.events.order.connect(self._on_ndisplay)
+        viewer.mouse_drag_callbacks.append(self._on_drag)
         self._as_before = False  # whether a project says how pictures are read, not the form
         closing = _Closing(self._worker, self)
         self.destroyed.connect(closing)
@@ -91,6 +94,7 @@ class TrackWidget(Showing):
     def _wire(self) -> None:
         self.form.refused.connect(self.tell)
         self.form.changed.connect(self._look)
+        self.form.chose.connect(self._on_chosen)
         self.form.begin_button.clicked.connect(self.begin)
         self.form.preview_button.clicked.connect(self.preview)
         self.next_button.clicked.connect(self.next_object)
@@ -147,7 +151,7 @@ class TrackWidget(Showing):
 
     def begin(self) -> None:
         """Open the layer, the model and the project; what was open before is closed."""
-        if self._opening:
+        if self._opening or self._shut:
             self.tell(LOADING, calm=True)
             return
         self._begin_asked, flat = len(self._refusals), self.viewer.dims.ndisplay == 2
@@ -163,6 +167,8 @@ class TrackWidget(Showing):
         if not flat:
             self.viewer.dims.ndisplay = 2
             self.tell("the view was 3-D; tracking is done in 2-D, so it was switched")
+        was = self.session
+        self._closed_for_it = f"; {was.path.name} was closed for it, and is saved" if was else ""
         self.end()
         self.form.state.setText("loading …")
         image = self.form.image
@@ -176,11 +182,12 @@ class TrackWidget(Showing):
             self._opened = session
             return session, choice, image
 
-        self._opening = True
+        self._opening, self._ended_early = True, False
         self._worker.do("begin", opened)
 
     def end(self) -> None:
         """Close what is open; all of it is saved."""
+        self._ended_early = self._opening
         session, view, layers = self.session, self.view, self.layers
         self.session = self.view = self.layers = None
         self._at, self._stale = None, set()
@@ -205,7 +212,9 @@ class TrackWidget(Showing):
         if self._shut:
             return  # nobody is there any more; `_Closing` has closed it
         self._opened, why = None, ""
-        if image not in self.viewer.layers:
+        if self._ended_early:
+            why = "what was being opened is closed again"
+        elif image not in self.viewer.layers:
             why = "the layer was removed while its project was opened; choose another one"
         elif image.data is not self._begin_data:
             why = "the layer was given other data while its project was opened; press Begin again"
@@ -240,6 +249,8 @@ class TrackWidget(Showing):
         self._show_state()
         self._slow_timer.start()
         self.begun(choice.axes.frames)
+        self.layers.show_plane()
+        self.timeline.show_frame(self.frame)
         rows = view.rows()
         self.select(int(view.meta.get("selected") or (rows[0].object_id if rows else 1)))
         self.viewer.layers.selection.active = self.layers.clicks
@@ -265,14 +276,24 @@ class TrackWidget(Showing):
 
     # -- what layers say, and what is shown ---------------------------------------------
 
+    def _on_drag(self, _: Any, event: Any) -> Iterator[None]:
+        """Note that a mouse button is down, until it is up again."""
+        self._held_down = True
+        try:
+            yield
+            while event.type == "mouse_move":
+                yield
+        finally:
+            self._held_down = False
+
     def _on_step(self, _: Any = None) -> None:
         self.timeline.show_frame(self.frame)
         self._prepare()
         self._look()
 
     def _on_ndisplay(self, _: Any = None) -> None:
-        if self.session is not None and self.viewer.dims.ndisplay == 3:
-            self.tell("prompts and paint belong to flat frames; go back to the 2-D view for them")
+        if self.layers is not None and not self.layers.flat:
+            self.tell(NOT_FLAT)
 
     def preview(self) -> None:
         """Show the picture that the model sees, in a window of its own."""
@@ -295,6 +316,16 @@ class TrackWidget(Showing):
         read = self._preview.reader(choice, frame, source)
         if read is not None:
             self._worker.do("preview", read)
+
+    def _on_chosen(self) -> None:
+        """Say which image is open, where another one is chosen."""
+        layers, image = self.layers, self.form.image
+        if layers is not None and image is not None and image is not layers.image:
+            self.tell(
+                f"{layers.image.name} is still the one that is open; press Begin to go on with "
+                f"{image.name}",
+                calm=True,
+            )
 
     def _on_inserted(self, event: Any) -> None:
         self.form.reset_choices()
@@ -387,7 +418,10 @@ class TrackWidget(Showing):
             new = [i for i in ids if i not in known]
             if new:
                 return f"object {new[0]} is new, and begins with what you painted on {many(frames)}"
-            return f"object {' and '.join(map(str, ids))} stays as you painted it on {many(frames)}"
+            told = f"object {ids[0]} stays as you painted it"
+            if len(ids) > 1:
+                told = f"objects {' and '.join(map(str, ids))} stay as you painted them"
+            return f"{told} on {many(frames)}"
 
         self.change("paint", lambda s: s.paint(painted), told)
 
@@ -417,6 +451,9 @@ class TrackWidget(Showing):
         events.removed.disconnect(self._on_removed)
         self.viewer.dims.events.point.disconnect(self._on_step)
         self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        self.viewer.dims.events.order.disconnect(self._on_ndisplay)
+        if self._on_drag in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._on_drag)
         self.end()
         events.removing.disconnect(self._on_removing)
         self._preview.close()

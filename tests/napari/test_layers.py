@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.napari.conftest import HEIGHT, WIDTH, centre, overlap, pictures, true
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
 pytestmark = pytest.mark.viewer
@@ -372,3 +372,73 @@ def test_what_was_copied_of_an_object_that_is_gone_is_not_said(opened: Any) -> N
     press(widget, "Control-v")
     refused(widget, "object 1 is gone, of which this was copied")
     assert not widget.view.said() and not len(layers.clicks.data)
+
+
+def test_a_click_right_after_a_deletion_is_of_another_object(opened: Any) -> None:
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    widget.select(2)
+    click(widget, 1, 0)
+    widget.rename(2, "old")
+    assert widget.wait()
+    widget.delete()
+    layers.clicks.add(np.array([3, *centre(1, 3)[::-1]]))  # before it is answered
+    assert widget.wait()
+    assert set(widget.view.said()) == {(1, 0), (3, 3)}
+    assert {row.object_id: row.name for row in widget.view.rows()} == {1: "", 3: ""}
+
+
+def test_the_256th_object_begins_as_others_do(opened: Any) -> None:
+    widget = opened
+    widget.select(255)
+    click(widget, 0, 0)
+    for number in (256, 70000):
+        widget.select(number)
+        assert widget._object == number
+        click(widget, 1, 0)
+        assert (number, 0) in widget.view.said()
+
+
+def test_all_that_are_selected_are_deleted_as_one_step(opened: Any) -> None:
+    widget = opened
+    for which in (0, 1):
+        widget.select(which + 1)
+        click(widget, which, 0)
+    widget.table.select(2, {1, 2})
+    widget.table.item(0, 1).setSelected(True)
+    assert widget.table.selected() == [1, 2]
+    widget.delete()
+    assert widget.wait() and not widget.view.rows()
+    refused(widget, "objects 1 and 2 are gone")
+    press(widget, "Control-z")
+    assert set(widget.view.said()) == {(1, 0), (2, 0)}
+    widget.lock(1)
+    widget.table.item(0, 1).setSelected(True)
+    widget.table.item(1, 1).setSelected(True)
+    widget.delete()
+    assert widget.wait()
+    refused(widget, "object 1 is locked, and nothing is deleted")
+    assert len(widget.view.rows()) == 2
+
+
+def test_follow_leaves_a_stroke_where_it_is(opened: Any) -> None:
+    """Under a brush that is down the frame stays; once it is up, frames are followed again."""
+    from napari.utils._test_utils import read_only_mouse_event
+    from napari.utils.interactions import (
+        mouse_move_callbacks,
+        mouse_press_callbacks,
+        mouse_release_callbacks,
+    )
+
+    widget, viewer = opened, opened.viewer
+    click(widget, 0, 0)
+    mouse_press_callbacks(viewer, read_only_mouse_event(type="mouse_press"))
+    mouse_move_callbacks(viewer, read_only_mouse_event(type="mouse_move", is_dragging=True))
+    widget.track("forward")
+    assert widget.wait()
+    assert widget.view.confidence(1).keys() == set(range(FRAMES)) and widget.frame == 0
+    mouse_release_callbacks(viewer, read_only_mouse_event(type="mouse_release"))
+    widget.undo()
+    widget.track("forward")
+    assert widget.wait()
+    assert widget.frame == FRAMES - 1  # and it ends where tracking did

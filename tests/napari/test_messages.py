@@ -16,10 +16,13 @@ import pytest
 from PIL import Image
 
 from napari_sam2track.axes import guess_axes
-from napari_sam2track.opening import source_of
+from napari_sam2track.opening import Choice, free_or_of, source_of
 from napari_sam2track.session import Session
+from napari_sam2track.view import Said
+from sam2track.errors import PromptError
 from sam2track.frames.opening import open_source
-from sam2track.project import WriterLock
+from sam2track.project import Project, WriterLock
+from sam2track.prompts import Prompt
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, pictures
 from tests.napari.hands import click, press, refused, stack
 
@@ -297,3 +300,133 @@ def test_a_project_whose_folder_goes_and_comes_back(opened: Any, video: Path) ->
     refused(widget, "is there again, and goes on")
     click(widget, 0, 3)
     assert set(widget.view.said()) == {(1, 0), (1, 3)}
+
+
+def test_another_image_is_chosen_while_one_is_open(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1).astype(np.uint8)
+    with stack(make_napari_viewer_proxy, tmp_path, grey, name="one") as widget:
+        click(widget, 0, 0)
+        mine = widget.form.project_edit.text()
+        widget.viewer.add_image(grey[:, ::-1], name="two")
+        widget.form.image_box.setCurrentText("two")
+        refused(widget, "one is still the one that is open; press Begin to go on with two")
+        assert widget.form.project_edit.text() != mine
+        widget.form.project_edit.setText(mine)
+        widget.begin()
+        assert widget.wait()
+        refused(widget, "made from other pictures")
+        refused(widget, "stack.s2t was closed for it, and is saved")
+        widget.form.image_box.setCurrentText("one")
+        assert widget.form.project_edit.text() == mine
+        widget.begin()
+        assert widget.wait()
+        assert set(widget.view.said()) == {(1, 0)}
+
+
+def test_arrays_of_one_name_have_projects_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "Image.s2t"
+    axes = guess_axes((4, 64, 64))
+    assert free_or_of(path, axes) == path
+    made = Choice((np.zeros(axes.shape),), axes, (None,), path)
+    meta = {"height": 64, "width": 64, "frames": 4, **made.settings()}
+    with Project.create(path, meta=meta, times=np.arange(4)) as project:
+        project.add_prompt(1, 0, Prompt(points=((3, 3),)))
+    assert free_or_of(path, axes) == path
+    assert free_or_of(path, guess_axes((5, 64, 64))) == tmp_path / "Image-2.s2t"
+    (tmp_path / "Image-2.s2t").write_text("something else")
+    assert free_or_of(path, guess_axes((5, 64, 64))) == tmp_path / "Image-3.s2t"
+
+
+def test_a_plane_that_is_not_shown(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
+    """The viewer goes to the one that is tracked; elsewhere it is named."""
+    from napari_sam2track.widget import TrackWidget
+
+    grey = pictures().mean(-1).astype(np.uint8)
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(np.stack([grey] * 3, 1), axis_labels=("t", "z", "y", "x"))
+    viewer.dims.set_point(1, 2)
+    widget = TrackWidget(viewer)
+    widget.form.project_edit.setText(str(tmp_path / "a.s2t"))
+    widget.form.model_box.setCurrentText("nano")
+    ((_, box),) = widget.form.axis_boxes
+    box.setValue(0)
+    widget.begin()
+    assert widget.wait()
+    try:
+        assert widget.layers.axes.fixed == ((1, 0),) and viewer.dims.point[1] == 0
+        x, y = centre(0, 0)
+        widget.layers.clicks.add(np.array([0, 2, y, x]))
+        assert widget.wait()
+        refused(widget, "go back to index 0 of axis z")
+    finally:
+        widget.shut()
+        widget.close()
+
+
+def test_rolled_axes_are_not_flat(opened: Any) -> None:
+    opened.viewer.dims.order = (1, 0, 2)
+    refused(opened, "roll the axes back (Ctrl+E)")
+    click(opened, 0, 0)
+    refused(opened, "roll the axes back (Ctrl+E)")
+    assert not opened.view.said() and not len(opened.layers.clicks.data)
+    opened.viewer.dims.order = (0, 2, 1)  # transposed, the rows and columns of a frame are shown
+    click(opened, 0, 0)
+    assert set(opened.view.said()) == {(1, 0)}
+
+
+def test_the_strip_begins_where_the_viewer_is_and_ends_with_the_last_frame(opened: Any) -> None:
+    assert opened.timeline._now == opened.frame
+    strip = opened.timeline
+    strip.resize(100, strip.height())
+    for frames in (8, 100, 640):
+        strip.show_object({}, [], frames)
+        assert [strip.frame_at(x) for x in (0, 99)] == [0, frames - 1]
+
+
+def test_the_list_scrolls_to_whom_one_prompts(opened: Any) -> None:
+    said = {(i, 0): Said(points=((3.0 + i, 5.0),), labels=(1,)) for i in range(1, 41)}
+    opened.change("say", lambda s: s.say_all(said))
+    assert opened.wait()
+    table = opened.table
+    for object_id in (40, 1, 35):
+        opened.select(object_id)
+        row = table.visualItemRect(table.item(object_id - 1, 1))
+        assert table.viewport().rect().contains(row.center())
+
+
+def test_progress_of_a_range_is_that_of_the_range(opened: Any) -> None:
+    click(opened, 0, 4)
+    frames = opened.session.frames_to_run
+    assert frames("both", 3, 6) == 2 + 1 and frames("forward", 3, 6) == 2
+    assert frames("both") == FRAMES and frames("backward", 0, 3) == 3
+
+
+def test_what_scripts_say_wrongly(opened: Any, tmp_path: Path) -> None:
+    click(opened, 0, 0)
+    with pytest.raises(PromptError, match="positive integers"):
+        opened.select(-1)
+    click(opened, 1, 0)
+    assert set(opened.view.said()) == {(1, 0)}
+    opened.export_as("nonsense", tmp_path / "a.csv")
+    assert opened.wait()
+    refused(opened, "format 'nonsense'; allowed are")
+    opened.export_to(str(tmp_path))
+    assert opened.wait()
+    assert (tmp_path / "tracks.csv").exists()
+    opened.begin()
+    opened.end()
+    assert opened.wait()
+    refused(opened, "what was being opened is closed again")
+    assert opened.session is None and opened.layers is None
+
+
+def test_an_id_that_is_none_for_pictures(opened: Any, tmp_path: Path) -> None:
+    opened.select(70000)
+    click(opened, 0, 0)
+    opened.export_to(tmp_path)
+    assert opened.wait()
+    refused(opened, "object 70000 does not fit the 16 bits of the mask pictures; export it for")
