@@ -126,9 +126,10 @@ class Showing(Keeping):
             self.select(back[0])
 
     def _show_prompts(self) -> None:
-        """Show clicks and boxes; while some are on their way, once those are answered."""
-        assert self.view is not None and self.layers is not None
-        self._prompts_late = self._saying > 0
+        """Show clicks and boxes; while some are drawn or on their way, once those are answered."""
+        if self.view is None or self.layers is None:
+            return
+        self._prompts_late = self._saying > 0 or self._held_down
         if not self._prompts_late:
             self.layers.show_prompts(self.view.said())
 

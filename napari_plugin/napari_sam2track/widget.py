@@ -285,6 +285,8 @@ class TrackWidget(Showing):
                 yield
         finally:
             self._held_down = False
+            if self._prompts_late:  # once the layer has heard of it, too
+                QTimer.singleShot(0, self._show_prompts)
 
     def _on_step(self, _: Any = None) -> None:
         self.timeline.show_frame(self.frame)

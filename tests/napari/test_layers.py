@@ -8,6 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
@@ -421,15 +427,23 @@ def test_all_that_are_selected_are_deleted_as_one_step(opened: Any) -> None:
     assert len(widget.view.rows()) == 2
 
 
+def test_a_box_that_is_being_drawn_stays_whatever_is_answered(opened: Any) -> None:
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    events = {kind: read_only_mouse_event(type=f"mouse_{kind}") for kind in ("press", "release")}
+    mouse_press_callbacks(widget.viewer, events["press"])
+    with layers.quiet():  # as napari has it while the mouse moves
+        layers.boxes.add_rectangles(box(0, 80, 50, 110, 80))
+    widget.track("forward")
+    assert widget.wait()
+    assert len(layers.boxes.data) == 1
+    mouse_release_callbacks(widget.viewer, events["release"])
+    assert widget.wait()
+    assert len(layers.boxes.data) == 0  # nothing was said with it
+
+
 def test_follow_leaves_a_stroke_where_it_is(opened: Any) -> None:
     """Under a brush that is down the frame stays; once it is up, frames are followed again."""
-    from napari.utils._test_utils import read_only_mouse_event
-    from napari.utils.interactions import (
-        mouse_move_callbacks,
-        mouse_press_callbacks,
-        mouse_release_callbacks,
-    )
-
     widget, viewer = opened, opened.viewer
     click(widget, 0, 0)
     mouse_press_callbacks(viewer, read_only_mouse_event(type="mouse_press"))
