@@ -240,21 +240,21 @@ def test_beyond_its_end_a_person_is_told_how_to_let_it_end_later(opened: Any) ->
     assert (1, 5) in widget.view.said()
 
 
-@pytest.mark.parametrize("place", ["folder.s2t", "junk.s2t", "null", f"{'n' * 300}.s2t", "used"])
-def test_a_place_where_no_project_can_be(opened: Any, tmp_path: Path, place: str) -> None:
+def test_a_place_where_no_project_can_be(opened: Any, tmp_path: Path) -> None:
     widget = opened
     (tmp_path / "folder.s2t").mkdir()
     (tmp_path / "junk.s2t").write_bytes(b"no project" * 99)
-    path = Path("/dev/null") if place == "null" else tmp_path / place
-    widget.end()
-    assert widget.wait()
-    lock = WriterLock(path) if place == "used" else nullcontext()
-    with lock:
-        widget.form.project_edit.setText(str(path))
-        widget.begin()
+    places = [tmp_path / name for name in ("folder.s2t", "junk.s2t", f"{'n' * 300}.s2t")]
+    for path in (*places, Path("/dev/null"), tmp_path / "used.s2t"):
+        widget.end()
         assert widget.wait()
-    refused(widget, "choose another place under Project")
-    assert widget.session is None
+        with WriterLock(path) if path.stem == "used" else nullcontext():
+            widget.form.project_edit.setText(str(path))
+            widget.begin()
+            assert widget.wait()
+        refused(widget, "choose another place under Project")
+        assert widget.session is None
+        widget.show_message("", calm=True)
 
 
 def test_nothing_is_asked_where_nothing_can_be_written(
