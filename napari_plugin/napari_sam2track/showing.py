@@ -167,8 +167,7 @@ class Showing(Keeping):
 
     def _ended(self, failed: str = "") -> None:
         """Say how it went; what tracking gave is read anew."""
-        self._draw_after = 0.0
-        self._refresh()  # of what came last, and with Follow there
+        self._goes_to_last()
         at, self._at = self._at or Run("track"), None
         self.show_tracking(False)
         if failed:
@@ -216,6 +215,16 @@ class Showing(Keeping):
         if goes != self.frame:
             self.go(goes)
         self._show_timeline()
+
+    def _goes_to_last(self) -> None:
+        """With Follow, show what came last, where tracking ended before it was drawn."""
+        last, self._stale = self._stale, set()
+        if not last or self.layers is None:
+            return
+        self.layers.show_masks(sorted(last), read=False)
+        if self.follow_box.isChecked() and not self._held_down:
+            frame = max(last) if self.frame <= max(last) else min(last)
+            QTimer.singleShot(0, lambda: self.go(frame))  # not in one turn with all else
 
     def _drawn(self, seconds: float) -> None:
         """Draw no more for some time after what took this long."""
