@@ -204,6 +204,12 @@ class Form(QWidget):
         self._show_axes()
         self.chose.emit()
 
+    def set_project(self, image: Image, path: str) -> None:
+        """Let an image's project be this one; another image may be chosen now."""
+        self._projects[image] = path
+        if image is self.image:
+            self.project_edit.setText(path)
+
     def _keep_project(self, text: str) -> None:
         if self.image is not None:
             self._projects[self.image] = text

@@ -33,7 +33,8 @@ class Keeping(Identity):
             return
         self._not_kept = False
         self.view.reopen(self.session.path)
-        self.form.project_edit.setText(str(self.session.path))
+        if self.layers is not None:
+            self.form.set_project(self.layers.image, str(self.session.path))
         self.tell(told)
 
     def _is_back(self) -> None:

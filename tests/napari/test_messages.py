@@ -312,12 +312,19 @@ def test_another_image_is_chosen_while_one_is_open(
         widget.viewer.add_image(grey[:, ::-1], name="two")
         widget.form.image_box.setCurrentText("two")
         refused(widget, "one is still the one that is open; press Begin to go on with two")
-        assert widget.form.project_edit.text() != mine
+        others = widget.form.project_edit.text()
+        assert others != mine
+        Path(mine).unlink()
+        Path(mine).write_text("another file")
+        widget.look_after_file()
+        assert widget.wait()
+        assert widget.form.project_edit.text() == others  # that of one is elsewhere, not of two
+        mine = mine.replace("stack.s2t", "stack-2.s2t")
         widget.form.project_edit.setText(mine)
         widget.begin()
         assert widget.wait()
         refused(widget, "made from other pictures")
-        refused(widget, "stack.s2t was closed for it, and is saved")
+        refused(widget, "stack-2.s2t was closed for it, and is saved")
         widget.form.image_box.setCurrentText("one")
         assert widget.form.project_edit.text() == mine
         widget.begin()
