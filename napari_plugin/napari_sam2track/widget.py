@@ -151,7 +151,9 @@ class TrackWidget(Showing):
 
     def begin(self) -> None:
         """Open the layer, the model and the project; what was open before is closed."""
-        if self._opening or self._shut:
+        if self._shut:
+            return  # its thread has ended; the dock that is opened next has one of its own
+        if self._opening:
             self.tell(LOADING, calm=True)
             return
         self._begin_asked, flat = len(self._refusals), self.viewer.dims.ndisplay == 2
