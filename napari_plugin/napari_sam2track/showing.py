@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,9 @@ _WHERE = {
     "unlock it first": ": its box under lock in the list",
     "let it end later or not at all": ": Object, End before this frame, on a later one; or undo",
 }
-_SHARE = 0.05  # of the time may go into drawing while frames come
+_LAST = 0.2  # seconds from the end until what came last is drawn: there is enough to show at once
+_SHARE = 0.07  # of the time may go into drawing while frames come, for which the model waits
+_PAINTED = 10  # milliseconds until Qt paints what is to be painted, for which it takes 5
 
 
 class Showing(Keeping):
@@ -75,6 +78,8 @@ class Showing(Keeping):
                 self._stale.add(event.value.frame)
                 if at is not None:
                     at.done, at.total = at.done + 1, max(at.total, at.done + 1)
+                if event.held:
+                    self._draw()
             elif at is not None:
                 at.done, at.total = event.value.done, event.value.total
                 at.written = at.written or event.value.stage == "written"
@@ -166,8 +171,8 @@ class Showing(Keeping):
                 self._show_all()
 
     def _ended(self, failed: str = "") -> None:
-        """Say how it went; what tracking gave is read anew."""
-        self._goes_to_last()
+        """Say how it went; what tracking gave is read anew, and what came last drawn soon."""
+        self._draw_after = time.monotonic() + _LAST
         at, self._at = self._at or Run("track"), None
         self.show_tracking(False)
         if failed:
@@ -193,41 +198,56 @@ class Showing(Keeping):
         self.change("tracked", lambda s: None, told, asked=at.asked)
 
     def _refresh(self) -> None:
-        """Show frames that came since the last time."""
-        at, began = self._at, time.monotonic()
-        if began < self._draw_after:
+        """Have frames drawn that came since the last time, and show how far it is."""
+        at = self._at
+        if time.monotonic() < self._draw_after:
             return
+        if at is not None and at.what == "track" and not at.paused:
+            # The model waits then: on the same processor each would take twice as long.
+            self._worker.hold()
+        elif self._stale:
+            self._draw()
+        else:
+            self._show_progress()
+
+    def _show_progress(self) -> None:
+        at = self._at
         if at is not None:
-            self.show_progress(at.done, at.total, began - at.began, at.paused)
+            self.show_progress(at.done, at.total, time.monotonic() - at.began, at.paused)
+
+    @property
+    def drawing(self) -> bool:
+        """Whether something is being drawn."""
+        return self._draw_after == math.inf
+
+    def _draw(self) -> None:
+        """Show what came, in several turns of the event loop, between which others are answered."""
+        began, self._draw_after = time.monotonic(), math.inf
+        QTimer.singleShot(1, lambda: self._draw_rest(began))  # with 0 it were in this turn
         if not self._stale or self.layers is None:
             return
-        # When this comes back it is drawn, too: a software renderer shares the processor with the
-        # model, and may have this much of it.
-        QTimer.singleShot(0, lambda: self._drawn(time.monotonic() - began))
         frames, self._stale = self._stale, set()
         goes = self.frame
         # Not from under a stroke or a box: napari would draw it through the frames in between.
-        if self.follow_box.isChecked() and at is not None and not self._held_down:
+        if self.follow_box.isChecked() and not self._held_down:
             goes = max(frames) if goes <= max(frames) else min(frames)
         draw_later(self.viewer)
+        self.timeline.setUpdatesEnabled(False)  # each change has all of the window put together
         # Where it goes elsewhere, that frame's masks are read as it comes there.
         self.layers.show_masks(sorted(frames), read=goes == self.frame)
         if goes != self.frame:
             self.go(goes)
-        self._show_timeline()
 
-    def _goes_to_last(self) -> None:
-        """With Follow, show what came last, where tracking ended before it was drawn."""
-        last, self._stale = self._stale, set()
-        if not last or self.layers is None:
-            return
-        self.layers.show_masks(sorted(last), read=False)
-        if self.follow_box.isChecked() and not self._held_down:
-            frame = max(last) if self.frame <= max(last) else min(last)
-            QTimer.singleShot(0, lambda: self.go(frame))  # not in one turn with all else
+    def _draw_rest(self, began: float) -> None:
+        # When this comes back the window is painted, too.
+        QTimer.singleShot(_PAINTED, lambda: self._drawn(time.monotonic() - began))
+        self._show_timeline()
+        self._show_progress()
+        self.timeline.setUpdatesEnabled(True)
 
     def _drawn(self, seconds: float) -> None:
-        """Draw no more for some time after what took this long."""
+        """Let the model go on, and draw no more for some time after what took this long."""
+        self._worker.let_go()
         self._draw_after = time.monotonic() + seconds / _SHARE
 
     def _show_state(self) -> None:

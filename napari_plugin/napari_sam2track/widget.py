@@ -178,7 +178,9 @@ class TrackWidget(Showing):
         self.report(LOADING, self._begin_asked)
 
         def opened() -> tuple[Session, Choice, Any]:
-            import cv2  # noqa: F401  here: at the first mask the viewer would wait for it
+            # Here: at the first mask and the first track the viewer would wait for these.
+            import cv2  # noqa: F401
+            import scipy.spatial  # noqa: F401
 
             session = choice.session(source, before)
             self._opened = session
@@ -439,8 +441,10 @@ class TrackWidget(Showing):
             # In this order: what ends in between is told before the worker is idle.
             heard = self._worker.idle and self._worker.told == self._heard
             if heard and self._tracks_shown == self._tracks_asked:
-                self._refresh()
-                return True
+                if self._stale:
+                    self._draw()
+                elif not self.drawing:
+                    return True
             time.sleep(0.005)
         return False
 

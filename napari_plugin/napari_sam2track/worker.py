@@ -13,6 +13,9 @@ The contract:
 - Everything is told through ``tell``, which is called in the thread: it must hand events on to
   another thread, as Qt's signals do, and touch no layer, no viewer and no widget itself. What it
   raises is passed over.
+- ``hold`` has a run wait after its next item until ``let_go``, so that who is told of the item can
+  show it without the two computing at once; what is put in by ``do`` is done all the same. The
+  event says that the run waits: who is told of one must let go.
 - ``cancel`` ends a run after the frame that it is at, and a call by ``Stopped`` where it hands an
   item on. ``close`` does so too, and waits for it. An error ends what it happened in and is told;
   the thread goes on.
@@ -48,11 +51,14 @@ class Event:
         The name that it was given.
     value : object
         The result, the item, or the error.
+    held : bool
+        Whether the run waits after this item.
     """
 
     kind: str
     what: str
     value: Any = None
+    held: bool = False
 
 
 class Stopped(Exception):
@@ -76,6 +82,7 @@ class Worker:
         self._run: tuple[str, Iterator[Any]] | None = None
         self._rest: dict[str, Callable[[], Any]] = {}
         self._paused = self._cancelled = self._closed = False
+        self._holds = self._held = False  # after the next item; now
         self._busy = False
         self.told = 0  # events, so that who waits can tell whether it has heard of all
         self._thread = threading.Thread(target=self._loop, name="sam2track", daemon=True)
@@ -95,7 +102,7 @@ class Worker:
             self._run = what, begin()
 
         with self._wake:
-            self._paused = self._cancelled = False
+            self._paused = self._cancelled = self._holds = self._held = False
             self._todo.append((what, start, True))
             self._wake.notify_all()
 
@@ -132,6 +139,17 @@ class Worker:
         """Hold a run between two frames, or let it go on."""
         with self._wake:
             self._paused = paused
+            self._wake.notify_all()
+
+    def hold(self) -> None:
+        """Have a run wait after the next item that it tells."""
+        with self._wake:
+            self._holds = True
+
+    def let_go(self) -> None:
+        """Let a run go on that waits, or not wait where it was to."""
+        with self._wake:
+            self._holds = self._held = False
             self._wake.notify_all()
 
     def cancel(self) -> None:
@@ -182,7 +200,7 @@ class Worker:
                     found = "do"
                 elif self._closed:
                     return "stop"
-                elif self._run is not None and not self._paused:
+                elif self._run is not None and not (self._paused or self._held):
                     found = "item"
                 elif self._rest:
                     found = "rest"
@@ -230,7 +248,10 @@ class Worker:
             return
         what, items = self._run
         try:
-            event = Event("item", what, next(items))
+            item = next(items)
+            with self._wake:
+                self._held, self._holds = self._holds, False
+            event = Event("item", what, item, self._held)
         except StopIteration:
             self._run, event = None, Event("ended", what)
         except Exception as error:

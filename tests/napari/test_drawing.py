@@ -95,24 +95,50 @@ def test_a_click_that_is_drawn_right_is_not_drawn_again(opened: Any) -> None:
 
 
 def test_masks_of_a_frame_that_is_left_are_not_drawn_again(opened: Any) -> None:
-    from napari_sam2track.commands import Run
-
     click(opened, 0, 0)
     refreshed = []
     opened.layers.masks.events.reload.connect(lambda _: refreshed.append(opened.frame))
     opened.layers.masks.events.set_data.connect(lambda _: refreshed.append(opened.frame))
-    opened._at = Run("track")
     opened._stale = {0, 1, 2}
-    opened._draw_after = 0.0
-    opened._refresh()
-    opened._at = None
+    opened._draw()
     assert opened.frame == 2
     assert 0 not in refreshed and 2 in refreshed
 
 
-def test_what_the_first_mask_needs_is_there_when_a_project_is(opened: Any) -> None:
+def test_the_model_waits_while_a_frame_that_came_is_drawn(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the event of the frame until the window is painted; then tracking goes on to its end."""
+    click(opened, 0, 0)
+    worker, timeline = opened._worker, opened.timeline
+    waits: list[bool] = []
+    draw, drawn = opened._draw, opened._drawn
+
+    def seen() -> None:
+        waits.append(worker._held)
+        draw()
+
+    def seen_again(seconds: float) -> None:
+        waits.append(worker._held)
+        drawn(seconds)
+
+    monkeypatch.setattr(opened, "_draw", seen)
+    monkeypatch.setattr(opened, "_drawn", seen_again)
+    opened.track("forward")
+    ended = time.monotonic() + 20
+    while not any(waits) and time.monotonic() < ended:
+        QApplication.processEvents()
+    assert opened._at is not None and waits[:1] == [True]
+    assert opened.wait()
+    assert waits[1] is True and not worker._held
+    assert timeline.updatesEnabled()
+    assert opened.frame == opened.layers.axes.frames - 1
+    assert len(opened.view.confidence(1)) == opened.layers.axes.frames
+
+
+def test_what_the_first_mask_and_track_need_is_there_when_a_project_is(opened: Any) -> None:
     assert opened.session is not None
-    assert "cv2" in sys.modules
+    assert {"cv2", "scipy.spatial"} <= sys.modules.keys()
 
 
 def test_bars_of_the_timeline() -> None:

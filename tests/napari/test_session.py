@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,6 +269,70 @@ def test_a_worker_pauses_cancels_and_survives_errors() -> None:
     worker.close()
     assert done == [1]
     assert not any(thread.name == "sam2track" for thread in threading.enumerate())
+
+
+def test_a_run_that_is_held_waits_after_its_next_item() -> None:
+    seen: list[Event] = []
+    worker = Worker(seen.append)
+    gates = [threading.Event() for _ in range(3)]
+
+    def items():
+        for number, gate in enumerate(gates):
+            gate.wait(10)
+            yield number
+
+    def came(count: int) -> list[tuple[Any, bool]]:
+        end = time.monotonic() + 10
+        while len(items := [e for e in seen if e.kind == "item"]) < count:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        return [(event.value, event.held) for event in items]
+
+    worker.run("run", items)
+    gates[0].set()
+    assert came(1) == [(0, False)]
+    worker.hold()
+    gates[1].set()
+    gates[2].set()
+    assert came(2) == [(0, False), (1, True)]
+    worker.do("click", lambda: "mask")
+    while ("done", "click") not in events(seen):
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert len(came(2)) == 2 and not worker.idle
+    worker.let_go()
+    assert came(3)[2:] == [(2, False)]
+    until_idle(worker)
+    # One that is held can be cancelled; the next one is not held by what held the last.
+    worker.run("run", lambda: iter(range(3)))
+    worker.hold()
+    worker.cancel()
+    until_idle(worker)
+    before = len([e for e in seen if e.kind == "item"])
+    worker.run("run", lambda: iter(range(3)))
+    until_idle(worker)
+    worker.close()
+    assert len([e for e in seen if e.kind == "item"]) == before + 3
+
+
+def test_holding_at_any_moment_loses_no_item() -> None:
+    """Who lets go where an event says that the run waits need not know when it was held."""
+    values: list[int] = []
+
+    def told(event: Event) -> None:
+        if event.kind == "item":
+            values.append(event.value)
+        if event.held:
+            threading.Thread(target=worker.let_go).start()
+
+    worker = Worker(told)
+    worker.run("run", lambda: iter(range(500)))
+    end = time.monotonic() + 20
+    while not worker.idle:
+        assert time.monotonic() < end, f"it stands still after {len(values)} items"
+        worker.hold()
+    worker.close()
+    assert values == list(range(500))
 
 
 def test_a_call_is_ended_paused_and_interrupted_as_a_run_is() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
@@ -125,12 +126,19 @@ def test_frames_that_come_are_drawn_in_a_small_part_of_the_time(
     monkeypatch.setattr(widget.layers, "show_masks", slow)
     widget._stale = {0}
     widget._refresh()
-    QApplication.processEvents()  # in which it is drawn
-    for late, drawn in ((3.9, 1), (4.1, 2)):  # 0.2 s are a twentieth of 4
+    now[0] += 9  # none while one is drawn
+    widget._stale = {1}
+    widget._refresh()
+    assert shown == [[0]]
+    now[0] -= 9
+    QTest.qWait(100)
+    assert not widget.drawing
+    for late, drawn in ((2.8, 1), (2.9, 2)):  # of which 0.2 s are 7 %
         now[0] = 100.2 + late
         widget._stale = {1}
         widget._refresh()
         assert len(shown) == drawn
+    QTest.qWait(100)
     widget._stale = set()
 
 
