@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam2track.axes import Axes
 from napari_sam2track.view import Said
 
@@ -15,6 +17,7 @@ __all__ = ["BACKGROUND", "OBJECT", "Key", "Marks"]
 
 OBJECT, BACKGROUND = "object", "background"  # kinds of clicks
 _LEAST_BOX = 2  # pixels each way
+_SAME = 0.01  # pixels
 
 Key = tuple[int, int]  # object and frame
 _Box = tuple[float, float, float, float]
@@ -49,10 +52,21 @@ class Marks:
         return ", ".join(f"index {index} of axis {names[axis]}" for axis, index in fixed)
 
     @property
-    def doubled(self) -> bool:
-        """Whether an object has two boxes on a frame, of which the last one counts."""
-        count: int = len(self._boxes.data)
-        return count > sum(one.box is not None for one in self.said().values())
+    def uneven(self) -> bool:
+        """Whether other boxes are drawn than are said.
+
+        Of two of an object on a frame the last one counts, and of any shape the upright rectangle
+        around it, as far as it lies on the picture.
+        """
+        kinds, shapes = self._boxes.shape_type, self._boxes.data
+        said = sum(one.box is not None for one in self.said().values())
+        return len(shapes) > said or any(map(self._is_uneven, kinds, shapes))
+
+    def _is_uneven(self, kind: str, corners: Any) -> bool:
+        x0, y0, x1, y1 = (value - 0.5 for value in self._box(corners))
+        sides = [(corners[:, -2], (y0, y1)), (corners[:, -1], (x0, x1))]
+        on = [np.abs(np.subtract.outer(at, side)).min(1) < _SAME for at, side in sides]
+        return kind != "rectangle" or not np.all(on)
 
     def selected(self) -> dict[int, Said]:
         """What those say that are selected, by object; of all frames together."""

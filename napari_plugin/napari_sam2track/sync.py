@@ -215,9 +215,9 @@ class Layers:
         return self._marks.selected()
 
     @property
-    def doubled(self) -> bool:
-        """Whether an object has two boxes on a frame, of which the last one counts."""
-        return self._marks.doubled
+    def uneven(self) -> bool:
+        """Whether other boxes are drawn than are said."""
+        return self._marks.uneven
 
     def prompts(self) -> dict[Key, Said]:
         """What clicks and boxes say, by object and frame."""
@@ -283,7 +283,7 @@ class Layers:
         count = sum(len(one.points) for one in said.values())
         boxes = sum(one.box is not None for one in said.values())
         shown = len(self.clicks.data), len(self.boxes.data)
-        if shown == (count, boxes) and self.prompts() == said:
+        if shown == (count, boxes) and not self.uneven and self.prompts() == said:
             self._known = dict(said)
             return
         at, ids, kinds, corners, owners = [], [], [], [], []

@@ -397,7 +397,7 @@ class TrackWidget(Showing):
             return f"nothing is said of {what} on {where} any more"
 
         assert self.layers is not None
-        self._prompts_late |= self.layers.doubled
+        self._prompts_late |= self.layers.uneven
         draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
         scores = len(said) > 1 or any(one.empty for one in said.values())

@@ -442,6 +442,29 @@ def test_a_box_that_is_being_drawn_stays_whatever_is_answered(opened: Any) -> No
     assert len(layers.boxes.data) == 0  # nothing was said with it
 
 
+@pytest.mark.parametrize("kind", ["ellipse", "rectangle"])
+def test_a_shape_that_is_no_upright_rectangle_becomes_the_box_that_is_said(
+    opened: Any, kind: str
+) -> None:
+    """An ellipse, one whose corner was moved, and one that goes beyond the picture."""
+    widget, boxes = opened, opened.layers.boxes
+    x, y = centre(0, 0)
+    drawn = box(0, x - 17, y - 17, x + 17, y + 17)
+    if kind == "rectangle":
+        drawn[2] += (0, 3, 5)
+    boxes.add(drawn, shape_type=kind)
+    assert widget.wait()
+    (said,) = widget.layers.prompts().values()
+    x0, y0, x1, y1 = (value - 0.5 for value in said.box)
+    assert boxes.shape_type == ["rectangle"]
+    assert np.allclose(boxes.data[0], box(0, x0, y0, x1, y1)) and not widget.layers.uneven
+    assert x1 - x0 == pytest.approx(34 + 5 * (kind == "rectangle"))
+    shown = boxes.data[0].copy()
+    boxes.data = [shown - np.array([0, 0, x])]
+    assert widget.wait()
+    assert np.allclose(boxes.data[0].min(0), (0, y0, -0.5)) and not widget.layers.uneven
+
+
 def test_follow_leaves_a_stroke_where_it_is(opened: Any) -> None:
     """Under a brush that is down the frame stays; once it is up, frames are followed again."""
     widget, viewer = opened, opened.viewer
