@@ -105,11 +105,14 @@ def test_masks_equal_the_official_ones_in_all_combinations(scenario: Scenario) -
     check(scenario)
 
 
-@pytest.mark.parametrize("objects", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_large_squares(objects: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "objects"),
+    [("nano", 1), *(pytest.param("tiny", n, marks=pytest.mark.slow) for n in (1, 2))],
+)
+def test_large_squares(name: str, objects: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """From 512 on sums are taken in another order; the bounds are the same."""
     monkeypatch.setattr(oracle, "SIZE", 512)
-    module, frames = predictor.__wrapped__("tiny", True), clip.__wrapped__(4)
+    module, frames = predictor.__wrapped__(name, True), clip.__wrapped__(4)
     said = {
         i + 1: {0: Prompt(points=((200 + 100 * i, 240), (80, 80)), labels=(1, 0))}
         for i in range(objects)
