@@ -120,6 +120,7 @@ class Layers:
         viewer.layers.selection.events.active.connect(self._show_boxes)
         self.masks.events.paint.connect(self._on_paint)
         self.masks.events.selected_label.connect(self._on_label)
+        self.masks.events.colormap.connect(self._on_colours)
         self.select(1)
 
     @property
@@ -137,6 +138,7 @@ class Layers:
         self.masks.events.paint.disconnect(self._on_paint)
         self._settled.stop()
         self.masks.events.selected_label.disconnect(self._on_label)
+        self.masks.events.colormap.disconnect(self._on_colours)
         # napari collects garbage once for all of them, not for each, which takes half a second.
         with self.viewer.layers.batched_update():
             for layer in self.own:
@@ -266,6 +268,14 @@ class Layers:
     def _on_label(self, _: Any = None) -> None:
         if not self._quiet and self.masks.selected_label > 0:
             self._picked(int(self.masks.selected_label))
+
+    def _on_colours(self, _: Any = None) -> None:
+        """Put back colours that the layer's own controls took: they are those of the list."""
+        if not self._quiet:
+            self.recolour(self.colours, self.hidden)
+            self._refused(
+                "colours are those of the objects: double-click on one in the list for another"
+            )
 
     # -- what they show -----------------------------------------------------------------
 

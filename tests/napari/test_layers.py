@@ -465,6 +465,20 @@ def test_a_shape_that_is_no_upright_rectangle_becomes_the_box_that_is_said(
     assert np.allclose(boxes.data[0].min(0), (0, y0, -0.5)) and not widget.layers.uneven
 
 
+def test_colours_stay_those_of_the_objects(opened: Any) -> None:
+    """napari's controls shuffle colours, which the list would not know, and show what is hidden."""
+    widget, masks = opened, opened.layers.masks
+    click(widget, 0, 0)
+    widget.recolour(1, (1.0, 0.5, 0.0, 1.0), True)
+    widget.recolour(2, None, False)
+    assert widget.wait()
+    ours = masks.colormap.map(np.array([1, 2, 3]))
+    masks.new_colormap()
+    assert widget.wait()
+    assert np.array_equal(masks.colormap.map(np.array([1, 2, 3])), ours)
+    refused(widget, "double-click on one in the list")
+
+
 def test_follow_leaves_a_stroke_where_it_is(opened: Any) -> None:
     """Under a brush that is down the frame stays; once it is up, frames are followed again."""
     widget, viewer = opened, opened.viewer
