@@ -29,6 +29,7 @@ _WHERE = {
 }
 _LAST = 0.2  # seconds from the end until what came last is drawn: there is enough to show at once
 _SHARE = 0.07  # of the time may go into drawing while frames come, for which the model waits
+_LONGEST = 5.0  # seconds until it is drawn again: another plugin may have taken the time
 _PAINTED = 10  # milliseconds until Qt paints what is to be painted, for which it takes 5
 
 
@@ -197,6 +198,12 @@ class Showing(Keeping):
             told = f"tracked {took}; J goes to the least sure one"
         self.change("tracked", lambda s: None, told, asked=at.asked)
 
+    def pause(self) -> None:
+        """Hold what is under way, or let it go on, and soon show how far it is."""
+        super().pause()
+        if not self.drawing:
+            self._draw_after = 0.0
+
     def _refresh(self) -> None:
         """Have frames drawn that came since the last time, and show how far it is."""
         at = self._at
@@ -248,7 +255,7 @@ class Showing(Keeping):
     def _drawn(self, seconds: float) -> None:
         """Let the model go on, and draw no more for some time after what took this long."""
         self._worker.let_go()
-        self._draw_after = time.monotonic() + seconds / _SHARE
+        self._draw_after = time.monotonic() + min(seconds / _SHARE, _LONGEST)
 
     def _show_state(self) -> None:
         if self.session is not None:

@@ -139,7 +139,31 @@ def test_frames_that_come_are_drawn_in_a_small_part_of_the_time(
         widget._refresh()
         assert len(shown) == drawn
     QTest.qWait(100)
+    widget._drawn(60.0)  # of which another plugin may have taken most
+    now[0] += 5.1
+    widget._stale = {2}
+    widget._refresh()
+    assert len(shown) == 3
+    QTest.qWait(100)
     widget._stale = set()
+
+
+def test_a_run_that_is_paused_says_so_at_once(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.track("forward")
+    widget._draw_after = time.monotonic() + 60
+    widget.pause()
+    ended = time.monotonic() + 20
+    while widget._worker._busy and time.monotonic() < ended:  # with the frame that it is at
+        QTest.qWait(10)
+    QTest.qWait(400)
+    done = len(widget.view.confidence(1))
+    assert widget.progress.format() == f"{widget._at.done} of {FRAMES}, paused"
+    assert not widget._stale and widget.frame == done - 1 < FRAMES - 1
+    widget.pause()
+    assert widget.wait()
+    assert widget.frame == FRAMES - 1
 
 
 def test_closed_and_opened_again(opened: Any) -> None:
