@@ -1,4 +1,4 @@
-"""The canvas of a viewer: when it is drawn, and where OpenGL's objects of a layer are let go of."""
+"""The canvas of a viewer: when it is drawn, its keys, and where a layer's OpenGL objects go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qtpy.QtOpenGLWidgets import QOpenGLWidget
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["draw_later", "draw_now", "make_current"]
+__all__ = ["draw_later", "draw_now", "focus", "make_current"]
 
 
 def _canvases(viewer: napari.viewer.Viewer) -> list[QOpenGLWidget]:
@@ -39,6 +39,12 @@ def draw_now(viewer: napari.viewer.Viewer) -> None:
     """Draw again, where that was put off."""
     for canvas in _canvases(viewer):
         canvas.setUpdatesEnabled(True)
+
+
+def focus(viewer: napari.viewer.Viewer) -> None:
+    """Let keys go to the canvas."""
+    for canvas in _canvases(viewer)[:1]:
+        canvas.setFocus()
 
 
 def make_current(viewer: napari.viewer.Viewer) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QMessageBox
 
+from napari_sam2track.canvas import focus
 from napari_sam2track.keys import told_keys
 from napari_sam2track.panel import Panel
 from napari_sam2track.session import Session
@@ -320,7 +321,11 @@ class Commands(Panel):
         """Show that something long begins."""
         self._at = Run(what, asked=len(self._refusals))
         self._cancelled = False
+        focused = self.window().focusWidget()
+        ours = focused is not None and self.isAncestorOf(focused)
         self.show_tracking(True)
+        if ours:  # else what comes after a button that is off has it: a field, which swallows keys
+            focus(self.viewer)
         self.tell(said, calm=True)
         return self._at
 

@@ -148,6 +148,22 @@ def test_frames_that_come_are_drawn_in_a_small_part_of_the_time(
     widget._stale = set()
 
 
+@pytest.mark.parametrize("begun_by", ["both_button", "range_button"])
+def test_keys_go_to_the_canvas_once_a_button_began_tracking(opened: Any, begun_by: str) -> None:
+    """Qt gives them to the field beside a button that is off, which takes letters for itself."""
+    from napari_sam2track.canvas import _canvases
+
+    widget, window = opened, opened.viewer.window.main_menu.window()
+    click(widget, 0, 0)
+    widget.range_low.setFocus()
+    button = getattr(widget, begun_by)
+    button.setFocus()
+    assert window.focusWidget() is button
+    button.click()
+    assert window.focusWidget() is _canvases(widget.viewer)[0]
+    assert widget.wait()
+
+
 def test_a_run_that_is_paused_says_so_at_once(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)
