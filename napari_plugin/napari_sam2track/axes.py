@@ -98,8 +98,12 @@ class Axes:
         """Whether a position of the layer lies on what is looked at."""
         return all(index is None or round(position[axis]) == index for axis, index in self.fixed)
 
+    def has(self, position: Sequence[float]) -> bool:
+        """Whether there is a frame at a position: other layers may have more."""
+        return 0 <= round(float(position[self.time])) < self.frames
+
     def frame(self, position: Sequence[float]) -> int:
-        """The frame of a position."""
+        """The frame of a position; the first or the last where it lies before or behind them."""
         return int(min(max(round(float(position[self.time])), 0), self.frames - 1))
 
     def position(

@@ -181,6 +181,13 @@ class Commands(Panel):
         """The frame that is shown."""
         return 0 if self.layers is None else self.layers.frame
 
+    def _here(self) -> int | None:
+        """The frame that is shown; where another layer has more frames, that there is none."""
+        if self.layers is not None and (ends := self.layers.ends):
+            self.tell(f"the viewer is {ends}")
+            return None
+        return self.frame
+
     def go(self, frame: int | None) -> None:
         """Show a frame; none is none."""
         if frame is not None and self.layers is not None:
@@ -232,7 +239,9 @@ class Commands(Panel):
 
     def confirm(self) -> None:
         """The mask that is shown is right."""
-        one, frame = self._object, self.frame
+        one, frame = self._object, self._here()
+        if frame is None:
+            return
         self.change(
             "confirm",
             lambda s: s.tracker.confirm(one, frame),
@@ -241,7 +250,9 @@ class Commands(Panel):
 
     def absent(self) -> None:
         """The object is not on this frame."""
-        one, frame = self._object, self.frame
+        one, frame = self._object, self._here()
+        if frame is None:
+            return
         self.change(
             "absent",
             lambda s: s.tracker.prompt(one, frame, absent=True),
@@ -250,7 +261,9 @@ class Commands(Panel):
 
     def clear(self) -> None:
         """Take back all that was said of the object on this frame."""
-        one, frame = self._object, self.frame
+        one, frame = self._object, self._here()
+        if frame is None:
+            return
         self.change(
             "clear",
             lambda s: s.forget(one, frame),
@@ -259,13 +272,15 @@ class Commands(Panel):
 
     def undo(self) -> None:
         """Take back the last step; a run that is under way ends with it."""
-        self._turn()
         self.change("undo", lambda s: s.undo(), lambda done: _turned("took back", done))
+        self._turn()
+        if self._at is not None and self._at.what == "track" and self._at.paused:
+            self.pause()  # it ends where it goes on
 
     def redo(self) -> None:
         """Put it back."""
-        self._turn()
         self.change("redo", lambda s: s.redo(), lambda done: _turned("put back", done))
+        self._turn()
 
     def _turn(self) -> None:
         if self._at is not None:

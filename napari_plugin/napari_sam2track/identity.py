@@ -69,8 +69,8 @@ class Identity(Pasting):
 
     def swap(self) -> None:
         """Exchange the two selected objects from this frame on."""
-        one, other, frame = self._object, self._other(), self.frame
-        if other is not None:
+        one, other, frame = self._object, self._other(), self._here()
+        if other is not None and frame is not None:
             self.change(
                 "swap",
                 lambda s: s.tracker.swap_from(one, other, frame),
@@ -79,7 +79,9 @@ class Identity(Pasting):
 
     def split(self) -> None:
         """Let the object be a new one from this frame on."""
-        one, frame = self._object, self.frame
+        one, frame = self._object, self._here()
+        if frame is None:
+            return
         self.change(
             "split",
             lambda s: s.tracker.split_from(one, frame),
@@ -88,7 +90,9 @@ class Identity(Pasting):
 
     def end_here(self) -> None:
         """Let the object end before this frame."""
-        one, frame = self._object, self.frame
+        one, frame = self._object, self._here()
+        if frame is None:
+            return
         self.change(
             "end",
             lambda s: s.tracker.end_at(one, frame),
@@ -97,7 +101,9 @@ class Identity(Pasting):
 
     def divide(self) -> None:
         """Let the object end here, and be the mother of those that begin on this frame."""
-        mother, frame = self._object, self.frame
+        mother, frame = self._object, self._here()
+        if frame is None:
+            return
         chosen = [i for i in self.table.selected() if i != mother]
         self.change(
             "divide",

@@ -52,6 +52,12 @@ class Marks:
         return ", ".join(f"index {index} of axis {names[axis]}" for axis, index in fixed)
 
     @property
+    def ends(self) -> str:
+        """What is told where there is no frame."""
+        last = self._axes.frames - 1
+        return f"beside the frames of what is tracked; go back to one of 0 to {last}"
+
+    @property
     def uneven(self) -> bool:
         """Whether other boxes are drawn than are said.
 
@@ -145,6 +151,8 @@ class Marks:
         height, width = self._axes.height, self._axes.width
         if not self._axes.shows(at):
             return f"this click lies on a plane that is not tracked; go back to {self.plane}"
+        if not self._axes.has(at):
+            return f"this click lies {self.ends}"
         # To the end of the last pixel, and as far as a click may lie that somebody else made.
         if -0.5 <= x <= width and -0.5 <= y <= height:
             return ""
@@ -157,6 +165,8 @@ class Marks:
         """Why a box cannot be taken; empty where it can."""
         if not self._axes.shows(corners[0]):
             return f"this box lies on a plane that is not tracked; go back to {self.plane}"
+        if not self._axes.has(corners[0]):
+            return f"this box lies {self.ends}"
         x0, y0, x1, y1 = self._box(corners)
         if x1 - x0 >= _LEAST_BOX and y1 - y0 >= _LEAST_BOX:
             return ""

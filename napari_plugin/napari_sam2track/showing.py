@@ -132,12 +132,20 @@ class Showing(Keeping):
             self.select(back[0])
 
     def _show_prompts(self) -> None:
-        """Show clicks and boxes; while some are drawn or on their way, once those are answered."""
+        """Show clicks and boxes; while some are drawn or on their way, once those are answered.
+
+        napari fails where a shape goes that is being drawn.
+        """
         if self.view is None or self.layers is None:
             return
-        self._prompts_late = self._saying > 0 or self._held_down
+        self._prompts_late = self._saying > 0 or self._held_down or self.layers.drawing
         if not self._prompts_late:
             self.layers.show_prompts(self.view.said())
+
+    def _show_late(self) -> None:
+        """Show prompts that were late, where what they waited for was given up."""
+        if self._prompts_late:
+            self._show_prompts()
 
     def _failed(self, what: str, error: Exception) -> None:
         message = " ".join(str(error).split()) or type(error).__name__

@@ -162,6 +162,17 @@ class Layers:
         return self.axes.frame(self.image.world_to_data(self.viewer.dims.point))
 
     @property
+    def ends(self) -> str:
+        """What is told where the viewer shows no frame of these; empty where it does."""
+        at = self.image.world_to_data(self.viewer.dims.point)
+        return "" if self.axes.has(at) else self._marks.ends
+
+    @property
+    def drawing(self) -> bool:
+        """Whether somebody is in the middle of a shape of several clicks."""
+        return bool(self.boxes._is_creating)
+
+    @property
     def flat(self) -> bool:
         """Whether rows and columns are what the viewer shows."""
         dims = self.viewer.dims

@@ -75,6 +75,7 @@ class TrackWidget(Showing):
         self._slow_timer = QTimer(self)
         self._slow_timer.setInterval(2000)
         self._slow_timer.timeout.connect(self._show_state)
+        self._slow_timer.timeout.connect(self._show_late)
         self._slow_timer.timeout.connect(self.look_after_file)
         self._wire()
         viewer.layers.events.inserted.connect(self._on_inserted)

@@ -465,6 +465,55 @@ def test_a_shape_that_is_no_upright_rectangle_becomes_the_box_that_is_said(
     assert np.allclose(boxes.data[0].min(0), (0, y0, -0.5)) and not widget.layers.uneven
 
 
+def test_nothing_is_said_beside_the_frames_of_the_image(opened: Any) -> None:
+    """Where another layer has more, the viewer goes on; it was said of the last frame, unseen."""
+    widget, viewer = opened, opened.viewer
+    click(widget, 0, 0)
+    widget.track("forward")
+    assert widget.wait()
+    viewer.add_image(np.zeros((3 * FRAMES, HEIGHT, WIDTH), np.uint8), name="longer", visible=False)
+    viewer.dims.set_point(0, 2 * FRAMES)
+    ends = f"beside the frames of what is tracked; go back to one of 0 to {FRAMES - 1}"
+    before = widget.layers.prompts(), widget.session.project.labels(FRAMES - 1).copy()
+    steps = widget.session.project.position
+    x, y = centre(1, FRAMES - 1)
+    widget.layers.clicks.add([2 * FRAMES, y, x])
+    assert widget.wait()
+    refused(widget, f"this click lies {ends}")
+    widget.layers.boxes.add_rectangles([box(2 * FRAMES, x - 9, y - 9, x + 9, y + 9)])
+    assert widget.wait()
+    refused(widget, f"this box lies {ends}")
+    for command in (widget.absent, widget.confirm, widget.clear, widget.split, widget.end_here):
+        widget.tell("")
+        command()
+        assert widget.wait()
+        refused(widget, f"the viewer is {ends}")
+    assert widget.layers.prompts() == before[0] and widget.session.project.position == steps
+    assert np.array_equal(widget.session.project.labels(FRAMES - 1), before[1])
+    widget.go(FRAMES - 1)
+    widget.confirm()
+    assert widget.wait()
+    assert widget.session.project.position == steps + 1
+
+
+def test_a_polygon_that_is_being_drawn_stays_where_prompts_are_shown_anew(opened: Any) -> None:
+    widget, boxes = opened, opened.layers.boxes
+    x, y = centre(0, 0)
+    click(widget, 0, 0)
+    widget.viewer.layers.selection.active = boxes
+    boxes.mode = "add_polygon"
+    boxes.add(box(0, x - 9, y - 9, x + 9, y + 9), shape_type="polygon")
+    assert widget.wait()
+    boxes._is_creating = True  # as it is between two clicks
+    widget.undo()
+    assert widget.wait()
+    assert "took back" in widget.message.text()
+    assert len(boxes.data) == 1 and widget._prompts_late
+    boxes._is_creating = False
+    widget._show_late()
+    assert len(boxes.data) == 0 and not widget._prompts_late
+
+
 def test_colours_stay_those_of_the_objects(opened: Any) -> None:
     """napari's controls shuffle colours, which the list would not know, and show what is hidden."""
     widget, masks = opened, opened.layers.masks

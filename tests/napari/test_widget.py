@@ -164,6 +164,24 @@ def test_keys_go_to_the_canvas_once_a_button_began_tracking(opened: Any, begun_b
     assert widget.wait()
 
 
+def test_a_run_that_is_paused_ends_where_a_step_is_taken_back(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.track("forward")
+    widget.pause()
+    widget.redo()  # of nothing
+    QTest.qWait(100)
+    assert widget._at.paused
+    widget.undo()
+    assert widget.wait()
+    assert widget._at is None and widget.both_button.isEnabled()
+    widget.redo()
+    assert widget.wait()
+    widget.track("forward")
+    assert widget.wait()
+    assert len(widget.view.confidence(1)) == FRAMES
+
+
 def test_a_run_that_is_paused_says_so_at_once(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)
