@@ -66,10 +66,12 @@ class Run:
     ----------
     what : str
     began : float
-        By ``time.monotonic``.
+        By ``time.monotonic``; later by the time for which it was paused.
     done, total : int
         Frames.
     paused : bool
+    since : float
+        When it was paused.
     said : str
         What a person is told at the end of an export.
     written : bool
@@ -85,6 +87,7 @@ class Run:
     done: int = 0
     total: int = 1
     paused: bool = False
+    since: float = 0.0
     said: str = ""
     written: bool = False
     asked: int = 0
@@ -348,7 +351,10 @@ class Commands(Panel):
         """Hold what is under way after the frame that it is at, or go on."""
         if self._at is None:
             return
-        self._at.paused = not self._at.paused
+        now = time.monotonic()
+        if self._at.paused:
+            self._at.began += now - self._at.since
+        self._at.paused, self._at.since = not self._at.paused, now
         self._worker.pause(self._at.paused)
         self.pause_button.setText("Go on" if self._at.paused else "Pause")
 

@@ -228,7 +228,8 @@ class Showing(Keeping):
     def _show_progress(self) -> None:
         at = self._at
         if at is not None:
-            self.show_progress(at.done, at.total, time.monotonic() - at.began, at.paused)
+            now = at.since if at.paused else time.monotonic()
+            self.show_progress(at.done, at.total, now - at.began, at.paused)
 
     @property
     def drawing(self) -> bool:

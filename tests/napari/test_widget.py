@@ -164,6 +164,21 @@ def test_keys_go_to_the_canvas_once_a_button_began_tracking(opened: Any, begun_b
     assert widget.wait()
 
 
+def test_what_is_left_does_not_count_a_pause(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_sam2track.commands import Run
+
+    now = [100.0]
+    monkeypatch.setattr("napari_sam2track.showing.time.monotonic", lambda: now[0])
+    opened._at = Run("export", began=100.0, done=2, total=4)
+    now[0] = 110.0
+    opened.pause()
+    now[0] = 150.0
+    opened.pause()
+    opened._show_progress()
+    assert opened.progress.format() == "2 of 4, 10 s left"
+    opened._at = None
+
+
 def test_a_run_that_is_paused_ends_where_a_step_is_taken_back(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)
