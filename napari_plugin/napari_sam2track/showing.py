@@ -44,6 +44,7 @@ class Showing(Keeping):
     _heard: int
     _draw_after: float  # by time.monotonic
     _closed_for_it: str
+    _shut: bool
     _held_down: bool  # whether a mouse button is, on the canvas
     _prompts_late: bool
     _begun: Callable[[Any, Any, Any], None]
@@ -255,6 +256,8 @@ class Showing(Keeping):
             self.go(goes)
 
     def _draw_rest(self, began: float) -> None:
+        if self._shut:
+            return  # Qt may have destroyed it since
         # When this comes back the window is painted, too.
         QTimer.singleShot(_PAINTED, lambda: self._drawn(time.monotonic() - began))
         self._show_timeline()

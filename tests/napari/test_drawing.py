@@ -136,6 +136,16 @@ def test_the_model_waits_while_a_frame_that_came_is_drawn(
     assert len(opened.view.confidence(1)) == opened.layers.axes.frames
 
 
+def test_what_is_half_drawn_is_not_drawn_on_a_panel_that_is_closed(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened._stale = {1}
+    opened._draw()
+    opened.shut()
+    monkeypatch.delattr(opened, "timeline")  # as where Qt has destroyed it
+    opened._draw_rest(0.0)
+
+
 def test_what_the_first_mask_and_track_need_is_there_when_a_project_is(opened: Any) -> None:
     assert opened.session is not None
     assert {"cv2", "scipy.spatial"} <= sys.modules.keys()
