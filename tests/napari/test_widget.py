@@ -202,13 +202,15 @@ def test_a_run_that_is_paused_says_so_at_once(opened: Any) -> None:
     click(widget, 0, 0)
     widget.track("forward")
     widget._draw_after = time.monotonic() + 60
+    ended = time.monotonic() + 40
+    while widget._at.done < 1 and time.monotonic() < ended:
+        QTest.qWait(5)
     widget.pause()
-    ended = time.monotonic() + 20
     while widget._worker._busy and time.monotonic() < ended:  # with the frame that it is at
         QTest.qWait(10)
     QTest.qWait(400)
     done = len(widget.view.confidence(1))
-    assert widget.progress.format() == f"{widget._at.done} of {FRAMES}, paused"
+    assert widget.progress.format() == f"{widget._at.done} of {widget._at.total}, paused"
     assert not widget._stale and widget.frame == done - 1 < FRAMES - 1
     widget.pause()
     assert widget.wait()
