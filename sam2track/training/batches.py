@@ -17,34 +17,44 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Stream", "draw_batch"]
 
-_MEAN = [0.485 * 255, 0.456 * 255, 0.406 * 255]
-_STD = [0.229 * 255, 0.224 * 255, 0.225 * 255]
+_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 _SMALLEST = 0.004  # of the frame's area: what is prompted is at least this large
 
 
 @dataclass
 class Batch:
-    """Clips and the objects to follow in them.
+    """Clips and the objects to follow in them, as many in each.
 
     Attributes
     ----------
-    images : (C, T, 3, S, S) float32 tensor
-        Normalised frames of C clips.
+    pictures : (C, T, S, S, 3) uint8 tensor
+        RGB frames of C clips; the first of each is the prompted one.
     labels : (C, T, S, S) uint8 tensor
         Label maps.
-    masks : (B, T, S, S) bool tensor
-        Visible masks of the B objects that are followed.
-    clip : (B,) int64 tensor
-        Clip of each object.
-    frame_numbers : list of int
-        What the model is told of each frame's time.
+    things : (C, N) uint8 tensor
+        Numbers of the N objects that are followed in each clip.
+    ago : () int64 tensor
+        How many frames before the second frame the prompted one lies, as the model is told.
     """
 
-    images: torch.Tensor
+    pictures: torch.Tensor
     labels: torch.Tensor
-    masks: torch.Tensor
-    clip: torch.Tensor
-    frame_numbers: list[int]
+    things: torch.Tensor
+    ago: torch.Tensor
+
+    @property
+    def images(self) -> torch.Tensor:
+        """Normalised frames, (C, T, 3, S, S) float32."""
+        channels = self.pictures.float().unbind(4)
+        # No tensor of constants, which would be copied to a GPU at each step.
+        parts = zip(channels, _MEAN, _STD, strict=True)
+        return torch.stack([(channel - mean) / std for channel, mean, std in parts], dim=2)
+
+    @property
+    def masks(self) -> torch.Tensor:
+        """Visible masks of the objects, clip by clip, (C * N, T, S, S) bool."""
+        return (self.labels[:, None] == self.things[:, :, None, None, None]).flatten(0, 1)
 
 
 def _choose(rng: Rng, areas: npt.NDArray[np.int64], count: int) -> list[int]:
@@ -68,19 +78,14 @@ def draw_batch(
     """
     step = float(rng.choice([0.7, 1.0, 1.0, 2.0, 3.0]))
     times = np.arange(frames) * step
-    numbers = list(range(frames))
+    ago = 1
     if frames > 2 and rng.random() < 0.5:
         times[1:] += step * rng.uniform(0, 6)
-        jump = int(rng.integers(1, 60))
-        numbers = [0] + [n + jump for n in numbers[1:]]
-    chosen = _take(rng, source, clips=clips, objects=objects, size=size, times=times)
-    return _as_batch(chosen, list(range(frames)), numbers)
+        ago += int(rng.integers(1, 60))
+    return _drawn(rng, source, clips=clips, objects=objects, size=size, times=times, ago=ago)
 
 
-_Chosen = list[tuple[Footage, list[int]]]  # clips, each with the things to follow in it
-
-
-def _take(
+def _drawn(
     rng: Rng,
     source: Source,
     *,
@@ -88,33 +93,19 @@ def _take(
     objects: int,
     size: int,
     times: npt.NDArray[np.floating],
-) -> _Chosen:
-    found: _Chosen = []
+    ago: int = 1,
+) -> Batch:
+    found: list[tuple[Footage, list[int]]] = []
     while len(found) < clips:
         clip = source.take(rng, size, times)
         chosen = _choose(rng, clip.areas, objects)
         if chosen:
             found.append((clip, chosen))
-    return found
-
-
-def _as_batch(found: _Chosen, frames: list[int], numbers: list[int]) -> Batch:
-    pictures = torch.stack([clip.frames[frames] for clip, _ in found])
-    labels = torch.stack([clip.labels[frames] for clip, _ in found])
+    labels = torch.stack([clip.labels for clip, _ in found])
     device = labels.device
-    owner = [index for index, (_, chosen) in enumerate(found) for _ in chosen]
-    clip = torch.tensor(owner, device=device)
-    number = torch.tensor([n for _, chosen in found for n in chosen], device=device)
-    images = (pictures.float() - torch.tensor(_MEAN, device=device)) / torch.tensor(
-        _STD, device=device
-    )
-    return Batch(
-        images=images.permute(0, 1, 4, 2, 3).contiguous(),
-        labels=labels,
-        masks=labels[clip] == number[:, None, None, None],
-        clip=clip,
-        frame_numbers=numbers,
-    )
+    things = torch.tensor([chosen for _, chosen in found], dtype=torch.uint8, device=device)
+    pictures = torch.stack([clip.frames for clip, _ in found])
+    return Batch(pictures, labels, things, torch.full((), ago, device=device))
 
 
 class Stream:
@@ -125,10 +116,10 @@ class Stream:
 
     Parameters
     ----------
-    length : int
-        Frames of each clip.
     stretch : int
         Frames of each stretch, the first frame not counted.
+    stretches : int
+        How many there are.
     """
 
     def __init__(
@@ -139,24 +130,31 @@ class Stream:
         clips: int,
         objects: int,
         size: int,
-        length: int,
         stretch: int,
+        stretches: int,
     ) -> None:
-        times = np.arange(length) * float(rng.choice([0.5, 1.0, 1.0, 1.0, 2.0]))
-        self._found = _take(rng, source, clips=clips, objects=objects, size=size, times=times)
+        times = np.arange(1 + stretch * stretches) * float(rng.choice([0.5, 1.0, 1.0, 1.0, 2.0]))
+        self._whole = _drawn(rng, source, clips=clips, objects=objects, size=size, times=times)
         self._at = 1
-        self._length, self._stretch = length, stretch
+        self._stretch = stretch
         self.clicks = float(rng.choice([0.0, 0.0, 0.2]))
         self.carried: Carried | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the clips have been gone through."""
-        return self._at >= self._length
+        return self._at >= self._whole.labels.shape[1]
+
+    def end(self) -> None:
+        """Leave the rest of the clips."""
+        self._at = self._whole.labels.shape[1]
 
     def next(self) -> Batch:
         """Return the next stretch."""
-        stop = min(self._at + self._stretch, self._length)
-        numbers = [0, *range(self._at, stop)]
-        self._at = stop
-        return _as_batch(self._found, numbers, numbers)
+        begin, self._at = self._at, self._at + self._stretch
+        pictures, labels = (
+            torch.cat([whole[:, :1], whole[:, begin : self._at]], dim=1)
+            for whole in (self._whole.pictures, self._whole.labels)
+        )
+        ago = torch.full((), begin, device=labels.device)
+        return Batch(pictures, labels, self._whole.things, ago)

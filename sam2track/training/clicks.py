@@ -35,7 +35,7 @@ def shaken_boxes(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     extent = (corners[:, 2:] - corners[:, :2]).repeat(1, 2)
     shake = 0.04 * torch.randn_like(corners)
     corners = (corners + shake * extent).clamp(0, size)
-    labels = torch.tensor([[2, 3]], dtype=torch.int32, device=masks.device)
+    labels = torch.arange(2, 4, dtype=torch.int32, device=masks.device)[None]
     return corners.view(-1, 2, 2), labels.expand(len(masks), -1)
 
 

@@ -21,7 +21,7 @@ from sam2track.training.textures import Rng, TexturePool
 
 __all__ = ["Drawn", "Footage", "Source", "Store"]
 
-LENGTH = 60  # frames of a kept clip
+LENGTH = 61  # frames of a kept clip
 SIDE = 256  # its height and width
 
 
@@ -115,7 +115,7 @@ class Store:
         device: torch.device,
         *,
         seed: int,
-        capacity: int = 1000,
+        capacity: int = 1500,
         workers: int | None = None,
     ) -> None:
         self._device = device
@@ -131,18 +131,30 @@ class Store:
             # A fork of a process with threads may wait for a lock that nobody will give back.
             multiprocessing_context="spawn",
         )
+        self.quiet = threading.Lock()  # held while nothing may be copied to the device
+        self._copies: torch.cuda.Stream | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, daemon=True)
         self._thread.start()
+
+    def _on_device(self, clip: Footage) -> Footage:
+        if self._device.type != "cuda":
+            return Footage(clip.frames.to(self._device), clip.labels.to(self._device), clip.areas)
+        # On a stream of its own a copy need not wait for the steps that lie before it.
+        stream = self._copies = self._copies or torch.cuda.Stream(self._device)
+        with self.quiet, torch.cuda.stream(stream):
+            frames, labels = clip.frames.to(self._device), clip.labels.to(self._device)
+            stream.synchronize()
+        for tensor in (frames, labels):
+            tensor.record_stream(torch.cuda.default_stream(self._device))
+        return Footage(frames, labels, clip.areas)
 
     def _fill(self) -> None:
         try:
             for clip in self._loader:
                 if self._closed.is_set():
                     return  # and the workers end with the loader's iterator
-                self._kept.append(
-                    Footage(clip.frames.to(self._device), clip.labels.to(self._device), clip.areas)
-                )
+                self._kept.append(self._on_device(clip))
                 if len(self._kept) >= min(100, self._kept.maxlen or 1):
                     self._first.set()
         except BaseException as failure:  # goes on in the thread that trains

@@ -120,6 +120,19 @@ TRAINING: dict[str, Family] = {
         camera=0.25,
         speed=0.6,
     ),
+    "yeast": Family(
+        ground=("fractal", "speckle", "plain"),
+        surface=("plain", "speckle", "fractal"),
+        shapes=("rod", "blob"),
+        look="phase",
+        count=(6, 14),
+        radius=(0.05, 0.14),
+        parts=1,
+        colour=0.0,
+        twins=1.0,
+        camera=0.25,
+        speed=0.6,
+    ),
 }
 
 HELD_OUT: dict[str, Family] = {

@@ -22,9 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sam2track.models.architecture import ARCHITECTURES, build, set_image_size
 from sam2track.training.batches import Stream, draw_batch
 from sam2track.training.export import export
-from sam2track.training.footage import Drawn, Source, Store
+from sam2track.training.footage import LENGTH, Drawn, Source, Store
+from sam2track.training.graphs import Graphs
 from sam2track.training.muon import Muon
-from sam2track.training.unroll import Losses, unroll
+from sam2track.training.unroll import Losses, Plan, plan, unroll
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -141,9 +142,15 @@ class Trainer:
         self.spent = 0.0
         self._load()
         self.rng = np.random.default_rng([seed, self.rank, self.step])
-        self.source: Source = (
-            Drawn() if self.device.type == "cpu" else Store(self.device, seed=seed + self.step)
-        )
+        self.source: Source = Drawn()
+        self.graphs: Graphs | None = None
+        self.kernels = True, SDPBackend.FLASH_ATTENTION  # whether bfloat16, which attention
+        if self.device.type != "cpu":
+            self.source = store = Store(self.device, seed=seed + self.step)
+            if self.device.type == "cuda":
+                self.graphs = Graphs(
+                    self.module, self._kernels, contrast=self.contrast, quiet=store.quiet
+                )
         self.streams: list[Stream] = []
 
     def _optimizers(self, kind: str) -> list[torch.optim.Optimizer]:
@@ -153,7 +160,13 @@ class Trainer:
             inner = parameter.ndim == 2 and "embed" not in name and "token" not in name
             (matrices if inner and kind == "muon" else others).append(parameter)
         found: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr=self.rate, betas=(0.9, 0.98), weight_decay=0.02)
+            torch.optim.AdamW(
+                others,
+                lr=self.rate,
+                betas=(0.9, 0.98),
+                weight_decay=0.02,
+                fused=self.device.type == "cuda",
+            )
         ]
         if matrices:
             found.append(Muon(matrices, lr=self.rate, weight_decay=0.02))
@@ -208,15 +221,17 @@ class Trainer:
             for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):
                 for _ in range(3):  # the first one also sets up kernels
                     began = time.perf_counter()
-                    with self._kernels(half, backend):
-                        losses = unroll(self.module, batch, np.random.default_rng(0))
+                    self.kernels = half, backend
+                    with self._kernels():
+                        losses = unroll(self.module, batch, Plan("box"))
                     losses.total.backward()
                     times[half, backend] = time.perf_counter() - began
         self.module.zero_grad(set_to_none=True)
         return min(times, key=lambda kind: times[kind])
 
     @contextlib.contextmanager
-    def _kernels(self, half: bool, backend: SDPBackend) -> Iterator[None]:
+    def _kernels(self) -> Iterator[None]:
+        half, backend = self.kernels
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=half),
             sdpa_kernel(
@@ -254,15 +269,16 @@ class Trainer:
             clips=stage.clips * self.scale,
             objects=stage.objects,
             size=stage.size,
-            length=int(self.rng.integers(12, 61)),
             stretch=stage.frames - 1,
+            stretches=int(self.rng.integers(3, (LENGTH - 1) // (stage.frames - 1) + 1)),
         )
         self.streams.append(stream)
         return stream
 
-    def _losses(self, stage: Stage, kernels: tuple[bool, SDPBackend]) -> Losses:
+    def _losses(self, stage: Stage) -> Losses:
         """Draw what to learn from and leave gradients."""
         stream = self._stream(stage) if self.rng.random() < stage.streams else None
+        carried = None if stream is None else stream.carried
         batch = (
             stream.next()
             if stream is not None
@@ -275,25 +291,25 @@ class Trainer:
                 size=stage.size,
             )
         )
-        with self._kernels(*kernels):
-            losses = unroll(
-                self.module,
-                batch,
-                self.rng,
-                contrast=self.contrast,
-                carried=stream.carried if stream is not None else None,
-                clicks=stream.clicks if stream is not None else 0.2,
-            )
-        losses.total.backward()
+        clicks = 0.2 if stream is None else stream.clicks
+        chosen = plan(self.rng, stage.frames, carried=carried is not None, clicks=clicks)
+        if self.graphs is not None:
+            losses = self.graphs.run(batch, chosen, carried)
+        else:
+            with self._kernels():
+                losses = unroll(self.module, batch, chosen, contrast=self.contrast, carried=carried)
+            losses.total.backward()
         if stream is not None:
             stream.carried = losses.carried
+            if chosen.clicked:
+                stream.end()  # what a click on a tracked frame leaves is not carried
         return losses
 
     def run(self) -> None:
         """Train until the time is spent; a checkpoint every five minutes."""
         cv2.setNumThreads(1)
-        kernels = self._probe()
-        _log.info("bfloat16 %s, attention %s", *kernels)
+        self.kernels = self._probe()
+        _log.info("bfloat16 %s, attention %s", *self.kernels)
         began, saved = time.monotonic() - self.spent, time.monotonic()
         first: list[torch.Tensor] = []
         last: list[torch.Tensor] = []
@@ -306,14 +322,16 @@ class Trainer:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             set_image_size(self.module, stage.size)
-            losses = self._losses(stage, kernels)
+            losses = self._losses(stage)
             self._average_gradients()
-            norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
-            finite = bool(norm.isfinite())  # one overflow must not end hours of training
+            for parameter in self.module.parameters():
+                if parameter.grad is not None:  # one overflow must not end hours of training
+                    parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
             for optimizer in self.optimizers:
-                if finite:
-                    optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.step()
+                if self.graphs is None:
+                    optimizer.zero_grad(set_to_none=True)
             self.step += 1
             spent = torch.tensor(time.monotonic() - began)
             if self.world > 1:

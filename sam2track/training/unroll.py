@@ -4,15 +4,19 @@ The order of things is that of ``SAM2Base.track_step`` and of SAM 2's training (
 "SAM 2: Segment Anything in Images and Videos", 2024, appendix D); what differs is that all
 four mask tokens are trained on every frame and that features of one thing are drawn together
 across frames by a contrastive loss, which teaches a small trunk to tell textures apart.
+
+Nothing here waits for a value on a GPU or copies a constant to it: a plan and the shapes decide
+which kernels run, so that a pass can be captured as a CUDA graph (``training/graphs.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from sam2.modeling.sam2_utils import get_1d_sine_pe
 
 from sam2track.training.batches import Batch
 from sam2track.training.clicks import correction, point_inside, shaken_boxes
@@ -21,12 +25,69 @@ from sam2track.training.textures import Rng
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Losses", "unroll"]
+__all__ = ["Carried", "Losses", "Plan", "Remembered", "plan", "unroll"]
 
 _ABSENT = -1024.0
-_POINTERS = 15  # that a frame looks back at
 
-Memories = dict[str, dict[int, dict[str, Any]]]
+
+@dataclass(frozen=True)
+class Plan:
+    """What is chosen by chance for a whole batch.
+
+    Attributes
+    ----------
+    prompt : {"mask", "box", "point"} or None
+        What is said on the first frame; None where an earlier stretch is gone on from.
+    corrections : int
+        Clicks that mend what came of a box or point.
+    clicked : int
+        Index of a tracked frame that a click mends; 0 for none.
+    """
+
+    prompt: str | None
+    corrections: int = 0
+    clicked: int = 0
+
+
+def plan(rng: Rng, frames: int, *, carried: bool, clicks: float) -> Plan:
+    """Choose a plan.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Where chance comes from.
+    frames : int
+        Of a clip, the first one counted.
+    carried : bool
+        Whether an earlier stretch is gone on from.
+    clicks : float
+        Probability that one of the tracked frames is mended by a click.
+    """
+    prompt: str | None = None
+    corrections = 0
+    if frames == 1:
+        prompt = str(rng.choice(["box", "point"]))
+        corrections = int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2]))
+    elif not carried:
+        prompt = str(rng.choice(["mask", "box", "point"], p=[0.45, 0.35, 0.2]))
+        corrections = int(prompt != "mask" and rng.random() < 0.15)
+    clicked = min(2, frames - 1) if rng.random() < clicks else 0
+    return Plan(prompt, corrections, clicked)
+
+
+@dataclass
+class Remembered:
+    """What one frame leaves behind.
+
+    Attributes
+    ----------
+    features : (B, M, h, w) tensor, or None
+        None where only the pointer is still looked at.
+    pointer : (B, C) tensor
+    """
+
+    features: torch.Tensor | None
+    pointer: torch.Tensor
 
 
 @dataclass
@@ -35,19 +96,23 @@ class Carried:
 
     Attributes
     ----------
-    prompted : _Decoded
-        What came of the prompt on the clip's first frame.
-    memories : dict
-        As ``SAM2Base`` keeps them: by kind, then by frame number; without the first frame's.
+    mask : (B, 1, h, w) tensor
+        Logits that the prompt on the clip's first frame gave.
+    score : (B, 1) tensor
+    pointer : (B, C) tensor
+    recent : list of Remembered
+        Of the frames before this stretch, the newest first.
     """
 
-    prompted: _Decoded
-    memories: Memories
+    mask: torch.Tensor
+    score: torch.Tensor
+    pointer: torch.Tensor
+    recent: list[Remembered]
 
 
 @dataclass
 class Losses:
-    """Sum to minimise, and the mean IoU of each frame for the log."""
+    """Sum to minimise, the mean IoU of each frame for the log, and what the next stretch needs."""
 
     total: torch.Tensor
     ious: torch.Tensor  # (frames,)
@@ -69,27 +134,37 @@ class _Pass:
     def __init__(self, module: SAM2Base, batch: Batch, carried: Carried | None = None) -> None:
         self.module = module
         self.batch = batch
-        clips, frames = batch.images.shape[:2]
-        out = module.forward_image(batch.images.flatten(0, 1))
+        self.truth = batch.masks
+        self.objects = batch.things.shape[1]
+        images = batch.images
+        out = module.forward_image(images.flatten(0, 1))
         levels = module.num_feature_levels
-        self.maps = [level.unflatten(0, (clips, frames)) for level in out["backbone_fpn"][-levels:]]
+        self.maps = [
+            level.unflatten(0, images.shape[:2]) for level in out["backbone_fpn"][-levels:]
+        ]
         position = out["vision_pos_enc"][-1][:1]
-        self.position = position.flatten(2).permute(2, 0, 1).expand(-1, len(batch.clip), -1)
-        self.memories: Memories = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
+        self.position = position.flatten(2).permute(2, 0, 1).expand(-1, len(self.truth), -1)
         small = self.maps[0].shape[-1]
-        soft = batch.masks.float().flatten(0, 1)[:, None]
-        self.soft = F.interpolate(soft, (small, small), mode="area").view(
-            *batch.masks.shape[:2], small, small
-        )
+        self.soft = F.interpolate(
+            self.truth.flatten(0, 1)[:, None].float(), (small, small), mode="area"
+        ).view(*self.truth.shape[:2], small, small)
         self.judged: list[tuple[int, _Decoded, float]] = []
+        self.prompted: _Decoded | None = None
+        self.conditioning: dict[int, Remembered] = {}  # by frame of the batch
+        self.tracked: dict[int, Remembered] = {}  # likewise; what was carried has 0 and less
         if carried is not None:
+            self.tracked = {-age: memory for age, memory in enumerate(carried.recent)}
             # The first frame's memory is made again, so that its encoder learns what lasts.
-            self.remember(0, self.features(0), carried.prompted, "cond_frame_outputs")
-            for kind, kept in carried.memories.items():
-                self.memories[kind].update(kept)
+            empty = carried.score.new_empty(0)
+            found = _Decoded(empty, empty, carried.score, carried.mask, carried.pointer)
+            self.remember(0, self.features(0), found, prompted=True)
 
     def features(self, frame: int) -> list[torch.Tensor]:
-        return [level[:, frame][self.batch.clip] for level in self.maps]
+        """A frame's features for each object, finest first: (B, C, h, w) each."""
+        return [
+            level[:, frame, None].expand(-1, self.objects, -1, -1, -1).flatten(0, 1)
+            for level in self.maps
+        ]
 
     def decode(
         self,
@@ -119,11 +194,14 @@ class _Pass:
             high_res_features=features[:-1],
         )
         masks, ious, score = masks.float(), ious.float(), score.float()
-        rows = torch.arange(count, device=masks.device)
-        best = 1 + ious[:, 1:].argmax(dim=1) if candidates else torch.zeros_like(rows)
+        mask, token = masks[:, :1], tokens[:, 0]
+        if candidates:
+            best = 1 + ious[:, 1:].argmax(dim=1)[:, None, None]
+            mask = masks.gather(1, best[..., None].expand(-1, -1, *masks.shape[2:]))
+            token = tokens.gather(1, best.expand(-1, -1, tokens.shape[2]))[:, 0]
         seen = (score > 0).float()
-        chosen = torch.where(seen[:, None, None] > 0, masks[rows, best][:, None], _ABSENT)
-        pointer = seen * module.obj_ptr_proj(tokens[rows, best])
+        chosen = torch.where(seen[:, None, None] > 0, mask, _ABSENT)
+        pointer = seen * module.obj_ptr_proj(token)
         pointer = pointer + (1 - seen) * module.no_obj_ptr
         return _Decoded(masks, ious, score, chosen, pointer)
 
@@ -163,79 +241,94 @@ class _Pass:
             weight=torch.where(present, 1.0, 4.0),
             reduction="none",
         )
-        loss = (loss + score.mean(dim=1)) * torch.tensor(weights, device=loss.device)
-        return loss.mean(), got
+        loss = loss + score.mean(dim=1)
+        weighed = [part * weight for part, weight in zip(loss, weights, strict=True)]
+        return torch.stack(weighed).mean(), got
 
     def remember(
-        self, frame: int, features: list[torch.Tensor], decoded: _Decoded, key: str
+        self, frame: int, features: list[torch.Tensor], decoded: _Decoded, *, prompted: bool
     ) -> None:
         """Encode what was found into a memory."""
         module = self.module
         size = module.image_size
-        grid = tuple(features[-1].shape[-2:])
-        memory, position = module._encode_new_memory(
+        memory, _ = module._encode_new_memory(
             current_vision_feats=[features[-1].flatten(2).permute(2, 0, 1)],
-            feat_sizes=[grid],
+            feat_sizes=[tuple(features[-1].shape[-2:])],
             pred_masks_high_res=F.interpolate(decoded.chosen, (size, size), mode="bilinear"),
             object_score_logits=decoded.score,
-            is_mask_from_pts=key == "cond_frame_outputs",
+            is_mask_from_pts=prompted,
         )
         if frame == 0:
             self.prompted = decoded
-        self.memories[key][self.batch.frame_numbers[frame]] = {
-            "maskmem_features": memory,
-            "maskmem_pos_enc": position,
-            "obj_ptr": decoded.pointer,
-        }
+        kept = self.conditioning if prompted else self.tracked
+        kept[frame] = Remembered(memory, decoded.pointer)
 
     def carry(self) -> Carried:
-        """Return what the next stretch of the clip needs."""
-        first, *_, last = self.batch.frame_numbers
-        memories: Memories = {}
-        for kind, kept in self.memories.items():
-            memories[kind] = {
-                number: {
-                    "maskmem_features": memory["maskmem_features"].detach(),
-                    "maskmem_pos_enc": [code.detach() for code in memory["maskmem_pos_enc"]],
-                    "obj_ptr": memory["obj_ptr"].detach(),
-                }
-                for number, memory in kept.items()
-                if number != first and (kind == "cond_frame_outputs" or number > last - _POINTERS)
-            }
+        """Return what the next stretch of the clip needs, but for clicks on tracked frames."""
         found = self.prompted
-        return Carried(
-            _Decoded(
-                found.masks.detach(),
-                found.ious.detach(),
-                found.score.detach(),
-                found.chosen.detach(),
-                found.pointer.detach(),
-            ),
-            memories,
-        )
+        if found is None:
+            raise RuntimeError("nothing was prompted")
+        last = self.truth.shape[1] - 1
+        recent = []
+        for age in range(self.module.max_obj_ptrs_in_encoder - 1):
+            memory = self.tracked.get(last - age)
+            if memory is None:
+                break
+            features = memory.features if age < self.module.num_maskmem - 1 else None
+            features = None if features is None else features.detach()
+            recent.append(Remembered(features, memory.pointer.detach()))
+        return Carried(found.chosen.detach(), found.score.detach(), found.pointer.detach(), recent)
 
     def condition(self, frame: int, features: list[torch.Tensor]) -> torch.Tensor:
-        """The frame's features with what is remembered, (B, C, h, w)."""
+        """The frame's features with what is remembered, (B, C, h, w).
+
+        As ``SAM2Base._prepare_memory_conditioned_features`` of an endless video, where the
+        prompt's distance is a tensor.
+        """
         module = self.module
-        if not self.memories["cond_frame_outputs"]:
-            plain: torch.Tensor = features[-1] + module.no_mem_embed.permute(1, 2, 0)[..., None]
+        top = features[-1]
+        if not self.conditioning:
+            plain: torch.Tensor = top + module.no_mem_embed.permute(1, 2, 0)[..., None]
             return plain
-        fused: torch.Tensor = module._prepare_memory_conditioned_features(
-            frame_idx=self.batch.frame_numbers[frame],
-            is_init_cond_frame=False,
-            current_vision_feats=[features[-1].flatten(2).permute(2, 0, 1)],
-            current_vision_pos_embeds=[self.position],
-            feat_sizes=[tuple(features[-1].shape[-2:])],
-            output_dict=self.memories,
-            num_frames=16,
+        behind = range(module.num_maskmem - 1, 0, -1)
+        near = [(age, self.tracked.get(frame - age)) for age in behind]
+        seen = [(module.num_maskmem, memory) for memory in self.conditioning.values()]
+        seen += [(age, memory) for age, memory in near if memory is not None]
+        spatial = [memory.features for _, memory in seen if memory.features is not None]
+        place = module.memory_encoder.position_encoding(spatial[0][:1]).flatten(2).permute(2, 0, 1)
+        codes = [place + module.maskmem_tpos_enc[age - 1] for age, _ in seen]
+        memory, position = self._pointers(frame)
+        fused: torch.Tensor = module.memory_attention(
+            curr=[top.flatten(2).permute(2, 0, 1)],
+            curr_pos=[self.position],
+            memory=torch.cat([_tokens(features) for features in spatial] + [memory]),
+            memory_pos=torch.cat([torch.cat(codes).expand(-1, len(top), -1), position]),
+            num_obj_ptr_tokens=len(memory),
         )
-        return fused
+        return fused.permute(1, 2, 0).view_as(top)
+
+    def _pointers(self, frame: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of the pointers that a frame looks at, and their codes: (P, B, M) each."""
+        module = self.module
+        longest = module.max_obj_ptrs_in_encoder - 1
+        near = [age for age in range(1, longest + 1) if frame - age in self.tracked]
+        prompt = (self.batch.ago + (frame - 1)).view(1).float()
+        ages = [frame - clicked for clicked in self.conditioning if clicked] + near
+        distance = torch.cat([prompt] + [torch.full_like(prompt, age) for age in ages])
+        seen = [*self.conditioning.values()] + [self.tracked[frame - age] for age in near]
+        pointers = torch.stack([memory.pointer for memory in seen])
+        count, channels = pointers.shape[1:]
+        codes = module.obj_ptr_tpos_proj(get_1d_sine_pe(distance / longest, dim=channels))
+        parts = channels // module.mem_dim
+        tokens = pointers.unflatten(2, (parts, module.mem_dim)).transpose(1, 2).flatten(0, 1)
+        codes = codes[:, None, None].expand(-1, parts, count, -1).flatten(0, 1)
+        return tokens, codes
 
     def prompt(self, frame: int, kind: str, corrections: int) -> None:
         """A frame with a prompt, and clicks that mend what came of it."""
         module = self.module
         features = self.features(frame)
-        truth = self.batch.masks[:, frame]
+        truth = self.truth[:, frame]
         conditioned = self.condition(frame, features)
         if kind == "mask":
             given = truth[:, None].float()
@@ -249,7 +342,7 @@ class _Pass:
             self.judge(frame, decoded, weight=0.3)
             decoded.chosen = logits
             decoded.score = torch.full_like(decoded.score, 10.0)
-            self.remember(frame, features, decoded, "cond_frame_outputs")
+            self.remember(frame, features, decoded, prompted=True)
             return
         points = shaken_boxes(truth) if kind == "box" else point_inside(truth)
         decoded = self.decode(features, conditioned, points, None, candidates=kind == "point")
@@ -260,7 +353,7 @@ class _Pass:
             before = decoded.chosen.detach().clamp(-32, 32)
             decoded = self.decode(features, conditioned, points, before, candidates=False)
             self.judge(frame, decoded)
-        self.remember(frame, features, decoded, "cond_frame_outputs")
+        self.remember(frame, features, decoded, prompted=True)
 
     def track(self, frame: int, *, correct: bool) -> None:
         """A frame that memory alone finds, and perhaps a click that mends it."""
@@ -275,13 +368,13 @@ class _Pass:
         )
         self.judge(frame, decoded)
         if not correct:
-            self.remember(frame, features, decoded, "non_cond_frame_outputs")
+            self.remember(frame, features, decoded, prompted=False)
             return
-        points = correction(self.batch.masks[:, frame], decoded.chosen.detach())
+        points = correction(self.truth[:, frame], decoded.chosen.detach())
         before = decoded.chosen.detach().clamp(-32, 32)
         decoded = self.decode(features, conditioned, points, before, candidates=True)
         self.judge(frame, decoded)
-        self.remember(frame, features, decoded, "cond_frame_outputs")
+        self.remember(frame, features, decoded, prompted=True)
 
     def contrast(self, samples: int = 96, temperature: float = 0.1) -> torch.Tensor:
         """Features at stride 16 of the same thing should agree across frames (InfoNCE)."""
@@ -311,44 +404,40 @@ def _iou(guess: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return both / (guess | real).sum(dim=(-2, -1)).clamp(min=1)
 
 
+def _tokens(features: torch.Tensor) -> torch.Tensor:
+    """A memory as tokens, (h * w, B, M)."""
+    return features.flatten(2).permute(2, 0, 1)
+
+
 def unroll(
     module: SAM2Base,
     batch: Batch,
-    rng: Rng,
+    plan: Plan,
     *,
     contrast: float = 0.2,
     carried: Carried | None = None,
-    clicks: float = 0.2,
 ) -> Losses:
     """Run prompts and tracking over a batch and return its losses.
 
     Parameters
     ----------
     module : SAM2Base
-        In training mode.
+        In training mode, with projected time codes of pointers (SAM 2.1's way).
     batch : Batch
         Clips; the first frame is prompted.
-    rng : numpy.random.Generator
-        Chooses prompts and clicks.
+    plan : Plan
+        What is said, and where.
     contrast : float
         Weight of the contrastive loss.
     carried : Carried, optional
-        What an earlier stretch of the same clips left: the first frame is not prompted again, the
-        others follow that stretch.
-    clicks : float
-        Probability that one of the tracked frames is mended by a click.
+        What an earlier stretch of the same clips left, where the plan has no prompt: the frames
+        behind the first follow that stretch.
     """
     run = _Pass(module, batch, carried)
-    frames = batch.images.shape[1]
-    if carried is None and frames == 1:
-        kind = str(rng.choice(["box", "point"]))
-        run.prompt(0, kind, corrections=int(rng.choice([0, 1, 2], p=[0.5, 0.3, 0.2])))
-    elif carried is None:
-        kind = str(rng.choice(["mask", "box", "point"], p=[0.45, 0.35, 0.2]))
-        run.prompt(0, kind, corrections=int(rng.random() < 0.15))
-    clicked = int(rng.integers(1, frames)) if frames > 1 and rng.random() < clicks else -1
-    for frame in range(1, frames):
-        run.track(frame, correct=frame == clicked)
+    if plan.prompt is not None:
+        run.prompt(0, plan.prompt, plan.corrections)
+    for frame in range(1, run.truth.shape[1]):
+        run.track(frame, correct=frame == plan.clicked)
     total, ious = run.losses()
     if contrast:
         total = total + contrast * run.contrast()

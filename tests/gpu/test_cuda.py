@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,10 @@ import sam2track
 from sam2track import Tracker
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
+from sam2track.training.batches import Batch
+from sam2track.training.graphs import Graphs
+from sam2track.training.scenes import TRAINING, draw_clip
+from sam2track.training.unroll import Plan
 from tests.parity.oracle import clip, enliven, official_run, predictor
 from tests.parity.test_bf16 import distance
 from tests.parity.test_parity import MANY, ONE, differences, our_run
@@ -118,3 +123,38 @@ def test_what_does_not_fit_goes_on_with_less(exact_products: None) -> None:
     assert found.keys() == expected.keys()
     for frame, logits in found.items():
         assert np.mean((logits > 0) != (expected[frame] > 0)) < 1e-3
+
+
+def test_captured_passes_of_training_leave_the_gradients_of_plain_ones() -> None:
+    module = build(ARCHITECTURES["nano"]).cuda().train()
+    rng = np.random.default_rng(0)
+    clips = [
+        draw_clip(TRAINING[name], rng, size=256, times=range(9)) for name in ("cells", "signs")
+    ]
+    pictures = torch.stack([torch.from_numpy(clip.frames) for clip in clips]).cuda()
+    labels = torch.stack([torch.from_numpy(clip.labels) for clip in clips]).cuda()
+    things = torch.tensor([[1, 2], [1, 2]], dtype=torch.uint8).cuda()
+
+    def stretch(begin: int) -> Batch:
+        at = [0, *range(begin, begin + 4)]
+        ago = torch.full((), begin, device="cuda")
+        return Batch(pictures[:, at], labels[:, at], things, ago)
+
+    graphs = Graphs(
+        module,
+        lambda: torch.autocast("cuda", torch.bfloat16),
+        contrast=0.0,
+        quiet=contextlib.nullcontext(),
+    )
+    carried = None
+    for begin, plan in ((1, Plan("mask")), (5, Plan(None))):
+        found = []
+        for _ in range(3):  # as ever, captured, replayed
+            losses = graphs.run(stretch(begin), plan, carried)
+            gradients = [p.grad.flatten() for p in module.parameters() if p.grad is not None]
+            found.append((losses.total.item(), torch.cat(gradients).clone()))
+        (loss, plain), *others = found
+        for other, captured in others:
+            assert other == pytest.approx(loss, rel=1e-4)
+            assert (captured - plain).norm() < 0.02 * plain.norm()
+        carried = losses.carried
