@@ -329,7 +329,7 @@ def test_holding_at_any_moment_loses_no_item() -> None:
 
     worker = Worker(told)
     try:
-        worker.run("run", lambda: iter(range(200)))
+        worker.run("run", lambda: iter(range(80)))
         end = time.monotonic() + 60
         while not worker.idle:
             assert time.monotonic() < end, f"it stands still after {len(values)} items"
@@ -338,7 +338,7 @@ def test_holding_at_any_moment_loses_no_item() -> None:
     finally:
         worker.let_go()
         worker.close()
-    assert values == list(range(200))
+    assert values == list(range(80))
 
 
 def test_a_call_is_ended_paused_and_interrupted_as_a_run_is() -> None:

@@ -14,7 +14,8 @@ from tests.parity.scenarios import Scenario
 from tests.parity.test_parity import ONE, compare
 
 # Long enough for every pointer and memory to count.
-SCENARIO = Scenario("tiny", True, 1, "box", 1, 0, 40, False)
+NANO = Scenario("nano", True, 1, "box", 1, 0, 40, False)
+TINY = replace(NANO, model="tiny")
 
 
 def seven_pointers() -> object:
@@ -72,7 +73,8 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.parametrize("scenario", [NANO, pytest.param(TINY, marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_wrong_engine_is_noticed(name: str) -> None:
-    logits, pointers, scores, _ = compare(SCENARIO, wrong=MUTATIONS[name]())
+def test_a_wrong_engine_is_noticed(name: str, scenario: Scenario) -> None:
+    logits, pointers, scores, _ = compare(scenario, wrong=MUTATIONS[name]())
     assert max(logits, pointers, scores) > ONE, f"{name} passed unnoticed"
