@@ -61,7 +61,7 @@ ROUNDS = {
     "within the first memories": ((0, BOX), [(3, CLICKS), (4, POINT)]),
     "on the last frame": ((0, MASK), [(23, CLICKS), (10, BOX)]),
 }
-MOST = ("three rounds, forward and back", "within the first memories")
+MOST = "three rounds, forward and back"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ MOST = ("three rounds, forward and back", "within the first memories")
             rounds,
             name,
             # Of the larger model those alone that have most in them.
-            marks=[pytest.mark.slow] * (name == "tiny" and (backward or rounds not in MOST)),
+            marks=[pytest.mark.slow] * (name == "tiny" and (backward or rounds != MOST)),
         )
         for backward, rounds, name in product([False, True], ROUNDS, ["tiny", "nano"])
     ],
