@@ -20,6 +20,9 @@ from sam2track.tracking.ledger import Ledger, how
 __all__ = ["Contents"]
 
 _PART = 500  # frames that are read at once
+_LOCKED = (
+    4096  # above all codes, which have twelve bits: by this those of locked objects are raised
+)
 
 
 class Contents(Ledger):
@@ -110,13 +113,14 @@ class Contents(Ledger):
     def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32, of all objects or some.
 
-        Where masks overlap the highest logit wins, as far as twelve bits tell; ties go to the
-        lower id.
+        Where masks overlap, locked objects come before others; among either, the highest logit
+        wins, as far as twelve bits tell, and ties go to the lower id.
         """
         self.time(frame)  # which knows whether there is such a frame
         with self._errors():
             rows = self._db.execute(
-                "SELECT object, mask, codes, side FROM results WHERE frame = ? ORDER BY object",
+                "SELECT object, mask, codes, side, object IN (SELECT id FROM objects WHERE locked) "
+                "FROM results WHERE frame = ? ORDER BY object",
                 (frame,),
             ).fetchall()
             if objects is not None:
@@ -124,24 +128,24 @@ class Contents(Ledger):
             return self._painted(frame, rows)
 
     def _painted(
-        self, frame: int, rows: Sequence[tuple[int, bytes, bytes, int]]
+        self, frame: int, rows: Sequence[tuple[int, bytes, bytes, int, int]]
     ) -> npt.NDArray[np.int32]:
         labels = np.zeros((self.height, self.width), np.int32)
         found = [
-            (object_id, self._mask(object_id, frame, mask), codes, side)
-            for object_id, mask, codes, side in rows
+            (object_id, self._mask(object_id, frame, mask), codes, side, locked)
+            for object_id, mask, codes, side, locked in rows
         ]
         if len(found) < 2:
-            for object_id, mask, _, _ in found:
+            for object_id, mask, *_ in found:
                 labels[mask] = object_id
             return labels
         covered = np.zeros(labels.shape, np.uint16)
-        for _, mask, _, _ in found:
+        for _, mask, *_ in found:
             covered += mask
         shared = covered > 1
         contested = bool(shared.any())
         best = np.zeros(labels.shape, np.uint16) if contested else None
-        for object_id, mask, codes, side in found:
+        for object_id, mask, codes, side, locked in found:
             if best is None:
                 labels[mask] = object_id
                 continue
@@ -154,6 +158,7 @@ class Contents(Ledger):
             small = self._codes(object_id, frame, codes, side)
             size = (self.width, self.height)
             large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
+            large += np.uint16(locked * _LOCKED)
             wins = here & (large > best)
             labels[wins] = object_id
             best[wins] = large[wins]

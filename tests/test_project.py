@@ -163,6 +163,35 @@ def test_ties_go_to_the_lower_id(tmp_path: Path) -> None:
         assert (project.labels(0) == 2).all()
 
 
+def test_no_other_takes_the_pixels_of_locked_objects(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        for object_id in (1, 2, 300):
+            project.keep_life(Life(object_id))
+        result, _ = put(project, 0, ids=(1, 2, 300))
+        of = dict(zip(result.object_ids, result.masks, strict=True))
+        usual = project.labels(0)
+        two = of[1] & of[300]
+        assert {*usual[of[1]]} == {*usual[of[300]]} == {1, 2, 300}
+        assert {*usual[two & (usual != 2)]} == {1, 300}
+        with project.step("lock", {"object": 1, "locked": True}):
+            project.keep_life(Life(1, locked=True))
+        once = project.labels(0)
+        assert (once[of[1]] == 1).all()
+        np.testing.assert_array_equal(once[~of[1]], usual[~of[1]])
+        with project.step("lock", {"object": 300, "locked": True}):
+            project.keep_life(Life(300, locked=True))
+        twice = project.labels(0)
+        assert {*twice[of[1] | of[300]]} == {1, 300}
+        np.testing.assert_array_equal(twice[two & (usual != 2)], usual[two & (usual != 2)])
+        assert (project.labels(0, [1, 2])[of[1]] == 1).all()
+        project.undo()
+        np.testing.assert_array_equal(project.labels(0), once)
+        project.undo()
+        np.testing.assert_array_equal(project.labels(0), usual)
+        project.redo()
+        np.testing.assert_array_equal(project.labels(0), once)
+
+
 def test_rows(tmp_path: Path) -> None:
     with Project.open(fill(tmp_path / "p.s2t")) as project:
         rows = list(project.rows())

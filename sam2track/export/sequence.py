@@ -253,7 +253,8 @@ class Sequenced:
         lost = []
         if overlaps and self.overlapping:
             lost.append(
-                f"overlaps (on {self.overlapping} frames; a pixel went to the highest logit)"
+                f"overlaps (on {self.overlapping} frames; a pixel went to the highest logit, "
+                "of locked objects before others)"
             )
         if lineage and self.results.lineage:
             daughters = ", ".join(str(i) for i in sorted(self.results.lineage))

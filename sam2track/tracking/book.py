@@ -261,6 +261,7 @@ class Book:
             width=self.source.width,
             sources=tuple(record.source for record in records),
             given=given,
+            locked=frozenset(i for i, item in self.objects.items() if item.locked),
         )
 
     def track(

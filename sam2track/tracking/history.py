@@ -83,7 +83,7 @@ class Life:
     mother : int, optional
         The object of which it is a daughter since its birth.
     locked : bool
-        Nothing of it may change.
+        Nothing of it may change, and no other that is not takes its pixels in label maps.
     forward, backward : int, optional
         The frame that comes next in each direction; None where nothing has to be run.
     since : int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,8 @@ class FrameResult:
         How each mask came about: ``prompted``, ``forward``, ``backward``, ``edited``.
     given : mapping of int to (H, W) bool array
         Masks that a person gave, which are reported as they are.
+    locked : frozenset of int
+        Objects that are locked.
     """
 
     frame: int
@@ -50,6 +53,7 @@ class FrameResult:
     width: int
     sources: tuple[str, ...]
     given: Mapping[int, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    locked: frozenset[int] = frozenset()
 
     def only(self, indices: Sequence[int]) -> FrameResult:
         """Some of the objects, by their places in ``object_ids``."""
@@ -70,15 +74,21 @@ class FrameResult:
     def _pictures(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
         masks = np.zeros((len(self.object_ids), self.height, self.width), np.bool_)
         labels = np.zeros((self.height, self.width), np.int32)
-        best = np.zeros((self.height, self.width), np.float32)
-        for index, object_id in enumerate(self.object_ids):
-            rows, columns, large = self._large(index)
-            masks[index, rows, columns] = large > 0
-            # Strictly above, so that ties stay with the lower id.
-            wins = large > best[rows, columns]
-            labels[rows, columns][wins] = object_id
-            np.maximum(best[rows, columns], large, out=best[rows, columns])
+        # Locked ones last: what they have they take from all others.
+        places = sorted(range(len(masks)), key=self._is_locked)
+        for _, group in groupby(places, key=self._is_locked):
+            best = np.zeros((self.height, self.width), np.float32)
+            for index in group:
+                rows, columns, large = self._large(index)
+                masks[index, rows, columns] = large > 0
+                # Strictly above, so that ties stay with the lower id.
+                wins = large > best[rows, columns]
+                labels[rows, columns][wins] = self.object_ids[index]
+                np.maximum(best[rows, columns], large, out=best[rows, columns])
         return masks, labels
+
+    def _is_locked(self, index: int) -> bool:
+        return self.object_ids[index] in self.locked
 
     def _large(self, index: int) -> tuple[slice, slice, npt.NDArray[np.float32]]:
         """Rows and columns of the frame around what is above 0, and the logits there.
@@ -108,7 +118,11 @@ class FrameResult:
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """Label map, (H, W) int32: the highest logit wins, ties go to the lower id."""
+        """Label map, (H, W) int32.
+
+        Locked objects come before others; among either, the highest logit wins, and ties go to
+        the lower id.
+        """
         return self._pictures[1]
 
     def __repr__(self) -> str:

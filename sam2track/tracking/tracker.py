@@ -326,7 +326,10 @@ class Tracker:
                 self.history.keep_life(daughter.life)
 
     def lock(self, object_id: int, *, locked: bool = True) -> None:
-        """Let nothing change an object any more, or let it be changed again."""
+        """Let nothing change an object any more, or let it be changed again.
+
+        While it is locked, label maps give its pixels to no other object that is not.
+        """
         item = self._book.known(object_id, changes=False)
         if not isinstance(locked, (bool, np.bool_)):
             raise UsageError(f"locked {locked!r}; give True or False")

@@ -20,6 +20,7 @@ from sam2track.export.staging import staged
 from sam2track.export.videos import VideoWriter
 from sam2track.project import Project
 from sam2track.table import TableWriter
+from sam2track.tracking.history import Life
 from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project, put
 from tests.made import disk, write_project
 
@@ -185,6 +186,24 @@ def test_where_masks_overlap_the_highest_logit_wins(tmp_path):
     assert (here[1] & here[2]).any()
     assert np.array_equal(found[2], here[2])
     assert np.array_equal(found[1], here[1] & ~here[2])
+
+
+@pytest.mark.parametrize("name", ["davis", "labels-tiff", "mots"])
+def test_where_masks_overlap_locked_objects_come_first(tmp_path, name):
+    path = project(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as opened:
+        put(opened, 2, masks()[2], {2: 6})
+        with opened.step("lock", {"object": 1, "locked": True}):
+            opened.keep_life(Life(1, locked=True))
+        done = opened.export(tmp_path / "locked.tif", format=name)
+        opened.undo()
+        opened.export(tmp_path / "free.tif", format=name)
+    assert any("of locked objects before others" in warning for warning in done.warnings)
+    here = masks()[2]
+    found = dict(open_masks(tmp_path / "locked.tif", name).shots())[2]
+    assert np.array_equal(found[1], here[1]) and np.array_equal(found[2], here[2] & ~here[1])
+    found = dict(open_masks(tmp_path / "free.tif", name).shots())[2]
+    assert np.array_equal(found[2], here[2]) and np.array_equal(found[1], here[1] & ~here[2])
 
 
 def test_nothing_is_written_over_what_is_exported_from(tmp_path):

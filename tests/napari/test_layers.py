@@ -427,6 +427,28 @@ def test_all_that_are_selected_are_deleted_as_one_step(opened: Any) -> None:
     assert len(widget.view.rows()) == 2
 
 
+def test_a_lock_is_seen_at_once_and_so_is_its_undo(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    mask = widget.layers.data.frame(0) == 1
+    whole = np.ones((HEIGHT, WIDTH), np.bool_)
+    widget.change("cover", lambda s: s.tracker.prompt(2, 0, mask=whole) and None)
+    assert widget.wait()
+
+    def shown() -> set[int]:
+        return {*np.asarray(widget.layers.masks._slice.image.raw)[mask].tolist()}
+
+    assert shown() == {2}
+    widget.lock(1)
+    assert widget.wait() and shown() == {1}
+    press(widget, "Control-z")
+    assert shown() == {2}
+    press(widget, "Control-Shift-z")
+    assert shown() == {1}
+    widget.lock(1, False)
+    assert widget.wait() and shown() == {2}
+
+
 def test_a_box_that_is_being_drawn_stays_whatever_is_answered(opened: Any) -> None:
     widget, layers = opened, opened.layers
     click(widget, 0, 0)

@@ -405,6 +405,42 @@ def test_a_click_while_tracking_keeps_the_masks_of_a_replay(session, video, mode
         assert all(np.array_equal(again.labels(t), expected[t]) for t in again.frames)
 
 
+def test_what_comes_after_a_lock_covers_nothing_of_it(session, video, model, tmp_path):
+    """Nor in a replay, whose label maps are equal."""
+    from sam2track.replaying import replay
+
+    session.say(1, 0, click(0, 0))
+    list(session.track("forward"))
+    masks = {t: session.project.masks(t)[1] for t in range(FRAMES)}
+    session.tracker.lock(1)
+    session.tracker.prompt(2, 0, mask=np.ones((HEIGHT, WIDTH), np.bool_))
+    list(session.track("forward"))
+    view, project = View(session.path), session.project
+    assert any((project.masks(t)[2] & masks[t]).sum() > 100 for t in range(1, FRAMES))
+    for t, mask in masks.items():
+        assert (view.labels(t)[mask] == 1).all()
+        assert (session.tracker.result(t).labels[mask] == 1).all()
+    expected = {t: view.labels(t) for t in masks}
+    (tmp_path / "out").mkdir()
+    list(session.export(tmp_path / "out"))
+    assert all(
+        np.array_equal(read_label_png(tmp_path / "out" / "masks" / f"{t:05d}.png"), labels)
+        for t, labels in expected.items()
+    )
+    session.tracker.lock(1, locked=False)
+    assert (view.labels(0) == 2).all()
+    session.undo()
+    assert all(np.array_equal(view.labels(t), labels) for t, labels in expected.items())
+    view.close()
+    project.close()
+    replay(session.path, output=tmp_path / "again", model=model, write=["masks"])
+    with Project.open(tmp_path / "again" / "project.s2t") as again:
+        for t, labels in expected.items():
+            assert np.array_equal(again.labels(t), labels)
+            written = read_label_png(tmp_path / "again" / "masks" / f"{t:05d}.png")
+            assert np.array_equal(written, labels)
+
+
 def test_a_stroke_over_two_objects_is_one_step(session: Session) -> None:
     session.say(1, 0, click(0, 0))
     session.say(2, 0, click(1, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -46,3 +48,15 @@ def test_masks_and_labels_are_those_of_enlarged_logits(
     clear = clear.all(axis=0) & (highest[-1] - highest[-2] > 1e-4)
     labels = np.where(large.max(axis=0) > 0, large.argmax(axis=0) + 3, 0)
     np.testing.assert_array_equal(found.labels[clear], labels[clear])
+
+
+def test_locked_objects_come_before_others() -> None:
+    logits = np.array([2, 9, 1, 3], np.float32)[:, None, None] * np.ones((1, 8, 8), np.float32)
+    logits[3, :, 4:] = -1
+    found = result(logits, 8, 8, {})
+    assert {*found.labels.flat} == {4}
+    locked = replace(found, locked=frozenset({3, 6, 50})).labels
+    assert {*locked[:, :4].flat} == {6} and {*locked[:, 4:].flat} == {3}
+    assert np.array_equal(replace(found, locked=frozenset({3, 6})).masks, found.masks)
+    some = replace(found, locked=frozenset({5, 6})).only([1, 2])
+    assert {*some.labels.flat} == {5}
