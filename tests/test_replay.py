@@ -185,6 +185,27 @@ def test_a_number_of_threads_that_is_none(worked: Path, frames: np.ndarray, tmp_
                 next(repeated)
 
 
+def test_a_tracker_shows_the_label_maps_of_its_project(frames: np.ndarray, tmp_path: Path) -> None:
+    """Whose masks it takes from there as they are: the logits say whose a pixel is."""
+    model = load_model(predictor("nano", True))
+    run(frames, PROMPTS, output=tmp_path, model=model, write=[])
+    with Project.open(tmp_path / "project.s2t", writable=True) as project:
+        tracker = Tracker(model, ArraySource(frames), history=project)
+        tracker.prompt(2, 4, box=(20, 20, 110, 110))
+        list(tracker.propagate())
+        shared = wrong = higher = 0
+        for frame in project.frames:
+            result = tracker.result(frame)
+            both = result.masks.all(axis=0) & (len(result.masks) == 2)
+            labels = project.labels(frame)
+            np.testing.assert_array_equal(result.labels[~both], labels[~both])
+            shared += np.count_nonzero(both)
+            wrong += np.count_nonzero(result.labels != labels)
+            higher += np.count_nonzero(labels[both] == 2)
+        assert shared > 1000 and min(higher, shared - higher) > 100
+        assert wrong < 0.1 * shared  # logits of these two hardly differ
+
+
 def test_a_replay_without_a_step_differs(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
     """So that the test above is known to see a step that is left out."""
     from sam2track.tracking.actions import repeat

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameResult"]
 
+_LEAST = np.finfo(np.float32).tiny  # of what is in a mask that is given, whatever its logit
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FrameResult:
@@ -39,7 +41,7 @@ class FrameResult:
     sources : tuple of str
         How each mask came about: ``prompted``, ``forward``, ``backward``, ``edited``.
     given : mapping of int to (H, W) bool array
-        Masks that a person gave, which are reported as they are.
+        Masks that are reported as they are: a person's, and those that a project holds.
     locked : frozenset of int
         Objects that are locked.
     """
@@ -71,59 +73,61 @@ class FrameResult:
         )
 
     @cached_property
-    def _pictures(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int32]]:
-        masks = np.zeros((len(self.object_ids), self.height, self.width), np.bool_)
-        labels = np.zeros((self.height, self.width), np.int32)
-        # Locked ones last: what they have they take from all others.
-        places = sorted(range(len(masks)), key=self._is_locked)
-        for _, group in groupby(places, key=self._is_locked):
-            best = np.zeros((self.height, self.width), np.float32)
-            for index in group:
-                rows, columns, large = self._large(index)
-                masks[index, rows, columns] = large > 0
-                # Strictly above, so that ties stay with the lower id.
-                wins = large > best[rows, columns]
-                labels[rows, columns][wins] = self.object_ids[index]
-                np.maximum(best[rows, columns], large, out=best[rows, columns])
-        return masks, labels
-
-    def _is_locked(self, index: int) -> bool:
-        return self.object_ids[index] in self.locked
-
-    def _large(self, index: int) -> tuple[slice, slice, npt.NDArray[np.float32]]:
-        """Rows and columns of the frame around what is above 0, and the logits there.
-
-        That is ``interpolate(mode="bilinear", align_corners=False)`` as two products of
-        matrices: a part of the frame costs its part, and most objects are small.
-        """
-        given = self.given.get(self.object_ids[index])
-        if given is not None:
-            x0, y0, x1, y1 = bounding_box(given) or (0, 0, 0, 0)
-            rows, columns = slice(y0, y1), slice(x0, x1)
-            return rows, columns, np.where(given[rows, columns], np.float32(10), np.float32(-10))
-        import torch  # here, since a project of results is read without it
-
-        logits = self.logits[index]
-        above = logits > 0
-        x0, y0, x1, y1 = bounding_box(above) or (0, 0, 0, 0)
-        down, rows, inner_rows = _enlarging(slice(y0, y1), len(above), self.height)
-        across, columns, inner_columns = _enlarging(slice(x0, x1), len(above.T), self.width)
-        small = torch.from_numpy(np.ascontiguousarray(logits[inner_rows, inner_columns]))
-        return rows, columns, (down.T @ small @ across).numpy()
-
-    @property
     def masks(self) -> npt.NDArray[np.bool_]:
         """Masks at the size of the frame, (N, H, W) bool; they may overlap."""
-        return self._pictures[0]
+        masks = np.zeros((len(self.object_ids), self.height, self.width), np.bool_)
+        for index, object_id in enumerate(self.object_ids):
+            if object_id in self.given:
+                masks[index] = self.given[object_id]
+            else:
+                rows, columns, large = self._large(index)
+                masks[index, rows, columns] = large > 0
+        return masks
 
-    @property
+    @cached_property
     def labels(self) -> npt.NDArray[np.int32]:
         """Label map, (H, W) int32.
 
         Locked objects come before others; among either, the highest logit wins, and ties go to
         the lower id.
         """
-        return self._pictures[1]
+        labels = np.zeros((self.height, self.width), np.int32)
+        # Locked ones last: what they have they take from all others.
+        places = sorted(range(len(self.object_ids)), key=self._is_locked)
+        for _, group in groupby(places, key=self._is_locked):
+            best = np.zeros((self.height, self.width), np.float32)
+            for index in group:
+                rows, columns, large = self._large(index)
+                # Strictly above, so that ties stay with the lower id.
+                wins = large > best[rows, columns]
+                labels[rows, columns][wins] = self.object_ids[index]
+                np.maximum(best[rows, columns], large, out=best[rows, columns])
+        return labels
+
+    def _is_locked(self, index: int) -> bool:
+        return self.object_ids[index] in self.locked
+
+    def _large(self, index: int) -> tuple[slice, slice, npt.NDArray[np.float32]]:
+        """Rows and columns of the frame around an object, and the logits there.
+
+        That is ``interpolate(mode="bilinear", align_corners=False)`` as two products of
+        matrices: a part of the frame costs its part, and most objects are small. They are above 0
+        where the mask is, also that of a given one.
+        """
+        import torch  # here, since a project of results is read without it
+
+        logits = self.logits[index]
+        given = self.given.get(self.object_ids[index])
+        above = logits > 0 if given is None else given
+        x0, y0, x1, y1 = bounding_box(above) or (0, 0, 0, 0)
+        find = _enlarging if given is None else _enlarged
+        down, rows, inner_rows = find(slice(y0, y1), len(logits), self.height)
+        across, columns, inner_columns = find(slice(x0, x1), len(logits.T), self.width)
+        small = torch.from_numpy(np.ascontiguousarray(logits[inner_rows, inner_columns]))
+        large = (down.T @ small @ across).numpy()
+        if given is not None:
+            large = np.where(given[rows, columns], np.maximum(large, _LEAST), np.float32(0))
+        return rows, columns, large
 
     def __repr__(self) -> str:
         return (
@@ -139,6 +143,14 @@ def _enlarging(above: slice, small: int, large: int) -> tuple[torch.Tensor, slic
     leads = slice(int(led[0]), int(led[-1]) + 1) if len(led) else slice(0, 0)
     # A place beside one above 0 weighs in too.
     around = slice(max(0, above.start - 1), above.stop + 1)
+    return weights[around, leads], leads, around
+
+
+def _enlarged(leads: slice, small: int, large: int) -> tuple[torch.Tensor, slice, slice]:
+    """Weights of an axis that lead to some places, these, and where they come from."""
+    weights = _weights(small, large)
+    come = weights[:, leads].any(dim=1).nonzero()
+    around = slice(int(come[0]), int(come[-1]) + 1) if len(come) else slice(0, 0)
     return weights[around, leads], leads, around
 
 
