@@ -275,19 +275,23 @@ class Commands(Panel):
 
     def undo(self) -> None:
         """Take back the last step; a run that is under way ends with it."""
-        self.change("undo", lambda s: s.undo(), lambda done: _turned("took back", done))
-        self._turn()
+        self._turn("undo", lambda s: s.undo(), "took back")
         if self._at is not None and self._at.what == "track" and self._at.paused:
             self.pause()  # it ends where it goes on
 
     def redo(self) -> None:
         """Put it back."""
-        self.change("redo", lambda s: s.redo(), lambda done: _turned("put back", done))
-        self._turn()
+        self._turn("redo", lambda s: s.redo(), "put back")
 
-    def _turn(self) -> None:
-        if self._at is not None:
-            self._at.turned = True
+    def _turn(self, what: str, turn: Callable[[Session], Sequence[Action]], how: str) -> None:
+        at = self._at
+
+        def told(done: Sequence[Action]) -> str:
+            if at is not None and done:
+                at.turned = True
+            return _turned(how, done)
+
+        self.change(what, turn, told)
 
     # -- tracking -----------------------------------------------------------------------
 

@@ -190,10 +190,13 @@ def test_a_run_that_is_paused_ends_where_a_step_is_taken_back(opened: Any) -> No
     widget.undo()
     assert widget.wait()
     assert widget._at is None and widget.both_button.isEnabled()
+    refused(widget, "a step was taken back or put back, which ended tracking")
     widget.redo()
     assert widget.wait()
     widget.track("forward")
+    widget.redo()  # of nothing
     assert widget.wait()
+    refused(widget, "tracked")
     assert len(widget.view.confidence(1)) == FRAMES
 
 
