@@ -23,7 +23,7 @@ from sam2track.prompts import check_object_id
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["LOADING", "Commands", "Outcome", "Run", "many"]
+__all__ = ["LOADING", "Commands", "Outcome", "Run", "counted", "many"]
 
 LOADING = "the model is being loaded; then a click on an object gives its mask"
 
@@ -427,6 +427,11 @@ def _turned(how: str, actions: Sequence[Action]) -> str:
         told += f" of object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
     frames = sorted({a["frame"] for a in actions if isinstance(a.get("frame"), int)})
     return f"{told} on {many(frames)}" if frames else told
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def many(frames: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer
 
 from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, draw_now
-from napari_sam2track.commands import Outcome, Run
+from napari_sam2track.commands import Outcome, Run, counted
 from napari_sam2track.keeping import Keeping
 from napari_sam2track.memory import used
 from napari_sam2track.preview import Preview
@@ -189,7 +189,7 @@ class Showing(Keeping):
             self.tell(failed)
         if self.view is None:
             return
-        took = f"{at.done} frames in {time.monotonic() - at.began:.0f} s"
+        took = f"{counted(at.done, 'frame')} in {time.monotonic() - at.began:.0f} s"
         if at.what == "export":
             if not failed:
                 told = "the export was stopped; nothing is left of it"

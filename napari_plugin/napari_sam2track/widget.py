@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2track import keys
 from napari_sam2track.axes import is_channel
 from napari_sam2track.canvas import draw_later, make_current
-from napari_sam2track.commands import LOADING, Run, many
+from napari_sam2track.commands import LOADING, Run, counted, many
 from napari_sam2track.marks import Key
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
@@ -267,7 +267,7 @@ class TrackWidget(Showing):
         self.change(
             "open",
             lambda s: None,
-            f"{session.path.name} is open again with {len(rows)} objects; {hint}"
+            f"{session.path.name} is open again with {counted(len(rows), 'object')}; {hint}"
             if rows
             else f"click on an object: its mask appears at once. {hint}",
             asked=self._begin_asked,

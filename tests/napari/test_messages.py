@@ -43,6 +43,14 @@ def test_a_range_that_ends_before_it_begins(opened: Any) -> None:
     widget.range_button.click()
     assert widget.wait()
     assert widget.view.confidence(1).keys() >= {0, 2, 3}
+    widget.range_low.setValue(4)
+    widget.range_high.setValue(4)
+    widget.range_button.click()
+    assert widget.wait()
+    refused(widget, "tracked 1 frame in")
+    widget.begin()
+    assert widget.wait()
+    refused(widget, "is open again with 1 object;")
 
 
 def test_a_refusal_is_the_last_thing_said(opened: Any) -> None:
