@@ -196,10 +196,14 @@ class Commands(Panel):
         if frame is not None and self.layers is not None:
             self.layers.go(frame)
 
-    def _seek(self, frame: int | None, none: str) -> None:
-        """Show a frame; where there is none, say so."""
-        if frame is None and self._open_session() is not None:
+    def _seek(self, frame: int | None, none: str, found: str = "") -> None:
+        """Show a frame and say which it is; where there is none, say so."""
+        if self._open_session() is None:
+            return
+        if frame is None:
             self.tell(none, calm=True)
+        elif found:
+            self.tell(f"frame {frame}: {found}", calm=True)
         self.go(frame)
 
     def select(self, object_id: int) -> None:
@@ -372,7 +376,14 @@ class Commands(Panel):
     def go_least_sure(self) -> None:
         """Go to the least sure frame of the object that is selected."""
         found = None if self.view is None else self.view.least_sure(self._object)
-        self._seek(found, f"nothing is tracked of object {self._object} yet")
+        none = f"nothing is tracked of object {self._object} yet"
+        self._seek(found, none, f"the least sure one of object {self._object}{self._sure(found)}")
+
+    def _sure(self, frame: int | None) -> str:
+        """How sure tracking is of the object that is selected, in words."""
+        if frame is None or self.view is None:
+            return ""
+        return f", {self.view.confidence(self._object)[frame]:.0%} sure"
 
     def go_next_least_sure(self) -> None:
         """Go to the frame that is the next least sure after this one."""
@@ -380,7 +391,9 @@ class Commands(Panel):
         if self.view is not None:
             here = self.view.confidence(self._object).get(self.frame, -1.0)
             found = self.view.least_sure(self._object, beyond=here)
-        self._seek(found, f"no frame of object {self._object} is less sure but those before it")
+        none = f"no frame of object {self._object} is less sure but those before it"
+        told = f"the next least sure one of object {self._object}{self._sure(found)}"
+        self._seek(found, none, told)
 
     def go_next_prompted(self) -> None:
         """Go to the next frame that a person said something of."""

@@ -486,7 +486,15 @@ def test_going_to_frames(opened: Any) -> None:
     press(widget, "Shift-k")
     assert widget.frame == 1
     press(widget, "j")
-    assert widget.frame == widget.view.least_sure(1)
+    least = widget.view.least_sure(1)
+    assert widget.frame == least
+    sure = widget.view.confidence(1)
+    told = f"frame {least}: the least sure one of object 1, {sure[least]:.0%} sure"
+    assert widget.message.text() == told
+    press(widget, "Shift-j")
+    assert widget.frame != least
+    told = f"frame {widget.frame}: the next least sure one of object 1, {sure[widget.frame]:.0%}"
+    assert widget.message.text() == f"{told} sure"
     widget.timeline.resize(160, 56)
     widget.timeline.chosen.emit(widget.timeline.frame_at(159))
     assert widget.frame == FRAMES - 1
