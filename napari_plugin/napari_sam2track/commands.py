@@ -365,6 +365,9 @@ class Commands(Panel):
         self._at.paused, self._at.since = not self._at.paused, now
         self._worker.pause(self._at.paused)
         self.pause_button.setText("Go on" if self._at.paused else "Pause")
+        what = "tracking" if self._at.what == "track" else "the export"
+        held = "is paused; Q, or the button Go on, lets it go on"
+        self.tell(f"{what} {held if self._at.paused else 'goes on'}", calm=True)
 
     def cancel(self) -> None:
         """End what is under way; frames that are tracked are kept, half an export is not."""

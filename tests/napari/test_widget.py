@@ -171,9 +171,11 @@ def test_what_is_left_does_not_count_a_pause(opened: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr("napari_sam2track.showing.time.monotonic", lambda: now[0])
     opened._at = Run("export", began=100.0, done=2, total=4)
     now[0] = 110.0
-    opened.pause()
+    press(opened, "q")
+    refused(opened, "the export is paused; Q, or the button Go on, lets it go on")
     now[0] = 150.0
-    opened.pause()
+    press(opened, "q")
+    refused(opened, "the export goes on")
     opened._show_progress()
     assert opened.progress.format() == "2 of 4, 10 s left"
     opened._at = None
