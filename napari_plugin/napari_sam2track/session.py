@@ -371,7 +371,8 @@ class Session:
         Raises
         ------
         UsageError
-            Where the folder holds one of them already, or an id is none for pictures.
+            Where there is no such folder, it holds one of them already, or an id is none for
+            pictures.
         OutputError
         """
         largest = max(self.tracker.object_ids, default=0)
@@ -380,6 +381,8 @@ class Session:
                 f"object {largest} does not fit the 16 bits of the mask pictures; export it for "
                 f"other tools (ome-zarr, coco, npz, csv), or give it a number up to 65535"
             )
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}; make it first, or choose another one")
         there = [OUTPUTS[name] for name in USUAL if (folder / OUTPUTS[name]).exists()]
         if there:
             raise UsageError(

@@ -420,7 +420,7 @@ def test_progress_of_a_range_is_that_of_the_range(opened: Any) -> None:
     assert frames("both") == FRAMES and frames("backward", 0, 3) == 3
 
 
-def test_what_scripts_say_wrongly(opened: Any, tmp_path: Path) -> None:
+def test_what_scripts_say_wrongly(opened: Any, video: Path, tmp_path: Path) -> None:
     click(opened, 0, 0)
     with pytest.raises(PromptError, match="positive integers"):
         opened.select(-1)
@@ -429,6 +429,10 @@ def test_what_scripts_say_wrongly(opened: Any, tmp_path: Path) -> None:
     opened.export_as("nonsense", tmp_path / "a.csv")
     assert opened.wait()
     refused(opened, "format 'nonsense'; allowed are")
+    for place in (tmp_path / "none", video):
+        opened.export_to(place)
+        assert opened.wait()
+        refused(opened, f"there is no folder {place}; make it first, or choose another one")
     opened.export_to(str(tmp_path))
     assert opened.wait()
     assert (tmp_path / "tracks.csv").exists()
