@@ -428,7 +428,8 @@ def _named(action: Action) -> str:
         return "unlock"
     if kind == "prompt" and said.get("absent"):
         return "not here"
-    if kind == "prompt" and said.get("mask") and not (said.get("points") or said.get("box")):
+    alone = said.get("mask") and not (said.get("points") or said.get("box"))
+    if kind == "prompt" and alone and action["begins"]:  # else its clicks were taken from a mask
         return "paint"
     return str(_NAMES.get(kind, kind))
 

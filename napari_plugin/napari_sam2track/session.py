@@ -280,12 +280,17 @@ class Session:
                 )
 
     def undo(self) -> list[Action]:
-        """Take back the last thing a person did: its steps, several where they were one stroke."""
-        return self._strokes.undo(self.tracker)
+        """Take back the last thing a person did: its steps, several where they were one stroke.
+
+        ``begins`` says of a step whether its object was not there before.
+        """
+        done = self._strokes.undo(self.tracker)
+        return _beginning(done, self.tracker.object_ids)
 
     def redo(self) -> list[Action]:
-        """Put it back: its steps."""
-        return self._strokes.redo(self.tracker)
+        """Put it back: its steps, as of ``undo``."""
+        before = self.tracker.object_ids
+        return _beginning(self._strokes.redo(self.tracker), before)
 
     def divide(self, mother: int, frame: int, daughters: Sequence[int]) -> tuple[int, ...]:
         """Let an object end where others begin, which are there already."""
@@ -448,6 +453,11 @@ class Session:
             if count % _AT_ONCE == 0:
                 yield None
         yield as_tracks(rows, self.project.lineage)
+
+
+def _beginning(actions: Sequence[Action], before: Collection[int]) -> list[Action]:
+    """Say of steps which ones begin their object, given those that were there before."""
+    return [action | {"begins": action.get("object") not in before} for action in actions]
 
 
 def _ids(labels: npt.NDArray[Any]) -> list[int]:

@@ -571,6 +571,15 @@ def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
     paint(widget, 1, 3, 2)
     press(widget, "Control-z")
     assert widget.message.text() == "took back: paint of object 2 on frame 3"
+    press(widget, "Control-Shift-z")
+    assert widget.message.text() == "put back: paint of object 2 on frame 3"
+    click(widget, 1, 3)
+    widget.layers.clicks.selected_data = {1}
+    widget.layers.clicks.remove_selected()
+    assert widget.wait() and len(widget.layers.clicks.data) == 1
+    for key, how in (("Control-z", "took back"), ("Control-Shift-z", "put back")):
+        press(widget, key)
+        assert widget.message.text() == f"{how}: click or box of object 2 on frame 3"
     widget.select(1)
     widget.absent()
     assert widget.wait()
