@@ -117,12 +117,13 @@ class Tracked:
     def advance(self, frame: int, stop: int, *, backward: bool) -> None:
         """Note that a frame has been run; at ``stop`` nothing is left to run.
 
-        In a run of a range that leaves frames out, what is unfinished stays so.
+        In a run of a range that leaves frames out, what is unfinished stays so. Nor is anything
+        left at the object's end, which may have come in between.
         """
         if self.pending.get(backward) != frame:
             return
         following = frame - 1 if backward else frame + 1
-        if following == stop:
+        if following == stop or (not backward and following == self.end):
             del self.pending[backward]
         else:
             self.pending[backward] = following

@@ -165,6 +165,18 @@ def test_a_lock_holds_in_a_run_that_is_under_way() -> None:
     assert [r.frame for r in made.propagate()] == list(range(3, FRAMES))
 
 
+def test_nothing_is_left_of_an_object_that_ends_in_a_run_that_is_under_way() -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    run = made.propagate()
+    list(itertools.islice(run, 3))
+    made.end_at(1, 5)
+    assert [r.frame for r in run] == [3, 4]
+    assert marked(made) == {1: (None, 0)}
+    made.end_at(1, None)
+    assert [r.frame for r in made.propagate()] == [5, 6, 7]
+
+
 def test_locking_twice_is_one_step_and_what_came_before_it_can_be_undone() -> None:
     made = ran()
     before = dump(made)
