@@ -80,6 +80,8 @@ class Run:
         How much had been refused when it was asked for.
     turned : bool
         Whether a step was taken back or put back meanwhile, which ends tracking.
+    altered : bool
+        Whether whole objects were changed meanwhile, which may end tracking.
     """
 
     what: str
@@ -92,6 +94,7 @@ class Run:
     written: bool = False
     asked: int = 0
     turned: bool = False
+    altered: bool = False
 
 
 class Commands(Panel):

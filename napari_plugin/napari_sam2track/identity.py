@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from napari_sam2track.pasting import Pasting
+from napari_sam2track.session import Session
 
 __all__ = ["Identity"]
 
 
 class Identity(Pasting):
     """Commands on whole objects, each a step of the project that can be undone."""
+
+    def _alter(
+        self,
+        what: str,
+        work: Callable[[Session], Any],
+        said: str | Callable[[Any], str],
+        *,
+        scores: bool = True,
+    ) -> None:
+        """Change whole objects, which may leave a run that is under way nothing to do."""
+        at = self._at
+
+        def altered(session: Session) -> Any:
+            value = work(session)
+            if at is not None:
+                at.altered = True
+            return value
+
+        self.change(what, altered, said, scores=scores)
 
     def rename(self, object_id: int, name: str) -> None:
         """Give an object a name."""
@@ -21,7 +44,7 @@ class Identity(Pasting):
 
     def lock(self, object_id: int, locked: bool = True) -> None:
         """Let nothing change an object, or let it be changed again."""
-        self.change(
+        self._alter(
             "lock",
             lambda s: s.tracker.lock(object_id, locked=locked),
             f"object {object_id} is locked: nothing changes it"
@@ -61,7 +84,7 @@ class Identity(Pasting):
         """Let the two selected objects be one, the current one."""
         one, other = self._object, self._other()
         if other is not None:
-            self.change(
+            self._alter(
                 "merge",
                 lambda s: s.tracker.merge(one, other),
                 f"object {other} is part of object {one} now",
@@ -71,7 +94,7 @@ class Identity(Pasting):
         """Exchange the two selected objects from this frame on."""
         one, other, frame = self._object, self._other(), self._here()
         if other is not None and frame is not None:
-            self.change(
+            self._alter(
                 "swap",
                 lambda s: s.tracker.swap_from(one, other, frame),
                 f"objects {one} and {other} are exchanged from frame {frame} on",
@@ -82,7 +105,7 @@ class Identity(Pasting):
         one, frame = self._object, self._here()
         if frame is None:
             return
-        self.change(
+        self._alter(
             "split",
             lambda s: s.tracker.split_from(one, frame),
             lambda new: f"object {one} is object {new} from frame {frame} on",
@@ -93,7 +116,7 @@ class Identity(Pasting):
         one, frame = self._object, self._here()
         if frame is None:
             return
-        self.change(
+        self._alter(
             "end",
             lambda s: s.tracker.end_at(one, frame),
             f"object {one} ends before frame {frame}",
@@ -105,7 +128,7 @@ class Identity(Pasting):
         if frame is None:
             return
         chosen = [i for i in self.table.selected() if i != mother]
-        self.change(
+        self._alter(
             "divide",
             lambda s: s.divide(mother, frame, chosen or s.born_on(frame)),
             lambda daughters: (
@@ -121,7 +144,7 @@ class Identity(Pasting):
         told = f"object {ids[0]} is gone; Ctrl+Z brings it back"
         if len(ids) > 1:
             told = f"objects {' and '.join(map(str, ids))} are gone; Ctrl+Z brings them back"
-        self.change("delete", lambda s: s.delete(ids), told)
+        self._alter("delete", lambda s: s.delete(ids), told)
         rows = [] if self.view is None else self.view.rows()
         if not any(row.locked and row.object_id in ids for row in rows):
             self.select_new()  # else a click before the answer would begin it again

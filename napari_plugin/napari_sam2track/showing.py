@@ -201,6 +201,11 @@ class Showing(Keeping):
             told = f"stopped after {took}, which are kept; Track goes on from there"
         elif at.turned:
             told = "a step was taken back or put back, which ended tracking; Track goes on"
+        elif at.altered and at.done < at.total:
+            left = any(row.state == "to track" for row in self.view.rows())
+            told = f"tracked {took}, until objects were changed; " + (
+                "Track goes on with what is left" if left else "nothing is left to track"
+            )
         elif not at.done:
             told = "nothing has changed that is to be tracked"
         else:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from qtpy.QtTest import QTest
 
 from napari_sam2track.axes import guess_axes
 from napari_sam2track.opening import Choice, free_or_of, source_of
@@ -276,6 +277,33 @@ def test_nothing_is_asked_where_nothing_can_be_written(
     for export in (opened.export, lambda: opened.export_format("ctc")):
         export()
         refused(opened, "there is nothing to write yet; click on an object first")
+
+
+@pytest.mark.parametrize("what", ["lock", "delete", "split", "end_here"])
+def test_a_run_to_which_a_change_of_objects_left_nothing_says_so(opened: Any, what: str) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    track = widget.session.track
+
+    def held(*asked: Any) -> Any:
+        for count, result in enumerate(track(*asked), start=1):
+            if count == 2:
+                widget._worker.pause()
+            yield result
+
+    widget.session.track = held
+    widget.track()
+    while widget._at.done < 2:
+        QTest.qWait(5)
+    widget.go({"split": 1, "end_here": 4}.get(what, 0))
+    getattr(widget, what)(*[1][: what == "lock"])
+    widget._worker.pause(False)
+    assert widget.wait()
+    count = 4 if what == "end_here" else 2
+    told = "Track goes on with what is left" if what == "split" else "nothing is left to track"
+    refused(widget, f"tracked {count} frames in")
+    refused(widget, f"s, until objects were changed; {told}")
+    assert any(row.state == "to track" for row in widget.view.rows()) == (what == "split")
 
 
 def test_axes_without_names_are_asked_for(make_napari_viewer_proxy: Any) -> None:
