@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from napari.layers import Labels, Points, Shapes
 
-__all__ = ["KEYS", "bind", "told_keys"]
+__all__ = ["KEYS", "bind", "bind_unanswered", "told_keys"]
 
 # Free in napari 0.9 in the viewer and in all layers; each with the method it calls.
 KEYS = {
@@ -42,19 +42,31 @@ _OF_PROMPTS = {
 def bind(layer: Any, target: Any) -> Callable[[], None]:
     """Let the keys call methods of `target` while a layer is active; return what ends that.
 
-    Keys that a person has bound on the layer stay theirs.
+    On layers, whose keys come before those of the viewer. Keys that a person has bound on the layer
+    stay theirs.
     """
-    bound = []
     own = _OF_MASKS if isinstance(layer, Labels) else {}
     own = _OF_PROMPTS if isinstance(layer, Points | Shapes) else own
-    for key, (name, _) in (KEYS | own).items():
-        method = getattr(target, name)
+    return _bind(layer, {key: getattr(target, name) for key, (name, _) in (KEYS | own).items()})
+
+
+def bind_unanswered(viewer: Any, told: Callable[[], None]) -> Callable[[], None]:
+    """Call this where undo or redo is asked for and no layer answers; return what ends that.
+
+    No layer is active where none or several are selected. Other keys are not bound on the viewer,
+    where they would be in the way of a person's own.
+    """
+    return _bind(viewer, dict.fromkeys(("Control-z", "Control-Shift-z"), told))
+
+
+def _bind(layer: Any, methods: Mapping[str, Callable[[], None]]) -> Callable[[], None]:
+    bound = []
+    for key, method in methods.items():
 
         def act(_: Any, method: Callable[[], None] = method) -> None:
             method()
 
         try:
-            # On layers, whose keys come before those of the viewer.
             layer.bind_key(key, act)
         except ValueError:  # it is bound already
             continue

@@ -203,7 +203,8 @@ class TrackWidget(Showing):
         try:
             if layers is not None:
                 layers.image.events.data.disconnect(self._on_replaced)
-                self._end_keys()
+                for end in self._end_keys:
+                    end()
                 layers.remove()
         finally:  # a viewer that is closing may have taken layers away in the middle of it
             if view is not None:
@@ -249,7 +250,10 @@ class TrackWidget(Showing):
         self.layers.show_prompts(view.said())
         for layer in (self.layers.clicks, self.layers.boxes, self.layers.masks):
             keys.bind(layer, self)
-        self._end_keys = keys.bind(image, self)
+        self._end_keys = [
+            keys.bind(image, self),
+            keys.bind_unanswered(self.viewer, self._on_unanswered),
+        ]
         self.layers.clicks.mouse_drag_callbacks.insert(0, self._on_press)
         self._show_state()
         self._slow_timer.start()
@@ -297,6 +301,15 @@ class TrackWidget(Showing):
         self.timeline.show_frame(self.frame)
         self._prepare()
         self._look()
+
+    def _on_unanswered(self) -> None:
+        """Say which layers have undo and redo, where none of them is active."""
+        if self.layers is not None:
+            names = ", ".join(layer.name for layer in (self.layers.image, *self.layers.own))
+            self.tell(
+                f"select one layer in the list, and that alone, for undo and redo: one of {names}",
+                calm=True,
+            )
 
     def _on_ndisplay(self, _: Any = None) -> None:
         if self.layers is not None and not self.layers.flat:

@@ -533,6 +533,32 @@ def test_keys_do_the_same_whichever_layer_of_the_session_is_active(opened: Any) 
     assert widget.frame == before  # a key that a person has bound on the layer stays theirs
 
 
+@pytest.mark.parametrize("selected", [(), ("clicks", "masks"), ("other",)])
+def test_undo_without_a_layer_of_the_session_says_which_to_select(
+    opened: Any, selected: tuple[str, ...]
+) -> None:
+    from napari.utils.key_bindings import KeymapHandler
+
+    widget, viewer = opened, opened.viewer
+    click(widget, 0, 0)
+    viewer.add_points(None, ndim=3, name="other")
+    viewer.layers.selection = {viewer.layers[name] for name in selected}
+    active = viewer.layers.selection.active
+    keys = KeymapHandler()
+    keys.keymap_providers = [viewer] if active is None else [active, viewer]
+    for key in ("Control-Z", "Control-Shift-Z"):
+        widget.show_message("", calm=True)
+        keys.press_key(key)
+        assert widget.wait()
+        refused(widget, "select one layer in the list, and that alone, for undo and redo: one of")
+        refused(widget, "clicks")
+    assert widget.view.said().keys() == {(1, 0)}
+    widget.end()
+    assert widget.wait()
+    widget.show_message("", calm=True)
+    assert not viewer.keymap and widget.message.text() == ""
+
+
 def test_the_key_for_a_new_label_begins_the_next_object(opened: Any) -> None:
     from napari.utils.key_bindings import KeymapHandler
 
