@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_FLAT", "Layers"]
 
+_STROKE = 200  # milliseconds until a stroke counts as ended where nothing of it is painted
 NOT_FLAT = (
     "clicks, boxes and paint belong to flat frames, rows and columns; go back to the 2-D view for "
     "them, and roll the axes back (Ctrl+E) where they were rolled"
@@ -90,6 +91,12 @@ class Layers:
         ndim = len(axes.shape)
         self.masks = Labels(self.data, name="masks", opacity=0.55, multiscale=False, **place)
         self.masks.preserve_labels = True  # a brush takes nothing from other objects unasked
+        self._beyond_ends = QTimer()  # so that of a stroke it is said once
+        self._beyond_ends.setSingleShot(True)
+        self._beyond_ends.setInterval(_STROKE)
+        self._beyond_ends.timeout.connect(self._refuse_stroke)
+        for tool in ("paint", "fill", "paint_polygon"):
+            setattr(self.masks, tool, self._within(getattr(self.masks, tool)))
         self.boxes = Shapes(
             None,
             ndim=ndim,
@@ -137,6 +144,7 @@ class Layers:
         self.viewer.layers.selection.events.active.disconnect(self._show_boxes)
         self.masks.events.paint.disconnect(self._on_paint)
         self._settled.stop()
+        self._beyond_ends.stop()
         self.masks.events.selected_label.disconnect(self._on_label)
         self.masks.events.colormap.disconnect(self._on_colours)
         # napari collects garbage once for all of them, not for each, which takes half a second.
@@ -270,6 +278,23 @@ class Layers:
             return
         self.data.take_painted()
         self._refused(why)
+
+    def _within(self, tool: Callable[..., None]) -> Callable[..., None]:
+        """Let a tool of the layer of masks refuse what lies beside the frames.
+
+        napari shows an error of its own there, or paints the last frame, unseen.
+        """
+
+        def within(at: Any, *args: Any, **kwargs: Any) -> None:
+            if self.axes.has(np.atleast_2d(at)[0]):
+                tool(at, *args, **kwargs)
+            else:
+                self._beyond_ends.start()
+
+        return within
+
+    def _refuse_stroke(self) -> None:
+        self._refused(f"this stroke lies {self._marks.ends}")
 
     def _on_settled(self) -> None:
         """Take what a program has painted, of which napari tells nobody, unlike of a stroke."""

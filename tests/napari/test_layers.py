@@ -14,6 +14,7 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
+from qtpy.QtTest import QTest
 
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
@@ -515,6 +516,38 @@ def test_nothing_is_said_beside_the_frames_of_the_image(opened: Any) -> None:
     widget.go(FRAMES - 1)
     widget.confirm()
     assert widget.wait()
+    assert widget.session.project.position == steps + 1
+
+
+@pytest.mark.parametrize("mode", ["paint", "fill", "erase"])
+def test_a_stroke_beside_the_frames_of_the_image_is_refused_once(opened: Any, mode: str) -> None:
+    widget, viewer, masks = opened, opened.viewer, opened.layers.masks
+    click(widget, 0, 0)
+    viewer.add_image(np.zeros((3 * FRAMES, HEIGHT, WIDTH), np.uint8), name="longer", visible=False)
+    steps, said = widget.session.project.position, []
+    widget.layers._refused = said.append
+    for at in (2 * FRAMES, -1):
+        viewer.dims.set_point(0, at)
+        masks.mode = mode
+        for kind in ("press", "move", "move", "release"):
+            event = read_only_mouse_event(
+                type=f"mouse_{kind}",
+                is_dragging=kind == "move",
+                position=(at, 40, 30 + len(kind)),
+                dims_displayed=(1, 2),
+                view_direction=None,
+            )
+            {"press": mouse_press_callbacks, "move": mouse_move_callbacks}.get(
+                kind, mouse_release_callbacks
+            )(masks, event)
+        QTest.qWait(300)
+        assert widget.wait()
+    masks.paint_polygon([(FRAMES, 1, 1), (FRAMES, 9, 9), (FRAMES, 1, 9)], 1)
+    QTest.qWait(300)
+    ends = f"beside the frames of what is tracked; go back to one of 0 to {FRAMES - 1}"
+    assert said == [f"this stroke lies {ends}"] * 3
+    assert widget.session.project.position == steps
+    paint(widget, 0, FRAMES - 1, 1)
     assert widget.session.project.position == steps + 1
 
 
