@@ -34,8 +34,9 @@ __all__ = ["MemoryAttention", "weighted_mean"]
 
 _BLOCK = 2**20  # scores at a time, 4 MB in float32
 _HIDDEN = 2**22  # values between the two layers of a perceptron at a time
-# Between these a sum of exponentials has lost nothing to the ends of float32.
-_LEAST, _MOST = 1e-25, 1e37
+# Between these a sum of exponentials has lost nothing to the ends of float32, nor has one of values
+# weighted by them, which may be many times as large.
+_LEAST, _MOST = 1e-25, 1e30
 
 
 class MemoryAttention:
@@ -197,7 +198,7 @@ def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tenso
     -----
     On the CPU, exponentials are summed over blocks as they are, without the largest score taken
     off, which cancels out. Where a sum leaves the range in which float32 loses nothing (scores
-    over some 80), it is done again with the largest score taken off.
+    over some 57 in size), it is done again with the largest score taken off.
     """
     if queries.device.type != "cpu":
         # Fused kernels want values as wide as keys.

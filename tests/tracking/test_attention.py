@@ -56,6 +56,15 @@ def test_scores_that_overflow_have_the_largest_taken_off() -> None:
     assert torch.allclose(weighted_mean(-queries, keys, values), torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("score", [50.0, 60.0, 80.0, 84.0, 87.0, 88.5])
+def test_large_values_and_scores_do_not_overflow_together(score: float) -> None:
+    queries, keys = torch.full((1, 1, 1), score), torch.tensor([[[1.0], [0.9]]])
+    values = torch.tensor([[[3e3], [-5e4]]])
+    weights = torch.softmax(queries.double() @ keys.double().mT, -1)
+    expected = (weights @ values.double()).float()
+    assert torch.allclose(weighted_mean(queries, keys, values), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["nano", "sam2.1-tiny", "sam2-tiny"])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("pointer_tokens", [0, 8])
