@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import av
+import av.container
 import av.logging
 
 from sam2track.errors import SourceError
@@ -23,6 +24,10 @@ _FOLLOWING = frozenset(
         *("avisynth", "bluray", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi"),
         *("libopenmpt", "rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub", "webm_dash_manifest"),
     }
+)
+# PyAV 18 has to be asked to open files whose titles are not UTF-8; later ones open them all.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
 _LISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"<MPD", b"<ASX", b"<smil", b"<Asset")
 
@@ -55,8 +60,8 @@ def open_container(
     whole = str(path.absolute()) if file is None else file
     options = {"protocol_whitelist": "file", "format_whitelist": _formats()}
     try:
-        return av.open(
-            whole, "r", metadata_errors="replace", hwaccel=hwaccel, container_options=options
+        container: InputContainer = av.open(
+            whole, "r", hwaccel=hwaccel, container_options=options, **_LENIENT
         )
     except av.FFmpegError as error:
         if file is None and _is_list(path):
@@ -65,6 +70,7 @@ def open_container(
                 "give the video itself"
             ) from error
         raise
+    return container
 
 
 def silence() -> None:

@@ -268,6 +268,17 @@ def test_the_shape_of_pixels_is_said(tmp_path: Path, turn: int, seen: Fraction) 
     assert str(seen) in source.warnings[0]
 
 
+def test_titles_that_are_not_utf8(clip: Path, tmp_path: Path) -> None:
+    """PyAV 18 decodes titles of the file and of its streams at once."""
+    path = tmp_path / "latin.mp4"
+    stored = clip.read_bytes()
+    for known, odd in ((b"VideoHandler", b"Vid\xe9oHandler"), (b"Lavf", b"L\xe4vf")):
+        assert known in stored
+        stored = stored.replace(known, odd)
+    path.write_bytes(stored)
+    assert [digest(f) for f in VideoFile(path).frames(0, 60)] == decoded(clip)
+
+
 def test_hardware_that_is_not_there(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no hardware decoder 'toaster'; this FFmpeg knows"):
         VideoFile(clip, hwaccel="toaster")
