@@ -79,11 +79,12 @@ class VideoInput:
         """
         container, stream = self.open()
         with container:
+            aspect = stream.sample_aspect_ratio or Fraction(1)
             found = Found(
                 self if self.stream is not None else replace(self, stream=0),
                 index_packets(container, stream),
                 stream.frames,
-                stream.sample_aspect_ratio or Fraction(1),
+                Fraction(aspect.numerator, aspect.denominator),  # PyAV 19 has its own type
                 len(moving_pictures(container)),
             )
         if self.stream is None and not len(found.index):

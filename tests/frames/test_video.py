@@ -264,6 +264,7 @@ def test_the_shape_of_pixels_is_said(tmp_path: Path, turn: int, seen: Fraction) 
         container.mux(stream.encode())
     source = VideoFile(path)
     assert source.pixel_aspect == seen
+    assert type(source.pixel_aspect) is Fraction
     assert (source.height, source.width) == ((64, 48) if turn else (48, 64))
     assert str(seen) in source.warnings[0]
 
