@@ -69,8 +69,7 @@ def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Sta
         _check_ome(path, file.ome_metadata or "")
     series, warnings = _series(file)
     first = series[0]
-    shape = tuple(int(n) for n in first.get_shape(False))
-    told = list(zip(first.get_axes(False), shape, strict=True))
+    told = _axes_and_sizes(first)
     whole = [(a, n) for a, n in told if n > 1 or a != "S"]
     if axes is not None and len(axes) == len(whole):
         # A person may name axes of one place, too, or leave them out.
@@ -140,7 +139,8 @@ def _check_ome(path: Path, told: str) -> None:
 
 def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
     """Return the series that make the stack, and what is to be said of the choice."""
-    found = list(file.series)
+    every: Any = file.series
+    found = list(every(squeeze=False) if callable(every) else every)
     first = found[0]
     # Written page by page each page may be a series of its own.
     if not file.is_ome and all(
@@ -151,6 +151,15 @@ def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
     if len(found) > 1:
         return [first], [f"it holds {len(found)} series of pictures; the first is taken"]
     return found, []
+
+
+def _axes_and_sizes(series: Any) -> list[tuple[str, int]]:
+    """Return all axes of a series with their sizes, those of one place among them."""
+    if hasattr(series, "get_shape"):  # tifffile before 2026.5
+        axes, shape = series.get_axes(False), series.get_shape(False)
+    else:
+        axes, shape = series.axes, series.shape
+    return [(axis, int(size)) for axis, size in zip(axes, shape, strict=True)]
 
 
 def _checked_whole(
@@ -285,7 +294,7 @@ def _about(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:
         if file.is_ome:
             return _about_ome(file)
         if file.is_imagej:
-            return _about_imagej(file)
+            return _about_imagej(file, series)
         return {"pixel_size_um": _resolution(series, None)}
     except (AttributeError, KeyError, LookupError, TypeError, ValueError, ZeroDivisionError):
         return {}  # odd metadata are no reason to refuse the pictures
@@ -311,10 +320,10 @@ def _about_ome(file: TiffFile) -> dict[str, Any]:
     }
 
 
-def _about_imagej(file: TiffFile) -> dict[str, Any]:
+def _about_imagej(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:
     told = file.imagej_metadata or {}
     return {
-        "pixel_size_um": _resolution(file.series[0], told.get("unit")),
+        "pixel_size_um": _resolution(series, told.get("unit")),
         "frame_interval_s": seconds(told.get("finterval"), told.get("tunit", "s")),
     }
 
