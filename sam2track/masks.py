@@ -185,7 +185,7 @@ def label_map(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> Labels:
     """
     labels = _no_labels(logits, ids)
     best = np.zeros(logits.shape[1:], dtype=logits.dtype)
-    for index in np.argsort(np.asarray(ids, dtype=np.int64)):
+    for index in np.argsort(np.asarray(ids, dtype=np.int64)).tolist():
         wins = logits[index] > best
         np.copyto(best, logits[index], where=wins)
         np.copyto(labels, labels.dtype.type(ids[index]), where=wins)
