@@ -31,9 +31,8 @@ def pictures(count, height, width):
 
 def read(path):
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        frames = list(container.decode(stream))
-        return stream, [f.time for f in frames], [f.to_ndarray(format="rgb24") for f in frames]
+        frames = list(container.decode(video=0))
+        return [f.time for f in frames], [f.to_ndarray(format="rgb24") for f in frames]
 
 
 def boxes(data):
@@ -56,12 +55,14 @@ def test_what_is_written_comes_back(tmp_path):
             video.write(picture)
             assert not path.exists()
     assert list(tmp_path.iterdir()) == [path]
-    stream, times, found = read(path)
-    context = stream.codec_context
-    assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
-    assert (context.width, context.height) == (160, 90)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        assert (context.width, context.height) == (160, 90)
+        assert stream.average_rate == 30
+    times, found = read(path)
     assert times == pytest.approx([k / 30 for k in range(12)], abs=1e-9)
-    assert stream.average_rate == 30
     assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(found, source, strict=True)) < 4
     names = boxes(path.read_bytes())
     assert names.index("moov") < names.index("mdat")
@@ -95,7 +96,7 @@ def test_odd_sizes_are_padded_by_the_edge(tmp_path, height, width):
     picture[:, -1] = 230
     with VideoWriter(tmp_path / "a.mp4", height=height, width=width, crf=1) as video:
         video.write(picture)
-    _, times, (found,) = read(tmp_path / "a.mp4")
+    times, (found,) = read(tmp_path / "a.mp4")
     assert times == [0.0]
     assert found.shape == (height + height % 2, width + width % 2, 3)
     if width % 2:
@@ -121,7 +122,7 @@ def test_times_are_kept(tmp_path, times):
     with VideoWriter(tmp_path / "a.mp4", height=16, width=16) as video:
         for time in times:
             video.write(picture, time)
-    assert read(tmp_path / "a.mp4")[1] == pytest.approx(times, abs=0.5 / 90_000)
+    assert read(tmp_path / "a.mp4")[0] == pytest.approx(times, abs=0.5 / 90_000)
 
 
 def test_frames_of_one_tick_are_kept_apart(tmp_path):
@@ -129,7 +130,7 @@ def test_frames_of_one_tick_are_kept_apart(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", height=16, width=16) as video:
         for time in (0.0, 1e-7, 0.04):
             video.write(picture, time)
-    assert read(tmp_path / "a.mp4")[1] == pytest.approx([0, 1 / 90_000, 0.04], abs=1e-9)
+    assert read(tmp_path / "a.mp4")[0] == pytest.approx([0, 1 / 90_000, 0.04], abs=1e-9)
 
 
 @pytest.mark.parametrize("rate", [Fraction(30_000, 1001), 29.97, 1000, 0.5, 1 / 3600])
@@ -137,16 +138,17 @@ def test_rates(tmp_path, rate):
     with VideoWriter(tmp_path / "a.mp4", height=16, width=16, rate=rate) as video:
         for picture in pictures(5, 16, 16):
             video.write(picture)
-    times = read(tmp_path / "a.mp4")[1]
+    times = read(tmp_path / "a.mp4")[0]
     assert times == pytest.approx([k / float(rate) for k in range(5)], rel=1e-4)
 
 
 def test_a_single_frame_lasts_as_long_as_its_rate_says(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", height=16, width=16, rate=10) as video:
         video.write(np.zeros((16, 16, 3), dtype=np.uint8))
-    stream, times, _ = read(tmp_path / "a.mp4")
-    assert times == [0.0]
-    assert stream.duration * stream.time_base == Fraction(1, 10)
+    assert read(tmp_path / "a.mp4")[0] == [0.0]
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.duration * stream.time_base == Fraction(1, 10)
 
 
 @pytest.mark.parametrize("time", [0.9, 1.0 - 1e-3, -1.0, float("nan"), float("inf"), 1e7])
@@ -157,7 +159,7 @@ def test_times_that_cannot_be(tmp_path, time):
         with pytest.raises(UsageError, match="later and later"):
             video.write(picture, time)
         video.write(picture, 1.5)
-    assert read(tmp_path / "a.mp4")[1] == [1.0, 1.5]
+    assert read(tmp_path / "a.mp4")[0] == [1.0, 1.5]
 
 
 def test_usage(tmp_path):
@@ -193,7 +195,7 @@ def test_names_that_ffmpeg_would_take_for_something_else(tmp_path, monkeypatch):
     for name in ("http:a.mp4", "-v.mp4", "%05d.mp4", "no ending", "größe.mp4"):
         with VideoWriter(name, height=16, width=16) as video:
             video.write(np.zeros((16, 16, 3), dtype=np.uint8))
-        assert len(read(tmp_path / name)[1]) == 1
+        assert len(read(tmp_path / name)[0]) == 1
 
 
 @pytest.mark.parametrize(("limit", "count"), [(10, 2), (1000, 2), (20_000, 3), (100_000, 150)])
