@@ -11,12 +11,13 @@ WORKERS ?= 2
 MINUTES ?= 240
 TRIALS ?= 200
 CASES ?= 20000
+NEWER ?= python3.12
 OUT ?= build/nano
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check test-slow test-gpu test-ray test-kills test-lowest test-qt \
-	test-napari-pre fuzz bench soak load train clean
+.PHONY: help env demo test check test-slow test-gpu test-ray test-kills test-lowest test-newest \
+	test-qt test-napari-pre fuzz bench soak load train clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' Makefile \
@@ -49,6 +50,10 @@ test-kills: env  ## kill 200 jobs at random moments and go on with them: TRIALS=
 
 test-lowest: env  ## run tests with the lowest versions that pyproject.toml allows
 	@$(QUIET) sh scripts/lowest.sh $(ARGS)
+
+test-newest: env  ## run the tests with a Python that newer packages ask for: NEWER=python3.12
+	@BASE=$(NEWER) sh scripts/viewer_env.sh build/newest 'PySide6!=6.12.0'
+	@$(WITH_VIEWER) build/newest/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
 fuzz: env  ## 20,000 cases of each thing that reads files: CASES=20000, ARGS="--only tiff"
 	@$(QUIET) $(PYTHON_ENV)/python -m tests.fuzz --cases $(CASES) $(ARGS)
