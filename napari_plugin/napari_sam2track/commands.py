@@ -23,8 +23,9 @@ from sam2track.prompts import check_object_id
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["LOADING", "Commands", "Outcome", "Run", "counted", "many"]
+__all__ = ["LOADING", "STOPPED", "Commands", "Outcome", "Run", "counted", "many", "numbered"]
 
+STOPPED = "the export was stopped; nothing is left of it"
 LOADING = "the model is being loaded; then a click on an object gives its mask"
 
 # What journals call things, for people.
@@ -82,6 +83,8 @@ class Run:
         Whether a step was taken back or put back meanwhile, which ends tracking.
     altered : bool
         Whether whole objects were changed meanwhile, which may end tracking.
+    within : str
+        Which frames tracking was held to, in words.
     """
 
     what: str
@@ -95,6 +98,7 @@ class Run:
     asked: int = 0
     turned: bool = False
     altered: bool = False
+    within: str = ""
 
 
 class Commands(Panel):
@@ -332,6 +336,9 @@ class Commands(Panel):
             "track", "tracking; a click meanwhile is answered after the frame that it is at"
         )
 
+        if span:
+            at.within = f" within frames {span[0]} to {span[1] - 1}"
+
         def begin() -> Iterator[Any]:
             at.total, at.began = session.frames_to_run(direction, *span), time.monotonic()
             return run(session)
@@ -393,11 +400,13 @@ class Commands(Panel):
 
     def go_next_least_sure(self) -> None:
         """Go to the frame that is the next least sure after this one."""
-        found = None
+        found, tracked = None, {}
         if self.view is not None:
-            here = self.view.confidence(self._object).get(self.frame, -1.0)
-            found = self.view.least_sure(self._object, beyond=here)
-        none = f"no frame of object {self._object} is less sure but those before it"
+            tracked = self.view.confidence(self._object)
+            found = self.view.least_sure(self._object, beyond=tracked.get(self.frame, -1.0))
+        none = f"nothing is tracked of object {self._object} yet"
+        if any(sure < 1 for sure in tracked.values()):
+            none = f"no frame of object {self._object} is less sure but those before it"
         told = f"the next least sure one of object {self._object}{self._sure(found)}"
         self._seek(found, none, told)
 
@@ -405,13 +414,15 @@ class Commands(Panel):
         """Go to the next frame that a person said something of."""
         frames = [] if self.view is None else self.view.prompted(self._object)
         found = next((f for f in frames if f > self.frame), None)
-        self._seek(found, f"nothing was said of object {self._object} after this frame")
+        none = f"nothing was said of object {self._object} after this frame"
+        self._seek(found, none, f"something was said of object {self._object} here")
 
     def go_previous_prompted(self) -> None:
         """Go to the one before."""
         frames = [] if self.view is None else self.view.prompted(self._object)
         found = next((f for f in reversed(frames) if f < self.frame), None)
-        self._seek(found, f"nothing was said of object {self._object} before this frame")
+        none = f"nothing was said of object {self._object} before this frame"
+        self._seek(found, none, f"something was said of object {self._object} here")
 
     # -- the rest -----------------------------------------------------------------------
 
@@ -444,7 +455,7 @@ def _turned(how: str, actions: Sequence[Action]) -> str:
     told = f"{how}: {' and '.join(dict.fromkeys(map(_named, actions)))}"
     ids = sorted({a["object"] for a in actions if isinstance(a.get("object"), int)})
     if ids:
-        told += f" of object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
+        told += f" of {numbered(ids)}"
     frames = sorted({a["frame"] for a in actions if isinstance(a.get("frame"), int)})
     return f"{told} on {many(frames)}" if frames else told
 
@@ -452,6 +463,11 @@ def _turned(how: str, actions: Sequence[Action]) -> str:
 def counted(number: int, what: str) -> str:
     """A number of things, in words."""
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def numbered(ids: Sequence[int]) -> str:
+    """Objects, in words."""
+    return f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
 
 
 def many(frames: Sequence[int]) -> str:

@@ -11,10 +11,11 @@ from qtpy.QtCore import QTimer
 
 from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, draw_now
-from napari_sam2track.commands import Outcome, Run, counted
+from napari_sam2track.commands import STOPPED, Outcome, Run, counted, numbered
 from napari_sam2track.keeping import Keeping
 from napari_sam2track.memory import used
 from napari_sam2track.preview import Preview
+from napari_sam2track.view import UNFINISHED
 from napari_sam2track.worker import Event
 from sam2track.errors import Sam2TrackError, SourceError
 from sam2track.faults import is_out_of_memory
@@ -45,6 +46,7 @@ class Showing(Keeping):
     _draw_after: float  # by time.monotonic
     _closed_for_it: str
     _shut: bool
+    _left: tuple[Run, str] | None  # an export whose session was closed, and why it was
     _held_down: bool  # whether a mouse button is, on the canvas
     _prompts_late: bool
     _begun: Callable[[Any, Any, Any], None]
@@ -61,6 +63,8 @@ class Showing(Keeping):
             self._preview.free()
         if event.what == "keep":
             self._keeping = False
+        if event.what == "export" and self._left is not None:
+            self._end_left(event)
         if event.what == "close" and isinstance(event.value, str) and event.value:
             self.tell(event.value)
         if event.kind == "failed":
@@ -96,6 +100,18 @@ class Showing(Keeping):
             self._ended()
         elif isinstance(event.value, Outcome):
             self._changed(event.what, event.value)
+
+    def _end_left(self, event: Event) -> None:
+        """Say what came of an export whose session was closed."""
+        assert self._left is not None
+        left, why = self._left
+        if event.kind == "item":
+            left.written = left.written or event.value.stage == "written"
+        elif event.kind == "ended":
+            self._left = None
+            self.tell("; ".join(filter(None, (why, left.said if left.written else STOPPED))))
+        elif event.kind == "failed":
+            self._left = None
 
     def _changed(self, what: str, came: Outcome) -> None:
         assert self.view is not None and self.layers is not None
@@ -192,9 +208,9 @@ class Showing(Keeping):
         took = f"{counted(at.done, 'frame')} in {time.monotonic() - at.began:.0f} s"
         if at.what == "export":
             if not failed:
-                told = "the export was stopped; nothing is left of it"
-                self.report(f"{at.said}: {took}" if at.written else told, at.asked)
+                self.report(f"{at.said}: {took}" if at.written else STOPPED, at.asked)
             return
+        rows = self.view.rows()
         if failed:
             told = ""
         elif self._cancelled:
@@ -202,14 +218,18 @@ class Showing(Keeping):
         elif at.turned:
             told = "a step was taken back or put back, which ended tracking; Track goes on"
         elif at.altered and at.done < at.total:
-            left = any(row.state == "to track" for row in self.view.rows())
+            left = any(row.state == "to track" for row in rows)
             told = f"tracked {took}, until objects were changed; " + (
                 "Track goes on with what is left" if left else "nothing is left to track"
             )
         elif not at.done:
-            told = "nothing has changed that is to be tracked"
+            told = f"nothing has changed that is to be tracked{at.within}"
         else:
             told = f"tracked {took}; J goes to the least sure one"
+        waiting = [row.object_id for row in rows if row.state == UNFINISHED]
+        if waiting and not failed:
+            are = "is" if len(waiting) == 1 else "are"
+            told += f"; {numbered(waiting)} {are} locked, with frames left to track"
         self.change("tracked", lambda s: None, told, asked=at.asked)
 
     def pause(self) -> None:

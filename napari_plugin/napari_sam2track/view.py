@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sam2track.prompts import Prompts
     from sam2track.tracking.result import FrameResult
 
-__all__ = ["Row", "Said", "Sure", "View", "confidence"]
+__all__ = ["UNFINISHED", "Row", "Said", "Sure", "View", "confidence"]
+
+UNFINISHED = "locked, to track"  # the state of an object that was locked before it was tracked
 
 Sure = dict[int, dict[int, tuple[float, str]]]
 """By object and frame: how sure tracking is, 0 to 1, and whence the mask is."""
@@ -147,12 +149,10 @@ class View:
         for life in self._project.lives():
             sure = {f: c for f, c in self.confidence(life.object_id).items() if c < 1}
             worst = min(sure, key=lambda f: sure[f]) if sure else None
+            unfinished = life.forward is not None or life.backward is not None
+            state = "to track" if unfinished else "tracked"
             if life.locked:
-                state = "locked"
-            elif life.forward is not None or life.backward is not None:
-                state = "to track"
-            else:
-                state = "tracked"
+                state = UNFINISHED if unfinished else "locked"
             found.append(
                 Row(
                     life.object_id,

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2track import keys
 from napari_sam2track.axes import is_channel
 from napari_sam2track.canvas import draw_later, make_current
-from napari_sam2track.commands import LOADING, Run, counted, many
+from napari_sam2track.commands import LOADING, Run, counted, many, numbered
 from napari_sam2track.marks import Key
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
@@ -63,6 +63,7 @@ class TrackWidget(Showing):
         self._draw_after = 0.0
         self._tracks_asked = self._tracks_shown = 0
         self._opening = self._shut = self._ended_early = False
+        self._left = None
         self._closed_for_it = ""  # what begin has closed, for its refusal
         self._heard = 0  # events
         self._worker = Worker(self._told.emit)  # in its thread; Qt queues it for this one
@@ -190,8 +191,16 @@ class TrackWidget(Showing):
         self._opening, self._ended_early = True, False
         self._worker.do("begin", opened)
 
-    def end(self) -> None:
-        """Close what is open; all of it is saved."""
+    def end(self, why: str = "") -> None:
+        """Close what is open; all of it is saved, and an export that is under way stops.
+
+        Parameters
+        ----------
+        why : str
+            What a person is told of the reason, which has to be said where it was not asked for.
+        """
+        if self._at is not None and self._at.what == "export":
+            self._left = self._at, why  # what comes of it is said once that is known
         self._ended_early = self._opening
         session, view, layers = self.session, self.view, self.layers
         self.session = self.view = self.layers = None
@@ -213,6 +222,8 @@ class TrackWidget(Showing):
                 self._worker.cancel()
                 self._worker.drop_rest()
                 self._worker.do("close", session.close)
+        if why:
+            self.tell(why)
 
     def _begun(self, session: Session, choice: Choice, image: Image) -> None:
         if self._shut:
@@ -361,35 +372,33 @@ class TrackWidget(Showing):
         self.form.reset_choices()
         if self.layers is None:
             return
-        gone = event.value
-        if gone == self.layers.image:
-            self._end_soon("the layer that was tracked is gone; its project is saved")
-        elif gone in (self.layers.clicks, self.layers.boxes, self.layers.masks):
-            self._end_soon(
-                "a layer of the session was removed; press Begin to go on where you were"
-            )
+        ours = (self.layers.image, self.layers.clicks, self.layers.boxes, self.layers.masks)
+        if event.value in ours:
+            self._end_soon()
 
-    def _end_soon(self, why: str) -> None:
+    def _end_soon(self) -> None:
         """Close what is open once napari is through: it may be removing several layers."""
         layers, soon = self.layers, QTimer(self)
 
         def end() -> None:
-            if self.layers is layers:
-                self.end()
-                self.tell(why)
+            if layers is None or self.layers is not layers or self.session is None:
+                return
+            if layers.image in self.viewer.layers:
+                self.end("a layer of the session was removed; press Begin to go on where you were")
+            else:
+                path = self.session.path
+                self.end(f"the layer that was tracked is gone; what was done is saved in {path}")
 
         soon.setSingleShot(True)
         soon.timeout.connect(end)
         soon.start(0)
 
     def _on_replaced(self, _: Any = None) -> None:
-        self.end()
-        self.tell("the layer holds other data now; what was done is saved: press Begin to track it")
+        self.end("the layer holds other data now; what was done is saved: press Begin to track it")
 
     def _on_masks_replaced(self, _: Any = None) -> None:
         if self.layers is not None and self.layers.masks.data is not self.layers.data:
-            self.end()
-            self.tell(
+            self.end(
                 "the layer of masks was given other data, of which nothing is saved: the session "
                 "is closed; press Begin to go on with what is in the project"
             )
@@ -397,7 +406,7 @@ class TrackWidget(Showing):
     def _on_said(self, said: Mapping[Key, Said]) -> None:
         """Have clicks and boxes said that changed at once: one step, however many they are of."""
         ids = sorted({object_id for object_id, _ in said})
-        what = f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
+        what = numbered(ids)
         where = many(sorted({frame for _, frame in said}))
 
         def told(result: FrameResult | None) -> str:

@@ -31,6 +31,58 @@ def test_layers_that_go_together_end_the_session_once(opened: Any) -> None:
     assert [row.object_id for row in widget.view.rows()] == [1]
 
 
+def test_all_layers_that_go_end_it_with_the_place_of_the_project(opened: Any, video: Path) -> None:
+    click(opened, 0, 0)
+    opened.viewer.layers.select_all()
+    opened.viewer.layers.remove_selected()
+    assert opened.wait()
+    project = video.with_suffix(".s2t")
+    refused(opened, f"the layer that was tracked is gone; what was done is saved in {project}")
+    assert opened.session is None and not opened.viewer.layers
+
+
+@pytest.mark.parametrize("how", ["begin", "remove"])
+def test_an_export_that_ends_with_its_session_is_said_to_have_stopped(
+    opened: Any, tmp_path: Path, how: str
+) -> None:
+    click(opened, 0, 0)
+    (tmp_path / "out").mkdir()
+    opened.export_to(tmp_path / "out")
+    assert opened._at is not None
+    if how == "begin":
+        opened.begin()
+    else:
+        opened.viewer.layers.remove(opened.layers.image)
+    assert opened.wait()
+    there = {path.name for path in (tmp_path / "out").iterdir()}
+    if there:  # it was through before it heard of its end
+        refused(opened, f"masks, videos and table are in {tmp_path / 'out'}")
+        assert {"masks", "overlay.mp4", "tracks.csv"} <= there
+    else:
+        refused(opened, "the export was stopped; nothing is left of it")
+    assert (opened.session is None) is (how == "remove")
+
+
+def test_an_object_that_is_locked_while_it_is_tracked_is_said_to_be_unfinished(opened: Any) -> None:
+    click(opened, 0, 0)
+    opened.next_object()
+    click(opened, 1, 0)
+    opened.track("forward")
+    opened.lock(1)
+    assert opened.wait()
+    refused(opened, "object 1 is locked, with frames left to track")
+    assert next(row.state for row in opened.view.rows()) == "locked, to track"
+    opened.track("forward")
+    assert opened.wait()
+    refused(opened, "object 1 is locked, with frames left to track")
+    opened.lock(1, False)
+    opened.track()
+    assert opened.wait()
+    opened.lock(1)
+    assert opened.wait()
+    assert {row.state for row in opened.view.rows()} == {"tracked", "locked"}
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_a_dock_that_is_closed_while_its_project_is_opened_leaves_nothing(
     opened: Any, video: Path, before: bool

@@ -221,7 +221,7 @@ def test_what_is_asked_of_an_object_that_has_nothing_yet(opened: Any) -> None:
         ("w", "there is no object 2; there are [1]: prompt it first"),
         ("u", "there is no object 2; there are [1]: prompt it first"),
         ("j", "nothing is tracked of object 2 yet"),
-        ("Shift-j", "no frame of object 2 is less sure"),
+        ("Shift-j", "nothing is tracked of object 2 yet"),
         ("k", "nothing was said of object 2 after this frame"),
         ("Shift-k", "nothing was said of object 2 before this frame"),
         ("g", "clicks say what does not belong to the object from now on"),
@@ -230,6 +230,26 @@ def test_what_is_asked_of_an_object_that_has_nothing_yet(opened: Any) -> None:
         press(widget, key)
         refused(widget, says)
     assert widget.frame == 0 and {row.object_id for row in widget.view.rows()} == {1}
+
+
+def test_where_keys_went_and_what_a_range_held_is_said(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.go(3)
+    press(widget, "Shift-k")
+    refused(widget, "frame 0: something was said of object 1 here")
+    widget.go(3)
+    click(widget, 0, 3)
+    widget.go(0)
+    press(widget, "k")
+    refused(widget, "frame 3: something was said of object 1 here")
+    widget.track()
+    assert widget.wait()
+    widget.range_low.setValue(3)
+    widget.range_high.setValue(3)
+    widget.track_range()
+    assert widget.wait()
+    refused(widget, "nothing has changed that is to be tracked within frames 3 to 3")
 
 
 def test_beyond_its_end_a_person_is_told_how_to_let_it_end_later(opened: Any) -> None:

@@ -54,7 +54,7 @@ def test_a_name_is_kept_while_masks_arrive(opened: Any, acted: list[str]) -> Non
     rows = opened.view.rows()
     assert [row.name for row in rows] == ["nqgJ", ""]
     assert [table.item(line, 2).text() for line in range(2)] == ["nqgJ", ""]
-    assert [table.item(line, 5).text() for line in range(2)] == ["to track", "locked"]
+    assert [table.item(line, 5).text() for line in range(2)] == ["to track", "locked, to track"]
 
 
 def test_letters_begin_no_name_and_are_keys_of_the_session(opened: Any, acted: list[str]) -> None:
