@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Steps", "geometry", "steps_of"]
+__all__ = ["Steps", "follow", "geometry", "steps_of"]
 
 Steps = Mapping[str, float]
 
@@ -39,6 +39,26 @@ def geometry(image: Any, first: int = 0) -> dict[str, Any]:
         "units": image.units[first:],
         "axis_labels": image.axis_labels[first:],
     }
+
+
+def follow(layer: Any, image: Any) -> None:
+    """Let a layer lie where an image lies now.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of the image's last axes, or of all of them; each setting of its place draws it anew.
+    image : Layer
+    """
+    now = geometry(layer)
+    for name, value in geometry(image, image.ndim - layer.ndim).items():
+        if not np.array_equal(_plain(now[name]), _plain(value)):
+            setattr(layer, name, value)
+
+
+def _plain(value: Any) -> Any:
+    """What can be compared of a transform, or of something else."""
+    return getattr(value, "affine_matrix", value)
 
 
 def steps_of(image: Any) -> tuple[Steps, ...]:

@@ -18,7 +18,7 @@ from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
 from napari_sam2track.colours import colours_of
 from napari_sam2track.marks import BACKGROUND, OBJECT, Key, Marks
-from napari_sam2track.places import geometry
+from napari_sam2track.places import follow, geometry
 from napari_sam2track.tracks import Tracks as TrackData
 from napari_sam2track.view import Said
 from sam2track.palette import colour
@@ -128,6 +128,9 @@ class Layers:
         self.masks.events.paint.connect(self._on_paint)
         self.masks.events.selected_label.connect(self._on_label)
         self.masks.events.colormap.connect(self._on_colours)
+        self._place = tuple(place)
+        for name in self._place:
+            image.events[name].connect(self._on_moved)
         self.select(1)
 
     @property
@@ -147,10 +150,17 @@ class Layers:
         self._beyond_ends.stop()
         self.masks.events.selected_label.disconnect(self._on_label)
         self.masks.events.colormap.disconnect(self._on_colours)
+        for name in self._place:
+            self.image.events[name].disconnect(self._on_moved)
         # napari collects garbage once for all of them, not for each, which takes half a second.
         with self.viewer.layers.batched_update():
             for layer in self.own:
                 self.viewer.layers.remove(layer)
+
+    def _on_moved(self, _: Any = None) -> None:
+        """Let layers lie where the image lies now; else a click would be said beside the pixel."""
+        for layer in self.own:
+            follow(layer, self.image)
 
     def _show_boxes(self, _: Any = None) -> None:
         """Show the layer of boxes while there are any, or somebody is about to draw one.

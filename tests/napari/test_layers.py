@@ -300,6 +300,39 @@ def test_tracks_lie_on_a_layer_that_is_turned_and_whose_first_axis_is_not_time(
             assert np.allclose(tracks.data_to_world((frame, row, column)), there[1:])
 
 
+def test_layers_follow_the_image_wherever_it_is_moved(opened: Any) -> None:
+    """Else a click on the picture would be said at another pixel."""
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    widget.track("forward")
+    assert widget.wait()
+    image, mine = layers.image, layers.own
+    assert layers.tracks in mine
+    turned = np.array([[1, 0, 0, 0], [0, 0.8, -0.6, 5], [0, 0.6, 0.8, 7], [0, 0, 0, 1]])
+    for name, value in (
+        ("scale", (1, 2, 3)),
+        ("translate", (0, 10, 20)),
+        ("rotate", 30),
+        ("shear", (0, 0, 0.5)),
+        ("affine", turned),
+        ("scale", (1, 1, -2)),
+        ("rotate", 0),
+        ("units", ("second", "um", "um")),
+    ):
+        setattr(image, name, value)
+        for layer in mine:
+            assert np.allclose(layer.data_to_world((2, 30, 40)), image.data_to_world((2, 30, 40)))
+            assert layer.units == image.units
+    widget.go(3)
+    x, y = centre(0, 3)
+    layers.clicks.add(layers.clicks.world_to_data(image.data_to_world((3, y, x))))
+    assert widget.wait()
+    assert np.allclose(widget.view.said()[1, 3].points, [(x, y)])
+    widget.end()
+    image.scale = (1, 1, 1)
+    assert not np.allclose(mine[0].scale, image.scale)
+
+
 def test_clicks_and_boxes_are_copied_to_another_frame(opened: Any) -> None:
     """What napari pastes, nobody is told of."""
     widget, layers = opened, opened.layers
