@@ -192,9 +192,9 @@ class Commands(Panel):
         return 0 if self.layers is None else self.layers.frame
 
     def _here(self) -> int | None:
-        """The frame that is shown; where another layer has more frames, that there is none."""
-        if self.layers is not None and (ends := self.layers.ends):
-            self.tell(f"the viewer is {ends}")
+        """The frame that is shown; where none is that can be spoken of, why not is said."""
+        if self.layers is not None and (why := self.layers.astray):
+            self.tell(why)
             return None
         return self.frame
 

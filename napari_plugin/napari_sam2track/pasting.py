@@ -37,7 +37,9 @@ class Pasting(Exports):
         if not self._held:
             self.tell("nothing is copied; select clicks or boxes and press Ctrl+C", calm=True)
             return
-        frame, there = self.layers.frame, {row.object_id for row in self.view.rows()}
+        if (frame := self._here()) is None:
+            return
+        there = {row.object_id for row in self.view.rows()}
         gone = [i for i in self._held if i not in there]
         if gone:  # its number belongs to no other
             self.tell(

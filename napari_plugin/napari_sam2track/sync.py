@@ -180,10 +180,12 @@ class Layers:
         return self.axes.frame(self.image.world_to_data(self.viewer.dims.point))
 
     @property
-    def ends(self) -> str:
-        """What is told where the viewer shows no frame of these; empty where it does."""
+    def astray(self) -> str:
+        """What is told where the viewer shows no flat frame of these; empty where it does."""
+        if not self.flat:
+            return NOT_FLAT
         at = self.image.world_to_data(self.viewer.dims.point)
-        return "" if self.axes.has(at) else self._marks.ends
+        return "" if self.axes.has(at) else f"the viewer is {self._marks.ends}"
 
     @property
     def drawing(self) -> bool:
@@ -230,10 +232,7 @@ class Layers:
             self.masks.selected_label = object_id
 
     def say(self, frame: int, more: Mapping[int, Said]) -> None:
-        """Add clicks and boxes of objects to a frame, as a person would."""
-        if not self.flat:
-            self._refused(NOT_FLAT)
-            return
+        """Add clicks and boxes of objects to a frame that is shown, as a person would."""
         now = self.prompts()
         said = {(i, frame): now.get((i, frame), Said()).joined(one) for i, one in more.items()}
         changed = {key: one for key, one in said.items() if one != now.get(key)}

@@ -21,6 +21,9 @@ from tests.napari.hands import click, paint, press, refused, stack
 
 pytestmark = pytest.mark.viewer
 
+# Commands that say something of the frame that is shown.
+OF_A_FRAME = ["absent", "confirm", "clear", "split", "end_here", "divide", "swap", "paste_prompts"]
+
 
 def box(frame: int, x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
     """Corners of a rectangle, in the layer's pixels."""
@@ -539,9 +542,11 @@ def test_nothing_is_said_beside_the_frames_of_the_image(opened: Any) -> None:
     widget.layers.boxes.add_rectangles([box(2 * FRAMES, x - 9, y - 9, x + 9, y + 9)])
     assert widget.wait()
     refused(widget, f"this box lies {ends}")
-    for command in (widget.absent, widget.confirm, widget.clear, widget.split, widget.end_here):
+    widget.layers.clicks.selected_data = {0}
+    widget.copy_prompts()
+    for command in OF_A_FRAME:
         widget.tell("")
-        command()
+        getattr(widget, command)()
         assert widget.wait()
         refused(widget, f"the viewer is {ends}")
     assert widget.layers.prompts() == before[0] and widget.session.project.position == steps
@@ -550,6 +555,34 @@ def test_nothing_is_said_beside_the_frames_of_the_image(opened: Any) -> None:
     widget.confirm()
     assert widget.wait()
     assert widget.session.project.position == steps + 1
+
+
+@pytest.mark.parametrize(("ndisplay", "order"), [(3, (0, 1, 2)), (2, (1, 0, 2))])
+def test_nothing_is_said_of_a_frame_that_is_not_flat(
+    opened: Any, ndisplay: int, order: tuple[int, ...]
+) -> None:
+    widget, dims = opened, opened.viewer.dims
+    for which in (0, 1):
+        widget.select(which + 1)
+        click(widget, which, 0)
+    widget.track("forward")
+    assert widget.wait()
+    before, steps = widget.layers.prompts(), widget.session.project.position
+    widget.layers.clicks.selected_data = {0}
+    widget.copy_prompts()
+    widget.go(3)
+    dims.ndisplay, dims.order = ndisplay, order
+    for command in OF_A_FRAME:
+        widget.table.selectAll()
+        widget.tell("")
+        getattr(widget, command)()
+        assert widget.wait()
+        refused(widget, "flat frames")
+    assert widget.session.project.position == steps and widget.layers.prompts() == before
+    dims.ndisplay, dims.order = 2, (0, 1, 2)
+    widget.paste_prompts()
+    assert widget.wait()
+    assert set(widget.view.said()) == {(1, 0), (1, 3), (2, 0)}
 
 
 @pytest.mark.parametrize("mode", ["paint", "fill", "erase"])
