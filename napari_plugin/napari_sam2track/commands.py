@@ -269,7 +269,7 @@ class Commands(Panel):
             return
         self.change(
             "absent",
-            lambda s: s.tracker.prompt(one, frame, absent=True),
+            lambda s: s.absent(one, frame),
             f"object {one} is not on frame {frame}",
         )
 

@@ -227,6 +227,17 @@ class Session:
         self._strokes.one(self.tracker, (self.say(*key, one) for key, one in said.items()))
         return None
 
+    def absent(self, object_id: int, frame: int) -> None:
+        """Say that an object is not on a frame; none begins with that.
+
+        Raises
+        ------
+        PromptError
+            Where there is no such object yet, too.
+        """
+        self.tracker.life(object_id)
+        self.tracker.prompt(object_id, frame, absent=True)
+
     def forget(self, object_id: int, frame: int) -> None:
         """Take back all that was said of an object on a frame, a painted mask too."""
         self.tracker.clear(object_id, frame)

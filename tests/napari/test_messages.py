@@ -219,6 +219,7 @@ def test_what_is_asked_of_an_object_that_has_nothing_yet(opened: Any) -> None:
     widget.next_object()
     for key, says in (
         ("w", "there is no object 2; there are [1]: prompt it first"),
+        ("Shift-w", "there is no object 2; there are [1]: prompt it first"),
         ("u", "there is no object 2; there are [1]: prompt it first"),
         ("j", "nothing is tracked of object 2 yet"),
         ("Shift-j", "nothing is tracked of object 2 yet"),
@@ -230,6 +231,10 @@ def test_what_is_asked_of_an_object_that_has_nothing_yet(opened: Any) -> None:
         press(widget, key)
         refused(widget, says)
     assert widget.frame == 0 and {row.object_id for row in widget.view.rows()} == {1}
+    click(widget, 1, 3)
+    press(widget, "Shift-w")  # of an object that is there it can be said of any frame
+    assert {row.object_id for row in widget.view.rows()} == {1, 2}
+    refused(widget, "object 2 is not on frame 0")
 
 
 def test_where_keys_went_and_what_a_range_held_is_said(opened: Any) -> None:
