@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -465,7 +465,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def numbered(ids: Sequence[int]) -> str:
+def numbered(ids: Collection[int]) -> str:
     """Objects, in words."""
     return f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from napari_sam2track.commands import numbered
 from napari_sam2track.exports import Exports
 from napari_sam2track.view import Said
 
@@ -24,11 +25,8 @@ class Pasting(Exports):
             self.tell("select clicks or boxes first, with napari's own tools (S)", calm=True)
             return
         self._held = found
-        told = " and ".join(map(str, found))
-        self.tell(
-            f"copied what is selected of object {told}; Ctrl+V says it on the frame shown then",
-            calm=True,
-        )
+        told = f"copied what is selected of {numbered(found)}"
+        self.tell(f"{told}; Ctrl+V says it on the frame shown then", calm=True)
 
     def paste_prompts(self) -> None:
         """Say what is held on the frame that is shown, of the objects that it was said of."""
@@ -42,8 +40,8 @@ class Pasting(Exports):
         there = {row.object_id for row in self.view.rows()}
         gone = [i for i in self._held if i not in there]
         if gone:  # its number belongs to no other
+            are, them = ("are", "them") if len(gone) > 1 else ("is", "it")
             self.tell(
-                f"object {' and '.join(map(str, gone))} is gone, of which this was copied; bring "
-                f"it back first"
+                f"{numbered(gone)} {are} gone, of which this was copied; bring {them} back first"
             )
         self.layers.say(frame, {i: held for i, held in self._held.items() if i in there})

@@ -355,6 +355,7 @@ def test_clicks_and_boxes_are_copied_to_another_frame(opened: Any) -> None:
     layers.clicks.selected_data = {0, 1}
     layers.boxes.selected_data = {0}
     press(widget, "Control-c", layers.boxes)
+    assert "copied what is selected of objects 1 and 2;" in widget.message.text()
     widget.go(2)
     for _ in range(2):  # the second changes nothing
         press(widget, "Control-v")
@@ -406,14 +407,23 @@ def test_a_second_box_takes_the_place_of_the_first(opened: Any) -> None:
 def test_what_was_copied_of_an_object_that_is_gone_is_not_said(opened: Any) -> None:
     """Its number is given to no other."""
     widget, layers = opened, opened.layers
-    click(widget, 0, 0)
-    layers.clicks.selected_data = {0}
+    for which in (0, 1):
+        widget.select(which + 1)
+        click(widget, which, 0)
+    layers.clicks.selected_data = {0, 1}
     press(widget, "Control-c")
     widget.delete()
     assert widget.wait()
     widget.go(2)
     press(widget, "Control-v")
-    refused(widget, "object 1 is gone, of which this was copied")
+    assert "object 2 is gone, of which this was copied" in widget._refusals[-1]
+    assert set(widget.view.said()) == {(1, 0), (1, 2)}
+    widget.select(1)
+    widget.delete()
+    assert widget.wait()
+    widget.go(3)
+    press(widget, "Control-v")
+    refused(widget, "objects 1 and 2 are gone, of which this was copied; bring them back")
     assert not widget.view.said() and not len(layers.clicks.data)
 
 
