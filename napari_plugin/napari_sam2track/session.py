@@ -305,6 +305,8 @@ class Session:
 
     def divide(self, mother: int, frame: int, daughters: Sequence[int]) -> tuple[int, ...]:
         """Let an object end where others begin, which are there already."""
+        self.tracker.life(mother)  # where it is not there at all, that is what is told
+        self._check_unlocked({mother}, "divided")
         if not daughters:
             raise PromptError(
                 f"click the daughters of object {mother} on frame {frame} first, each as an "

@@ -130,6 +130,19 @@ def test_division_and_tracks(session: Session) -> None:
     assert len(tracks.features["speed"]) == len(tracks.data)
 
 
+def test_what_keeps_a_mother_from_dividing_is_told_before_daughters_are_asked_for(
+    session: Session,
+) -> None:
+    session.say(1, 0, click(0, 0))
+    with pytest.raises(PromptError, match="click the daughters of object 1 on frame 4 first"):
+        session.divide(1, 4, session.born_on(4))
+    session.tracker.lock(1)
+    with pytest.raises(PromptError, match=r"object 1 is locked.*unlock it first"):
+        session.divide(1, 4, session.born_on(4))
+    with pytest.raises(PromptError, match=r"there is no object 2.*prompt it first"):
+        session.divide(2, 4, session.born_on(4))
+
+
 def test_least_sure_frames(session: Session) -> None:
     session.say(1, 0, click(0, 0))
     list(session.track())
