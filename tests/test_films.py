@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import av
@@ -10,7 +12,8 @@ import pytest
 from PIL import Image
 
 from sam2track.errors import OutputError, SourceError, UsageError
-from sam2track.export.videos import VideoWriter
+from sam2track.export.video_file import as_scheduled
+from sam2track.export.videos import CODECS, VideoWriter
 from sam2track.films import render
 from sam2track.frames.folder import ImageFolder
 from sam2track.project import Project
@@ -42,6 +45,17 @@ def decoded(path: Path) -> tuple[list[np.ndarray], list[float]]:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     return [f.to_ndarray(format="rgb24") for f in frames], [float(f.time) for f in frames]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such thing")
+def test_no_encoder_changes_how_threads_are_scheduled(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    for codec in CODECS:
+        with VideoWriter(tmp_path / f"{codec}.mp4", height=64, width=64, codec=codec) as writer:
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+            assert os.sched_getscheduler(0) == before
+    with pytest.raises(ZeroDivisionError), as_scheduled():
+        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import suppress
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -21,10 +23,29 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["LONGEST", "TICKS", "VideoFileWriter"]
+__all__ = ["LONGEST", "TICKS", "VideoFileWriter", "as_scheduled"]
 
 TICKS = 90_000  # a second; the customary clock of video, and a multiple of all usual rates
 LONGEST = 3600  # seconds between two frames: MP4 has 31 bits for several such gaps together
+
+
+@contextmanager
+def as_scheduled() -> Iterator[None]:
+    """Leave how this thread is scheduled as it is, whatever an encoder does that begins in it.
+
+    SVT-AV1 lets the thread that opens it run before all others for good where it may, as root in a
+    container may: no other thread comes to its turn while this one computes.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != before[0]:
+            with suppress(OSError):
+                os.sched_setscheduler(0, *before)
 
 
 class VideoFileWriter(Staged):
@@ -82,7 +103,8 @@ class VideoFileWriter(Staged):
                 stream.time_base = stream.codec_context.time_base = Fraction(1, self._TICKS)
                 stream.thread_count = threads
                 settle(stream)
-                self._container.start_encoding()
+                with as_scheduled():
+                    self._container.start_encoding()
             except OSError:
                 raise
             except av.FFmpegError as error:

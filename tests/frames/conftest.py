@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from sam2track.export.video_file import as_scheduled
 from sam2track.frames.source import Frame
 
 
@@ -46,7 +47,7 @@ def write_video(
     settings = {key: str(value) for key, value in options.items()}
     if codec == "libx264":
         settings.setdefault("preset", "veryfast")
-    with av.open(str(path), "w", options=mux or {}) as container:
+    with as_scheduled(), av.open(str(path), "w", options=mux or {}) as container:
         stream: Any = container.add_stream(codec, rate=rate, options=settings)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.thread_count = 1

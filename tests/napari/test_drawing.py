@@ -128,6 +128,7 @@ def test_the_model_waits_while_a_frame_that_came_is_drawn(
     ended = time.monotonic() + 20
     while not any(waits) and time.monotonic() < ended:
         QApplication.processEvents()
+        time.sleep(0.002)  # else the worker hardly comes to Python's lock
     assert opened._at is not None and waits[:1] == [True]
     assert opened.wait()
     assert waits[1] is True and not worker._held

@@ -445,8 +445,8 @@ def test_one_object_on_a_small_square_goes_through_the_module(
     assert np.abs(plain).max() > 1
     np.testing.assert_allclose(large[0], plain[0], atol=1e-4)
     # Later frames look at memories that were rounded to bfloat16, each of which may go either way;
-    # with torch 2.5 some do.
-    np.testing.assert_allclose(large, plain, atol=2e-3 if OLD_TORCH else 3e-4)
+    # with torch 2.5 more do.
+    np.testing.assert_allclose(large, plain, atol=2e-3 if OLD_TORCH else 1e-3)
     np.testing.assert_allclose(masks(2), plain, atol=3e-4)
     assert len(asked) == 2
 
