@@ -16,10 +16,11 @@ import torch
 import sam2track
 from sam2track import Tracker
 from sam2track.errors import PromptError, SourceError, UsageError
+from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
 from sam2track.tracking import encoder, step
 from sam2track.tracking.ledger import SpillFile
-from tests.parity.oracle import SIZE, clip, predictor
+from tests.parity.oracle import SIZE, clip, enliven, predictor
 
 BOX = Prompt(box=(30, 30, 70, 80))
 POINT = Prompt(points=((64, 60),))
@@ -427,7 +428,11 @@ def test_one_object_on_a_small_square_goes_through_the_module(
 ) -> None:
     """Elsewhere its own attention is not asked; masks are the same."""
     asked: list[int] = []
-    held = sam2track.load_model("nano", device="cpu", image_size=512, precision="fp32")
+    # Random, so that what rounding makes of it is the same whatever nano learns.
+    torch.manual_seed(0)
+    module = build(ARCHITECTURES["nano"], image_size=512)
+    enliven(module, 3)
+    held = sam2track.load_model(module, device="cpu", precision="fp32")
     held.module.memory_attention.register_forward_hook(lambda *_: asked.append(1))
 
     def masks(objects: int) -> np.ndarray:
@@ -445,8 +450,8 @@ def test_one_object_on_a_small_square_goes_through_the_module(
     assert np.abs(plain).max() > 1
     np.testing.assert_allclose(large[0], plain[0], atol=1e-4)
     # Later frames look at memories that were rounded to bfloat16, each of which may go either way;
-    # with torch 2.5 more do.
-    np.testing.assert_allclose(large, plain, atol=2e-3 if OLD_TORCH else 1e-3)
+    # with torch 2.5 some do.
+    np.testing.assert_allclose(large, plain, atol=2e-3 if OLD_TORCH else 3e-4)
     np.testing.assert_allclose(masks(2), plain, atol=3e-4)
     assert len(asked) == 2
 
