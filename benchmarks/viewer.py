@@ -5,10 +5,12 @@
 - The event loop while tracking: a timer of 2 ms notes when it is called. The longest time between
   two calls is the longest for which the viewer answered nobody.
 - The worker's price: milliseconds a frame of one run, in the viewer against the same prompts on the
-  same clip in a process without one, by turns. Without that timer, which takes 4 % of two cores;
-  with the time in which the model waits for the viewer, which is why they are means.
+  same clip in a process without one. Without that timer, which takes 4 % of two cores; with the
+  time in which the model waits for the viewer, which is why they are means. Both processes stay,
+  and run by turns of some seconds: where each run had a process of its own, it was decided by the
+  minute it came in, as a shared machine is faster in one than in the next by a quarter.
 
-Each is in a process of its own, with one viewer that opens one project.
+Each is in a process of its own; a viewer opens another copy of the clip for each run.
 
 Needs a display: ``xvfb-run -a python -m benchmarks viewer``. The machine must be idle; its load is
 written down with the figures.
@@ -23,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -37,6 +40,7 @@ BOUNDS = {"click_ms": 150.0, "blocked_ms": 100.0, "slowdown_percent": 10.0}
 FRAMES = (0, 12, 24, 36)  # clicked on
 
 Spot = tuple[int, int, float, float]  # object, frame, y, x
+Runs = Generator[list[float], str]  # takes paths of videos, the first by next()
 
 
 def _truth(frame: int) -> np.ndarray:
@@ -58,87 +62,117 @@ def spots(frame: int) -> list[Spot]:
     ]
 
 
-def plain(video: str) -> dict[str, list[float]]:
-    """Return the milliseconds of each frame of a run without a viewer."""
+def plain() -> Runs:
+    """Give the milliseconds of each frame of runs without a viewer."""
     from sam2track import Tracker, load_model
     from sam2track.founding import open_project
     from sam2track.frames.opening import open_source
 
-    source, model = open_source(video), load_model("nano", device="cpu")
-    project = open_project(Path(video).with_suffix(".s2t"), source, model)
-    tracker = Tracker(model, source, history=project)
-    for number, frame, y, x in spots(0):
-        tracker.prompt(number, frame, points=[(x, y)])
-    ends = [time.perf_counter()]
-    ends += [time.perf_counter() for _ in tracker.propagate(direction="both")]
-    project.close()
-    return {"frames": (np.diff(ends) * 1000).tolist()}
+    model = load_model("nano", device="cpu")
+    video = yield
+    while True:
+        source = open_source(video)
+        project = open_project(Path(video).with_suffix(".s2t"), source, model)
+        tracker = Tracker(model, source, history=project)
+        for number, frame, y, x in spots(0):
+            tracker.prompt(number, frame, points=[(x, y)])
+        ends = [time.perf_counter()]
+        ends += [time.perf_counter() for _ in tracker.propagate(direction="both")]
+        project.close()
+        video = yield (np.diff(ends) * 1000).tolist()
 
 
-def clicks(video: str) -> dict[str, list[float]]:
-    """Return the milliseconds of each click in a viewer."""
-    bench = Bench(video)
-    found = [bench.press(spot) for frame in FRAMES for spot in spots(frame)]
-    bench.close()
-    return {"clicks": found}
+def clicks() -> Runs:
+    """Give the milliseconds of each click in a viewer."""
+    bench = Bench()
+    video = yield
+    while True:
+        bench.open(video)
+        video = yield [bench.press(spot) for frame in FRAMES for spot in spots(frame)]
 
 
-def tracked(video: str) -> dict[str, list[float]]:
-    """Return the milliseconds of each frame of a run in a viewer."""
-    return {"frames": _run(video, 100)[0]}
+def tracked() -> Runs:
+    """Give the milliseconds of each frame of runs in a viewer."""
+    return _run(100, 0)
 
 
-def watched(video: str) -> dict[str, list[float]]:
-    """Return the milliseconds between beats of a timer during a run in a viewer."""
-    return {"beats": _run(video, 2)[1]}
+def watched() -> Runs:
+    """Give the milliseconds between beats of a timer during runs in a viewer."""
+    return _run(2, 1)
 
 
-def _run(video: str, interval: int) -> tuple[list[float], list[float]]:
-    bench = Bench(video)
-    for spot in spots(0):
-        bench.press(spot)
-    found = bench.track(interval)
-    bench.close()
-    return found
+def _run(interval: int, which: int) -> Runs:
+    bench = Bench()
+    video = yield
+    while True:
+        bench.open(video)
+        for spot in spots(0):
+            bench.press(spot)
+        video = yield bench.track(interval)[which]
 
 
-def elsewhere(what: Callable[[str], dict[str, list[float]]]) -> dict[str, list[float]]:
-    """Measure in a process and a folder of its own."""
-    from sam2track.samples import sample_folder
+def serve(measure: Callable[[], Runs]) -> None:
+    """Measure with each video that a line names, and print what was found as a line."""
+    runs = measure()
+    next(runs)
+    for line in sys.stdin:
+        print(json.dumps(runs.send(line.rstrip("\n"))), flush=True)
 
-    program = f"import json, sys; from benchmarks.viewer import {what.__name__} as measured; "
-    program += "print(json.dumps(measured(sys.argv[1])))"
-    with tempfile.TemporaryDirectory() as folder:
-        video = Path(folder) / "clip.mp4"
-        shutil.copy(sample_folder() / SAMPLE / "video.mp4", video)
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(video)], stdout=subprocess.PIPE, text=True
+
+class Elsewhere:
+    """A process that measures, once for each call, on a clip in a folder of its own."""
+
+    def __init__(self, measure: Callable[[], Runs], folder: Path) -> None:
+        self.name, self.folder, self.calls = measure.__name__, folder, 0
+        program = f"from benchmarks.viewer import {self.name}, serve; serve({self.name})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-    if done.returncode:
-        raise click.ClickException(f"{what.__name__} ended with {done.returncode}")
-    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+
+    def __call__(self) -> list[float]:
+        """Measure once."""
+        from sam2track.samples import sample_folder
+
+        self.calls += 1
+        video = self.folder / f"{self.name}{self.calls}" / "clip.mp4"
+        video.parent.mkdir()
+        shutil.copy(sample_folder() / SAMPLE / "video.mp4", video)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{video}\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith("["):
+                return list(json.loads(line))
+        raise click.ClickException(f"{self.name} ended with {self.process.wait()}")
+
+    def close(self) -> None:
+        """End it, without what takes seconds at a viewer's end."""
+        self.process.kill()
+        self.process.wait()
 
 
 class Bench:
     """A viewer with the widget on a clip, begun, and a hand that clicks."""
 
-    def __init__(self, video: str) -> None:
+    def __init__(self) -> None:
         import napari
 
         self.viewer = napari.Viewer()
         self.viewer.window.resize(1150, 800)
-        self.viewer.open(video, plugin="sam2track")
         _, self.widget = self.viewer.window.add_plugin_dock_widget("sam2track", "SAM 2 Track")
         self.widget.form.model_box.setCurrentText("nano")
+
+    def open(self, video: str) -> None:
+        """Open a video, and begin on it."""
+        self.viewer.layers.clear()
+        self.pump(1)
+        self.viewer.open(video, plugin="sam2track")
         self.pump(1)
         self.widget.wait(60)
         self.pump(1)
-
-    def close(self) -> None:
-        """Close the viewer."""
-        self.widget.shut()
-        self.viewer.close()
 
     def pump(self, seconds: float) -> None:
         """Let events be handled for a time."""
@@ -220,20 +254,27 @@ class Bench:
         return (np.diff(ends) * 1000).tolist(), (np.diff(beats) * 1000).tolist()
 
 
-def measure(rounds: int = 5, out: Path = RESULTS) -> dict[str, Any]:
+def measure(rounds: int = 12, out: Path = RESULTS) -> dict[str, Any]:
     """Measure, print, and write ``viewer.json`` and ``viewer.md``."""
     from benchmarks.memory import machine
 
     load = [round(value, 2) for value in os.getloadavg()]
-    clicked = elsewhere(clicks)["clicks"]
-    alone: list[list[float]] = []
-    inside: list[list[float]] = []
-    gaps: list[list[float]] = []
-    for _ in range(rounds):
-        gaps.append(elsewhere(watched)["beats"])
-        inside.append(elsewhere(tracked)["frames"])
-        alone.append(elsewhere(plain)["frames"])
-    frame_alone, frame_inside = (median(map(mean, runs)) for runs in (alone, inside))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ending:
+
+        def elsewhere(measure: Callable[[], Runs]) -> Elsewhere:
+            process = Elsewhere(measure, Path(folder))
+            ending.callback(process.close)
+            return process
+
+        clicking = elsewhere(clicks)
+        clicked = clicking()
+        clicking.close()
+        watching = elsewhere(watched)
+        gaps = [watching() for _ in range(rounds)]
+        watching.close()
+        inside, alone = elsewhere(tracked), elsewhere(plain)
+        pairs = [(mean(inside()), mean(alone())) for _ in range(rounds)]
+    frame_inside, frame_alone = map(mean, zip(*pairs, strict=True))
     found = {
         "machine": machine() | {"load_before": load, "torch_threads": _threads()},
         "clicks": [round(value, 1) for value in clicked],
@@ -243,10 +284,8 @@ def measure(rounds: int = 5, out: Path = RESULTS) -> dict[str, Any]:
         "blocked_by_round_ms": [round(max(values), 1) for values in gaps],
         "frame_alone_ms": round(frame_alone, 2),
         "frame_in_viewer_ms": round(frame_inside, 2),
-        "frame_by_round_ms": [
-            [round(mean(runs), 2) for runs in pair] for pair in zip(inside, alone, strict=True)
-        ],
-        "slowdown_percent": round((frame_inside / frame_alone - 1) * 100, 1),
+        "frame_by_round_ms": [[round(value, 2) for value in pair] for pair in pairs],
+        "slowdown_percent": round((median(a / b for a, b in pairs) - 1) * 100, 1),
         "rounds": rounds,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -288,7 +327,7 @@ def _table(found: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Of tracking.")
+@click.option("--rounds", default=12, show_default=True, help="Of tracking.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
 def viewer(rounds: int, out: Path) -> None:
     """Measure how fast the napari plugin answers; needs a display."""

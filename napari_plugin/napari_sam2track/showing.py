@@ -29,7 +29,7 @@ _WHERE = {
     "let it end later or not at all": ": Object, End before this frame, on a later one; or undo",
 }
 _LAST = 0.2  # seconds from the end until what came last is drawn: there is enough to show at once
-_SHARE = 0.07  # of the time may go into drawing while frames come, for which the model waits
+_SHARE = 0.05  # of the time may go into drawing while frames come, for which the model waits
 _LONGEST = 5.0  # seconds until it is drawn again: another plugin may have taken the time
 _PAINTED = 10  # milliseconds until Qt paints what is to be painted, for which it takes 5
 
