@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from sam2track.errors import ModelError
 from sam2track.models.loading import Model
+from sam2track.tracking.attention import attended
 
 __all__ = ["Trunk"]
 
@@ -89,7 +90,7 @@ class _Block:
         self._window: int = block.window_size
         self._stride: int = block.q_stride[0] if block.q_stride else 1
         self._heads: int = block.attn.num_heads
-        self._qkv = _cast(block.attn.qkv, dtype)
+        self._qkv = _scaled(block.attn.qkv, self._heads, dtype)
         self._out = _cast(block.attn.proj, dtype)
         self._short = _cast(block.proj, dtype) if block.dim != block.dim_out else None
         self._layers = [_cast(layer, dtype) for layer in block.mlp.layers]
@@ -142,7 +143,7 @@ class _Block:
             part.reshape(count, -1, self._heads, part.shape[-1] // self._heads).transpose(1, 2)
             for part in (queries, keys, values)
         )
-        found = F.scaled_dot_product_attention(queries, keys, values)
+        found = attended(queries, keys, values)
         found = F.linear(found.transpose(1, 2).reshape(count, high, wide, -1), *self._out)
         found = found.view(down, across, high, wide, -1).transpose(1, 2)
         found = found.reshape(down * high, across * wide, -1)
@@ -210,6 +211,15 @@ def _normed(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
 
 def _cast(layer: torch.nn.Linear, dtype: torch.dtype) -> _Linear:
     return layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
+
+
+def _scaled(layer: torch.nn.Linear, heads: int, dtype: torch.dtype) -> _Linear:
+    """A layer of queries, keys and values whose queries come scaled."""
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    width = len(bias) // 3
+    factors = weight.new_ones(len(bias))
+    factors[:width] = (width // heads) ** -0.5
+    return (weight * factors[:, None]).to(dtype), (bias * factors).to(dtype)
 
 
 def _matrix(layer: torch.nn.Conv2d) -> _Linear:

@@ -12,7 +12,7 @@ from sam2track import load_model
 from sam2track.errors import ModelError
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.tracking import attention
-from sam2track.tracking.attention import MemoryAttention, weighted_mean
+from sam2track.tracking.attention import MemoryAttention, attended, weighted_mean
 
 GRID = 8
 
@@ -63,6 +63,22 @@ def test_large_values_and_scores_do_not_overflow_together(score: float) -> None:
     weights = torch.softmax(queries.double() @ keys.double().mT, -1)
     expected = (weights @ values.double()).float()
     assert torch.allclose(weighted_mean(queries, keys, values), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("shape", [(2, 3, 9, 9), (5, 1, 4, 16), (1, 2, 70, 70)])
+def test_heads_attend_by_themselves(
+    dtype: torch.dtype, bound: float, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of views with gaps, and in blocks smaller than one head's scores."""
+    monkeypatch.setattr(attention, "_BLOCK", 256)
+    count, heads, length, tokens = shape
+    made = (torch.randn(count, n, heads, 8).to(dtype) for n in (length, tokens, tokens))
+    queries, keys, values = (part.transpose(1, 2) for part in made)
+    found = attended(queries, keys, values)
+    expected = exact(*(part.flatten(0, 1) for part in (queries, keys, values))).view(found.shape)
+    assert found.dtype == dtype
+    assert (found - expected).abs().mean() < bound
 
 
 @pytest.mark.parametrize("name", ["nano", "sam2.1-tiny", "sam2-tiny"])
