@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from napari_sam2track.commands import numbered
 from napari_sam2track.pasting import Pasting
 from napari_sam2track.session import Session
 
@@ -92,8 +93,8 @@ class Identity(Pasting):
 
     def swap(self) -> None:
         """Exchange the two selected objects from this frame on."""
-        one, other, frame = self._object, self._other(), self._here()
-        if other is not None and frame is not None:
+        one, frame = self._object, self._here()
+        if frame is not None and (other := self._other()) is not None:
             self._alter(
                 "swap",
                 lambda s: s.tracker.swap_from(one, other, frame),
@@ -141,9 +142,8 @@ class Identity(Pasting):
         """Forget the object altogether, or all that are selected with it."""
         chosen = self.table.selected()
         ids = chosen if self._object in chosen else [self._object]
-        told = f"object {ids[0]} is gone; Ctrl+Z brings it back"
-        if len(ids) > 1:
-            told = f"objects {' and '.join(map(str, ids))} are gone; Ctrl+Z brings them back"
+        are, them = ("are", "them") if len(ids) > 1 else ("is", "it")
+        told = f"{numbered(ids)} {are} gone; Ctrl+Z brings {them} back"
         self._alter("delete", lambda s: s.delete(ids), told)
         rows = [] if self.view is None else self.view.rows()
         if not any(row.locked and row.object_id in ids for row in rows):

@@ -38,10 +38,10 @@ class Pasting(Exports):
         if (frame := self._here()) is None:
             return
         there = {row.object_id for row in self.view.rows()}
+        self.layers.say(frame, {i: held for i, held in self._held.items() if i in there})
         gone = [i for i in self._held if i not in there]
-        if gone:  # its number belongs to no other
+        if gone:  # its number belongs to no other; told last, so that it stands beside the answer
             are, them = ("are", "them") if len(gone) > 1 else ("is", "it")
             self.tell(
                 f"{numbered(gone)} {are} gone, of which this was copied; bring {them} back first"
             )
-        self.layers.say(frame, {i: held for i, held in self._held.items() if i in there})

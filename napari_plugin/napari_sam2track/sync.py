@@ -185,7 +185,13 @@ class Layers:
         if not self.flat:
             return NOT_FLAT
         at = self.image.world_to_data(self.viewer.dims.point)
-        return "" if self.axes.has(at) else f"the viewer is {self._marks.ends}"
+        if not self.axes.has(at):
+            return f"the viewer is {self._marks.ends}"
+        return "" if self.axes.shows(at) else self._other_plane
+
+    @property
+    def _other_plane(self) -> str:
+        return f"this plane is not tracked; go back to {self._marks.plane}"
 
     @property
     def drawing(self) -> bool:
@@ -281,7 +287,7 @@ class Layers:
         if not self.flat:
             why = NOT_FLAT
         elif not self.axes.shows(self.masks.world_to_data(self.viewer.dims.point)):
-            why = f"this plane is not tracked; go back to {self._marks.plane} to paint"
+            why = self._other_plane
         else:
             self._painted()
             return

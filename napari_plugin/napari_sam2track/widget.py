@@ -12,15 +12,15 @@ from qtpy.QtWidgets import QWidget
 
 from napari_sam2track import keys
 from napari_sam2track.axes import is_channel
-from napari_sam2track.canvas import draw_later, make_current
+from napari_sam2track.canvas import draw_later
 from napari_sam2track.commands import LOADING, Run, counted, many, numbered
 from napari_sam2track.marks import Key
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
 from napari_sam2track.session import Session
-from napari_sam2track.showing import Showing
-from napari_sam2track.sync import NOT_FLAT, Layers
+from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
+from napari_sam2track.watching import Watching
 from napari_sam2track.worker import Worker
 from sam2track.errors import Sam2TrackError
 from sam2track.tracking.result import FrameResult
@@ -34,7 +34,7 @@ __all__ = ["TrackWidget"]
 _ANSWERED = 0.05  # seconds that a click may hold the viewer; its mask needs 20 ms with small models
 
 
-class TrackWidget(Showing):
+class TrackWidget(Watching):
     """Prompt, track and correct objects of a video or stack with SAM 2.
 
     Parameters
@@ -79,12 +79,7 @@ class TrackWidget(Showing):
         self._slow_timer.timeout.connect(self._show_late)
         self._slow_timer.timeout.connect(self.look_after_file)
         self._wire()
-        viewer.layers.events.inserted.connect(self._on_inserted)
-        viewer.layers.events.removing.connect(self._on_removing)
-        viewer.layers.events.removed.connect(self._on_removed)
-        viewer.dims.events.point.connect(self._on_step)
-        viewer.dims.events.ndisplay.connect(self._on_ndisplay)
-        viewer.dims.events.order.connect(self._on_ndisplay)
+        self._watch()
         viewer.mouse_drag_callbacks.append(self._on_drag)
         self._as_before = False  # whether a project says how pictures are read, not the form
         closing = _Closing(self._worker, self)
@@ -96,7 +91,6 @@ class TrackWidget(Showing):
     def _wire(self) -> None:
         self.form.refused.connect(self.tell)
         self.form.changed.connect(self._look)
-        self.form.chose.connect(self._on_chosen)
         self.form.begin_button.clicked.connect(self.begin)
         self.form.preview_button.clicked.connect(self.preview)
         self.next_button.clicked.connect(self.next_object)
@@ -313,19 +307,6 @@ class TrackWidget(Showing):
         self._prepare()
         self._look()
 
-    def _on_unanswered(self) -> None:
-        """Say which layers have undo and redo, where none of them is active."""
-        if self.layers is not None:
-            names = ", ".join(layer.name for layer in (self.layers.image, *self.layers.own))
-            self.tell(
-                f"select one layer in the list, and that alone, for undo and redo: one of {names}",
-                calm=True,
-            )
-
-    def _on_ndisplay(self, _: Any = None) -> None:
-        if self.layers is not None and not self.layers.flat:
-            self.tell(NOT_FLAT)
-
     def preview(self) -> None:
         """Show the picture that the model sees, in a window of its own."""
         self._preview.show()
@@ -347,61 +328,6 @@ class TrackWidget(Showing):
         read = self._preview.reader(choice, frame, source)
         if read is not None:
             self._worker.do("preview", read)
-
-    def _on_chosen(self) -> None:
-        """Say which image is open, where another one is chosen."""
-        layers, image = self.layers, self.form.image
-        if layers is not None and image is not None and image is not layers.image:
-            self.tell(
-                f"{layers.image.name} is still the one that is open; press Begin to go on with "
-                f"{image.name}",
-                calm=True,
-            )
-
-    def _on_inserted(self, event: Any) -> None:
-        self.form.reset_choices()
-        about = getattr(event.value, "metadata", {}).get("sam2track")
-        # Opened by this plugin, to be tracked.
-        if about is not None and event.value is self.form.image:
-            self._begin_soon()
-
-    def _on_removing(self, _: Any = None) -> None:
-        make_current(self.viewer)
-
-    def _on_removed(self, event: Any) -> None:
-        self.form.reset_choices()
-        if self.layers is None:
-            return
-        ours = (self.layers.image, self.layers.clicks, self.layers.boxes, self.layers.masks)
-        if event.value in ours:
-            self._end_soon()
-
-    def _end_soon(self) -> None:
-        """Close what is open once napari is through: it may be removing several layers."""
-        layers, soon = self.layers, QTimer(self)
-
-        def end() -> None:
-            if layers is None or self.layers is not layers or self.session is None:
-                return
-            if layers.image in self.viewer.layers:
-                self.end("a layer of the session was removed; press Begin to go on where you were")
-            else:
-                path = self.session.path
-                self.end(f"the layer that was tracked is gone; what was done is saved in {path}")
-
-        soon.setSingleShot(True)
-        soon.timeout.connect(end)
-        soon.start(0)
-
-    def _on_replaced(self, _: Any = None) -> None:
-        self.end("the layer holds other data now; what was done is saved: press Begin to track it")
-
-    def _on_masks_replaced(self, _: Any = None) -> None:
-        if self.layers is not None and self.layers.masks.data is not self.layers.data:
-            self.end(
-                "the layer of masks was given other data, of which nothing is saved: the session "
-                "is closed; press Begin to go on with what is in the project"
-            )
 
     def _on_said(self, said: Mapping[Key, Said]) -> None:
         """Have clicks and boxes said that changed at once: one step, however many they are of."""
@@ -477,16 +403,11 @@ class TrackWidget(Showing):
             return
         self._shut = True
         self._timer.stop()
-        events = self.viewer.layers.events
-        events.inserted.disconnect(self._on_inserted)
-        events.removed.disconnect(self._on_removed)
-        self.viewer.dims.events.point.disconnect(self._on_step)
-        self.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
-        self.viewer.dims.events.order.disconnect(self._on_ndisplay)
+        self._watch_no_more()
         if self._on_drag in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_drag)
         self.end()
-        events.removing.disconnect(self._on_removing)
+        self.viewer.layers.events.removing.disconnect(self._on_removing)
         self._preview.close()
         self._closing()
 

@@ -106,7 +106,14 @@ def test_a_float_stack_with_depth(make_napari_viewer_proxy: Any, tmp_path: Path)
         widget.viewer.dims.set_point((0, 1), (0, 0))
         widget.layers.masks.events.paint(value=[])
         assert widget.wait()
-        refused(widget, "this plane is not tracked")
+        refused(widget, "this plane is not tracked; go back to index 1 of axis")
+        steps = widget.session.project.position
+        for command in (widget.confirm, widget.absent, widget.clear, widget.split):
+            widget.tell("")
+            command()
+            assert widget.wait()
+            refused(widget, "this plane is not tracked; go back to index 1 of axis")
+        assert widget.session.project.position == steps
         assert widget.view.meta["viewer"]["axes"]["fixed"] == [[1, 1]]
         widget.track()
         assert widget.wait()

@@ -417,6 +417,8 @@ def test_what_was_copied_of_an_object_that_is_gone_is_not_said(opened: Any) -> N
     widget.go(2)
     press(widget, "Control-v")
     assert "object 2 is gone, of which this was copied" in widget._refusals[-1]
+    refused(widget, "object 2 is gone, of which this was copied")  # beside the other one's score
+    refused(widget, "score of")
     assert set(widget.view.said()) == {(1, 0), (1, 2)}
     widget.select(1)
     widget.delete()

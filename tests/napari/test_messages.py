@@ -363,6 +363,19 @@ def test_a_project_whose_folder_goes_and_comes_back(opened: Any, video: Path) ->
     assert set(widget.view.said()) == {(1, 0), (1, 3)}
 
 
+def test_another_model_is_chosen_while_one_is_open(opened: Any) -> None:
+    widget, form = opened, opened.form
+    for box, name in ((form.model_box, "sam2.1-tiny"), (form.device_box, "cuda")):
+        kept = box.currentText()
+        box.setCurrentText(name)
+        box.textActivated.emit(name)
+        refused(widget, f"nano on cpu goes on; press Begin to go on with {name}")
+        widget.tell("", calm=True)
+        box.setCurrentText(kept)
+        box.textActivated.emit(kept)
+        assert not widget.message.text()
+
+
 def test_another_image_is_chosen_while_one_is_open(
     make_napari_viewer_proxy: Any, tmp_path: Path
 ) -> None:

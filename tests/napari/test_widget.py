@@ -133,7 +133,7 @@ def test_frames_that_come_are_drawn_in_a_small_part_of_the_time(
     now[0] -= 9
     QTest.qWait(100)
     assert not widget.drawing
-    for late, drawn in ((2.8, 1), (2.9, 2)):  # of which 0.2 s are 7 %
+    for late, drawn in ((3.9, 1), (4.1, 2)):  # of which 0.2 s are 5 %
         now[0] = 100.2 + late
         widget._stale = {1}
         widget._refresh()

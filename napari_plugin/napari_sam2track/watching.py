@@ -1,0 +1,122 @@
+"""What happens around a session: images come, go and change, and others are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QTimer
+
+from napari_sam2track.canvas import make_current
+from napari_sam2track.showing import Showing
+from napari_sam2track.sync import NOT_FLAT
+
+__all__ = ["Watching"]
+
+
+class Watching(Showing):
+    """The panel that answers to what becomes of the viewer's layers and of what is chosen."""
+
+    end: Callable[..., None]
+    _begin_soon: Callable[[], None]
+    _on_step: Callable[..., None]
+
+    def _watch(self) -> None:
+        layers, dims = self.viewer.layers.events, self.viewer.dims.events
+        layers.inserted.connect(self._on_inserted)
+        layers.removing.connect(self._on_removing)
+        layers.removed.connect(self._on_removed)
+        dims.point.connect(self._on_step)
+        dims.ndisplay.connect(self._on_ndisplay)
+        dims.order.connect(self._on_ndisplay)
+        self.form.chose.connect(self._on_chosen)
+        self.form.model_box.textActivated.connect(self._on_other_model)
+        self.form.device_box.textActivated.connect(self._on_other_model)
+
+    def _watch_no_more(self) -> None:
+        """End it, but for layers that go, which is needed until the last of them went."""
+        layers, dims = self.viewer.layers.events, self.viewer.dims.events
+        layers.inserted.disconnect(self._on_inserted)
+        layers.removed.disconnect(self._on_removed)
+        dims.point.disconnect(self._on_step)
+        dims.ndisplay.disconnect(self._on_ndisplay)
+        dims.order.disconnect(self._on_ndisplay)
+
+    def _on_chosen(self) -> None:
+        """Say which image is open, where another one is chosen."""
+        layers, image = self.layers, self.form.image
+        if layers is not None and image is not None and image is not layers.image:
+            self.tell(
+                f"{layers.image.name} is still the one that is open; press Begin to go on with "
+                f"{image.name}",
+                calm=True,
+            )
+
+    def _on_other_model(self, name: str) -> None:
+        """Say which model goes on, and where, if another one or another place is chosen."""
+        if self.session is None:
+            return
+        model = self.session.model
+        if name not in ("auto", model.name, str(model.device).partition(":")[0]):
+            self.tell(
+                f"{model.name} on {model.device} goes on; press Begin to go on with {name}",
+                calm=True,
+            )
+
+    def _on_inserted(self, event: Any) -> None:
+        self.form.reset_choices()
+        about = getattr(event.value, "metadata", {}).get("sam2track")
+        # Opened by this plugin, to be tracked.
+        if about is not None and event.value is self.form.image:
+            self._begin_soon()
+
+    def _on_removing(self, _: Any = None) -> None:
+        make_current(self.viewer)
+
+    def _on_removed(self, event: Any) -> None:
+        self.form.reset_choices()
+        if self.layers is None:
+            return
+        ours = (self.layers.image, self.layers.clicks, self.layers.boxes, self.layers.masks)
+        if event.value in ours:
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        """Close what is open once napari is through: it may be removing several layers."""
+        layers, soon = self.layers, QTimer(self)
+
+        def end() -> None:
+            if layers is None or self.layers is not layers or self.session is None:
+                return
+            if layers.image in self.viewer.layers:
+                self.end("a layer of the session was removed; press Begin to go on where you were")
+            else:
+                path = self.session.path
+                self.end(f"the layer that was tracked is gone; what was done is saved in {path}")
+
+        soon.setSingleShot(True)
+        soon.timeout.connect(end)
+        soon.start(0)
+
+    def _on_replaced(self, _: Any = None) -> None:
+        self.end("the layer holds other data now; what was done is saved: press Begin to track it")
+
+    def _on_masks_replaced(self, _: Any = None) -> None:
+        if self.layers is not None and self.layers.masks.data is not self.layers.data:
+            self.end(
+                "the layer of masks was given other data, of which nothing is saved: the session "
+                "is closed; press Begin to go on with what is in the project"
+            )
+
+    def _on_ndisplay(self, _: Any = None) -> None:
+        if self.layers is not None and not self.layers.flat:
+            self.tell(NOT_FLAT)
+
+    def _on_unanswered(self) -> None:
+        """Say which layers have undo and redo, where none of them is active."""
+        if self.layers is not None:
+            names = ", ".join(layer.name for layer in (self.layers.image, *self.layers.own))
+            self.tell(
+                f"select one layer in the list, and that alone, for undo and redo: one of {names}",
+                calm=True,
+            )
