@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2track import Tracker
+from sam2track import Tracker, load_model
 from sam2track.prompts import Prompt
 from tests.parity import oracle
 from tests.parity.oracle import Seen, clip, official_run, predictor
@@ -125,7 +125,8 @@ def test_large_squares(name: str, objects: int, monkeypatch: pytest.MonkeyPatch)
     }
     theirs = official_run(module, frames, said)
     assert min(float(np.ptp(seen.logits)) for seen in theirs.values()) > 1
-    logits, pointers, scores, close = differences(our_run(module, frames, said), theirs)
+    model = load_model(module, precision="fp32")  # else bfloat16, where a processor is fast at it
+    logits, pointers, scores, close = differences(our_run(model, frames, said), theirs)
     bound = ONE if objects == 1 else MANY
     assert max(logits, pointers, scores) <= bound
     assert close == 0
