@@ -186,8 +186,20 @@ def swap_from(book: Book, object_id: int, other_id: int, frame: int) -> None:
             if frame not in changed.prompted:
                 changed.prompted[frame] = book.keep(changed, frame, Prompt.painted(mask), None)
             changed.changed(frame)
+            _keep_before(changed, item.pending.get(True, -1), frame)
             history.keep_life(changed.life)
     book.load()
+
+
+def _keep_before(item: Tracked, unfinished: int, frame: int) -> None:
+    """Let what lies before a frame be run backward no further than it was to be before.
+
+    Else a run from the frame would carry on there what holds from the frame on alone.
+    """
+    if unfinished < 0:
+        del item.pending[True]
+    elif unfinished < frame:
+        item.pending[True] = unfinished
 
 
 def end_at(book: Book, object_id: int, frame: int | None) -> None:

@@ -350,6 +350,31 @@ def test_running_after_a_swap_changes_nothing_before_it() -> None:
     assert of(made, 3) == other
 
 
+@pytest.mark.parametrize("direction", ["both", "backward"])
+def test_running_after_a_swap_before_the_first_prompts_changes_nothing_before_it(
+    direction: Any,
+) -> None:
+    made = tracker()
+    made.prompt(1, 6, mask=disk(LEFT))
+    made.prompt(2, 6, mask=disk(RIGHT))
+    list(made.propagate(direction="both"))
+    made.swap_from(1, 2, 4)
+    swapped = {i: frames(made, i) for i in (1, 2)}
+    list(made.propagate(direction=direction))
+    for object_id in (1, 2):
+        assert before(frames(made, object_id), 5) == before(swapped[object_id], 5)
+
+
+def test_what_was_to_be_run_backward_before_a_swap_still_is() -> None:
+    made = tracker()
+    made.prompt(1, 6, mask=disk(LEFT))
+    made.prompt(2, 6, mask=disk(RIGHT))
+    list(made.propagate(3, direction="backward"))
+    made.swap_from(1, 2, 4)
+    list(made.propagate(direction="both"))
+    assert sorted(frames(made, 1)) == list(range(FRAMES))
+
+
 def test_a_swap_of_an_object_that_is_not_seen_says_that_the_other_is_absent() -> None:
     made = ran()
     made.prompt(2, 4, absent=True)
