@@ -17,7 +17,7 @@ from napari_sam2track.memory import used
 from napari_sam2track.preview import Preview
 from napari_sam2track.view import UNFINISHED
 from napari_sam2track.worker import Event
-from sam2track.errors import Sam2TrackError, SourceError
+from sam2track.errors import DeviceError, ModelError, Sam2TrackError, SourceError
 from sam2track.faults import is_out_of_memory
 from sam2track.tracking.result import FrameResult
 
@@ -178,7 +178,9 @@ class Showing(Keeping):
         if what == "begin":
             self.form.state.setText("not open")
             message += self._closed_for_it
-            if isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
+            if isinstance(error, ModelError | DeviceError) and not isinstance(error, MemoryError):
+                message = f"{message}; or choose nano on auto, and press Begin"
+            elif isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
                 message = f"{message}; choose another place under Project"
         if what == "keep":
             self.not_kept(message, written=isinstance(error, SourceError))

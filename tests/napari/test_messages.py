@@ -376,6 +376,22 @@ def test_another_model_is_chosen_while_one_is_open(opened: Any) -> None:
         assert not widget.message.text()
 
 
+def test_a_model_that_cannot_be_had_says_how_to_go_on(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    widget = opened
+    click(widget, 0, 0)
+    widget.form.model_box.setCurrentText("sam2.1-large")
+    widget.begin()
+    assert widget.wait()
+    refused(widget, "was closed for it, and is saved; or choose nano on auto, and press Begin")
+    widget.form.model_box.setCurrentText("nano")
+    widget.begin()
+    assert widget.wait()
+    refused(widget, "is open again with 1 object")
+
+
 def test_another_image_is_chosen_while_one_is_open(
     make_napari_viewer_proxy: Any, tmp_path: Path
 ) -> None:
