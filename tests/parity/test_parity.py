@@ -99,16 +99,10 @@ def test_masks_equal_the_official_ones(scenario: Scenario) -> None:
     check(scenario)
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make all combinations only where slow tests run: to leave 2,760 out takes 10 s a worker."""
-    if "combination" in metafunc.fixturenames:
-        left_out = "not slow" in metafunc.config.option.markexpr
-        metafunc.parametrize("combination", [] if left_out else every(), ids=str)
-
-
 @pytest.mark.slow
-def test_masks_equal_the_official_ones_in_all_combinations(combination: Scenario) -> None:
-    check(combination)
+@pytest.mark.parametrize("scenario", every(), ids=str)
+def test_masks_equal_the_official_ones_in_all_combinations(scenario: Scenario) -> None:
+    check(scenario)
 
 
 @pytest.mark.parametrize(
