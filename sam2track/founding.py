@@ -250,7 +250,17 @@ def _follow(project: Project, source: FrameSource) -> None:
 
 def check_same(project: Project, source: FrameSource, model: Model) -> None:
     """Refuse another source, model or precision than those that a project was made with."""
-    for key, value in project_meta(source, model).items():
+    meta = project_meta(source, model)
+    if ("axes" in project.meta) != ("axes" in meta):
+        was, now = (
+            f"a stack with axes {of['axes']}" if "axes" in of else "a video or images"
+            for of in (project.meta, meta)
+        )
+        raise ProjectError(
+            f"{project.path} was made from {was}, now it is {now}; give what it was made from, or "
+            f"make another project"
+        )
+    for key, value in meta.items():
         if key == "reading":
             _check_reading(project, value)
         if key == "fingerprint" and project.meta.get(key) != value:

@@ -33,6 +33,8 @@ __all__ = ["Form"]
 _MODELS = ("auto", "nano", "sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")
 _LIMITS, _PERCENTILES = "contrast limits", "percentiles"
 _MOST_CHANNELS = 3
+# As they were chosen: for as long as there is the layer, whatever docks come and go.
+_PROJECTS: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
 
 
 class Form(QWidget):
@@ -53,7 +55,6 @@ class Form(QWidget):
         self.axis_boxes: list[tuple[int, PlaneBox | ChannelBox]] = []
         self._axes: Axes | None = None
         self._labels: list[str] = []
-        self._projects: WeakKeyDictionary[Image, str] = WeakKeyDictionary()  # as they were chosen
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
@@ -148,6 +149,14 @@ class Form(QWidget):
         found = self.image_box.currentData()
         return found if found in self.viewer.layers else None
 
+    @property
+    def project(self) -> Path:
+        """Where the chosen layer's project is, or is to be."""
+        given, image = _home(self.project_edit.text()), self.image
+        if given or image is None:
+            return Path(given)
+        return project_path(image.source.path, image.name)
+
     def reset_choices(self, _: Any = None) -> None:
         """List the image layers; the chosen one stays chosen where it still is there."""
         layers = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
@@ -190,7 +199,7 @@ class Form(QWidget):
             self._show_axes()
             self.refused.emit(str(error))
             return
-        self.project_edit.setText(self._projects.get(image) or str(self._proposed(image, axes)))
+        self.project_edit.setText(_PROJECTS.get(image) or str(self._proposed(image, axes)))
         labels = [str(label) for label in image.axis_labels]
         self._axes = axes
         self._labels = [*labels, *[f"axis {i}" for i in range(len(labels), len(axes.shape))]]
@@ -206,13 +215,13 @@ class Form(QWidget):
 
     def set_project(self, image: Image, path: str) -> None:
         """Let an image's project be this one; another image may be chosen now."""
-        self._projects[image] = path
+        _PROJECTS[image] = path
         if image is self.image:
             self.project_edit.setText(path)
 
     def _keep_project(self, text: str) -> None:
         if self.image is not None:
-            self._projects[self.image] = text
+            _PROJECTS[self.image] = text
 
     @staticmethod
     def _proposed(image: Image, axes: Axes) -> Path:
@@ -320,7 +329,7 @@ class Form(QWidget):
             tuple(_data(layer) for layer in layers),
             axes,
             limits,
-            Path(_home(self.project_edit.text()) or project_path(image.source.path, image.name)),
+            self.project,
             self.model_box.currentText(),
             self.device_box.currentText(),
             steps_of(image),
@@ -337,6 +346,7 @@ class Form(QWidget):
         )
         if name:
             self.project_edit.setText(name if name.endswith(".s2t") else f"{name}.s2t")
+            self.project_edit.editingFinished.emit()
 
     def _show_needed(self, name: str) -> None:
         told = needed(name)

@@ -72,31 +72,45 @@ class Choice:
         """What a new project holds of it, for the next time."""
         return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
 
-    def session(self, source: FrameSource, meta: Mapping[str, Any]) -> Session:
-        """Load the model, and go on with the project or make it; errors say what to do here.
+    def load(self, meta: Mapping[str, Any]) -> Model:
+        """Make the project's folder and load the model; errors say what to do here.
 
         Parameters
         ----------
-        source : FrameSource
-            From ``source``.
         meta : mapping
             What the project says of itself, from ``stored_meta``.
 
         Raises
         ------
         Sam2TrackError
-            As ``load_model`` and ``open_project``.
+            As ``load_model``; OutputError where there can be no such folder.
         """
-        from napari_sam2track.session import Session
-
         with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            model = self.model_of(meta)
+            return self.model_of(meta)
         except OutOfMemoryError:
             raise
         except DeviceError as error:
             raise DeviceError(f"{error}; here, choose the device beside Model") from error
+
+    def session(self, source: FrameSource, model: Model) -> Session:
+        """Go on with the project or make it; errors say what to do here.
+
+        Parameters
+        ----------
+        source : FrameSource
+            From ``source``.
+        model : Model
+            From ``load``.
+
+        Raises
+        ------
+        Sam2TrackError
+            As ``open_project``.
+        """
+        from napari_sam2track.session import Session
+
         another = "or another project under Project"
         try:
             return Session(source, model, self.path, **self.settings())

@@ -41,8 +41,8 @@ def geometry(image: Any, first: int = 0) -> dict[str, Any]:
     }
 
 
-def follow(layer: Any, image: Any) -> None:
-    """Let a layer lie where an image lies now.
+def follow(layer: Any, image: Any) -> bool:
+    """Let a layer lie where an image lies now; whether it lay elsewhere.
 
     Parameters
     ----------
@@ -50,10 +50,12 @@ def follow(layer: Any, image: Any) -> None:
         Of the image's last axes, or of all of them; each setting of its place draws it anew.
     image : Layer
     """
-    now = geometry(layer)
+    now, moved = geometry(layer), False
     for name, value in geometry(image, image.ndim - layer.ndim).items():
         if not np.array_equal(_plain(now[name]), _plain(value)):
             setattr(layer, name, value)
+            moved = True
+    return moved
 
 
 def _plain(value: Any) -> Any:

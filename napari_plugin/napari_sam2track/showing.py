@@ -57,7 +57,7 @@ class Showing(Keeping):
     def _on_event(self, event: Event) -> None:
         self._heard += 1
         self._saying -= event.what == "say"
-        if event.what == "begin":
+        if event.what == "begin" or (event.what == "load" and event.kind == "failed"):
             self._opening = False
         if event.what == "preview":
             self._preview.free()
@@ -69,6 +69,8 @@ class Showing(Keeping):
             self.tell(event.value)
         if event.kind == "failed":
             self._failed(event.what, event.value)
+        elif event.what == "load":
+            event.value()
         elif event.what == "begin":
             self._begun(*event.value)
         elif event.what == "preview":
@@ -175,9 +177,10 @@ class Showing(Keeping):
             message = f"'{what}' failed: {type(error).__name__}: {message}; what was done is kept"
         for end, where in _WHERE.items():
             message += where if message.endswith(end) else ""
-        if what == "begin":
-            self.form.state.setText("not open")
-            message += self._closed_for_it
+        if what in ("load", "begin"):
+            self._show_state()
+            stays = "" if self.session is None else f"; {self.session.path.name} stays open"
+            message += self._closed_for_it if what == "begin" else stays
             if isinstance(error, ModelError | DeviceError) and not isinstance(error, MemoryError):
                 message = f"{message}; or choose nano on auto, and press Begin"
             elif isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
@@ -297,10 +300,11 @@ class Showing(Keeping):
         self._draw_after = time.monotonic() + min(seconds / _SHARE, _LONGEST)
 
     def _show_state(self) -> None:
-        if self.session is not None:
+        told = "loading …" if self._opening else "not open"
+        if self.session is not None and not self._opening:
             model = self.session.model
             told = f"{model.name} on {model.device}, {model.image_size} px, {used(model)}"
-            self.form.state.setText(told)
+        self.form.state.setText(told)
 
     def _prepare(self) -> None:
         """Have this frame and its neighbours encoded while nothing else is to do."""

@@ -17,8 +17,9 @@ from qtpy.QtCore import QTimer
 from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes
 from napari_sam2track.colours import colours_of
+from napari_sam2track.following import Following
 from napari_sam2track.marks import BACKGROUND, OBJECT, Key, Marks
-from napari_sam2track.places import follow, geometry
+from napari_sam2track.places import geometry
 from napari_sam2track.tracks import Tracks as TrackData
 from napari_sam2track.view import Said
 from sam2track.palette import colour
@@ -128,9 +129,9 @@ class Layers:
         self.masks.events.paint.connect(self._on_paint)
         self.masks.events.selected_label.connect(self._on_label)
         self.masks.events.colormap.connect(self._on_colours)
-        self._place = tuple(place)
-        for name in self._place:
-            image.events[name].connect(self._on_moved)
+        self._following = Following(image, self._on_put_back)
+        for layer in (self.masks, self.boxes, self.clicks):
+            self._following.add(layer)
         self.select(1)
 
     @property
@@ -150,17 +151,19 @@ class Layers:
         self._beyond_ends.stop()
         self.masks.events.selected_label.disconnect(self._on_label)
         self.masks.events.colormap.disconnect(self._on_colours)
-        for name in self._place:
-            self.image.events[name].disconnect(self._on_moved)
+        self._following.end()
         # napari collects garbage once for all of them, not for each, which takes half a second.
         with self.viewer.layers.batched_update():
             for layer in self.own:
                 self.viewer.layers.remove(layer)
 
-    def _on_moved(self, _: Any = None) -> None:
-        """Let layers lie where the image lies now; else a click would be said beside the pixel."""
-        for layer in self.own:
-            follow(layer, self.image)
+    def _on_put_back(self, names: list[str]) -> None:
+        """Say what to move in place of a layer; else a click would be said beside its pixel."""
+        lie = "lies" if len(names) == 1 else "lie"
+        self._refused(
+            f"{' and '.join(names)} {lie} on {self.image.name}: move or scale that, and what lies "
+            f"on it follows"
+        )
 
     def _show_boxes(self, _: Any = None) -> None:
         """Show the layer of boxes while there are any, or somebody is about to draw one.
@@ -423,6 +426,7 @@ class Layers:
         if self.tracks is not None and self.tracks in self.viewer.layers:
             self.tracks.graph = {}
             if not len(data):
+                self._following.drop(self.tracks)
                 self.viewer.layers.remove(self.tracks)
                 self.tracks = None
                 return
@@ -442,6 +446,7 @@ class Layers:
             visible=False,
             **geometry(self.image, axes.time),
         )
+        self._following.add(self.tracks)
         self.viewer.add_layer(self.tracks)
         self.viewer.layers.selection.active = active
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -16,6 +17,8 @@ __all__ = ["Watching"]
 
 class Watching(Showing):
     """The panel that answers to what becomes of the viewer's layers and of what is chosen."""
+
+    _other_project: Path | None = None  # that was last said not to be open
 
     end: Callable[..., None]
     _begin_soon: Callable[[], None]
@@ -32,6 +35,7 @@ class Watching(Showing):
         self.form.chose.connect(self._on_chosen)
         self.form.model_box.textActivated.connect(self._on_other_model)
         self.form.device_box.textActivated.connect(self._on_other_model)
+        self.form.project_edit.editingFinished.connect(self._on_other_project)
 
     def _watch_no_more(self) -> None:
         """End it, but for layers that go, which is needed until the last of them went."""
@@ -60,6 +64,21 @@ class Watching(Showing):
         if name not in ("auto", model.name, str(model.device).partition(":")[0]):
             self.tell(
                 f"{model.name} on {model.device} goes on; press Begin to go on with {name}",
+                calm=True,
+            )
+
+    def _on_other_project(self) -> None:
+        """Say which project goes on, if another one is chosen for the image that is open."""
+        session, layers, path = self.session, self.layers, self.form.project
+        if session is None or layers is None or self.form.image is not layers.image:
+            return
+        if path.absolute() == session.path.absolute():
+            self._other_project = None
+        elif path != self._other_project:  # a field says again, on leaving it, that it was edited
+            self._other_project = path
+            self.tell(
+                f"{session.path.name} is still the one that is open; press Begin to go on in "
+                f"{path}",
                 calm=True,
             )
 

@@ -6,21 +6,18 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+import numpy as np
 from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_sam2track import keys
-from napari_sam2track.axes import is_channel
+from napari_sam2track.beginning import Beginning
 from napari_sam2track.canvas import draw_later
-from napari_sam2track.commands import LOADING, Run, counted, many, numbered
+from napari_sam2track.commands import Run, many, numbered
 from napari_sam2track.marks import Key
-from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.preview import Preview
 from napari_sam2track.session import Session
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
-from napari_sam2track.watching import Watching
 from napari_sam2track.worker import Worker
 from sam2track.errors import Sam2TrackError
 from sam2track.tracking.result import FrameResult
@@ -34,7 +31,7 @@ __all__ = ["TrackWidget"]
 _ANSWERED = 0.05  # seconds that a click may hold the viewer; its mask needs 20 ms with small models
 
 
-class TrackWidget(Watching):
+class TrackWidget(Beginning):
     """Prompt, track and correct objects of a video or stack with SAM 2.
 
     Parameters
@@ -116,172 +113,6 @@ class TrackWidget(Watching):
         for name, action in self.identity_actions.items():
             action.triggered.connect(getattr(self, name))
 
-    # -- beginning and ending -----------------------------------------------------------
-
-    def _begin_soon(self) -> None:
-        # Once the viewer is drawn; a timer of its own, so that it goes with the widget.
-        soon = QTimer(self)
-        soon.setSingleShot(True)
-        soon.timeout.connect(self.begin_if_plain)
-        soon.start(0)
-
-    def begin_if_plain(self) -> None:
-        """Begin at once where there is an image that can only be read in one way."""
-        image = self.form.image
-        if self.session is not None or self._opening or image is None:
-            return
-        try:
-            axes = self.form.guess(image)
-        except Sam2TrackError:  # the form has said it
-            return
-        choices = [axis for axis, _ in axes.fixed if axes.shape[axis] > 1]
-        if is_channel(image.axis_labels[axes.time]):
-            self.tell(
-                f"axis {image.axis_labels[axes.time]} holds channels, and there is none of time; "
-                "press Begin to follow objects along it all the same"
-            )
-        elif not choices or image.metadata.get("sam2track"):
-            self.begin()
-        elif not self._refusals:
-            self.tell("choose beside Time how its axes are read, then press Begin", calm=True)
-
-    def begin(self) -> None:
-        """Open the layer, the model and the project; what was open before is closed."""
-        if self._shut:
-            return  # its thread has ended; the dock that is opened next has one of its own
-        if self._opening:
-            self.tell(LOADING, calm=True)
-            return
-        self._begin_asked, flat = len(self._refusals), self.viewer.dims.ndisplay == 2
-        try:
-            choice = self.form.chosen()
-            before = stored_meta(choice.path)
-            asked, choice = choice, choice.as_before(before)
-            self._as_before = (asked.axes, asked.limits) != (choice.axes, choice.limits)
-            source = choice.source()
-        except (Sam2TrackError, OSError) as error:
-            self.tell(str(error))
-            return
-        if not flat:
-            self.viewer.dims.ndisplay = 2
-            self.tell("the view was 3-D; tracking is done in 2-D, so it was switched")
-        was = self.session
-        self._closed_for_it = f"; {was.path.name} was closed for it, and is saved" if was else ""
-        self.end()
-        self.form.state.setText("loading …")
-        image = self.form.image
-        self._begin_data = None if image is None else image.data
-        self.report(LOADING, self._begin_asked)
-
-        def opened() -> tuple[Session, Choice, Any]:
-            # Here: at the first mask and the first track the viewer would wait for these.
-            import cv2  # noqa: F401
-            import scipy.spatial  # noqa: F401
-
-            session = choice.session(source, before)
-            self._opened = session
-            return session, choice, image
-
-        self._opening, self._ended_early = True, False
-        self._worker.do("begin", opened)
-
-    def end(self, why: str = "") -> None:
-        """Close what is open; all of it is saved, and an export that is under way stops.
-
-        Parameters
-        ----------
-        why : str
-            What a person is told of the reason, which has to be said where it was not asked for.
-        """
-        if self._at is not None and self._at.what == "export":
-            self._left = self._at, why  # what comes of it is said once that is known
-        self._ended_early = self._opening
-        session, view, layers = self.session, self.view, self.layers
-        self.session = self.view = self.layers = None
-        self._at, self._stale = None, set()
-        self._tracks_asked = self._tracks_shown = self._tracks_asked + 1
-        self._slow_timer.stop()
-        self.show_tracking(False)
-        self.emptied()
-        try:
-            if layers is not None:
-                layers.image.events.data.disconnect(self._on_replaced)
-                for end in self._end_keys:
-                    end()
-                layers.remove()
-        finally:  # a viewer that is closing may have taken layers away in the middle of it
-            if view is not None:
-                view.close()
-            if session is not None:
-                self._worker.cancel()
-                self._worker.drop_rest()
-                self._worker.do("close", session.close)
-        if why:
-            self.tell(why)
-
-    def _begun(self, session: Session, choice: Choice, image: Image) -> None:
-        if self._shut:
-            return  # nobody is there any more; `_Closing` has closed it
-        self._opened, why = None, ""
-        if self._ended_early:
-            why = "what was being opened is closed again"
-        elif image not in self.viewer.layers:
-            why = "the layer was removed while its project was opened; choose another one"
-        elif image.data is not self._begin_data:
-            why = "the layer was given other data while its project was opened; press Begin again"
-        if why:
-            self._worker.do("close", session.close)
-            self.form.state.setText("not open")
-            self.tell(why)
-            return
-        self._held = {}
-        self.session, self.view = session, View(session.path)
-        view = self.view
-        self.layers = Layers(
-            self.viewer,
-            image,
-            choice.axes,
-            view.labels,
-            self._on_said,
-            self._on_painted,
-            self.select,
-            self._on_refused,
-            view.highest_id,
-        )
-        image.events.data.connect(self._on_replaced)
-        self.layers.masks.events.data.connect(self._on_masks_replaced)
-        kept, hidden = view.meta.get("colours") or {}, view.meta.get("hidden") or ()
-        self.layers.recolour({int(i): tuple(c) for i, c in kept.items()}, hidden)
-        self.layers.show_prompts(view.said())
-        for layer in (self.layers.clicks, self.layers.boxes, self.layers.masks):
-            keys.bind(layer, self)
-        self._end_keys = [
-            keys.bind(image, self),
-            keys.bind_unanswered(self.viewer, self._on_unanswered),
-        ]
-        self.layers.clicks.mouse_drag_callbacks.insert(0, self._on_press)
-        self._show_state()
-        self._slow_timer.start()
-        self.begun(choice.axes.frames)
-        self.layers.show_plane()
-        self.timeline.show_frame(self.frame)
-        rows = view.rows()
-        self.select(int(view.meta.get("selected") or (rows[0].object_id if rows else 1)))
-        self.viewer.layers.selection.active = self.layers.clicks
-        self.layers.clicks.mode = "add"
-        hint = "N begins the next object, Q tracks, Shift+H shows all keys"
-        if self._as_before:
-            self.form.show(choice)
-            hint = "axes and values are read as when it was made: choose another project for others"
-        self.change(
-            "open",
-            lambda s: None,
-            f"{session.path.name} is open again with {counted(len(rows), 'object')}; {hint}"
-            if rows
-            else f"click on an object: its mask appears at once. {hint}",
-            asked=self._begin_asked,
-        )
-
     def _on_press(self, layer: Any, event: Any) -> None:
         """A click with Control held is one on background."""
         if self.layers is not None:
@@ -339,8 +170,9 @@ class TrackWidget(Watching):
             if result is not None and ids[0] in result.object_ids:
                 at = result.object_ids.index(ids[0])
                 score, iou = float(result.object_scores[at]), float(result.ious[at])
-                away = ", but the object seems not to be there" if score < 0 else ""
-                return f"{what}, {where}: the mask is given a score of {iou:.2f}{away}"
+                note = ", but the object seems not to be there" if score < 0 else ""
+                note += _hidden(result, at)
+                return f"{what}, {where}: the mask is given a score of {iou:.2f}{note}"
             if any(not one.empty for one in said.values()):
                 return f"{what}, {where}: the masks are there"
             return f"nothing is said of {what} on {where} any more"
@@ -416,6 +248,18 @@ class TrackWidget(Watching):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut()
         return bool(super().event(event))
+
+
+def _hidden(result: FrameResult, at: int) -> str:
+    """What is told of a mask of which more is hidden under locked objects than is seen."""
+    if not result.locked:
+        return ""
+    seen = result.labels[result.masks[at]]
+    over = sorted(result.locked.intersection(np.unique(seen).tolist()))
+    if not over or 2 * np.count_nonzero(seen == result.object_ids[at]) >= seen.size:
+        return ""
+    are = "is" if len(over) == 1 else "are"
+    return f"; most of it is hidden, since {numbered(over)} {are} locked"
 
 
 class _Closing:

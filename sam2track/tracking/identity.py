@@ -127,8 +127,8 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
         raise PromptError(f"there is an object {new_id} already; give another number")
     if item.first >= frame:
         raise PromptError(
-            f"object {item.object_id} has no prompt before frame {frame}; nothing would be left of "
-            f"it there"
+            f"object {item.object_id} has no prompt before frame {frame}, and nothing would be "
+            f"left of it there; confirm it or prompt it on an earlier frame first"
         )
     mask = _mask_at(book, item, frame)
     if not mask.any():
@@ -186,16 +186,21 @@ def swap_from(book: Book, object_id: int, other_id: int, frame: int) -> None:
             if frame not in changed.prompted:
                 changed.prompted[frame] = book.keep(changed, frame, Prompt.painted(mask), None)
             changed.changed(frame)
-            _keep_before(changed, item.pending.get(True, -1), frame)
+            _keep_before(book, changed, item.pending.get(True, -1), frame)
             history.keep_life(changed.life)
     book.load()
 
 
-def _keep_before(item: Tracked, unfinished: int, frame: int) -> None:
+def _keep_before(book: Book, item: Tracked, unfinished: int, frame: int) -> None:
     """Let what lies before a frame be run backward no further than it was to be before.
 
-    Else a run from the frame would carry on there what holds from the frame on alone.
+    Else a run from the frame would carry on there what holds from the frame on alone. The frame
+    before it counts as run from there: a run that ends at a prompt looks at that one.
     """
+    before = next((f for f in range(frame - 1, -1, -1) if f not in item.prompted), -1)
+    record = book.history.get(item.object_id, before) if before > unfinished else None
+    if record is not None:
+        book.history.put(book.frame_result(before, [record], {}), [record])
     if unfinished < 0:
         del item.pending[True]
     elif unfinished < frame:
@@ -246,8 +251,8 @@ def divide(book: Book, object_id: int, frame: int, daughters: Mapping[int, Mask 
         raise PromptError("a division without daughters; name one or more, with their masks")
     if mother.first >= frame:
         raise PromptError(
-            f"object {mother.object_id} begins on frame {mother.first} and cannot divide on "
-            f"frame {frame}"
+            f"object {mother.object_id} is first prompted on frame {mother.first} and cannot "
+            f"divide on frame {frame}; confirm it or prompt it on an earlier frame first"
         )
     if mother.last >= frame:
         raise PromptError(

@@ -209,8 +209,9 @@ def test_a_place_that_cannot_be_written_is_said(opened: Any, tmp_path: Path) -> 
     (tmp_path / "file").touch()
     widget.form.project_edit.setText(str(tmp_path / "file" / "below" / "p.s2t"))
     widget.begin()
-    assert widget.wait() and widget.session is None
+    assert widget.wait() and widget.session is not None
     refused(widget, "p.s2t: Not a directory")
+    refused(widget, "disks.s2t stays open")
     refused(widget, "choose another place under Project")
 
 
@@ -297,11 +298,11 @@ def test_missing_weights_are_said(opened: Any, monkeypatch: pytest.MonkeyPatch) 
         raise OSError("no network")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
-    widget = opened
+    widget, session = opened, opened.session
     widget.form.model_box.setCurrentText("/no/where.pt")
     widget.begin()
     assert widget.wait()
-    assert widget.session is None
+    assert widget.session is session
     refused(widget, "/no/where.pt")
     widget.form.model_box.setCurrentText("sam2.1-large")  # not on this disk
     widget.begin()

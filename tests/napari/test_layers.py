@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
@@ -334,6 +336,48 @@ def test_layers_follow_the_image_wherever_it_is_moved(opened: Any) -> None:
     widget.end()
     image.scale = (1, 1, 1)
     assert not np.allclose(mine[0].scale, image.scale)
+
+
+@pytest.mark.parametrize("what", ["masks", "clicks", "boxes", "tracks"])
+def test_a_layer_that_is_moved_alone_goes_back_onto_the_image(opened: Any, what: str) -> None:
+    """Else paint and clicks would be said of other pixels than those that they are drawn on."""
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    widget.track("forward")
+    assert widget.wait()
+    layer = getattr(layers, what)
+    for name, value in (("translate", [40, 9]), ("scale", [2, 3]), ("rotate", 20)):
+        before = len(widget._refusals)
+        moved = value if name == "rotate" else [*getattr(layer, name)[:-2], *value]
+        setattr(layer, name, moved)
+        for _ in range(100):
+            QApplication.processEvents()
+            time.sleep(0.01)
+            if len(widget._refusals) > before:
+                break
+        assert widget._refusals[before:] == [
+            f"{what} lies on disks: move or scale that, and what lies on it follows"
+        ]
+        assert widget.wait()
+        there = layers.image.data_to_world((2, 30, 40))
+        assert np.allclose(layer.data_to_world((2, 30, 40)), there)
+    assert {*widget.view.said()} == {(1, 0)}
+
+
+def test_a_click_under_a_locked_object_says_why_nothing_is_seen(opened: Any) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    refused(widget, "is given a score of")
+    assert "hidden" not in widget.message.text()
+    widget.lock(1)
+    assert widget.wait()
+    widget.next_object()
+    click(widget, 1, 0)
+    assert "hidden" not in widget.message.text()
+    widget.next_object()
+    click(widget, 0, 0)
+    assert set(widget.view.said()) == {(1, 0), (2, 0), (3, 0)}
+    refused(widget, "most of it is hidden, since object 1 is locked")
 
 
 def test_clicks_and_boxes_are_copied_to_another_frame(opened: Any) -> None:

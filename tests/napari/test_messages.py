@@ -380,16 +380,108 @@ def test_a_model_that_cannot_be_had_says_how_to_go_on(
     opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    widget = opened
+    widget, session = opened, opened.session
     click(widget, 0, 0)
+    state = widget.form.state.text()
+    for model, device in (("sam2.1-large", "cpu"), ("sam9", "cpu"), ("nano", "mps")):
+        widget.form.model_box.setCurrentText(model)
+        widget.form.device_box.setCurrentText(device)
+        widget.begin()
+        assert widget.wait()
+        refused(widget, "disks.s2t stays open")
+        if model != "sam9":  # of which those that are known are said
+            refused(widget, "or choose nano on auto, and press Begin")
+        assert widget.session is session and widget.form.state.text().startswith(state[:20])
+        click(widget, 1, 0)  # it goes on as if nothing had been asked
+        refused(widget, "the mask is given a score of")
+    widget.form.model_box.setCurrentText("nano")
+    widget.form.device_box.setCurrentText("cpu")
+    widget.begin()
+    assert widget.session is session  # until the model is there
+    assert widget.wait()
+    assert widget.session is not session
+    refused(widget, "is open again with 1 object")
+    widget.end()
     widget.form.model_box.setCurrentText("sam2.1-large")
     widget.begin()
     assert widget.wait()
-    refused(widget, "was closed for it, and is saved; or choose nano on auto, and press Begin")
-    widget.form.model_box.setCurrentText("nano")
+    refused(widget, "or choose nano on auto, and press Begin")
+    assert "stays open" not in widget.message.text()
+    assert widget.form.state.text() == "not open"
+
+
+def test_a_layer_that_goes_while_another_is_being_opened(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1).astype(np.uint8)
+    with stack(make_napari_viewer_proxy, tmp_path, grey, name="one") as widget:
+        viewer, first = widget.viewer, widget.session
+        for name in ("two", "three"):
+            viewer.add_image(grey[:, ::-1], name=name)
+            widget.form.image_box.setCurrentText(name)
+            widget.form.project_edit.setText(str(tmp_path / f"{name}.s2t"))
+            gate = threading.Event()
+            widget.change("slow", lambda s, gate=gate: gate.wait(20), scores=False)
+            widget.begin()
+            assert widget.session is first
+            viewer.layers.remove({"two": "two", "three": "one"}[name])
+            gate.set()
+            assert widget.wait()
+            if name == "two":
+                refused(widget, "the layer was removed while its project was opened")
+                assert widget.session is first
+        # What was open went, and what was being opened is there.
+        assert widget.session is not None and widget.session is not first
+        assert widget.layers.image.name == "three"
+        assert widget.session.path.name == "three.s2t"
+
+
+def test_another_project_is_typed_while_one_is_open(opened: Any, tmp_path: Path) -> None:
+    widget, edit = opened, opened.form.project_edit
+    other = tmp_path / "other.s2t"
+    edit.setText(str(other))
+    edit.editingFinished.emit()
+    refused(
+        widget, "disks.s2t is still the one that is open; press Begin to go on in " + str(other)
+    )
+    click(widget, 0, 0)
+    edit.editingFinished.emit()  # as when the field is left, some time later
+    refused(widget, "is given a score of")
+    edit.setText(str(widget.session.path))
+    edit.editingFinished.emit()
+    refused(widget, "is given a score of")
+    edit.setText(str(other))
+    edit.editingFinished.emit()
+    refused(widget, "is still the one that is open")
     widget.begin()
     assert widget.wait()
-    refused(widget, "is open again with 1 object")
+    assert widget.session.path == other
+
+
+def test_a_dock_that_is_opened_again_goes_on_in_the_same_project(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    from napari_sam2track.widget import TrackWidget
+
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(np.stack([pictures().mean(-1).astype(np.uint8)] * 2, 1), name="planes")
+    for again in (False, True):
+        widget = TrackWidget(viewer)
+        try:
+            assert (widget.form.project_edit.text() == str(tmp_path / "mine.s2t")) == again
+            if not again:
+                widget.form.project_edit.setText(str(tmp_path / "mine.s2t"))
+                widget.form.model_box.setCurrentText("nano")
+            widget.begin()
+            assert widget.wait()
+            if again:
+                refused(widget, "mine.s2t is open again with 1 object")
+            else:
+                widget.layers.clicks.add(np.array([0, 0, 30, 30]))
+                assert widget.wait()
+        finally:
+            widget.shut()
+            widget.close()
 
 
 def test_another_image_is_chosen_while_one_is_open(

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from sam2track import Tracker
 from sam2track.errors import ProjectError
-from sam2track.founding import project_meta
+from sam2track.founding import open_project, project_meta
 from sam2track.frames.array import ArraySource
+from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
 from sam2track.project import Project
 from sam2track.tracking.actions import repeat
@@ -58,6 +60,19 @@ def test_another_source_or_model_is_refused(
             other(project)
         assert project.journal() == journal
         tracker.prompt(1, 4, points=[(24, 16)])  # goes on with the one that it served
+
+
+def test_a_stack_does_not_go_on_where_a_video_was(tmp_path: Path) -> None:
+    for frame, picture in enumerate(pictures()):
+        cv2.imwrite(str(tmp_path / f"{frame}.png"), picture)
+    images = open_source(tmp_path)
+    meta = project_meta(images, model())
+    path = tmp_path / "p.s2t"
+    with Project.create(path, meta=meta, times=images.times) as project:
+        Tracker(model(), images, history=project).prompt(1, 0, box=(7, 7, 24, 24))
+    wrong = "made from a video or images, now it is a stack with axes TYXS; give what it was"
+    with pytest.raises(ProjectError, match=wrong):
+        open_project(path, ArraySource(pictures()), model())
 
 
 def test_a_project_for_reading_is_refused(tmp_path: Path) -> None:

@@ -365,6 +365,22 @@ def test_running_after_a_swap_before_the_first_prompts_changes_nothing_before_it
         assert before(frames(made, object_id), 5) == before(swapped[object_id], 5)
 
 
+def test_a_correction_behind_a_swap_is_tracked_back_to_the_swap_where_that_is_asked() -> None:
+    made = tracker()
+    made.prompt(1, 6, mask=disk(LEFT))
+    made.prompt(2, 6, mask=disk(RIGHT))
+    list(made.propagate(direction="both"))
+    made.swap_from(1, 2, 2)
+    made.prompt(1, 5, mask=disk(RIGHT))
+    swapped = frames(made, 1)
+    list(made.propagate(direction="backward", until_prompted=True))
+    now = frames(made, 1)
+    assert before(now, 3) == before(swapped, 3)
+    assert any(now[f] != swapped[f] for f in (3, 4))
+    list(made.propagate(direction="backward"))  # nothing before it is left to be run
+    assert before(frames(made, 1), 3) == before(swapped, 3)
+
+
 def test_what_was_to_be_run_backward_before_a_swap_still_is() -> None:
     made = tracker()
     made.prompt(1, 6, mask=disk(LEFT))
@@ -575,7 +591,7 @@ ONE = {9: disk(LEFT, 9)}
         (lambda made: made.divide(7, 4, ONE), "no object 7"),
         (lambda made: made.divide(1, FRAMES, ONE), f"frame {FRAMES} does not exist"),
         (lambda made: made.divide(1, 4, {}), "without daughters"),
-        (lambda made: made.divide(1, 0, ONE), "object 1 begins on frame 0"),
+        (lambda made: made.divide(1, 0, ONE), "object 1 is first prompted on frame 0"),
         (lambda made: made.divide(2, 4, ONE), "object 2 is prompted on frame 6"),
         (lambda made: made.divide(4, 6, ONE), "object 4 ends before frame 4"),
         (lambda made: made.divide(3, 3, ONE), r"object 3 divides into \[5, 6\] already"),
