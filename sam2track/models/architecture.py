@@ -32,6 +32,9 @@ class Architecture:
         the pointers' time codes.
     tracks_with_candidates : bool
         Whether tracked frames decode three candidate masks and keep the best.
+    falls_back_on_candidates : bool
+        Whether the best of three candidates replaces a single mask that a small
+        change of threshold would change much (only with ``postprocessing``).
     dropout : float
         Dropout of the memory attention, in training only.
 
@@ -54,6 +57,7 @@ class Architecture:
     image_size: int = 1024
     generation: str = "2.1"
     tracks_with_candidates: bool = True
+    falls_back_on_candidates: bool = True
     dropout: float = 0.1
 
     @property
@@ -93,6 +97,8 @@ _NANO = Architecture(
     memory_feedforward=512,
     image_size=256,
     tracks_with_candidates=False,
+    # Mean J of held-out clips, box and mask: 0.687, 0.717 without and 0.664, 0.704 with.
+    falls_back_on_candidates=False,
     dropout=0.0,
 )
 
@@ -227,7 +233,7 @@ def build(
         use_mlp_for_obj_ptr_proj=True,
         binarize_mask_from_pts_for_mem_enc=postprocessing,
         sam_mask_decoder_extra_args={
-            "dynamic_multimask_via_stability": postprocessing,
+            "dynamic_multimask_via_stability": (postprocessing and a.falls_back_on_candidates),
             "dynamic_multimask_stability_delta": 0.05,
             "dynamic_multimask_stability_thresh": 0.98,
         },
