@@ -195,6 +195,8 @@ class Project(Contents):
         path = Path(path)
         if path.is_dir():
             path = path / "project.s2t"
+            if not path.is_file():
+                raise ProjectError(f"{path.parent} is a folder without a project ({path.name})")
         if not path.is_file():
             raise ProjectError(f"there is no project at {path}")
         mode = "rw" if writable else "ro"

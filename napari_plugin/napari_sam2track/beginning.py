@@ -30,8 +30,9 @@ __all__ = ["Beginning"]
 class Beginning(Watching):
     """The panel that opens and closes sessions.
 
-    The model is loaded first, while what was open stays so: one that cannot be had closes nothing.
-    The project is opened afterwards, since it may be the same one, which has one writer at a time.
+    The model is loaded and the project looked at first, while what was open stays so: what cannot
+    be had closes nothing. The project is opened for writing afterwards, since it may be the same
+    one, which has one writer at a time.
     """
 
     _opened: Session | None
@@ -87,7 +88,7 @@ class Beginning(Watching):
             self._as_before = (asked.axes, asked.limits) != (choice.axes, choice.limits)
             source = choice.source()
         except (Sam2TrackError, OSError) as error:
-            self.tell(str(error))
+            self.tell(f"{error}{self._stays()}")
             return
         if not flat:
             self.viewer.dims.ndisplay = 2
@@ -101,7 +102,7 @@ class Beginning(Watching):
             import cv2  # noqa: F401
             import scipy.spatial  # noqa: F401
 
-            model = choice.load(before)
+            model = choice.load(source, before)
             return lambda: self._open(choice, model, source, image)
 
         self._opening, self._ended_early = True, False

@@ -62,6 +62,12 @@ class Following:
     def _on_layer(self, _: Any = None) -> None:
         self._strays.start()
 
+    def hurry(self) -> None:
+        """Put back now what was moved, before anything is said where it lies."""
+        if self._strays.isActive():
+            self._strays.stop()
+            self._put_back()
+
     def _put_back(self) -> None:
         moved = [layer.name for layer in self._layers if follow(layer, self._image)]
         if moved:

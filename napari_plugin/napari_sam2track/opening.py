@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,27 +73,36 @@ class Choice:
         """What a new project holds of it, for the next time."""
         return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
 
-    def load(self, meta: Mapping[str, Any]) -> Model:
-        """Make the project's folder and load the model; errors say what to do here.
+    def load(self, source: FrameSource, meta: Mapping[str, Any]) -> Model:
+        """Make the project's folder and load a model that goes with what is in it, if anything is.
 
         Parameters
         ----------
+        source : FrameSource
+            From ``source``.
         meta : mapping
             What the project says of itself, from ``stored_meta``.
 
         Raises
         ------
         Sam2TrackError
-            As ``load_model``; OutputError where there can be no such folder.
+            As ``load_model`` and ``open_project``, with what to do here; OutputError where there
+            can be no such folder.
         """
+        from sam2track.founding import check_same
+
         with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return self.model_of(meta)
+            model = self.model_of(meta)
         except OutOfMemoryError:
             raise
         except DeviceError as error:
             raise DeviceError(f"{error}; here, choose the device beside Model") from error
+        if meta:
+            with _advised(), Project.open(self.path) as project:
+                check_same(project, source, model)
+        return model
 
     def session(self, source: FrameSource, model: Model) -> Session:
         """Go on with the project or make it; errors say what to do here.
@@ -111,17 +121,8 @@ class Choice:
         """
         from napari_sam2track.session import Session
 
-        another = "or another project under Project"
-        try:
+        with _advised():
             return Session(source, model, self.path, **self.settings())
-        except UsageError as error:  # its pictures were read otherwise
-            told = f"{error}; here, choose how they are read beside Time and Values, {another}"
-            raise UsageError(told) from error
-        except ProjectInUseError as error:
-            raise ProjectInUseError(f"{error}: {_ELSEWHERE}") from error
-        except ProjectError as error:
-            told = f"{error}; here, choose its image and model above, {another}"
-            raise ProjectError(told) from error
 
     def model_of(self, meta: Mapping[str, Any]) -> Model:
         """Load the model: where ``auto`` is chosen, the one that a project was made with.
@@ -299,6 +300,22 @@ def source_of_project(project: Path) -> FrameSource:
         f"{project.name} was made from {given}, which is not there any more; open the video or "
         f"stack itself, and choose this project under Project in the SAM 2 Track panel"
     )
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Let errors of a project say what to do here."""
+    another = "or another project under Project"
+    try:
+        yield
+    except UsageError as error:  # its pictures were read otherwise
+        told = f"{error}; here, choose how they are read beside Time and Values, {another}"
+        raise UsageError(told) from error
+    except ProjectInUseError as error:
+        raise ProjectInUseError(f"{error}: {_ELSEWHERE}") from error
+    except ProjectError as error:
+        told = f"{error}; here, choose its image and model above, {another}"
+        raise ProjectError(told) from error
 
 
 def _named(axes: Axes) -> str:

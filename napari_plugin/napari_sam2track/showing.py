@@ -179,8 +179,7 @@ class Showing(Keeping):
             message += where if message.endswith(end) else ""
         if what in ("load", "begin"):
             self._show_state()
-            stays = "" if self.session is None else f"; {self.session.path.name} stays open"
-            message += self._closed_for_it if what == "begin" else stays
+            message += self._closed_for_it if what == "begin" else self._stays()
             if isinstance(error, ModelError | DeviceError) and not isinstance(error, MemoryError):
                 message = f"{message}; or choose nano on auto, and press Begin"
             elif isinstance(error, OSError) and not isinstance(error, SourceError | MemoryError):
@@ -200,6 +199,10 @@ class Showing(Keeping):
                 self.layers.show_masks()
                 self._show_prompts()
                 self._show_all()
+
+    def _stays(self) -> str:
+        """What is told of the session that is open where another one cannot be."""
+        return "" if self.session is None else f"; {self.session.path.name} stays open"
 
     def _ended(self, failed: str = "") -> None:
         """Say how it went; what tracking gave is read anew, and what came last drawn soon."""

@@ -157,6 +157,10 @@ class Layers:
             for layer in self.own:
                 self.viewer.layers.remove(layer)
 
+    def put_back(self) -> None:
+        """Let layers that were moved by themselves lie on the image, before something is said."""
+        self._following.hurry()
+
     def _on_put_back(self, names: list[str]) -> None:
         """Say what to move in place of a layer; else a click would be said beside its pixel."""
         lie = "lies" if len(names) == 1 else "lie"

@@ -122,7 +122,9 @@ class TrackWidget(Beginning):
     # -- what layers say, and what is shown ---------------------------------------------
 
     def _on_drag(self, _: Any, event: Any) -> Iterator[None]:
-        """Note that a mouse button is down, until it is up again."""
+        """Note that a mouse button is down, until it is up again; called before a layer is."""
+        if self.layers is not None:
+            self.layers.put_back()
         self._held_down = True
         try:
             yield

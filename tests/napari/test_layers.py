@@ -364,6 +364,23 @@ def test_a_layer_that_is_moved_alone_goes_back_onto_the_image(opened: Any, what:
     assert {*widget.view.said()} == {(1, 0)}
 
 
+def test_what_is_said_right_after_a_layer_was_moved_is_said_of_the_pixel_below(
+    opened: Any,
+) -> None:
+    """Layers lie on the image again before one of them hears of the button."""
+    widget, viewer, layers = opened, opened.viewer, opened.layers
+    for layer in (layers.clicks, layers.masks, layers.boxes):
+        layer.translate = (0, 40, 9)
+        mouse_press_callbacks(viewer, read_only_mouse_event(type="mouse_press"))
+        assert np.allclose(layer.translate, layers.image.translate)
+        refused(widget, f"{layer.name} lies on disks: move or scale that")
+        mouse_release_callbacks(viewer, read_only_mouse_event(type="mouse_release"))
+    assert widget.wait()
+    said = len(widget._refusals)
+    QTest.qWait(300)
+    assert len(widget._refusals) == said == 3
+
+
 def test_a_click_under_a_locked_object_says_why_nothing_is_seen(opened: Any) -> None:
     widget = opened
     click(widget, 0, 0)

@@ -164,17 +164,22 @@ def test_messages_name_what_there_is_in_the_viewer(
     with stack(make_napari_viewer_proxy, video.parent, grey, contrast_limits=(0, 255)) as widget:
         widget.form.project_edit.setText(str(path))
         for source, what, hint in (
-            (open_source(video), "axes None, now it is 'TYX'", "choose its image and model above"),
-            (otherwise, "limits", "choose how they are read beside Time and Values"),
+            (
+                open_source(video),
+                "from a video or images, now it is a",
+                "choose its image and model",
+            ),
+            (otherwise, "with limits", "choose how they are read beside Time and Values"),
         ):
             path.unlink(missing_ok=True)
             made = Session(source, model, path)
             made.tracker.prompt(1, 0, points=[centre(0, 0)])
             made.close()
             widget.begin()
-            assert widget.wait() and widget.session is None
-            refused(widget, f"disks.s2t was made with {what}")
-            refused(widget, f"here, {hint}, or another project under Project")
+            assert widget.wait() and widget.session.path.name == "stack.s2t"
+            refused(widget, f"disks.s2t was made {what}")
+            refused(widget, f"here, {hint}")
+            refused(widget, "or another project under Project; stack.s2t stays open")
             assert "leave it out" not in widget.message.text()
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("torch.cuda.is_available", lambda: False)
@@ -436,6 +441,17 @@ def test_a_layer_that_goes_while_another_is_being_opened(
         assert widget.session.path.name == "three.s2t"
 
 
+def test_a_project_that_is_none_closes_nothing(opened: Any, tmp_path: Path) -> None:
+    (tmp_path / "junk.s2t").write_text("something else")
+    (tmp_path / "folder").mkdir()
+    for name, said in (("junk.s2t", "not a database"), ("folder", "is a folder without a project")):
+        opened.form.project_edit.setText(str(tmp_path / name))
+        opened.begin()
+        assert opened.wait() and opened.session is not None
+        refused(opened, said)
+        refused(opened, "disks.s2t stays open")
+
+
 def test_another_project_is_typed_while_one_is_open(opened: Any, tmp_path: Path) -> None:
     widget, edit = opened, opened.form.project_edit
     other = tmp_path / "other.s2t"
@@ -506,7 +522,19 @@ def test_another_image_is_chosen_while_one_is_open(
         widget.begin()
         assert widget.wait()
         refused(widget, "made from other pictures")
-        refused(widget, "stack-2.s2t was closed for it, and is saved")
+        refused(widget, "or another project under Project; stack-2.s2t stays open")
+        session = widget.session
+        assert session is not None and set(widget.view.said()) == {(1, 0)}
+        # That somebody else writes to one is known once it is opened for writing.
+        taken = tmp_path / "taken.s2t"
+        meta = {"height": HEIGHT, "width": WIDTH, "frames": FRAMES}
+        with Project.create(taken, meta=meta, times=np.arange(FRAMES)):
+            widget.form.project_edit.setText(str(taken))
+            widget.begin()
+            assert widget.wait()
+            refused(widget, "stack-2.s2t was closed for it, and is saved")
+            assert widget.session is None
+        widget.form.project_edit.setText(mine)
         widget.form.image_box.setCurrentText("one")
         assert widget.form.project_edit.text() == mine
         widget.begin()
