@@ -196,7 +196,7 @@ class Project(Contents):
         if path.is_dir():
             path = path / "project.s2t"
             if not path.is_file():
-                raise ProjectError(f"{path.parent} is a folder without a project ({path.name})")
+                raise ProjectError(f"there is no project at {path}: {path.parent} is a folder")
         if not path.is_file():
             raise ProjectError(f"there is no project at {path}")
         mode = "rw" if writable else "ro"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Beginning"]
 
+_HELD = 50  # milliseconds until it is asked again whether a mouse button is up
+
 
 class Beginning(Watching):
     """The panel that opens and closes sessions.
@@ -95,7 +97,7 @@ class Beginning(Watching):
             self.tell("the view was 3-D; tracking is done in 2-D, so it was switched")
         image = self.form.image
         self._begin_data = None if image is None else image.data
-        self.report(LOADING, self._begin_asked)
+        self.report(self._loading(choice), self._begin_asked)
 
         def loaded() -> Callable[[], None]:
             # Here: at the first mask and the first track the viewer would wait for these.
@@ -113,6 +115,9 @@ class Beginning(Watching):
         """Close what is open, and open the project with a model that is there."""
         if self._shut:
             return
+        if self._held_down:  # else a stroke would be lost that is being made
+            QTimer.singleShot(_HELD, lambda: self._open(choice, model, source, image))
+            return
         was = self.session
         if why := self._undone(image):
             self._opening = False
@@ -120,6 +125,8 @@ class Beginning(Watching):
             self.tell(why)
             return
         self._closed_for_it = f"; {was.path.name} was closed for it, and is saved" if was else ""
+        if was is not None and self._at is not None and self._at.what == "track":
+            self.tell(f"tracking in {was.path.name} was stopped; what was tracked is kept there")
         self.end()
         self._show_state()  # still being opened
 
@@ -130,6 +137,15 @@ class Beginning(Watching):
 
         self._ended_early = False
         self._worker.do("begin", opened)
+
+    def _loading(self, choice: Choice) -> str:
+        """What is told while a model is loaded."""
+        if self.session is None:
+            return LOADING
+        return (
+            f"the model is being loaded, then {choice.path.name} is opened; what is done until "
+            f"then is saved in {self.session.path.name}"
+        )
 
     def _undone(self, image: Any) -> str:
         """Why what was to be opened is not, after what was done meanwhile; empty where it is."""

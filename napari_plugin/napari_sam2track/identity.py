@@ -88,7 +88,8 @@ class Identity(Pasting):
             self._alter(
                 "merge",
                 lambda s: s.tracker.merge(one, other),
-                f"object {other} is part of object {one} now",
+                f"object {other} is part of object {one} now; Track runs it again, if it is not "
+                f"locked",
             )
 
     def swap(self) -> None:
@@ -98,7 +99,8 @@ class Identity(Pasting):
             self._alter(
                 "swap",
                 lambda s: s.tracker.swap_from(one, other, frame),
-                f"objects {one} and {other} are exchanged from frame {frame} on",
+                f"objects {one} and {other} are exchanged from frame {frame} on; Track runs them "
+                f"again from there",
             )
 
     def split(self) -> None:
@@ -109,7 +111,9 @@ class Identity(Pasting):
         self._alter(
             "split",
             lambda s: s.tracker.split_from(one, frame),
-            lambda new: f"object {one} is object {new} from frame {frame} on",
+            lambda new: (
+                f"object {one} is object {new} from frame {frame} on; Track runs that again"
+            ),
         )
 
     def end_here(self) -> None:

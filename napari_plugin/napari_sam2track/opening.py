@@ -241,6 +241,8 @@ def stored_meta(path: Path) -> dict[str, Any]:
     ProjectError
         Where something else is there, or nothing can be.
     """
+    if "\0" in str(path):  # which would be noticed only where the file is made
+        raise ProjectError(f"{str(path)!r} is no name of a file; {_ELSEWHERE}")
     try:
         if not path.exists():
             return {}

@@ -203,7 +203,7 @@ class TrackWidget(Beginning):
             frames = [frame for frame, ids in found.items() if ids]
             ids = sorted({i for ids in found.values() for i in ids})
             if not ids:
-                return ""
+                return "this stroke changes nothing" if found else ""
             new = [i for i in ids if i not in known]
             if new:
                 return f"object {new[0]} is new, and begins with what you painted on {many(frames)}"
@@ -223,7 +223,7 @@ class TrackWidget(Beginning):
             QApplication.processEvents()
             # In this order: what ends in between is told before the worker is idle.
             heard = self._worker.idle and self._worker.told == self._heard
-            if heard and self._tracks_shown == self._tracks_asked:
+            if heard and not self._opening and self._tracks_shown == self._tracks_asked:
                 if self._stale:
                     self._draw()
                 elif not self.drawing:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from PIL import Image
 from qtpy.QtTest import QTest
 
@@ -444,12 +446,48 @@ def test_a_layer_that_goes_while_another_is_being_opened(
 def test_a_project_that_is_none_closes_nothing(opened: Any, tmp_path: Path) -> None:
     (tmp_path / "junk.s2t").write_text("something else")
     (tmp_path / "folder").mkdir()
-    for name, said in (("junk.s2t", "not a database"), ("folder", "is a folder without a project")):
+    places = (
+        ("junk.s2t", "not a database"),
+        ("folder", "folder is a folder; here"),
+        ("nul\0.s2t", "no name of a file"),
+    )
+    for name, said in places:
         opened.form.project_edit.setText(str(tmp_path / name))
         opened.begin()
         assert opened.wait() and opened.session is not None
         refused(opened, said)
         refused(opened, "disks.s2t stays open")
+
+
+def test_what_is_done_while_another_project_is_opened_is_saved_where_it_was_done(
+    opened: Any, tmp_path: Path
+) -> None:
+    """A stroke that is being made, too: nothing is closed under a button that is down."""
+    widget, viewer, session = opened, opened.viewer, opened.session
+    masks = widget.layers.masks
+    widget.form.project_edit.setText(str(tmp_path / "other.s2t"))
+    gate = threading.Event()
+    widget._worker.do("slow", lambda: gate.wait(20))
+    widget.begin()
+    refused(widget, "then other.s2t is opened; what is done until then is saved in disks.s2t")
+    x, y = centre(0, 0)
+    widget.layers.clicks.add(np.array([0, y, x]))
+    mouse_press_callbacks(viewer, read_only_mouse_event(type="mouse_press"))
+    gate.set()
+    assert not widget.wait(1)
+    assert widget.session is session and masks in viewer.layers
+    x, y = centre(1, 0)
+    masks.selected_label = 2
+    with masks.block_history():
+        masks.paint((0, y, x), 2)
+    masks.events.paint(value=[])
+    widget.track()
+    mouse_release_callbacks(viewer, read_only_mouse_event(type="mouse_release"))
+    assert widget.wait()
+    assert widget.session.path == tmp_path / "other.s2t" and not widget.view.said()
+    refused(widget, "tracking in disks.s2t was stopped; what was tracked is kept there")
+    with Project.open(session.path) as project:
+        assert {*project.prompts.by_object} == {1, 2}
 
 
 def test_another_project_is_typed_while_one_is_open(opened: Any, tmp_path: Path) -> None:
