@@ -19,7 +19,8 @@ from sam2track import masks as rle
 from sam2track.errors import ProjectError, PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompt, check_object_id
-from sam2track.tracking.engine import Engine
+from sam2track.tracking.encoder import Picture
+from sam2track.tracking.engine import Engine, Upcoming
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.objects import Anchor, Tracked
@@ -267,19 +268,24 @@ class Book:
     def track(
         self,
         frame: int,
-        picture: npt.NDArray[np.uint8],
+        picture: Picture,
         active: Sequence[Tracked],
         *,
         backward: bool,
         max_batch: int,
+        upcoming: Upcoming | None = None,
     ) -> FrameResult:
-        """Run one frame and keep it: prompted objects are there already, the others in batches."""
+        """Run one frame and keep it: prompted objects are there already, the others in batches.
+
+        ``upcoming`` is as ``Engine.track`` takes it.
+        """
         found = self.engine.track(
             frame,
             picture,
             [item for item in active if frame not in item.prompted],
             backward=backward,
             max_batch=max_batch,
+            upcoming=upcoming,
         )
         records, prompts = [], {}
         for item in active:

@@ -13,7 +13,10 @@ from sam2track.models.loading import Model
 from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.trunk import Trunk
 
-__all__ = ["LARGE", "Encoder", "Features"]
+__all__ = ["LARGE", "Encoder", "Features", "Picture"]
+
+Picture = npt.NDArray[np.uint8] | torch.Tensor
+"""A (H, W, 3) frame in RGB, or what ``Encoder.fit`` made of it."""
 
 LARGE = 512
 """Side of the square, in pixels, from which on sums are taken in another order than SAM 2's."""
@@ -79,25 +82,33 @@ class Encoder:
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
 
-    def prepare(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Resize and normalise a (H, W, 3) frame into (1, 3, S, S) float32."""
+    def fit(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Resize a (H, W, 3) frame into (1, 3, S, S) uint8, on the CPU."""
         size = self.model.image_size
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-        if pixels.shape[-2:] != (size, size):
-            pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-        image = pixels.to(self.model.device).float() / 255
+        if pixels.shape[-2:] == (size, size):
+            return pixels
+        return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+
+    def prepare(self, picture: Picture) -> torch.Tensor:
+        """Resize and normalise a picture into (1, 3, S, S) float32."""
+        pixels = picture if isinstance(picture, torch.Tensor) else self.fit(picture)
+        cuda = self.model.device.type == "cuda"
+        if cuda:  # from other pages the copy would wait until the device is through with its work
+            pixels = pixels.pin_memory()
+        image = pixels.to(self.model.device, non_blocking=cuda).float() / 255
         return (image - self._mean) / self._std
 
     @torch.inference_mode()
-    def encode(self, frame: npt.NDArray[np.uint8]) -> Features:
-        """Features of a (H, W, 3) uint8 RGB frame.
+    def encode(self, picture: Picture) -> Features:
+        """Features of a picture.
 
         Follows ``ImageEncoder.forward``, ``FpnNeck.forward`` and ``SAM2Base.forward_image``,
         without the position encodings that those make anew for every frame; on large squares
         in fewer operations (``sam2track.tracking.trunk``).
         """
         self.encoded += 1
-        found = self._graphs.run("encode", self._features, self.prepare(frame))
+        found = self._graphs.run("encode", self._features, self.prepare(picture))
         return Features(*cast(Features, found))
 
     def _features(self, image: torch.Tensor) -> Features:

@@ -5,7 +5,7 @@ Holds no state but features of frames; what an object remembers is in its ``Trac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -18,8 +18,9 @@ from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.prompts import Prompt
 from sam2track.tracking import inputs, step
-from sam2track.tracking.encoder import Encoder, Features
+from sam2track.tracking.encoder import Encoder, Features, Picture
 from sam2track.tracking.features import FeatureStore
+from sam2track.tracking.fetching import Fetch
 from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
@@ -30,7 +31,9 @@ from sam2track.tracking.stream import StreamSource
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Upcoming"]
+
+Upcoming = Callable[[], tuple[int, Picture] | None]
 
 
 class Engine:
@@ -75,10 +78,13 @@ class Engine:
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether pictures are read while the device is at work, which on a CPU takes longer."""
+        """Whether the next picture is read and encoded while the device is at work on one.
+
+        On a CPU that takes longer.
+        """
         return self.model.device.type == "cuda"
 
-    def features(self, frame: int, picture: npt.NDArray[np.uint8] | None = None) -> Features:
+    def features(self, frame: int, picture: Picture | None = None) -> Features:
         """Features of a frame, encoded only where they are not held."""
         if self._threads != self.threads:  # else what comes would depend on what was held
             self._threads = self.threads
@@ -205,15 +211,22 @@ class Engine:
     def track(
         self,
         frame: int,
-        picture: npt.NDArray[np.uint8],
+        picture: Picture,
         items: Sequence[Tracked],
         *,
         backward: bool,
         max_batch: int,
+        upcoming: Upcoming | None = None,
     ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
         """Track objects on a frame on which nothing is said of them.
 
         Objects that look at equal numbers of memories go through one batch.
+
+        Parameters
+        ----------
+        upcoming : callable, optional
+            Gives the next frame and its picture, None where they are not at hand; it is encoded
+            while this one's masks come from a GPU.
 
         Returns
         -------
@@ -231,7 +244,7 @@ class Engine:
         for group in groups.values():
             while group:
                 batch = group[: min(max_batch, self.room.batch or max_batch)]
-                work = partial(self._batch, frame, features, batch, backward=backward)
+                work = partial(self._batch, frame, features, batch, upcoming, backward=backward)
                 done = self.room.attempt(work, items, len(batch))
                 if done is not None:
                     found |= done
@@ -247,6 +260,7 @@ class Engine:
         frame: int,
         features: Features,
         batch: list[tuple[Tracked, View]],
+        upcoming: Upcoming | None,
         *,
         backward: bool,
     ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
@@ -254,12 +268,18 @@ class Engine:
         decoded, memories = self._tracked(
             features, step.gathered(self.model, self._constants, readings)
         )
-        raw = decoded.logits[:, 0].cpu().numpy()
-        # Of the copy in main memory: holes are filled there, whatever the device.
-        shown = step.filled(self.model, torch.from_numpy(raw)[:, None])[:, 0].numpy()
-        scores = decoded.scores[:, 0].float().cpu().numpy()
-        ious = decoded.ious.cpu().numpy()
-        pointers = decoded.pointers.float().cpu().numpy()
+        fetch = Fetch(
+            decoded.logits, decoded.scores[:, 0].float(), decoded.ious, decoded.pointers.float()
+        )
+        if upcoming is not None and self.reads_ahead and not self.room.limited:
+            following = upcoming()
+            if following is not None:
+                self.features(*following)
+        logits, *others = fetch.wait()
+        raw = logits[:, 0].numpy()
+        # In main memory: holes are filled there, whatever the device.
+        shown = step.filled(self.model, logits)[:, 0].numpy()
+        scores, ious, pointers = (part.numpy() for part in others)
         found = {}
         for index, (item, _) in enumerate(batch):
             # Clones, so that no object keeps the memories of the whole batch alive.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,8 @@ class FrameResult:
     def _large(self, index: int) -> tuple[slice, slice, npt.NDArray[np.float32]]:
         """Rows and columns of the frame around an object, and the logits there.
 
-        That is ``interpolate(mode="bilinear", align_corners=False)`` as two products of
-        matrices: a part of the frame costs its part, and most objects are small. They are above 0
+        That is ``interpolate(mode="bilinear", align_corners=False)``, along rows and then down
+        columns: a part of the frame costs its part, and most objects are small. They are above 0
         where the mask is, also that of a given one.
         """
         import torch  # here, since a project of results is read without it
@@ -120,11 +120,19 @@ class FrameResult:
         given = self.given.get(self.object_ids[index])
         above = logits > 0 if given is None else given
         x0, y0, x1, y1 = bounding_box(above) or (0, 0, 0, 0)
-        find = _enlarging if given is None else _enlarged
-        down, rows, inner_rows = find(slice(y0, y1), len(logits), self.height)
-        across, columns, inner_columns = find(slice(x0, x1), len(logits.T), self.width)
-        small = torch.from_numpy(np.ascontiguousarray(logits[inner_rows, inner_columns]))
-        large = (down.T @ small @ across).numpy()
+        down, across = _axis(len(logits), self.height), _axis(len(logits.T), self.width)
+        rows, columns = slice(y0, y1), slice(x0, x1)
+        if given is None:
+            rows, columns = down.led_to(rows), across.led_to(columns)
+        high, wide = rows.stop - rows.start, columns.stop - columns.start
+        if not high * wide:
+            return rows, columns, np.zeros((high, wide), np.float32)
+        small = torch.from_numpy(logits)
+        # Of the small rows only those that are looked at.
+        top = int(down.before[rows.start])
+        bottom = int(down.after[rows.stop - 1]) + 1
+        part = across.between(small[top:bottom], 1, columns)
+        large = down.between(part, 0, rows, first=top).numpy()
         if given is not None:
             large = np.where(given[rows, columns], np.maximum(large, _LEAST), np.float32(0))
         return rows, columns, large
@@ -136,27 +144,39 @@ class FrameResult:
         )
 
 
-def _enlarging(above: slice, small: int, large: int) -> tuple[torch.Tensor, slice, slice]:
-    """Weights of an axis from where something is above 0, where they lead and where from."""
-    weights = _weights(small, large)
-    led = weights[above].any(dim=0).nonzero()
-    leads = slice(int(led[0]), int(led[-1]) + 1) if len(led) else slice(0, 0)
-    # A place beside one above 0 weighs in too.
-    around = slice(max(0, above.start - 1), above.stop + 1)
-    return weights[around, leads], leads, around
+class _Axis(NamedTuple):
+    """Where each place of one axis lies between two of another, which is shorter as a rule.
 
+    Attributes
+    ----------
+    before, after : (L,) int64 tensor
+        The two places.
+    weight : (L,) float32 tensor
+        Of the latter.
+    """
 
-def _enlarged(leads: slice, small: int, large: int) -> tuple[torch.Tensor, slice, slice]:
-    """Weights of an axis that lead to some places, these, and where they come from."""
-    weights = _weights(small, large)
-    come = weights[:, leads].any(dim=1).nonzero()
-    around = slice(int(come[0]), int(come[-1]) + 1) if len(come) else slice(0, 0)
-    return weights[around, leads], leads, around
+    before: torch.Tensor
+    after: torch.Tensor
+    weight: torch.Tensor
+
+    def led_to(self, places: slice) -> slice:
+        """Places of the long axis into which some of the short one weigh."""
+        led = ((self.after >= places.start) & (self.before < places.stop)).nonzero()
+        return slice(int(led[0]), int(led[-1]) + 1) if len(led) else slice(0, 0)
+
+    def between(self, small: torch.Tensor, dim: int, places: slice, first: int = 0) -> torch.Tensor:
+        """Values at some places of the long axis, of (R, C) whose axis begins at ``first``."""
+        before = small.index_select(dim, self.before[places] - first)
+        after = small.index_select(dim, self.after[places] - first)
+        weight = self.weight[places]
+        return before.lerp_(after, weight[:, None] if dim == 0 else weight)
 
 
 @lru_cache(maxsize=4)
-def _weights(small: int, large: int) -> torch.Tensor:
-    """Weight of each of ``small`` places in each of ``large``, (small, large) float32."""
+def _axis(small: int, large: int) -> _Axis:
+    """As torch's ``area_pixel_compute_source_index`` (ATen/native/UpSample.h)."""
     import torch
 
-    return torch.nn.functional.interpolate(torch.eye(small)[None], large, mode="linear")[0]
+    at = ((torch.arange(large) + 0.5) * (small / large) - 0.5).clamp(min=0)
+    before = at.long().clamp(max=small - 1)
+    return _Axis(before, (before + 1).clamp(max=small - 1), at - before)

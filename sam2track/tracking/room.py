@@ -45,6 +45,11 @@ class Room:
         self._store = store
         self._graphs = graphs
 
+    @property
+    def limited(self) -> bool:
+        """Whether something was given up."""
+        return self.batch is not None or self.home != self.model.device
+
     def attempt(self, work: Callable[[], T], items: Sequence[Tracked], batch: int = 1) -> T | None:
         """Return what comes of work, None where something was given up and it is to be tried again.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
-from sam2track.frames.ahead import ahead
-from sam2track.frames.source import Frame
+from sam2track.frames.ahead import Ahead
 from sam2track.tracking.book import Book
+from sam2track.tracking.encoder import Picture
 from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
@@ -94,12 +93,14 @@ class Run:
     def frames(self) -> Generator[FrameResult]:
         """Yield each frame once it is kept."""
         before: State | None = None
+        pictures: Ahead[tuple[int, Picture]] | None = None
         try:
             for backward in (False, True):
                 if self._plan.direction == ("forward" if backward else "backward"):
                     continue
                 windows = self._windows(backward=backward)
-                for frame, picture in self._pictures(windows, backward=backward):
+                pictures = self._pictures(windows, backward=backward)
+                for frame, picture in pictures:
                     if self.ended or self._book.edition != self._edition:
                         return
                     before = self._book.standing()
@@ -122,7 +123,12 @@ class Run:
                         continue
                     self._own()
                     result = self._book.track(
-                        frame, picture, active, backward=backward, max_batch=self._max_batch
+                        frame,
+                        picture,
+                        active,
+                        backward=backward,
+                        max_batch=self._max_batch,
+                        upcoming=pictures.peek,
                     )
                     for item in active:
                         item.advance(frame, reached[item.object_id].final, backward=backward)
@@ -138,13 +144,17 @@ class Run:
         finally:
             # Also at an interruption, and before an error goes on its way. These come in the
             # middle of a frame: what is kept is how things stood after the last whole one.
-            if self._book.edition == self._edition:
-                if before is not None:
-                    self._book.go_back_to(before)
-                # A run that was left stands until the interpreter ends, where nothing can be
-                # written any more: what was saved last counts, as after a kill.
-                if not sys.is_finalizing():
-                    self.save()
+            try:
+                if self._book.edition == self._edition:
+                    if before is not None:
+                        self._book.go_back_to(before)
+                    # A run that was left stands until the interpreter ends, where nothing can be
+                    # written any more: what was saved last counts, as after a kill.
+                    if not sys.is_finalizing():
+                        self.save()
+            finally:
+                if pictures is not None:
+                    pictures.close()
 
     def _may_run(self, object_id: int, frame: int, *, backward: bool) -> bool:
         """Whether an object is still there on a frame: others may have come in between."""
@@ -244,9 +254,10 @@ class Run:
 
     def _pictures(
         self, windows: dict[int, _Window], *, backward: bool
-    ) -> Iterator[tuple[int, Frame]]:
+    ) -> Ahead[tuple[int, Picture]]:
+        """Frames with their pictures; read and resized in a thread while a GPU is at work."""
         if not windows:
-            return
+            return Ahead(iter(()), apart=False)
         source = self._book.source
         if backward:
             low = min(window.low for window in windows.values())
@@ -258,8 +269,11 @@ class Run:
             high = max(window.high for window in windows.values())
             order = range(low, high)
             pictures = source.frames(low, high)
-        if not (self._book.engine.reads_ahead and getattr(source, "frames_apart", False)):
-            yield from zip(order, pictures, strict=True)
-            return
-        with closing(ahead(pictures)) as early:
-            yield from zip(order, early, strict=True)
+        engine = self._book.engine
+        apart = engine.reads_ahead and getattr(source, "frames_apart", False)
+
+        def numbered() -> Iterator[tuple[int, Picture]]:
+            for frame, picture in zip(order, pictures, strict=True):
+                yield frame, engine.encoder.fit(picture) if apart else picture
+
+        return Ahead(numbered(), apart=apart)

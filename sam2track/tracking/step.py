@@ -149,12 +149,15 @@ def gathered(model: Model, constants: Constants, readings: Sequence[Reading]) ->
     )
     t_pos = torch.tensor([t_pos for slot in slots for t_pos, _ in slot], dtype=torch.int64)
     spatial = spatial.view(len(slots), count, places, width)
-    t_pos = t_pos.view(len(slots), count).to(device)
+    # A GPU may be at work on the frame's features still.
+    soon = device.type == "cuda"
+    t_pos = t_pos.view(len(slots), count).to(device, non_blocking=soon)
     seen = list(zip(*(reading.pointers for reading in readings), strict=True))
     if not seen:
         return Memories(spatial, t_pos, None, None)
     pointers = torch.stack([pointer for slot in seen for _, pointer in slot])
-    distances = torch.tensor([[distance for distance, _ in slot] for slot in seen], device=device)
+    distances = torch.tensor([[distance for distance, _ in slot] for slot in seen])
+    distances = distances.to(device, non_blocking=soon)
     return Memories(spatial, t_pos, pointers.unflatten(0, (len(seen), count)), distances)
 
 
