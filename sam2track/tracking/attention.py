@@ -19,6 +19,7 @@ n is the number of places of the grid, C the channels, M those of the memory, B 
 from __future__ import annotations
 
 import math
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +35,9 @@ __all__ = ["MemoryAttention", "attended", "weighted_mean"]
 
 _BLOCK = 2**20  # scores at a time, 4 MB in float32
 _HIDDEN = 2**22  # values between the two layers of a perceptron at a time
+# Keys, or values between those layers, at a time on other devices: those of four objects on a
+# square of 1024; all of sixteen take 1.6 GB.
+_MANY = 2**25
 # Between these a sum of exponentials has lost nothing to the ends of float32, nor has one of values
 # weighted by them, which may be many times as large.
 _LEAST, _MOST = 1e-25, 1e30
@@ -143,20 +147,41 @@ class _Layer:
         values = F.linear(seen, *self._own_v)
         found = attended(queries[:, None], keys[:, None], values[:, None])
         state = state + F.linear(found[:, 0], *self._own_out)
+        found = self._looked(state, position, memory, memory_position, pointer_tokens)
+        return self._perceptron(state + found)
 
+    def _looked(
+        self,
+        state: torch.Tensor,
+        position: torch.Tensor,
+        memory: torch.Tensor,
+        memory_position: torch.Tensor,
+        pointer_tokens: int,
+    ) -> torch.Tensor:
+        """What a frame's places, (1 or B, n, C), find in memories, (B, n, C)."""
+        few = _objects(memory, state.shape[-1])
+        if len(memory) > few:  # in parts: keys of all take gigabytes
+            parts = (memory.split(few), memory_position.split(few))
+            states = state.split(few) if len(state) > 1 else [state] * len(parts[0])
+            return torch.cat(
+                [
+                    self._looked(*part, pointer_tokens)
+                    for part in zip(states, repeat(position), *parts, strict=False)
+                ]
+            )
+        layer, dtype = self._layer, self._dtype
         seen = _normed(state, layer.norm2)
         placed = seen + position if layer.pos_enc_at_cross_attn_queries else seen
         queries = self._turned(F.linear(placed.to(dtype), *self._cross_q))
         placed = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
-        keys = F.linear(placed.to(dtype), *self._cross_k)
+        placed = placed.to(dtype)  # the sum, in float32, is held no longer than that
+        keys = F.linear(placed, *self._cross_k)
         # One memory after the other: in float32 all of them take as much as all else together.
         for part in keys[:, : keys.shape[1] - pointer_tokens].split(queries.shape[1], dim=1):
             part.copy_(self._turned(part))
         queries = queries.expand(len(keys), -1, -1)
-        state = state + F.linear(
-            weighted_mean(queries, keys, memory.to(dtype)).to(dtype), *self._cross_out
-        )
-        return self._perceptron(state)
+        found = weighted_mean(queries, keys, memory.to(dtype))
+        return F.linear(found.to(dtype), *self._cross_out)
 
     def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
         flat = state.flatten(0, 1)
@@ -282,9 +307,16 @@ def _summed(
     return total, found
 
 
+def _objects(memory: torch.Tensor, channels: int) -> int:
+    """Objects whose keys are made at a time."""
+    count, tokens, _ = memory.shape
+    # On a CPU, where blocks of scores take no more for many.
+    return count if memory.device.type == "cpu" else max(1, _MANY // (tokens * channels))
+
+
 def _rows(flat: torch.Tensor, width: int) -> int:
     """Rows of a perceptron at a time."""
-    return max(1, _HIDDEN // width) if flat.device.type == "cpu" else len(flat)
+    return max(1, (_HIDDEN if flat.device.type == "cpu" else _MANY) // width)
 
 
 def _normed(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:

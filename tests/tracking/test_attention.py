@@ -82,9 +82,12 @@ def test_heads_attend_by_themselves(
 
 
 @pytest.mark.parametrize("name", ["nano", "sam2.1-tiny", "sam2-tiny"])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("count", "few"), [(1, 9), (3, 9), (3, 1), (5, 2)])
 @pytest.mark.parametrize("pointer_tokens", [0, 8])
-def test_features_are_those_of_the_modules(name: str, count: int, pointer_tokens: int) -> None:
+def test_features_are_those_of_the_modules(
+    name: str, count: int, few: int, pointer_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_objects", lambda memory, channels: few)
     torch.manual_seed(1)
     module = build(ARCHITECTURES[name], image_size=16 * GRID).requires_grad_(False)
     for value in module.memory_attention.parameters():
