@@ -318,7 +318,14 @@ class Engine:
                 conditioned,
                 candidates=_candidates(self.model.module, 0, initial=False),
             )
-            new = step.remember(self.model, seen, found.logits, found.scores, prompted=False)
+            new = step.remember(
+                self.model,
+                seen,
+                found.logits,
+                found.scores,
+                prompted=False,
+                apart=self._constants.apart(len(found.logits)),
+            )
             return found.logits, found.pointers, found.scores, found.ious, new
 
         found = self._graphs.run(("track", reach), work, *features, *memories)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 
 from sam2track.masks import fill_holes
 from sam2track.models.loading import Model
+from sam2track.tracking.apart import attended_apart, decoded_apart, encoded_apart, one_by_one
 from sam2track.tracking.attention import MemoryAttention
 from sam2track.tracking.encoder import LARGE, Features
 
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _ABSENT = -1024.0  # sam2_base.NO_OBJ_SCORE
+_APART = 10  # most objects of a batch that are; sixteen would take 1.4 times as long
 
 
 @dataclass
@@ -113,10 +116,15 @@ class Constants:
             # With one object on a small square there is little to gain, and SAM 2's order of
             # sums is kept.
             self.small = model.image_size < LARGE
+            self._cpu = device.type == "cpu"
             small = torch.zeros(1, module.mem_dim, grid, grid, device=device)
             memory = module.memory_encoder.position_encoding(small)
             self.memory_position = memory.flatten(2).permute(2, 0, 1)  # (h * w, 1, M)
             self.prompt_grid = module.sam_prompt_encoder.get_dense_pe()
+
+    def apart(self, count: int) -> bool:
+        """Whether each of so many objects is given the digits that it has alone."""
+        return self.small and self._cpu and 1 < count <= _APART
 
 
 class Memories(NamedTuple):
@@ -191,7 +199,11 @@ def attend(
     if memories.pointers is not None and memories.distances is not None:
         pointers = memories.pointers
         with model.autocast():
-            codes = _pointer_codes(module, memories.distances, max_pointers, channels)
+            # On a CPU of each object apart, as these are few rows (see ``apart``).
+            few = memories.distances.split(1 if constants.apart(count) else count, dim=1)
+            codes = torch.cat(
+                [_pointer_codes(module, part, max_pointers, channels) for part in few], dim=1
+            )
         splits = channels // module.mem_dim
         if splits > 1:
             pointers = pointers.unflatten(2, (splits, module.mem_dim))
@@ -199,7 +211,7 @@ def attend(
             codes = codes.repeat_interleave(splits, dim=0)
         memory, position = torch.cat([memory, pointers]), torch.cat([position, codes])
         pointer_tokens = len(pointers)
-    if count > 1 or not constants.small:
+    if not constants.small or (count > 1 and not constants.apart(count)):
         fused = constants.attention(
             features.top[0].flatten(1).T,
             constants.position[:, 0],
@@ -208,13 +220,16 @@ def attend(
             pointer_tokens,
         )
         return fused.transpose(1, 2).view(count, channels, height, width)
+    attention = module.memory_attention
+    if count > 1:
+        attention = partial(attended_apart, attention)
     with model.autocast():
-        plain: torch.Tensor = module.memory_attention(
-            curr=features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1),
-            curr_pos=constants.position.expand(-1, count, -1),
-            memory=memory,
-            memory_pos=position,
-            num_obj_ptr_tokens=pointer_tokens,
+        plain: torch.Tensor = attention(
+            features.top.flatten(2).permute(2, 0, 1),
+            memory,
+            constants.position,
+            position,
+            pointer_tokens,
         )
     return plain.permute(1, 2, 0).view(count, channels, height, width)
 
@@ -264,6 +279,7 @@ def heads(
     points: tuple[torch.Tensor, torch.Tensor] | None = None,
     dense: torch.Tensor | None = None,
     candidates: bool,
+    apart: bool = False,
 ) -> Heads:
     """Run prompt encoder and mask decoder once for B objects.
 
@@ -277,10 +293,23 @@ def heads(
         Logits of an earlier mask.
     candidates : bool
         Decode three candidates for each object, not one mask.
+    apart : bool
+        Give each object the digits that it has alone.
     """
     module = model.module
     with model.autocast():
         sparse, dense_embedding = module.sam_prompt_encoder(points=points, boxes=None, masks=dense)
+        if apart:
+            found = decoded_apart(
+                module.sam_mask_decoder,
+                conditioned,
+                constants.prompt_grid,
+                sparse,
+                dense_embedding,
+                features.high_res(1),
+                candidates=candidates,
+            )
+            return Heads(*found)
         masks, ious, tokens, scores = module.sam_mask_decoder(
             image_embeddings=conditioned,
             image_pe=constants.prompt_grid,
@@ -311,6 +340,7 @@ def decode(
     """
     module = model.module
     count = len(conditioned)
+    alone = constants.apart(count)
     if points is None:
         points = (
             torch.zeros(count, 1, 2, device=model.device),
@@ -325,6 +355,7 @@ def decode(
             points=points,
             dense=dense,
             candidates=candidates,
+            apart=alone,
         )
         if candidates:
             rows = torch.arange(count, device=model.device)
@@ -333,7 +364,8 @@ def decode(
             token = tokens[rows, best] if tokens.shape[1] > 1 else tokens[:, 0]
         else:
             ious, token = ious[:, 0], tokens[:, 0]
-        pointers = module.obj_ptr_proj(token)
+        project = module.obj_ptr_proj
+        pointers = one_by_one(project, token) if alone else project(token)
         if module.pred_obj_scores:
             masks = torch.where((scores > 0)[:, None, None], masks, _ABSENT)
             pointers = _with_absence(module, pointers, scores)
@@ -402,6 +434,7 @@ def remember(
     scores: torch.Tensor,
     *,
     prompted: bool,
+    apart: bool = False,
 ) -> torch.Tensor:
     """Encode masks into memories, (B, h * w, M) bfloat16.
 
@@ -415,6 +448,8 @@ def remember(
         Object score logits.
     prompted : bool
         Whether a person said what the mask is.
+    apart : bool
+        Give each object the digits that it has alone.
     """
     module = model.module
     size = model.image_size
@@ -440,9 +475,14 @@ def remember(
         # Through (h * w, B, C) as official: the strides decide which convolution is taken,
         # and its last digits would come back larger through the rounding to bfloat16.
         channels, height, width = features.top.shape[1:]
-        tokens = features.top.flatten(2).permute(2, 0, 1).expand(-1, len(logits), -1)
-        top = tokens.permute(1, 2, 0).view(len(logits), channels, height, width)
-        memory = module.memory_encoder(top, mask, skip_mask_sigmoid=True)["vision_features"]
+        count = 1 if apart else len(logits)
+        tokens = features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1)
+        top = tokens.permute(1, 2, 0).view(count, channels, height, width)
+        if apart:
+            memory = encoded_apart(module.memory_encoder, top, mask)
+        else:
+            found = module.memory_encoder(top, mask, skip_mask_sigmoid=True)
+            memory = found["vision_features"]
         if module.no_obj_embed_spatial is not None:
             absent = (scores <= 0).float()[..., None, None]
             memory = memory + absent * module.no_obj_embed_spatial[..., None, None]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import scipy.ndimage
 import torch
+import torch.nn.functional as F
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
@@ -70,10 +71,7 @@ def predictor(name: str, postprocessing: bool, score_bias: float = 4.0) -> SAM2V
     torch.manual_seed(7)
     if name == "nano":
         module = build(ARCHITECTURES["nano"], image_size=SIZE, postprocessing=postprocessing)
-        # The predictor adds settings to SAM2Base, no weights.
-        module.__class__ = SAM2VideoPredictor
-        module.non_overlap_masks = False
-        module.clear_non_cond_mem_around_input = False
+        _make_official(module)
     else:
         module = build_sam2_video_predictor(
             "configs/sam2.1/sam2.1_hiera_t.yaml",
@@ -88,6 +86,23 @@ def predictor(name: str, postprocessing: bool, score_bias: float = 4.0) -> SAM2V
     return module.requires_grad_(False).eval()
 
 
+def _make_official(module: torch.nn.Module) -> None:
+    """Let modules be the official predictor, which adds settings to SAM2Base and no weights."""
+    module.__class__ = SAM2VideoPredictor
+    module.non_overlap_masks = False
+    module.clear_non_cond_mem_around_input = False
+    module.add_all_frames_to_correct_as_cond = True
+
+
+@cache
+def trained() -> SAM2VideoPredictor:
+    """An official predictor with nano's own weights, for 128 x 128 frames."""
+    module = load_model("nano", device="cpu", image_size=SIZE).module
+    _make_official(module)
+    module.fill_hole_area = 8 * (1024 // SIZE) ** 2
+    return module
+
+
 @cache
 def clip(frames: int) -> np.ndarray:
     """Frames (T, 128, 128, 3) uint8, already of the model's size."""
@@ -95,6 +110,31 @@ def clip(frames: int) -> np.ndarray:
     names = ("cells", "clouds", "leaves", "nuclei", "signs")
     family = TRAINING[names[frames % len(names)]]
     return draw_clip(family, np.random.default_rng(frames), size=SIZE, times=range(frames)).frames
+
+
+def batches_are_exact() -> bool:
+    """Whether this processor's products and attention have the same digits in a batch as alone.
+
+    Where they have not, no order of ours gives them.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    def alike(work: Callable[..., torch.Tensor], *batches: torch.Tensor) -> bool:
+        alone = [work(*(batch[i][None] for batch in batches)) for i in range(3)]
+        return torch.equal(work(*batches), torch.cat(alone))
+
+    return all(
+        alike(partial(F.linear, weight=drawn(after, before)), drawn(3, rows, before))
+        for rows, before, after in ((64, 128, 512), (64, 512, 128), (476, 32, 128), (8, 128, 64))
+    ) and alike(
+        F.scaled_dot_product_attention,
+        drawn(3, 1, 64, 128),
+        drawn(3, 1, 476, 128),
+        drawn(3, 1, 476, 128),
+    )
 
 
 @contextlib.contextmanager
