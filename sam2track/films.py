@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import OutputError, SourceError, UsageError
+from sam2track.export.video_file import usual_rate
 from sam2track.export.videos import CODECS, VideoWriter
 from sam2track.footage import needed_footage
 from sam2track.frames.bounds import asked_span
@@ -144,7 +146,9 @@ def render(
     trails = Trails(trail)
     known = project.names
     transparent = look == "cutout" and pictures == "png" and not made.path.suffix
-    writer = _writer(made, low, codec, quality, pictures, every)
+    writer = _writer(
+        made, low, codec, quality, pictures, every, usual_rate(project.times[low:high:every])
+    )
     try:
         for frame, picture in zip(range(low, high), pictured.frames(low, high), strict=False):
             rows = _rows(project, frame, objects) if scores or look == "trails" or window else {}
@@ -207,6 +211,7 @@ def _writer(
     quality: int | None,
     pictures: Literal["png", "jpg"],
     every: int,
+    rate: Fraction,
 ) -> PictureWriter:
     ending = made.path.suffix.lower()
     if ending in _VIDEOS:
@@ -219,6 +224,7 @@ def _writer(
             made.path,
             height=made.height,
             width=made.width,
+            rate=rate,
             crf=quality,
             codec=codec,  # type: ignore[arg-type]
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +18,7 @@ from sam2track.database import remove_companions
 from sam2track.errors import OutputError, ProjectExistsError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
 from sam2track.export.pngs import MaskSequence
+from sam2track.export.video_file import usual_rate
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.source import FrameSource
 from sam2track.measure import cells, measured
@@ -146,6 +148,8 @@ class PictureOutputs:
         Of label maps.
     names : mapping of int to str
         Of objects, for the overlay.
+    rate : Fraction
+        Frames a second that players are told to expect; the last one lasts as long.
     """
 
     def __init__(
@@ -157,6 +161,7 @@ class PictureOutputs:
         width: int,
         bits: Literal[8, 16],
         names: Mapping[int, str],
+        rate: Fraction = Fraction(25),
     ) -> None:
         self._first: float | None = None
         self._files: list[VideoWriter | LabelVideoWriter] = []
@@ -167,11 +172,11 @@ class PictureOutputs:
             if name == "masks":
                 self._works[name] = _pictures(MaskSequence(path, bits=bits))
             elif name == "label-video":
-                labelled = LabelVideoWriter(path, height=height, width=width, bits=bits)
+                labelled = LabelVideoWriter(path, height=height, width=width, bits=bits, rate=rate)
                 self._files.append(labelled)
                 self._works[name] = _labels(labelled)
             else:
-                video = VideoWriter(path, height=height, width=width)
+                video = VideoWriter(path, height=height, width=width, rate=rate)
                 self._files.append(video)
                 self._works[name] = _colours(video) if name == "mask-video" else _over(video, names)
         self._pool = ThreadPoolExecutor(max(1, len(self._works)))
@@ -321,6 +326,7 @@ class Writing:
             width=self._source.width,
             bits=16 if max(self._project.objects) > 255 else 8,
             names=self._project.names,
+            rate=usual_rate(times[low:high]),
         ) as outputs:
             pictures: Iterable[npt.NDArray[np.uint8] | None] = (
                 self._source.frames(low, high)

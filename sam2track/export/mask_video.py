@@ -13,6 +13,7 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.export.label_videos import NEUTRAL, LabelVideoWriter
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
+from sam2track.export.video_file import usual_rate
 from sam2track.frames.bounds import check_size
 from sam2track.palette import PALETTE, rows_of
 
@@ -44,6 +45,7 @@ def write(path: Path, sequence: Sequenced) -> None:
         height=sequence.height,
         width=sequence.width,
         bits=8 if bits == 8 else 16,
+        rate=usual_rate(played[sequence.span.start : sequence.span.stop]),
         threads=1,
         codec=options.codec or ("h264" if mp4 else "ffv1"),
         palette=bool(options.palette),

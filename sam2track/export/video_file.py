@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["LONGEST", "TICKS", "VideoFileWriter", "as_scheduled"]
+__all__ = ["LONGEST", "TICKS", "VideoFileWriter", "as_scheduled", "usual_rate"]
 
 TICKS = 90_000  # a second; the customary clock of video, and a multiple of all usual rates
 LONGEST = 3600  # seconds between two frames: MP4 has 31 bits for several such gaps together
@@ -125,7 +125,7 @@ class VideoFileWriter(Staged):
         with self._guarded():
             frame = picture()
             frame.pts, frame.time_base = tick, Fraction(1, self._TICKS)
-            # Of the last frame only is the duration kept: as long as the one before was shown.
+            # Kept of the last frame alone, and by GIF; elsewhere that lasts as the rate says.
             frame.duration = tick - self._last if self.frames else step
             self._container.mux(self._stream.encode(frame))
         self._last = tick
@@ -185,6 +185,16 @@ class VideoFileWriter(Staged):
                 f"{max(self._last, 0) / TICKS:.6f} s"
             )
         return tick
+
+
+def usual_rate(times: npt.NDArray[np.float64]) -> Fraction:
+    """Return the frames a second of frames at these times, by the median gap; 25 of a single one.
+
+    Matroska tells players one rate, whatever the times.
+    """
+    gaps = np.diff(times)
+    gap = float(np.median(gaps)) if len(gaps) else 0.0
+    return _simple(min(max(1 / gap, 1 / LONGEST), TICKS)) if gap > 0 else Fraction(25)
 
 
 def _simple(rate: float | Fraction) -> Fraction:

@@ -15,6 +15,7 @@ import pytest
 
 from sam2track.errors import OutputError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
+from sam2track.export.video_file import usual_rate
 from sam2track.export.videos import VideoWriter
 from sam2track.palette import PALETTE, rows_of
 from tests.faults import file_limit
@@ -140,6 +141,40 @@ def test_rates(tmp_path, rate):
             video.write(picture)
     times = read(tmp_path / "a.mp4")[0]
     assert times == pytest.approx([k / float(rate) for k in range(5)], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate"),
+    [
+        ([k / 10 for k in range(5)], 10),
+        ([k / 2 for k in range(5)], 2),
+        ([k * 1001 / 30_000 for k in range(20)], Fraction(30_000, 1001)),
+        ([0, 0.1, 0.3, 0.4, 0.5, 5.0], 10),
+        ([0.0], 25),
+        ([0.0, 1e6], Fraction(1, 3600)),
+    ],
+)
+def test_the_usual_rate_is_that_of_most_frames(times, rate):
+    assert usual_rate(np.array(times)) == rate
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv"])
+def test_players_are_told_the_rate_and_the_length(tmp_path, name):
+    path, times = tmp_path / name, [k / 10 for k in range(5)]
+    if name == "a.mkv":
+        video = LabelVideoWriter(path, height=16, width=16, rate=usual_rate(np.array(times)))
+        shown = [picture[..., 0] for picture in pictures(5, 16, 16)]
+    else:
+        codec = "vp9" if name == "a.webm" else "h264"
+        rate = usual_rate(np.array(times))
+        video = VideoWriter(path, height=16, width=16, codec=codec, rate=rate)
+        shown = pictures(5, 16, 16)
+    with video:
+        for picture, time in zip(shown, times, strict=True):
+            video.write(picture, time)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 10
+        assert container.duration == pytest.approx(500_000, abs=1000)
 
 
 def test_a_single_frame_lasts_as_long_as_its_rate_says(tmp_path):
@@ -333,6 +368,7 @@ def test_a_video_is_as_long_as_its_frames_are_shown(tmp_path, codec):
 SAME = """
 import sys
 import numpy as np
+from sam2track.export.video_file import usual_rate
 from sam2track.export.videos import VideoWriter
 pictures = np.random.default_rng(0).integers(0, 90, (24, 144, 176, 3), np.uint8)
 with VideoWriter(sys.argv[1], height=144, width=176, threads=1) as video:
