@@ -115,7 +115,7 @@ def import_masks(
                 if not first:
                     raise SourceError(f"{found.path} holds no object on any frame")
             remove_companions(path)  # of a project that is replaced
-        warnings = []
+        warnings = [*found.warnings]
         if found.frames is not None and len(found.frames) < len(opened):
             warnings.append(f"masks are there for {len(found.frames)} of the {len(opened)} frames")
         count = len(opened) if found.frames is None else len(found.frames)

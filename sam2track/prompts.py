@@ -280,6 +280,8 @@ def merged(one: Prompt | None, two: Prompt) -> Prompt:
         raise PromptError("a second box for the same object and frame; give one")
     if one.mask is not None and two.mask is not None:
         raise PromptError("a second mask for the same object and frame; give one")
+    if one.absent and two.absent:
+        return one
     if one.absent or two.absent:
         raise PromptError("a prompt is both absent and present; give one of the two")
     return replace(

@@ -44,6 +44,15 @@ def given(tmp_path_factory):
     return folder
 
 
+def test_objects_of_one_class_of_yolo_are_said_to_be_one(given, clip, model, tmp_path):
+    with Project.open(given / "p.s2t") as opened:
+        opened.export(tmp_path / "yolo", format="yolo-seg", images=False)
+    done = import_masks(tmp_path / "yolo", tmp_path / "a.s2t", source=clip, model=model)
+    (said,) = (text for text in done.warnings if "yolo" in text)
+    assert "which object is which: all of one class are one object here" in said
+    assert "those of class 1 on frame" in said
+
+
 @pytest.mark.parametrize("name", ["davis", "ctc", "coco", "labels-tiff", "npz", "mots", "ome-zarr"])
 def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
     done = import_masks(given / name, tmp_path / "a.s2t", source=clip, format=name, model=model)

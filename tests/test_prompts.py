@@ -193,6 +193,10 @@ def test_merged_adds_up_points() -> None:
     assert both.box == (0, 0, 9, 9) and len(both.points) == 2
 
 
+def test_what_is_said_twice_to_be_absent_is() -> None:
+    assert merged(Prompt(absent=True), Prompt(absent=True)).absent
+
+
 def test_merged_refuses() -> None:
     box, mask = Prompt(box=(0, 0, 1, 1)), Prompt(mask=np.ones((2, 2), bool))
     for one, two in ((box, box), (mask, mask), (box, Prompt(absent=True))):

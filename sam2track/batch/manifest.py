@@ -190,8 +190,8 @@ def _check_header(path: Path, line: int, header: list[str]) -> None:
     for name in ("source", "output"):
         if name not in header:
             raise UsageError(
-                f"manifest {path}, line {line}: there is no column {name!r}; the header names "
-                f"{', '.join(_COLUMNS)}"
+                f"manifest {path}, line {line}: there is no column {name!r} in the header "
+                f"{','.join(header)!r}; it may name {', '.join(_COLUMNS)}, with commas between"
             )
     if len(set(header)) < len(header):
         raise UsageError(f"manifest {path}, line {line}: a column is named twice")

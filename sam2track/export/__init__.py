@@ -6,6 +6,7 @@ under its own name nobody ever sees half of it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -39,8 +40,10 @@ def shortened(name: str) -> str:
 def cannot_write(path: Path, why: object) -> OutputError:
     """Return the error that says in one line what cannot be written, and why."""
     reason = " ".join(str(getattr(why, "strerror", None) or why).split())
-    hint = "; free space or write to another folder" if isinstance(why, OSError) else ""
-    return OutputError(f"cannot write {path}: {reason}{hint}")
+    if not isinstance(why, OSError):
+        return OutputError(f"cannot write {path}: {reason}")
+    free = "" if why.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else "free space or "
+    return OutputError(f"cannot write {path}: {reason}; {free}write to another folder")
 
 
 @contextmanager

@@ -42,6 +42,8 @@ class Reading:
     names : mapping of int to str
     lineage : mapping of int to int
         Mother of each daughter.
+    warnings : list of str
+        What was odd, one line each; grows as masks are read.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Reading:
     shots: Callable[[], Iterator[tuple[int, dict[int, Mask]]]]
     names: Mapping[int, str] = field(default_factory=dict)
     lineage: Mapping[int, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 # Format: module and what it calls its reader.

@@ -18,6 +18,13 @@ from sam2track.export import cannot_write, output_errors, partial_path
 __all__ = ["Staged", "staged", "write_bytes"]
 
 
+def check_no_device(path: Path) -> None:
+    """Refuse what is no file: a device, a pipe, or "-", which others take for standard output."""
+    odd = path.exists() and not (path.is_file() or path.is_dir())
+    if odd or path == Path("-") or Path("/dev") in path.absolute().parents:
+        raise UsageError(f"{path} is a device or a pipe; give the name of a file")
+
+
 class Staged:
     """A file or folder that bears a hidden temporary name beside its own until it is closed.
 
@@ -51,9 +58,7 @@ class Staged:
         self._lasting = lasting
         self._closed = False
         with output_errors(self.path):
-            odd = self.path.exists() and not (self.path.is_file() or self.path.is_dir())
-            if odd or Path("/dev") in self.path.absolute().parents:
-                raise UsageError(f"{path} is a device or a pipe; give the name of a file")
+            check_no_device(self.path)
             try:
                 held = _claimed(self.partial, folder=folder)
             except BlockingIOError as error:
@@ -164,6 +169,8 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
     OutputError
         Where it cannot be written.
     """
+    with output_errors(path):
+        check_no_device(path)
     if path.is_dir() and not folder:
         raise UsageError(f"{path} is a folder; name a file")
     if folder and path.exists() and not path.is_dir():

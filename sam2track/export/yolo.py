@@ -83,6 +83,8 @@ def read(path: Path, kind: str) -> Reading:
     if not files:
         raise SourceError(f"{path}/labels holds no text files")
 
+    warnings: list[str] = []
+
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
         for frame, file in sorted(files.items()):
             found: dict[int, npt.NDArray[np.bool_]] = {}
@@ -91,7 +93,14 @@ def read(path: Path, kind: str) -> Reading:
                 points = np.array(cells, np.float64).reshape(-1, 2) * (width, height) - 0.5
                 mask = fill([points], height, width)
                 object_id = int(number) + 1
-                found[object_id] = found[object_id] | mask if object_id in found else mask
+                if object_id in found:
+                    mask |= found[object_id]
+                    if not warnings:
+                        warnings.append(
+                            f"yolo-seg does not say which object is which: all of one class are "
+                            f"one object here, as those of class {number} on frame {frame}"
+                        )
+                found[object_id] = mask
             yield frame, dict(sorted(found.items()))
 
-    return Reading(path, kind, height, width, sorted(files), shots)
+    return Reading(path, kind, height, width, sorted(files), shots, warnings=warnings)

@@ -83,6 +83,7 @@ def test_options_are_those_of_a_job() -> None:
     ("name", "text", "line", "what"),
     [
         ("m.csv", "prompts,output\np,o\n", 1, "no column 'source'"),
+        ("m.csv", "source;output\ns;o\n", 1, "in the header 'source;output'; it may name source,"),
         ("m.csv", "source,prompts,output,colour\n", 1, "no column 'colour' is known"),
         ("m.csv", "source,source,output\n", 1, "named twice"),
         ("m.csv", HEADER + "a,p,o\n", 2, "3 cells, the header has 4"),
