@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -99,6 +100,10 @@ class Project(Contents):
             height, width = self.meta["height"], self.meta["width"]
             if height * width > rle.MAX_PIXELS:
                 raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
+        # Of a script that ends without closing it; a kill leaves the log.
+        self._unclosed = (
+            weakref.finalize(self, _left_open, connection, lock, os.getpid()) if writable else None
+        )
 
     # -- opening and closing ------------------------------------------------------------
 
@@ -274,14 +279,13 @@ class Project(Contents):
 
         A tracker that works on it keeps where it stands first.
         """
+        if self._unclosed is not None:
+            self._unclosed.detach()
         try:
-            self._part()
+            with suppress(sqlite3.Error):
+                self._part()
             if self._writable:
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self._db.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.Error:
-            # Another reader holds the log; the next clean close removes it.
-            pass
+                _leave_no_log(self._db)
         finally:
             super().close()
             if self._lock is not None:
@@ -468,3 +472,20 @@ class Project(Contents):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
+
+
+def _leave_no_log(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # another reader holds the log; the next clean close removes it
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def _left_open(connection: sqlite3.Connection, lock: WriterLock | None, process: int) -> None:
+    """Close a project that nobody holds any more."""
+    if process != os.getpid():
+        return  # a fork: SQLite's files are its parent's
+    _leave_no_log(connection)
+    with suppress(sqlite3.Error):  # of another thread, or closed already
+        connection.close()
+    if lock is not None:
+        lock.release()

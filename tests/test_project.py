@@ -275,6 +275,23 @@ def test_one_file_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["p.s2t"]
 
 
+@pytest.mark.parametrize("dropped", [True, False])
+def test_one_file_is_left_where_it_is_not_closed(tmp_path: Path, dropped: bool) -> None:
+    """As scripts and notebooks do; nothing is told of it then."""
+    path = tmp_path / "p.s2t"
+    if dropped:
+        put(new(path), 0)
+    else:
+        code = "from pathlib import Path; from tests.test_project import new, put; import sys\n"
+        code += "kept = new(Path(sys.argv[1])); put(kept, 0)"
+        subprocess.run(
+            [sys.executable, "-c", code, str(path)], cwd=REPOSITORY, check=True, timeout=120
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["p.s2t"]
+    with Project.open(path, writable=True) as project:
+        assert project.warning == "" and project.frames == (0,)
+
+
 def test_one_writes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "p.s2t"
     with new(path), pytest.raises(ProjectError, match="in use"):
