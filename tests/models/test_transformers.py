@@ -165,8 +165,11 @@ def test_mask_prompts_differ_from_transformers_in_two_things_alone(
         return decode(*given, candidates=True, **more)
 
     # and the mask goes into its memory as it is, not by way of the decoder's grid.
-    def at_full_size(model: Any, features: Any, logits: Any, scores: Any, *, prompted: bool) -> Any:
-        return remember(model, features, full if prompted else logits, scores, prompted=prompted)
+    def at_full_size(
+        model: Any, features: Any, logits: Any, scores: Any, *, prompted: bool, **given: Any
+    ) -> Any:
+        shown = full if prompted else logits
+        return remember(model, features, shown, scores, prompted=prompted, **given)
 
     departures = {"pointer": ("decode", with_candidates), "memory": ("remember", at_full_size)}
     worst = {}
