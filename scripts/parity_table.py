@@ -27,8 +27,12 @@ official bit for bit (twelve generated clips of 40 frames of 128 pixels, three s
 of 256; one thread and two): 0.0 with all. That is what `tracking/apart.py` does for up to ten
 objects on squares below 512 pixels on a CPU. As one batch they were up to 0.095 off, which the
 random weights of the table do not show: a last digit becomes a larger one where a memory is rounded
-to bfloat16. On larger squares, on a GPU and with more objects sums are taken in another order, and
-the same may be found with trained weights there; it was not measured.
+to bfloat16.
+
+On larger squares, on a GPU and with more objects sums are taken in another order, which is faster,
+and trained weights make more of it: `nano` at 512 pixels in float32, six objects one at a time over
+30 frames, against the order of official: logits up to 0.63 off (of up to 14), least IoU of masks
+0.9965. The bounds above are held there with random weights.
 """
 
 
