@@ -15,6 +15,7 @@ import sam2track
 from sam2track import Tracker
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
+from sam2track.tracking.engine import Engine
 from sam2track.training.batches import Batch
 from sam2track.training.graphs import Graphs
 from sam2track.training.scenes import TRAINING, draw_clip
@@ -83,6 +84,26 @@ def test_memory_on_the_device_is_flat(objects: int) -> None:
             peaks[result.frame] = torch.cuda.max_memory_allocated()
             torch.cuda.reset_peak_memory_stats()
     assert peaks[399] <= 1.05 * peaks[200]
+
+
+@pytest.mark.parametrize("objects", [1, 16])
+def test_what_is_encoded_ahead_gives_the_same(
+    objects: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While copies to main memory are under way, the next frame's work is queued behind them."""
+    model = sam2track.load_model("nano", device="cuda")
+
+    def masks() -> list[np.ndarray]:
+        tracker = Tracker(model, clip(40))
+        for index in range(objects):
+            tracker.add(index + 1, 0, BOX)
+        return [result.logits for result in tracker.propagate()]
+
+    ahead = masks()
+    monkeypatch.setattr(Engine, "reads_ahead", property(lambda _: False))
+    # Another frame's features would be seen; a last digit that trained weights make large is not.
+    for one, other in zip(ahead, masks(), strict=True):
+        assert np.mean((one > 0) == (other > 0)) > 0.99
 
 
 def test_auto_takes_the_device() -> None:
