@@ -20,8 +20,10 @@ __all__ = ["Staged", "staged", "write_bytes"]
 
 def check_no_device(path: Path) -> None:
     """Refuse what is no file: a device, a pipe, or "-", which others take for standard output."""
+    if path == Path("-"):
+        raise UsageError(f"nothing is written to standard output ({path}); give the name of a file")
     odd = path.exists() and not (path.is_file() or path.is_dir())
-    if odd or path == Path("-") or Path("/dev") in path.absolute().parents:
+    if odd or Path("/dev") in path.absolute().parents:
         raise UsageError(f"{path} is a device or a pipe; give the name of a file")
 
 

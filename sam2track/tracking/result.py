@@ -127,11 +127,10 @@ class FrameResult:
         high, wide = rows.stop - rows.start, columns.stop - columns.start
         if not high * wide:
             return rows, columns, np.zeros((high, wide), np.float32)
-        small = torch.from_numpy(logits)
-        # Of the small rows only those that are looked at.
         top = int(down.before[rows.start])
         bottom = int(down.after[rows.stop - 1]) + 1
-        part = across.between(small[top:bottom], 1, columns)
+        # A copy: torch takes no array with steps backward, and warns of one that is only read.
+        part = across.between(torch.from_numpy(np.array(logits[top:bottom])), 1, columns)
         large = down.between(part, 0, rows, first=top).numpy()
         if given is not None:
             large = np.where(given[rows, columns], np.maximum(large, _LEAST), np.float32(0))

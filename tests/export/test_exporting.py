@@ -113,7 +113,9 @@ def test_targets_that_cannot_be(path, tmp_path):
 def test_devices_and_pipes_are_not_replaced(path, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with Project.open(path) as opened:
-        for target in (tmp_path / "pipe", Path("/dev/sam2track"), Path("-")):
+        with pytest.raises(UsageError, match="nothing is written to standard output"):
+            opened.export("-", format="csv")
+        for target in (tmp_path / "pipe", Path("/dev/sam2track")):
             for kind in ("csv", "masks-video"):
                 with pytest.raises(UsageError, match="device or a pipe"):
                     opened.export(target, format=kind, overwrite=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,15 @@ def test_masks_and_labels_are_those_of_enlarged_logits(
     clear = clear.all(axis=0) & (highest[-1] - highest[-2] > 1e-4)
     labels = np.where(large.max(axis=0) > 0, large.argmax(axis=0) + 3, 0)
     np.testing.assert_array_equal(found.labels[clear], labels[clear])
+
+
+def test_logits_may_lie_in_any_way(recwarn: pytest.WarningsRecorder) -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 8, 8)).astype(np.float32)
+    expected = result(logits, 20, 30, {}).masks
+    upside_down = np.ascontiguousarray(logits[:, ::-1])[:, ::-1]
+    upside_down.flags.writeable = False
+    assert np.array_equal(result(upside_down, 20, 30, {}).masks, expected)
+    assert not list(recwarn)
 
 
 def test_locked_objects_come_before_others() -> None:
