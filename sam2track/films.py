@@ -69,10 +69,10 @@ def render(
     clock: bool = False,
     follow: int | None = None,
     crop: tuple[int, int] | None = None,
-    trail: int = 50,
+    trail: int | None = None,
     codec: str | None = None,
     quality: int | None = None,
-    pictures: Literal["png", "jpg"] = "png",
+    pictures: Literal["png", "jpg"] | None = None,
     size: int | None = None,
     every: int = 1,
     progress: Callable[[int], None] | None = None,
@@ -104,14 +104,14 @@ def render(
         Show the surroundings of this object alone.
     crop : (int, int), optional
         Width and height of these surroundings; fits the object, if not given.
-    trail : int
-        Frames that a trail goes back.
+    trail : int, optional
+        Frames that a trail of style ``trails`` goes back; 50, if not given.
     codec : {"h264", "hevc", "vp9", "av1"}, optional
         H.264 in ``.mp4`` and VP9 in ``.webm``, if not given.
     quality : int, optional
         Of videos the constant rate factor, 0 best; of JPEG 1 to 100.
-    pictures : {"png", "jpg"}
-        What a folder holds.
+    pictures : {"png", "jpg"}, optional
+        What a folder holds; PNG, if not given.
     size : int, optional
         Longest side of what is written, in pixels; nothing is made larger.
     every : int
@@ -122,7 +122,7 @@ def render(
     Raises
     ------
     UsageError
-        Where an option is out of its range.
+        Where an option is out of its range, or does not go with the others.
     SourceError
         Where the pictures cannot be had.
     OutputError
@@ -131,6 +131,10 @@ def render(
     look = checked(style)
     if (look == "background") != (background is not None):
         raise UsageError("style background and a background picture go together; give both")
+    if crop is not None and follow is None:
+        raise UsageError("a crop is the size of what follows an object; name it (follow)")
+    if trail is not None and look != "trails":
+        raise UsageError(f"style {style} has no trails; leave them out, or take style trails")
     if every < 1 or (size is not None and size < 16):
         raise UsageError(f"every {every} and size {size}; allowed are 1 and 16 or more")
     low, high, past = _range(project, start, stop)
@@ -143,9 +147,9 @@ def render(
     height, width = window.size if window else (pictured.height, pictured.width)
     scale = min(1.0, size / max(height, width)) if size else 1.0
     made.height, made.width = max(1, round(height * scale)), max(1, round(width * scale))
-    trails = Trails(trail)
+    trails = Trails(50 if trail is None else trail)
     known = project.names
-    transparent = look == "cutout" and pictures == "png" and not made.path.suffix
+    transparent = look == "cutout" and pictures != "jpg" and not made.path.suffix
     writer = _writer(
         made, low, codec, quality, pictures, every, usual_rate(project.times[low:high:every])
     )
@@ -209,11 +213,13 @@ def _writer(
     first: int,
     codec: str | None,
     quality: int | None,
-    pictures: Literal["png", "jpg"],
+    pictures: Literal["png", "jpg"] | None,
     every: int,
     rate: Fraction,
 ) -> PictureWriter:
     ending = made.path.suffix.lower()
+    if ending and pictures is not None:
+        raise UsageError(f"{pictures} pictures for {made.path.name}; only a folder has them")
     if ending in _VIDEOS:
         codec = codec or _VIDEOS[ending]
         if made.path.is_dir():
@@ -238,7 +244,9 @@ def _writer(
         raise UsageError(
             f"{made.path.name}; allowed are .mp4, .webm, .gif, or no ending for a folder"
         )
-    return PictureFolder(made.path, first=first, step=every, kind=pictures, quality=quality)
+    return PictureFolder(
+        made.path, first=first, step=every, kind=pictures or "png", quality=quality
+    )
 
 
 def _picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:

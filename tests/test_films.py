@@ -185,7 +185,11 @@ def test_styles() -> None:
         ("o.mp4", {"follow": 1, "crop": (2, 2)}, "at least 16"),
         ("o.mp4", {"every": 0}, "every 0"),
         ("o.mp4", {"size": 3}, "size 3"),
-        ("o.mp4", {"trail": 0}, "at least 1"),
+        ("o.mp4", {"style": "trails", "trail": 0}, "at least 1"),
+        ("o.mp4", {"trail": 9}, "style overlay has no trails"),
+        ("o.mp4", {"crop": (20, 20)}, "what follows an object"),
+        ("o.mp4", {"pictures": "png"}, "only a folder"),
+        ("o.gif", {"pictures": "jpg"}, "only a folder"),
     ],
 )
 def test_refusals(project: Project, tmp_path: Path, output, options, message) -> None:

@@ -37,10 +37,12 @@ _STYLES = ("overlay", "outline", "cutout", "blur-background", "background", "tra
 @click.option("--time", "clock", is_flag=True, help="Write the time.")
 @click.option("--follow", type=int, metavar="ID", help="A crop that follows this object.")
 @click.option("--crop", metavar="WxH", help="Size of that crop.  [default: fits the object]")
-@click.option("--trail", type=click.IntRange(min=1), default=50, show_default=True, help="Frames.")
+@click.option(
+    "--trail", type=click.IntRange(min=1), help="Of style trails, in frames.  [default: 50]"
+)
 @click.option("--codec", type=click.Choice(["h264", "hevc", "vp9", "av1"]))
 @click.option("--quality", type=int, help="Videos: crf, 0 is best. JPEG: 1 to 100.")
-@click.option("--pictures", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
+@click.option("--pictures", type=click.Choice(["png", "jpg"]), help="In a folder.  [default: png]")
 @click.option("--size", type=click.IntRange(min=16), help="Longest side of what is written.")
 def command(
     project: Path,
@@ -58,10 +60,10 @@ def command(
     clock: bool,
     follow: int | None,
     crop: str | None,
-    trail: int,
+    trail: int | None,
     codec: str | None,
     quality: int | None,
-    pictures: str,
+    pictures: str | None,
     size: int | None,
 ) -> None:
     """Show the objects of PROJECT, a .s2t file or the folder that holds one.
@@ -73,8 +75,6 @@ def command(
         raise UsageError("style background needs a picture; give one (--background)")
     if background is not None and style == "overlay":
         style = "background"
-    if crop is not None and follow is None:
-        raise UsageError("--crop is the size of what follows an object; name it (--follow)")
     with results_of(project) as results:
         from sam2track.films import render
 

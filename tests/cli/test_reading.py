@@ -252,7 +252,7 @@ def test_damaged_logits_are_named(things: Path, statement: str) -> None:
         ("review", ["--sheet", "none/s.png"], 1, "cannot write"),
         ("render", ["-o", "o.mp4", "--objects", "7"], 2, "it holds 1, 2"),
         ("render", ["-o", "o.mp4", "--objects", "x"], 2, "it holds 1, 2"),
-        ("render", ["-o", "o.mp4", "--crop", "9x9"], 2, "--follow"),
+        ("render", ["-o", "o.mp4", "--crop", "9x9"], 2, "(follow)"),
         ("render", ["-o", "o.mp4", "--follow", "1", "--crop", "9"], 2, "WxH"),
         ("render", ["-o", "o.mp4", "--style", "background"], 2, "--background"),
         ("render", ["-o", "o.xyz"], 2, "allowed are .mp4"),
