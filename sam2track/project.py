@@ -244,6 +244,11 @@ class Project(Contents):
                 raise ProjectError(refusal(path, error)) from error
             raise
 
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the file."""
+        return self.path.absolute().parent
+
     def bind(self, leave: Callable[[], None], made_with: Mapping[str, Any]) -> None:
         """Serve a tracker of the same pictures and model; the one before leaves.
 

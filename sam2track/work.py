@@ -97,7 +97,8 @@ class Work:
                 self._report("tracking", self.computed, max(total, self.computed), began)
 
     def _track(self, low: int, high: int, direction: Direction, writing: Writing) -> None:
-        tracker = Tracker(self.model, self.source, history=self.project)
+        # No frame is run twice here: features that are written would not be read.
+        tracker = Tracker(self.model, self.source, history=self.project, features_on_disk=0)
         began = time.monotonic()
         stored = self.project.meta.get("detections")
         # Also where a run goes on: boxes that were taken already change nothing.

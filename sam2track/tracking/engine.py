@@ -48,7 +48,7 @@ class Engine:
         Where an object's past comes from that is not in memory.
     rules : Rules
         Which memories are looked at.
-    features_budget : int
+    store : FeatureStore
         Bytes of features that are kept.
     """
 
@@ -58,7 +58,7 @@ class Engine:
         source: FrameSource | StreamSource,
         history: History,
         rules: Rules,
-        features_budget: int,
+        store: FeatureStore,
     ) -> None:
         self.model = model
         self.source = source
@@ -67,7 +67,7 @@ class Engine:
         self._graphs = Graphs(model.device)
         self.encoder = Encoder(model, self._graphs)
         self._constants = step.Constants(model)
-        self.store = FeatureStore(features_budget)
+        self.store = store
         self.room = Room(model, self.store, self._graphs)
         self._threads = self.threads
 

@@ -1,15 +1,17 @@
-"""Keeps features of recent frames within a byte budget, so that they are not encoded again."""
+"""Keeps features within byte budgets, in memory and on disk, so that no frame is encoded twice."""
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
 from sam2track.machine import free_memory
 from sam2track.tracking.encoder import Features
+from sam2track.tracking.overflow import Overflow
 
 __all__ = ["FeatureStore", "default_budget"]
 
@@ -32,27 +34,36 @@ class FeatureStore:
     Parameters
     ----------
     budget : int
-        Most bytes that are held. The frame put last is held whatever its size.
+        Most bytes that are held in memory. The frame put last is held whatever its size.
+    overflow : Overflow, optional
+        Where those go that make room, if they lie on the CPU.
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, overflow: Overflow | None = None) -> None:
         self.budget = budget
         self.held = 0
         self._kept: OrderedDict[int, _Held] = OrderedDict()
+        self._overflow = overflow
+        self._forms: tuple[_Form | None, ...] = ()  # of what is in the overflow
 
     def __contains__(self, frame: int) -> bool:
-        return frame in self._kept
+        return frame in self._kept or (self._overflow is not None and frame in self._overflow)
 
     def __len__(self) -> int:
+        """How many are held in memory."""
         return len(self._kept)
 
     def get(self, frame: int) -> Features | None:
         """Return a frame's features, None where they are not held."""
         held = self._kept.get(frame)
-        if held is None:
-            return None
-        self._kept.move_to_end(frame)
-        return _features(held)
+        if held is not None:
+            self._kept.move_to_end(frame)
+        elif self._overflow is not None and frame in self._overflow:
+            blank = tuple(None if form is None else _Pages.blank(form) for form in self._forms)
+            if self._overflow.get(frame, _pages(blank)):
+                held = cast(_Held, blank)
+                self._keep(frame, held)
+        return None if held is None else _features(held)
 
     def move(self, device: torch.device) -> None:
         """Hold all features on another device."""
@@ -63,16 +74,40 @@ class FeatureStore:
         """Hold none."""
         self._kept.clear()
         self.held = 0
+        if self._overflow is not None:
+            self._overflow.clear()
 
     def put(self, frame: int, features: Features) -> None:
         """Hold a frame's features."""
+        self._keep(frame, _held(features))
+
+    def _keep(self, frame: int, held: _Held) -> None:
         if frame in self._kept:
             self.held -= _bytes(self._kept.pop(frame))
-        held = self._kept[frame] = _held(features)
+        self._kept[frame] = held
         self.held += _bytes(held)
         while self.held > self.budget and len(self._kept) > 1:
-            _, old = self._kept.popitem(last=False)
+            number, old = self._kept.popitem(last=False)
             self.held -= _bytes(old)
+            self._spill(number, old)
+
+    def _spill(self, frame: int, held: _Held) -> None:
+        if self._overflow is None or frame in self._overflow:
+            return
+        if any(isinstance(part, torch.Tensor) for part in held):
+            return  # on a GPU frames are encoded sooner than they are read
+        forms = tuple(part.form if isinstance(part, _Pages) else None for part in held)
+        self._forms = self._forms or forms
+        if forms == self._forms:
+            self._overflow.put(frame, _pages(held))
+
+
+class _Form(NamedTuple):
+    """What tells a tensor's bytes from bytes."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 class _Pages(NamedTuple):
@@ -84,9 +119,7 @@ class _Pages(NamedTuple):
     """
 
     pages: mmap.mmap
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
+    form: _Form
 
     @classmethod
     def of(cls, part: torch.Tensor) -> _Pages:
@@ -94,14 +127,19 @@ class _Pages(NamedTuple):
         dense = sum((n - 1) * s for n, s in zip(part.shape, part.stride(), strict=True)) + 1
         if dense != part.numel():
             part = part.contiguous()
-        pages = mmap.mmap(-1, part.numel() * part.element_size())
-        held = cls(pages, part.dtype, tuple(part.shape), part.stride())
+        held = cls.blank(_Form(part.dtype, tuple(part.shape), part.stride()))
         held.tensor().copy_(part)
         return held
 
+    @classmethod
+    def blank(cls, form: _Form) -> _Pages:
+        """Pages of zeros for a tensor."""
+        return cls(mmap.mmap(-1, math.prod(form.shape) * form.dtype.itemsize), form)
+
     def tensor(self) -> torch.Tensor:
         """Show the pages."""
-        return torch.frombuffer(self.pages, dtype=self.dtype).as_strided(self.shape, self.stride)
+        dtype, shape, stride = self.form
+        return torch.frombuffer(self.pages, dtype=dtype).as_strided(shape, stride)
 
 
 _Part = _Pages | torch.Tensor
@@ -130,6 +168,10 @@ def _features(held: _Held) -> Features:
         None if middle is None else shown(middle),
         shown(top),
     )
+
+
+def _pages(held: tuple[_Part | None, ...]) -> list[mmap.mmap]:
+    return [part.pages for part in held if isinstance(part, _Pages)]
 
 
 def _bytes(held: _Held) -> int:

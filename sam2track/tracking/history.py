@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,6 +108,11 @@ class History(Protocol):
     Everything is written in steps, one for each thing that a person does. What a step replaced
     stays, so that the step can be taken back.
     """
+
+    @property
+    def folder(self) -> Path | None:
+        """A folder on the disk where it lies, None where there is none."""
+        ...
 
     @property
     def position(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -433,6 +435,14 @@ class SpillFile(Ledger):
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SCHEMA)
         super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where temporary files are made."""
+        try:
+            return Path(tempfile.gettempdir())
+        except FileNotFoundError:  # nowhere that can be written to
+            return None
 
 
 def _place(mask: npt.NDArray[np.bool_] | None) -> tuple[float | None, ...]:

@@ -16,11 +16,12 @@ from sam2track.tracking import detected, identity
 from sam2track.tracking.actions import pack_mask, said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.engine import Engine
-from sam2track.tracking.features import default_budget
+from sam2track.tracking.features import FeatureStore, default_budget
 from sam2track.tracking.history import History, Life
 from sam2track.tracking.ledger import SpillFile
 from sam2track.tracking.memory import Rules
 from sam2track.tracking.objects import Tracked
+from sam2track.tracking.overflow import Overflow, disk_budget
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.run import Direction, Plan, Run
 from sam2track.tracking.stream import StreamSource
@@ -52,6 +53,10 @@ class Tracker:
     features_budget : int, optional
         Bytes of features of recent frames that are kept, so that prompting and second passes
         do not encode them again; an eighth of the free memory by default, 512 MiB at most.
+    features_on_disk : int, optional
+        Bytes of features beyond that, on the disk of the history, in a file without a name; an
+        eighth of what is free there by default, 8 GiB at most. None of a GPU, which encodes a
+        frame sooner than it is read, of a stream, and where ``features_budget`` is 0.
 
     Notes
     -----
@@ -72,6 +77,7 @@ class Tracker:
         max_cond_frames: int = 8,
         max_batch: int = 16,
         features_budget: int | None = None,
+        features_on_disk: int | None = None,
     ) -> None:
         if max_cond_frames < 2:
             raise UsageError(f"max_cond_frames {max_cond_frames}; allowed are 2 and more")
@@ -91,7 +97,14 @@ class Tracker:
         count = None if isinstance(self.source, StreamSource) else len(self.source)
         rules = Rules.of(self.model.module, count, max_cond_frames)
         budget = default_budget(self.model.device) if features_budget is None else features_budget
-        self._engine = Engine(self.model, self.source, self.history, rules, budget)
+        overflow: Overflow | None = None
+        folder = self.history.folder
+        revisited = count is not None and budget > 0 and self.model.device.type == "cpu"
+        if revisited and folder is not None:
+            most = disk_budget(folder) if features_on_disk is None else features_on_disk
+            overflow = Overflow(folder, most) if most > 0 else None
+        store = FeatureStore(budget, overflow)
+        self._engine = Engine(self.model, self.source, self.history, rules, store)
         self._run: Run | None = None
         self._left = False
         made_with: dict[str, Any] = {

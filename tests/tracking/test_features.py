@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from sam2track.errors import PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.encoder import Features
 from sam2track.tracking.features import FeatureStore, default_budget
+from sam2track.tracking.overflow import Overflow, disk_budget
 from tests.parity.oracle import clip, predictor
 
 BOX = Prompt(box=(30, 30, 70, 80))
@@ -22,6 +27,12 @@ BOX = Prompt(box=(30, 30, 70, 80))
 
 def features(size: int) -> Features:
     return Features(None, None, torch.zeros(1, size, dtype=torch.uint8))
+
+
+def block(size: int, value: int = 0) -> mmap.mmap:
+    made = mmap.mmap(-1, size)
+    made.write(bytes([value] * size))
+    return made
 
 
 @given(
@@ -112,5 +123,95 @@ def test_without_a_budget_the_masks_are_the_same() -> None:
         assert (one == other).all()
 
 
-def test_the_default_is_bounded() -> None:
+def test_the_default_is_bounded(tmp_path: Path) -> None:
     assert 0 < default_budget(torch.device("cpu")) <= 512 * 2**20
+    assert 0 < disk_budget(tmp_path) <= min(8 * 2**30, shutil.disk_usage(tmp_path).free // 7)
+    assert disk_budget(tmp_path / "none") == 0
+
+
+def marked(frame: int, *, strange: bool = False) -> Features:
+    """Features that tell their frame, in several types, with gaps and in channels-last order."""
+    fine = torch.full((1, 4, 8, 8), float(frame)).to(memory_format=torch.channels_last)
+    middle = torch.arange(2 * 16 * 2.0).view(1, 2, 16, 2)[:, :, ::4] + frame
+    top = torch.full((1, 3 + strange), frame, dtype=torch.bfloat16)
+    return Features(fine, middle, top)
+
+
+@given(
+    frames=st.lists(st.tuples(st.booleans(), st.integers(0, 11)), max_size=60),
+    held=st.integers(1, 3),
+    slots=st.integers(0, 5),
+)
+def test_what_leaves_memory_comes_back_from_the_disk(
+    frames: list[tuple[bool, int]], held: int, slots: int
+) -> None:
+    size = sum(part.numel() * part.element_size() for part in marked(0) if part is not None)
+    overflow = Overflow(Path(tempfile.gettempdir()), slots * size)
+    store = FeatureStore(held * size, overflow)
+    seen = set()
+    for put, frame in frames:
+        if put:
+            store.put(frame, marked(frame))
+            seen.add(frame)
+        there = frame in store
+        found = store.get(frame)
+        assert (found is not None) == there
+        if found is not None:
+            for one, other in zip(found, marked(frame), strict=True):
+                assert one is not None and other is not None
+                assert one.dtype == other.dtype and torch.equal(one, other)
+        assert len(store) <= held and store.held <= held * size
+        assert len(overflow) <= slots
+    # Nothing is lost while there is room.
+    assert len(seen) > held + slots or all(frame in store for frame in seen)
+    store.clear()
+    assert not any(frame in store for frame in range(12))
+
+
+def test_the_farthest_frame_makes_room_on_the_disk(tmp_path: Path) -> None:
+    overflow = Overflow(tmp_path, 30)
+    for frame in (0, 1, 9, 8):
+        assert overflow.put(frame, [block(10, frame)])
+    assert [frame for frame in range(10) if frame in overflow] == [1, 8, 9]
+    assert not overflow.put(5, [block(9)])  # of another size
+    part = block(10)
+    assert overflow.get(8, [part]) and bytes(part) == bytes([8] * 10)
+    assert not overflow.get(0, [part])
+    assert not list(tmp_path.iterdir())  # the file has no name
+
+
+def test_the_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**30 + 25)
+    overflow = Overflow(tmp_path, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert overflow.put(0, [block(20)])
+    usage = usage._replace(free=2**30 + 5)
+    assert overflow.put(1, [block(20)])  # in the place of the other
+    assert [frame for frame in range(2) if frame in overflow] == [1]
+
+
+def test_a_disk_that_fails_is_told_once_and_frames_are_encoded_again(tmp_path: Path) -> None:
+    overflow = Overflow(tmp_path / "none", 2**30)
+    tracker = Tracker(predictor("nano", True), clip(6), features_budget=1)
+    tracker._engine.store = FeatureStore(1, overflow)
+    with pytest.warns(RuntimeWarning, match=r"no longer kept on the disk.*No such file") as told:
+        tracker.add(1, 0, BOX)
+        list(tracker.propagate())
+        list(tracker.propagate(start=0))
+    assert len(told) == 1
+    assert tracker._engine.encoder.encoded > 6
+
+
+def test_a_second_pass_reads_from_the_disk_and_gives_the_same() -> None:
+    logits = []
+    for most in (0, None):
+        tracker = Tracker(
+            predictor("nano", True), clip(12), features_budget=1, features_on_disk=most
+        )
+        tracker.add(1, 0, BOX)
+        list(tracker.propagate())
+        tracker.add(1, 3, BOX)
+        logits.append([result.logits for result in tracker.propagate()])
+        assert (tracker._engine.encoder.encoded == 12) == (most is None)
+    for one, other in zip(*logits, strict=True):
+        assert (one == other).all()
