@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sam2track.errors import ProjectError
 
@@ -50,7 +50,7 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     What such a file could do beyond holding data is switched off.
     """
     db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{_uri(path.absolute())}?mode={mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,  # who drives it from several threads serialises
@@ -64,6 +64,13 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
     db.execute("PRAGMA mmap_size = 0")
     db.execute("PRAGMA synchronous = NORMAL")
     return db
+
+
+def _uri(path: PurePath) -> str:
+    """A file's address as SQLite takes it, who wants no server in it."""
+    uri = path.as_uri()
+    shared = uri.startswith("file://") and not uri.startswith("file:///")  # a Windows share
+    return f"file:////{uri.removeprefix('file://')}" if shared else uri
 
 
 def settle(path: Path) -> str:

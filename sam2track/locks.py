@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -55,10 +56,16 @@ class WriterLock:
                 raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
             try:
                 portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
-            except portalocker.LockException as error:
+            except portalocker.AlreadyLocked as error:
                 self._handle.close()
                 raise ProjectInUseError(
                     f"{path} is in use by another job or viewer; wait for it, or work elsewhere"
+                ) from error
+            except portalocker.LockException as error:
+                self.release()
+                raise OutputError(
+                    f"{path} cannot be locked ({error}), as a project has to be; work on another "
+                    "disk"
                 ) from error
             if self._is_there():
                 return
@@ -80,6 +87,11 @@ class WriterLock:
 
     def release(self) -> None:
         """Let others write."""
+        if os.name == "nt":  # where what is open is not removed
+            self._handle.close()
+            with suppress(OSError):  # another has it by now
+                self._path.unlink()
+            return
         # Removed while it is still held, so that nobody locks a file that is gone.
         self._path.unlink(missing_ok=True)
         self._handle.close()

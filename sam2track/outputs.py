@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, Self
 
 import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "Writing",
     "check_apart",
     "holds_project",
+    "is_output",
     "paths_of",
     "remove_outputs",
     "wanted_outputs",
@@ -114,6 +115,16 @@ def check_apart(source: str, folder: Path) -> None:
             )
 
 
+def is_output(name: PurePath) -> bool:
+    """Whether a job may have written a file of a name in its folder."""
+    *folders, last = name.parts
+    if not folders:
+        return last in ("project.s2t", *OUTPUTS.values())
+    stem = name.stem
+    numbered = name.suffix == ".png" and stem.isdecimal() and len(stem) >= 5
+    return len(folders) == 1 and folders[0] in OUTPUTS.values() and numbered
+
+
 def remove_outputs(folder: Path) -> None:
     """Remove what an earlier job wrote, and nothing else; what a batch noted of it goes first."""
     (folder / RECORD).unlink(missing_ok=True)
@@ -124,7 +135,7 @@ def remove_outputs(folder: Path) -> None:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             for picture in path.glob("[0-9]*.png"):
-                if picture.stem.isdecimal() and len(picture.stem) >= 5:
+                if is_output(picture.relative_to(folder)):
                     picture.unlink()
             if not any(path.iterdir()):
                 shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import sqlite3
@@ -9,14 +10,16 @@ import subprocess
 import sys
 import textwrap
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+import portalocker
 import pytest
 import torch
 
 from sam2track import masks as rle
+from sam2track.database import _uri
 from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
 from sam2track.project import VERSION, Project
 from sam2track.prompts import Prompt, Prompts
@@ -311,6 +314,23 @@ def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
         assert project.frames == tuple(range(6))
 
 
+def test_addresses_of_files() -> None:
+    """A server is no part of what SQLite takes; of a Windows share it becomes one of the path."""
+    assert _uri(PureWindowsPath(r"C:\a b\p.s2t")) == "file:///C:/a%20b/p.s2t"
+    assert _uri(PureWindowsPath(r"\\host\share\p.s2t")) == "file:////host/share/p.s2t"
+    assert _uri(PurePosixPath("/a?b/p.s2t")) == "file:///a%3Fb/p.s2t"
+
+
+def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock(*_: Any) -> None:
+        raise portalocker.LockException(OSError(errno.ENOLCK, "No locks available"))
+
+    monkeypatch.setattr("portalocker.lock", lock)
+    with pytest.raises(OutputError, match=r"cannot be locked .*No locks available"):
+        new(tmp_path / "p.s2t")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_create_refuses(tmp_path: Path) -> None:
     path = fill(tmp_path / "p.s2t")
     before = path.read_bytes()
@@ -411,6 +431,53 @@ def test_an_interruption_within_a_transaction_takes_it_back(tmp_path: Path) -> N
         assert project.objects == ()
         project.add_prompt(2, 0, Prompt(absent=True))
         assert project.objects == (2,)
+
+
+class Interrupted:
+    """A connection on which Ctrl-C comes as a statement returns."""
+
+    def __init__(self, connection: sqlite3.Connection, statement: str) -> None:
+        self._connection, self._statement = connection, statement
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        found = self._connection.execute(statement, *values)
+        if statement == self._statement:
+            self._statement = ""
+            raise KeyboardInterrupt
+        return found
+
+
+def test_an_interruption_as_a_transaction_begins_does_not_leave_it_open(tmp_path: Path) -> None:
+    project = new(tmp_path / "p.s2t")
+    connection, project._db = project._db, Interrupted(project._db, "BEGIN IMMEDIATE")
+    with pytest.raises(KeyboardInterrupt):
+        project.set_meta(first=1)
+    assert not connection.in_transaction
+    project.set_meta(second=2)
+    project.close()
+    with Project.open(tmp_path / "p.s2t") as opened:
+        assert "first" not in opened.meta and opened.meta["second"] == 2
+
+
+def test_a_commit_that_fails_does_not_leave_a_transaction_open(tmp_path: Path) -> None:
+    """As a reader makes it fail where there is no write-ahead log, on network drives."""
+    path = fill(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as project:
+        project._db.execute("PRAGMA journal_mode = DELETE")
+        project._db.execute("PRAGMA busy_timeout = 10")
+        with (
+            Project.open(path) as reader,
+            reader.unchanging(),
+            pytest.raises(OutputError, match="cannot be written: database is locked"),
+        ):
+            project.set_meta(first=1)
+        assert not project._db.in_transaction
+        project.set_meta(second=2)
+    with Project.open(path) as opened:
+        assert "first" not in opened.meta and opened.meta["second"] == 2
 
 
 def test_results_survive_a_killed_process(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import platformdirs
@@ -15,7 +15,7 @@ import platformdirs
 from sam2track.batch.manifest import Video, is_address
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.staging import write_bytes
-from sam2track.outputs import OUTPUTS, RECORD
+from sam2track.outputs import OUTPUTS, RECORD, is_output
 from sam2track.project import Project
 from sam2track.prompt_files import lies_in
 from sam2track.regular import check_regular
@@ -88,7 +88,7 @@ def folder_of(output: str) -> Path:
     if not is_address(output):
         return Path(output)
     digest = hashlib.sha256(output.encode()).hexdigest()[:16]
-    return Path(platformdirs.user_cache_dir("sam2track")) / "batch" / digest
+    return Path(platformdirs.user_cache_dir("sam2track", appauthor=False)) / "batch" / digest
 
 
 def read_record(output: str) -> dict[str, Any] | None:
@@ -149,6 +149,8 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 def publish(folder: Path, output: str) -> None:
     """Put all files of a folder to an address, the record last: with it there, all is there.
 
+    What an earlier job put there goes, where this one wrote nothing of that name.
+
     Raises
     ------
     OutputError
@@ -159,6 +161,10 @@ def publish(folder: Path, output: str) -> None:
         if files.exists(f"{path}/{RECORD}"):
             files.rm_file(f"{path}/{RECORD}")
         names = [p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file()]
+        for old in files.find(path):
+            known = PurePosixPath(old).relative_to(path)
+            if is_output(known) and Path(known) not in names:
+                files.rm_file(old)
         for name in sorted(names, key=lambda name: name == Path(RECORD)):
             target = f"{path}/{name.as_posix()}"
             files.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH120

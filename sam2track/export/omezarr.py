@@ -25,7 +25,8 @@ def write(folder: Path, sequence: Sequenced) -> None:
     zarr = needed("zarr", "ome-zarr")
     dtype = sequence.label_type("ome-zarr", largest=2**31 - 1)
     height, width = sequence.height, sequence.width
-    group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    # Not "w": that makes the folder anew, and it is held against other writers.
+    group = zarr.open_group(str(folder), mode="a", zarr_format=3)
     array = group.create_array(
         "0",
         shape=(len(sequence.span), height, width),

@@ -160,15 +160,17 @@ class Steps:
             yield self._db
             return
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                # On a full disk SQLite has rolled back already.
+                # Also where Ctrl-C comes as it begins, or a commit fails: what is written later
+                # would be part of a transaction that nobody ends. On a full disk SQLite has rolled
+                # back already.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         except sqlite3.ProgrammingError as error:
             raise self._misused(error) from error
         except sqlite3.Error as error:

@@ -150,8 +150,11 @@ def test_an_address_gets_all_at_last(
 ) -> None:
     import fsspec
 
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: str(tmp_path / "cache"))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "cache"))
     files = fsspec.filesystem("memory")
+    # Of a longer run before, and of somebody else.
+    for name in ("overlay.mp4", "masks/00007.png", "masks/mine.png", "notes.txt", "tracks.csv"):
+        files.pipe_file(f"/bucket/one/{name}", b"old")
     order: list[str] = []
     put = type(files).put_file
 
@@ -170,6 +173,10 @@ def test_an_address_gets_all_at_last(
     assert record is not None and record["status"] == "done"
     assert files.cat_file("/bucket/one/tracks.csv").count(b"\n") == 5
     assert not [*(tmp_path / "cache/batch").iterdir()]
+    there = {name.removeprefix("/bucket/one/") for name in files.find("/bucket/one")}
+    assert there == {
+        "batch.json", "project.s2t", "tracks.csv", "masks/mine.png", "notes.txt",
+    }  # fmt: skip
 
 
 def test_a_project_in_use_is_waited_for(

@@ -53,6 +53,28 @@ def export(path, tmp_path):
     return write
 
 
+def test_a_zarr_that_is_being_written_is_not_written_by_another(path, tmp_path, monkeypatch):
+    """zarr can make a folder anew, and would lose what holds it against others."""
+    from sam2track.export import omezarr
+
+    write, told = omezarr.write, []
+
+    def twice(folder, sequence):
+        write(folder, sequence)
+        monkeypatch.setattr(omezarr, "write", write)
+        with (
+            Project.open(path) as other,
+            pytest.raises(OutputError, match="by another command") as e,
+        ):
+            other.export(tmp_path / "a.zarr", format="ome-zarr")
+        told.append(e)
+
+    monkeypatch.setattr(omezarr, "write", twice)
+    with Project.open(path) as opened:
+        opened.export(tmp_path / "a.zarr", format="ome-zarr")
+    assert told and open_masks(tmp_path / "a.zarr")
+
+
 def test_all_formats_are_tried():
     assert set(READERS) < set(FORMATS)
     assert set(FORMATS) - set(READERS) == {"mot", "tracks-csv", "csv"}
