@@ -44,8 +44,10 @@ def stems_of(source: FrameSource) -> list[str] | None:
 
 
 def with_boxes(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts:
-    """Prompts, and an object more for each box."""
-    joined = Prompts() if said is None else said
+    """Return prompts, and an object more for each box; what was given stays as it is."""
+    joined = Prompts()
+    if said is not None:
+        joined = Prompts({i: dict(frames) for i, frames in said.by_object.items()}, {**said.names})
     for frame, found in boxes.items():
         first = max(joined.by_object, default=0) + 1
         more = found.prompts(frame=frame, first_id=first)

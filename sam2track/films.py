@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +22,7 @@ from sam2track.masks import Box
 from sam2track.project import Project
 from sam2track.regular import check_regular
 from sam2track.render import stamp, tag
-from sam2track.styles import Trails, checked, fitted, styled
+from sam2track.styles import Style, Trails, checked, fitted, styled
 from sam2track.table import TrackRow
 from sam2track.writers import GifWriter, PictureFolder, PictureWriter
 
@@ -141,57 +142,45 @@ def render(
     if follow is not None and follow not in project.objects:
         raise UsageError(f"object {follow} to follow is not in the project")
     pictured, problem = needed_footage(project, source)
-    made = Film(Path(output), 0, 0, 0, [*past, *filter(None, [problem])])
-    behind = None if background is None else _picture(background, pictured.height, pictured.width)
-    window = None if follow is None else _Window(project, follow, crop)
-    height, width = window.size if window else (pictured.height, pictured.width)
-    scale = min(1.0, size / max(height, width)) if size else 1.0
-    made.height, made.width = max(1, round(height * scale)), max(1, round(width * scale))
-    trails = Trails(50 if trail is None else trail)
-    known = project.names
-    transparent = look == "cutout" and pictures != "jpg" and not made.path.suffix
-    writer = _writer(
-        made, low, codec, quality, pictures, every, usual_rate(project.times[low:high:every])
-    )
-    try:
-        for frame, picture in zip(range(low, high), pictured.frames(low, high), strict=False):
-            rows = _rows(project, frame, objects) if scores or look == "trails" or window else {}
-            trails.add(frame, {i: r.centroid for i, r in rows.items() if r.centroid is not None})
-            if window is not None:
-                window.move(rows.get(window.object_id))
-            if (frame - low) % every:
-                continue
-            labels = project.labels(frame, objects)
-            shown = styled(look, picture, labels, background=behind, trails=trails)
-            if window is not None:
-                shown, labels = window.of(shown), window.of(labels)
-            if scale < 1:
-                shown, labels = _smaller(shown, labels, made.height, made.width)
-
-            def text(i: int, rows: dict[int, TrackRow] = rows) -> str:
-                iou = rows[i].predicted_iou if scores and i in rows else None
-                parts = (str(i) if ids else "", str(known.get(i, "")) if names else "")
-                return " ".join(filter(None, (*parts, "" if iou is None else f"{iou:.2f}")))
-
-            if transparent:
-                writer.write(np.dstack((shown, np.where(labels > 0, 255, 0).astype(np.uint8))), 0)
-            else:
-                tag(shown, labels, text)
-                seconds = float(pictured.times[frame])
-                if clock:
-                    real = project.time(frame)
-                    stamp(shown, f"{int(real // 60)}:{real % 60:06.3f}")
-                writer.write(shown, seconds - float(pictured.times[low]))
-            made.frames += 1
-            if progress is not None:
-                progress(frame)
-        writer.close()
-    except BaseException:
-        writer.abort()
-        raise
-    finally:
+    with ExitStack() as opened:
         if pictured is not source:
-            pictured.close()
+            opened.callback(pictured.close)
+        made = Film(Path(output), 0, 0, 0, [*past, *filter(None, [problem])])
+        window = None if follow is None else _Window(project, follow, crop)
+        height, width = window.size if window else (pictured.height, pictured.width)
+        scale = min(1.0, size / max(height, width)) if size else 1.0
+        made.height, made.width = max(1, round(height * scale)), max(1, round(width * scale))
+        drawing = _Drawing(
+            project=project,
+            look=look,
+            behind=_picture(background, pictured.height, pictured.width) if background else None,
+            trails=Trails(50 if trail is None else trail),
+            window=window,
+            objects=objects,
+            size=(made.height, made.width),
+            ids=ids,
+            names=project.names if names else {},
+            scores=scores,
+            clock=clock,
+            transparent=look == "cutout" and pictures != "jpg" and not made.path.suffix,
+        )
+        writer = _writer(
+            made, low, codec, quality, pictures, every, usual_rate(project.times[low:high:every])
+        )
+        try:
+            for frame, picture in zip(range(low, high), pictured.frames(low, high), strict=False):
+                drawing.go_to(frame)
+                if (frame - low) % every:
+                    continue
+                seconds = float(pictured.times[frame]) - float(pictured.times[low])
+                writer.write(drawing.of(picture), seconds)
+                made.frames += 1
+                if progress is not None:
+                    progress(frame)
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
     return made
 
 
@@ -202,10 +191,63 @@ def _range(project: Project, start: int | None, stop: int | None) -> tuple[int, 
     return asked_span("the project", start, stop, count)
 
 
-def _rows(project: Project, frame: int, objects: Collection[int] | None) -> dict[int, TrackRow]:
-    ((_, found),) = project.observations([frame])
-    rows = {one.row.object_id: one.row for one in found}
-    return {i: row for i, row in rows.items() if objects is None or i in objects}
+@dataclass(kw_only=True)
+class _Drawing:
+    """Draws frames of a project, which are gone through in order."""
+
+    project: Project
+    look: Style
+    behind: Picture | None
+    trails: Trails
+    window: _Window | None
+    objects: Collection[int] | None
+    size: tuple[int, int]
+    ids: bool
+    names: Mapping[int, str]
+    scores: bool
+    clock: bool
+    transparent: bool
+    frame: int = 0
+    rows: Mapping[int, TrackRow] = field(default_factory=dict)
+
+    def go_to(self, frame: int) -> None:
+        """Look where objects are on the next frame, whether it is drawn or not."""
+        self.frame = frame
+        if not (self.scores or self.look == "trails" or self.window):
+            return
+        ((_, found),) = self.project.observations([frame])
+        rows = {one.row.object_id: one.row for one in found}
+        if self.window is not None:  # it may follow an object that is not shown
+            self.window.move(rows.get(self.window.object_id))
+        self.rows = {i: r for i, r in rows.items() if self.objects is None or i in self.objects}
+        self.trails.add(frame, {i: r.centroid for i, r in self.rows.items() if r.centroid})
+
+    def of(self, picture: Picture) -> Picture:
+        """Return the frame as it is shown, from its (H, W, 3) picture; with alpha (h, w, 4)."""
+        labels = self.project.labels(self.frame, self.objects)
+        shown = styled(self.look, picture, labels, background=self.behind, trails=self.trails)
+        if self.window is not None:
+            shown, labels = self.window.of(shown), self.window.of(labels)
+        if shown.shape[:2] != self.size:
+            shown, labels = _smaller(shown, labels, *self.size)
+        if self.transparent:
+            return np.dstack((shown, np.where(labels > 0, 255, 0).astype(np.uint8)))
+        tag(shown, labels, self._text)
+        if self.clock:
+            stamp(shown, _clock(self.project.time(self.frame)))
+        return shown
+
+    def _text(self, object_id: int) -> str:
+        row = self.rows.get(object_id) if self.scores else None
+        iou = None if row is None else row.predicted_iou
+        parts = (str(object_id) if self.ids else "", str(self.names.get(object_id, "")))
+        return " ".join(filter(None, (*parts, "" if iou is None else f"{iou:.2f}")))
+
+
+def _clock(seconds: float) -> str:
+    """Minutes, seconds and thousandths."""
+    minutes, rest = divmod(round(1000 * seconds), 60_000)
+    return f"{minutes}:{rest // 1000:02}.{rest % 1000:03}"
 
 
 def _writer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "check_same",
     "model_meta",
     "open_project",
+    "other_names",
     "project_for",
     "project_meta",
     "resumed_precision",
@@ -268,13 +269,21 @@ def check_same(project: Project, source: FrameSource, model: Model) -> None:
                 f"{project.path} was made from other pictures than {source.name} holds now; "
                 f"give what it was made from, or make another project"
             )
-        if (
-            key not in ("source", "source_path", "device", *_SCALE)
-            and project.meta.get(key) != value
-        ):
+        if key not in _MAY_DIFFER and project.meta.get(key) != value:
             raise ProjectError(
                 f"{project.path} was made with {key} {project.meta.get(key)!r}, now it is "
                 f"{value!r}; give what it was made with, or make another project"
+            )
+
+
+def other_names(project: Project, said: Prompts | None) -> Iterator[str]:
+    """Say which names of prompts differ from those that a project has, which stay."""
+    for object_id, name in sorted(({} if said is None else said.names).items()):
+        kept = project.names.get(object_id, name)
+        if kept != name:
+            yield (
+                f"object {object_id} stays {repr(kept) if kept else 'without a name'}, and is not "
+                f"called {name!r} as the prompts say; rename it in the viewer, or from Python"
             )
 
 

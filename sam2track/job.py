@@ -16,7 +16,7 @@ from sam2track.asked import (
 )
 from sam2track.detections import Detections, chosen
 from sam2track.errors import ProjectExistsError, PromptError, UsageError
-from sam2track.founding import project_for, resumed_precision, resumed_reading
+from sam2track.founding import other_names, project_for, resumed_precision, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
@@ -251,6 +251,10 @@ def run(
                 said, boxes = with_boxes(said, boxes), None
         elif detections_frame is not None or detections_every is not None:
             raise UsageError("a frame of detections was named, but no detections; give them, too")
+        elif not (min_score is None and classes is None and class_names is None):
+            raise UsageError(
+                "min_score, classes and class_names choose among detections; give them, too"
+            )
         if said is not None:
             check_prompts(said, opened, wanted, len(opened))
         check_apart(opened.name, folder)
@@ -277,7 +281,7 @@ def run(
                 progress,
                 began,
                 full_table=table == "full",
-                warnings=[*past, *filter(None, [project.warning])],
+                warnings=[*past, *filter(None, [project.warning]), *other_names(project, said)],
             )
             return job.run(low, high, direction, folder, wanted)
     finally:

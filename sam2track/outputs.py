@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePath
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -178,18 +178,25 @@ class PictureOutputs:
         self._files: list[VideoWriter | LabelVideoWriter] = []
         self._works: dict[str, _Work] = {}
         self._pending: dict[str, Future[object]] = {}
-        for name in (name for name in OUTPUTS if name in wanted and name != "table"):
-            path = folder / OUTPUTS[name]
-            if name == "masks":
-                self._works[name] = _pictures(MaskSequence(path, bits=bits))
-            elif name == "label-video":
-                labelled = LabelVideoWriter(path, height=height, width=width, bits=bits, rate=rate)
-                self._files.append(labelled)
-                self._works[name] = _labels(labelled)
-            else:
-                video = VideoWriter(path, height=height, width=width, rate=rate)
-                self._files.append(video)
-                self._works[name] = _colours(video) if name == "mask-video" else _over(video, names)
+        size: dict[str, Any] = {"height": height, "width": width, "rate": rate}
+        try:
+            for name in (name for name in OUTPUTS if name in wanted and name != "table"):
+                path = folder / OUTPUTS[name]
+                if name == "masks":
+                    self._works[name] = _pictures(MaskSequence(path, bits=bits))
+                elif name == "label-video":
+                    labelled = LabelVideoWriter(path, bits=bits, **size)
+                    self._files.append(labelled)
+                    self._works[name] = _labels(labelled)
+                else:
+                    video = VideoWriter(path, **size)
+                    self._files.append(video)
+                    colours = name == "mask-video"
+                    self._works[name] = _colours(video) if colours else _over(video, names)
+        except BaseException:  # one cannot be had: the others leave nothing
+            for file in self._files:
+                file.abort()
+            raise
         self._pool = ThreadPoolExecutor(max(1, len(self._works)))
 
     def write(

@@ -192,11 +192,12 @@ def _content(
     doubt = _Bins(low, high, least=True)
     unit = "um" if scale.pixel_size_um is not None else "px"
     area, speed = ("area_um2", "speed_um_per_s") if unit == "um" else ("area_px", "speed_px_per_s")
-    classes: Counter[str] = Counter()
+    # All from the start: there is none of a class before its first object comes.
+    classes: Counter[str] = Counter(dict.fromkeys(map(str, project.names.values()), 0))
     made = measured(project, scale=scale, sure=sure, progress=progress)
 
     def rows() -> Iterator[dict[str, Any]]:
-        current, here = low, Counter(dict.fromkeys(classes, 0))
+        current, here = low, Counter[str]()
         for row in made.rows:
             frame, object_id = row["frame"], row["object"]
             if frame != current:
@@ -345,15 +346,18 @@ def _summary(project: Project, low: int, high: int, objects: int) -> list[list[A
 def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
     """A paragraph that says how the results were made."""
     meta = project.meta
-    info = project.info()
     kinds: Counter[str] = Counter()
     for _, _, prompt in project.prompts:
         kinds["point"] += len(prompt.points)
         kinds["box"] += prompt.box is not None
-        kinds["mask"] += prompt.mask is not None
-    said = ", ".join(f"{n} {k}{'es' if k == 'box' else 's'}" for k, n in kinds.items() if n)
-    steps = Counter(step["action"] for step in info["journal"] if not step.get("undone"))
-    edits = steps["edit"]
+        kinds["mask"] += prompt.mask is not None and not prompt.edited
+        kinds["edited or confirmed mask"] += prompt.edited
+        kinds["absence"] += prompt.absent and not prompt.edited
+    said = ", ".join(
+        f"{n} {kind}{'' if n == 1 else 'es' if kind == 'box' else 's'}"
+        for kind, n in kinds.items()
+        if n
+    )
     units = []
     if scale.pixel_size_um is not None:
         units.append(f"a pixel is {scale.pixel_size_um:g} µm wide")
@@ -364,8 +368,7 @@ def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
         f"{meta.get('model')} (weights {meta.get('weights')}, {meta.get('precision')}, input of "
         f"{meta.get('image_size')} x {meta.get('image_size')} pixels, device {meta.get('device')}) "
         f"on frames {low} to {high - 1} of {_title(project)} (fingerprint "
-        f"{meta.get('fingerprint')}). They were given by {said or 'no prompts'}"
-        f"{f' and {edits} edited masks' if edits else ''}. "
+        f"{meta.get('fingerprint')}). They were given by {said or 'no prompts'}. "
         f"Shapes are measured as scikit-image defines them"
         f"{'; ' + ' and '.join(units) if units else ''}. "
         f"Confidence combines object score, predicted IoU, mask stability, overlap, and changes of "

@@ -14,8 +14,9 @@ from PIL import Image
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.video_file import as_scheduled
 from sam2track.export.videos import CODECS, VideoWriter
-from sam2track.films import render
+from sam2track.films import _clock, _Drawing, _Window, render
 from sam2track.frames.folder import ImageFolder
+from sam2track.frames.video import VideoFile
 from sam2track.project import Project
 from sam2track.styles import Trails, fitted, styled
 from sam2track.writers import GifWriter, PictureFolder
@@ -119,6 +120,47 @@ def test_a_crop_that_follows(project: Project, tmp_path: Path) -> None:
     assert max(whole.height, whole.width) == 16
     huge = render(project, tmp_path / "q", follow=2, crop=(5000, 5000))
     assert (huge.height, huge.width) == (46, 62)
+
+
+def test_an_object_that_is_not_shown_is_followed(project: Project) -> None:
+    moved: list[float] = []
+    for objects in (None, [2]):
+        window = _Window(project, 1, (20, 30))
+        drawing = drawn_by(project, window, objects)
+        for t in range(6):
+            drawing.go_to(t)
+        moved.append(window._at[0])
+    assert moved[0] == moved[1] > 30
+
+
+def drawn_by(project: Project, window: _Window, objects: list[int] | None) -> _Drawing:
+    return _Drawing(
+        project=project, look="overlay", behind=None, trails=Trails(), window=window,
+        objects=objects, size=window.size, ids=True, names={}, scores=False, clock=False,
+        transparent=False,
+    )  # fmt: skip
+
+
+def test_the_clock_rounds_before_it_counts_minutes() -> None:
+    assert [_clock(t) for t in (0, 1.5, 59.9996, 3779.99996)] == [
+        "0:00.000", "0:01.500", "1:00.000", "63:00.000",
+    ]  # fmt: skip
+
+
+def test_a_refused_film_closes_the_source(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    close = VideoFile.close
+    monkeypatch.setattr(VideoFile, "close", lambda self: (closed.append(1), close(self)))
+    for options in ({"style": "trails", "trail": 0}, {"follow": 1, "crop": (2, 2)}):
+        with pytest.raises(UsageError):
+            render(project, tmp_path / "o.mp4", **options)
+    with pytest.raises(UsageError):
+        render(project, tmp_path / "o.avi")
+    with pytest.raises(SourceError):
+        render(project, tmp_path / "o.mp4", style="background", background=tmp_path / "no.png")
+    assert len(closed) == 4
 
 
 def test_texts(project: Project, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import shutil
@@ -26,6 +27,7 @@ from sam2track.errors import (
     UsageError,
 )
 from sam2track.export.pngs import read_label_png
+from sam2track.export.staging import Staged
 from sam2track.founding import project_meta
 from sam2track.frames.array import ArraySource
 from sam2track.frames.opening import open_source
@@ -719,6 +721,19 @@ def test_other_prompts_are_refused(
     assert not list((tmp_path / "o").glob("*-wal"))
 
 
+def test_other_names_are_told(
+    tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
+) -> None:
+    shutil.copytree(unbroken[0], tmp_path / "o")
+    said = copy.deepcopy(TWO)
+    before = [row["name"] for row in unbroken[1].objects]
+    said["objects"][0]["name"] = "other"
+    done = run(clip, said, output=tmp_path / "o", model=module, resume=True)
+    assert [row["name"] for row in done.objects] == before
+    (told,) = [w for w in done.warnings if "other" in w]
+    assert told.startswith(f"object 1 stays {before[0]!r}, and is not called 'other'")
+
+
 def test_other_sources_and_models_are_refused(
     tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
 ) -> None:
@@ -791,6 +806,17 @@ def test_failed_outputs_leave_no_halves(
     assert pictures in (["masks/00000.png"], ["masks/00000.png", "masks/00001.png"])
     for name in pictures:
         assert read_labels(tmp_path / name).shape == (HEIGHT, WIDTH)
+
+
+def test_an_output_that_cannot_be_had_leaves_nothing_of_the_others(tmp_path: Path) -> None:
+    with (
+        Staged(tmp_path / "overlay.mp4"),  # as another command that writes it now
+        pytest.raises(OutputError, match="another command"),
+    ):
+        outputs.PictureOutputs(
+            tmp_path, ["mask-video", "overlay"], height=16, width=16, bits=8, names={}
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["overlay.mp4"]
 
 
 # -- the public function, and mask files ------------------------------------------------

@@ -79,6 +79,7 @@ def test_beside_prompts_of_a_person(file: Path, tmp_path: Path) -> None:
     said = Prompts({3: {1: Prompt(points=((64, 60),))}}, {3: "mine"})
     done = go(tmp_path / "a", said, detections=[TWO])
     assert [(o["id"], o["name"]) for o in done.objects] == [(3, "mine"), (4, "")]
+    assert sorted(said.by_object) == [3] and said.names == {3: "mine"}  # as it was given
 
 
 def every_second(folder: Path, file: Path, **options: Any) -> Outcome:
@@ -156,6 +157,8 @@ def wrong(file: Path) -> Iterator[dict[str, Any]]:
         "no class": {"detections": file, "classes": ["cat"]},
         "without": {"detections_every": 2},
         "empty": {"detections": []},
+        "score of none": {"min_score": 0.5},
+        "classes of none": {"classes": ["cat"]},
     }
 
 
@@ -171,6 +174,8 @@ def wrong(file: Path) -> Iterator[dict[str, Any]]:
         ("no class", "no class 'cat'; it has cell, dust"),
         ("without", "but no detections"),
         ("empty", "no detections on frame 0"),
+        ("score of none", "choose among detections"),
+        ("classes of none", "choose among detections"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_done(

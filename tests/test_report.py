@@ -18,8 +18,10 @@ import pytest
 from sam2track import report as rooms
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.videos import VideoWriter
+from sam2track.measure import Scale
 from sam2track.project import Project
-from sam2track.report import report
+from sam2track.prompts import Prompt
+from sam2track.report import _methods, report
 from tests.made import disk, write_project
 
 HOSTILE = [
@@ -118,8 +120,25 @@ def test_what_it_says(made: Path) -> None:
     ]
     assert charts["speed (px/s)"][0]["values"][1:] == [75] * 18
     assert charts["objects in sight"][0]["values"] == [1] * 19
+    seen = dict(zip(data["frames"], charts["objects in sight"][-1]["values"], strict=True))
+    assert seen[1] == 0 and seen[FRAMES - 1] == 1  # none of it before it comes
     assert "5 boxes" in data["methods"] and "model none" in data["methods"]
     assert len(data["looks"]) == 12
+
+
+def test_prompts_are_counted_by_kind(made: Path, tmp_path: Path) -> None:
+    tracks = {1: {0: disk(20, 20, 5)}}
+    with Project.open(write_project(tmp_path / "p.s2t", tracks), writable=True) as project:
+        kinds = [
+            Prompt(points=((1.0, 2.0),)),
+            Prompt(mask=disk(20, 20, 5)),
+            Prompt.painted(disk(20, 20, 5)),
+            Prompt(absent=True),
+        ]
+        for frame, prompt in enumerate(kinds):
+            project.add_prompt(1, frame, prompt)
+        said = _methods(project, 0, 1, Scale())
+    assert "They were given by 1 point, 1 mask, 1 edited or confirmed mask, 1 absence. " in said
 
 
 def test_its_size_has_a_limit(made: Path, tmp_path: Path, monkeypatch) -> None:
