@@ -15,14 +15,14 @@ from sam2track.prompts import Prompts
 from sam2track.soundness import faults, odd_pointers
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
+from sam2track.tracking.codes import dequantise
 from sam2track.tracking.ledger import Ledger, how
 
 __all__ = ["Contents"]
 
 _PART = 500  # frames that are read at once
-_LOCKED = (
-    4096  # above all codes, which have twelve bits: by this those of locked objects are raised
-)
+_LEAST = np.finfo(np.float32).tiny  # what a pixel of a mask has, whatever its logit
+_LOCKED = 100  # above all logits that are kept: by this those of locked objects are raised
 
 
 class Contents(Ledger):
@@ -144,7 +144,7 @@ class Contents(Ledger):
             covered += mask
         shared = covered > 1
         contested = bool(shared.any())
-        best = np.zeros(labels.shape, np.uint16) if contested else None
+        best = np.zeros(labels.shape, np.float32) if contested else None
         for object_id, mask, codes, side, locked in found:
             if best is None:
                 labels[mask] = object_id
@@ -155,10 +155,11 @@ class Contents(Ledger):
                 continue
             import cv2
 
-            small = self._codes(object_id, frame, codes, side)
+            # Of logits, as masks are: between probabilities another might win.
+            small = dequantise(self._codes(object_id, frame, codes, side))
             size = (self.width, self.height)
-            large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), 1)
-            large += np.uint16(locked * _LOCKED)
+            large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), _LEAST)
+            large += np.float32(locked * _LOCKED)
             wins = here & (large > best)
             labels[wins] = object_id
             best[wins] = large[wins]

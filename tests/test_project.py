@@ -152,7 +152,30 @@ def test_labels_agree_with_the_result(tmp_path: Path) -> None:
             assert alone.any() and (masks.sum(axis=0) > 1).any()
             np.testing.assert_array_equal(labels[alone], result.labels[alone])
             # Twelve bits tell nearly everywhere which logit is higher.
-            assert (labels == result.labels).mean() > 0.95
+            assert (labels == result.labels).mean() > 0.999
+
+
+def test_the_highest_logit_wins_between_places_of_the_grid_too(tmp_path: Path) -> None:
+    """Logits are enlarged, as masks are; half way between probabilities another would win."""
+    steep, even = np.full((SIDE, SIDE), -8, np.float32), np.full((SIDE, SIDE), 1, np.float32)
+    steep[:, ::2] = 8.8  # half way to its neighbours 0.4, but a probability of 0.5 is 0
+    flat = np.full((SIDE, SIDE), 0.2, np.float32)
+    with new(tmp_path / "p.s2t") as project:
+        for frame, other in enumerate((even, flat)):
+            logits = np.stack([steep, other])
+            scores = np.zeros(2, np.float32)
+            both = ("forward", "forward")
+            result = FrameResult(frame, (2, 7), logits, scores, scores, HEIGHT, WIDTH, both)
+            pointer = np.zeros(8, np.float32)
+            records = [
+                Record(i, frame, one, pointer, 0, 0, "forward")
+                for i, one in zip((2, 7), logits, strict=True)
+            ]
+            project.put(result, records)
+            shared = result.masks.all(axis=0)
+            assert {*result.labels[shared]} == {2, 7}
+            # Codes are twelve bits of what is below 9: few pixels lie so near.
+            assert (project.labels(frame) != result.labels).mean() < 0.02
 
 
 def test_ties_go_to_the_lower_id(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ __all__ = ["BITS", "dequantise", "inflated", "pack", "quantise", "stability", "u
 BITS = 12
 _LEVELS = 2**BITS
 _HALF = _LEVELS // 2
+_PROBABILITIES = (np.arange(_LEVELS) + 0.5) / _LEVELS
+_LOGITS = np.log(_PROBABILITIES / (1 - _PROBABILITIES)).astype(np.float32)  # by code
 _MOST = 2**24  # decoders' grids are far smaller: a limit for damaged files
 
 
@@ -25,9 +27,8 @@ def quantise(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 
 
 def dequantise(codes: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """Logits whose signs are those of the original ones, within about 9."""
-    probability = (codes.astype(np.float64) + 0.5) / _LEVELS
-    return np.asarray(np.log(probability / (1 - probability)), np.float32)
+    """Logits whose signs are those of the original ones; none is larger than about 9."""
+    return _LOGITS[codes]
 
 
 def pack(logits: npt.NDArray[np.float32], level: int) -> bytes:
