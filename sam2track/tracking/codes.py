@@ -28,7 +28,7 @@ def quantise(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 
 def dequantise(codes: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """Logits whose signs are those of the original ones; none is larger than about 9."""
-    return _LOGITS[codes]
+    return np.asarray(_LOGITS[codes], np.float32)
 
 
 def pack(logits: npt.NDArray[np.float32], level: int) -> bytes:

@@ -191,6 +191,10 @@ class History(Protocol):
         """Return a prompt and what came of it."""
         ...
 
+    def bring_back(self, object_id: int, frame: int, key: int) -> None:
+        """Let an earlier record hold again, unless it is older than what was said elsewhere."""
+        ...
+
     def waiting(self, object_id: int, frame: int) -> Prompt | None:
         """Return a prompt that has not been answered."""
         ...

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +153,22 @@ class Ledger(Steps):
                 self._prompt(object_id, frame, said, mask),
                 replace(record, logits=exact.reshape(side, side)),
                 None if tracked is None else self._by_key(tracked),
+            )
+
+    def bring_back(self, object_id: int, frame: int, key: int) -> None:
+        """Let an earlier record hold again, unless it is older than what was said elsewhere.
+
+        Else it would be taken for what followed from that.
+        """
+        columns = (
+            "source, score, iou, area, x, y, x0, y0, x1, y1, mask, pointer, codes, side, exact"
+        )
+        with self.transaction() as db:
+            db.execute(
+                f"INSERT INTO all_results (object, frame, since, {columns}) "
+                f"SELECT ?, ?, position, {columns} FROM all_results, head WHERE id = ? "
+                "AND since >= (SELECT ifnull(max(since), 0) FROM prompts WHERE object = ?)",
+                (object_id, frame, key, object_id),
             )
 
     def _prompt(self, object_id: int, frame: int, said: str, mask: bytes | None) -> Prompt:
@@ -435,6 +451,22 @@ class SpillFile(Ledger):
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SCHEMA)
         super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
+
+    def drop_before(self, frame: int, but: Collection[tuple[int, int]]) -> None:
+        """Drop what is kept of frames before one, so that the file of a stream does not grow.
+
+        Parameters
+        ----------
+        but : collection of (int, int)
+            Objects and frames that are kept, as what was said there is looked at still.
+        """
+        kept = (
+            f"AND (object, frame) NOT IN (VALUES {', '.join('(?, ?)' for _ in but)})" if but else ""
+        )
+        values = [frame, *(number for pair in but for number in pair)]
+        with self.transaction() as db:
+            for table in ("all_results", "all_prompts"):
+                db.execute(f"DELETE FROM {table} WHERE frame < ? {kept}", values)
 
     @property
     def folder(self) -> Path | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
 
 __all__ = ["Direction", "Tracker"]
+
+_KEPT = 1000  # frames of a stream without a project, of which results are kept
+_TIDY = 100  # frames after which older ones are dropped
 
 
 class Tracker:
@@ -120,7 +124,31 @@ class Tracker:
                 "fingerprint": self.source.fingerprint,
             }
         self.history.bind(self._leave, made_with)
-        self._book = Book(self.source, self.history, self._engine, before_step=self._settle)
+        given = ((self.source, source), (self.history, history))
+        owned = [thing for thing, what in given if thing is not what]
+        # Of a tracker that is dropped, too, and at once: nothing it holds may hold it.
+        self._let_go = weakref.finalize(self, _closed, owned)
+        self._let_go.atexit = False
+        settle = weakref.WeakMethod(self._settle)
+        self._book = Book(
+            self.source, self.history, self._engine, before_step=lambda: _call(settle)
+        )
+
+    def close(self) -> None:
+        """Let go of the video and the temporary file, where they were opened here.
+
+        A run that was left stands where it is; a history that was given stays open.
+        """
+        if not self._left:
+            self._leave()
+        self._engine.store.clear()
+        self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _leave(self) -> None:
         """Keep where a run stands, and do no more: the history is closed, or serves another."""
@@ -132,8 +160,8 @@ class Tracker:
     def _check_here(self) -> None:
         if self._left:
             raise UsageError(
-                "this tracker's history was closed, or is used by another tracker; go on with that "
-                "one, or make a new tracker"
+                "this tracker or its history was closed, or the history is used by another "
+                "tracker; go on with that one, or make a new tracker"
             )
 
     def _settle(self) -> None:
@@ -300,7 +328,9 @@ class Tracker:
     def clear(self, object_id: int, frame: int) -> FrameResult:
         """Take back what was said of an object on a frame; no memory of it is left.
 
-        An object whose last prompt is cleared is removed.
+        What tracking gave there before holds again, where nothing was said of the object on
+        other frames since; else the object is not on the frame until it is run again. An object
+        whose last prompt is cleared is removed.
         """
         book = self._book
         item = book.known(object_id)
@@ -310,6 +340,7 @@ class Tracker:
                 f"object {object_id} has no prompt on frame {frame}; "
                 f"it has some on {sorted(item.prompted)}"
             )
+        tracked = book.tracked(item.object_id, frame)
         with book.step("clear", object=item.object_id, frame=frame):
             first = item.first
             del item.prompted[frame]
@@ -320,6 +351,12 @@ class Tracker:
                 # Until its new first prompt the object has not begun.
                 stop = item.first if first == frame else frame + 1
                 self.history.forget(item.object_id, frame, stop)
+                if (
+                    tracked is not None
+                    and tracked.key is not None
+                    and item.begun(frame, backward=tracked.source == "backward")
+                ):
+                    self.history.bring_back(item.object_id, frame, tracked.key)
                 book.changed(item, max(frame, item.first))
         return book.result(frame)
 
@@ -578,7 +615,22 @@ class Tracker:
         for item in active:
             item.advance(frame, -1, backward=False)
             self._engine.forget_prompts(item, frame)
+        if isinstance(self.history, SpillFile) and frame % _TIDY == 0:
+            old = frame - _KEPT
+            said = [(i, f) for i, it in self._book.objects.items() for f in it.prompted if f < old]
+            self.history.drop_before(old, said)
         return result
+
+
+def _closed(owned: Iterable[FrameSource | StreamSource | History]) -> None:
+    for thing in owned:
+        thing.close()
+
+
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    held = method()
+    if held is not None:
+        held()
 
 
 def _bound(name: str, value: int) -> int:

@@ -140,7 +140,10 @@ class Machine(RuleBasedStateMachine):
     def clear(self, object_id: int, frame: int) -> None:
         object_id = self.pick(object_id)
         if self.do(lambda: self.tracker.clear(object_id, frame), object_id):
-            assert (object_id, frame) not in rows_of(self.tracker)
+            result = self.tracker.result(frame)
+            if object_id in result.object_ids:  # what tracking gave, and nothing else
+                source = result.sources[result.object_ids.index(object_id)]
+                assert source in ("forward", "backward")
 
     @rule(object_id=ids)
     def remove(self, object_id: int) -> None:

@@ -6,6 +6,8 @@ import gc
 import itertools
 import subprocess
 import sys
+import weakref
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,14 +18,18 @@ import torch
 import sam2track
 from sam2track import Tracker
 from sam2track.errors import PromptError, SourceError, UsageError
+from sam2track.export.videos import VideoWriter
+from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
 from sam2track.tracking import encoder, step
+from sam2track.tracking import tracker as tracking
 from sam2track.tracking.ledger import SpillFile
 from tests.parity.oracle import SIZE, clip, enliven, predictor
 
 BOX = Prompt(box=(30, 30, 70, 80))
 POINT = Prompt(points=((64, 60),))
+OUTSIDE = Prompt(points=((5, 5),))
 OLD_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6)
 
 
@@ -333,6 +339,82 @@ def test_clearing_and_removing() -> None:
     assert made.result(0).object_ids == ()
     with pytest.raises(PromptError, match="no object 2"):
         made.remove(2)
+
+
+def test_a_tracker_that_is_dropped_or_closed_lets_go_of_its_files(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "clip.mp4", height=SIZE, width=SIZE, threads=1) as writer:
+        for picture in clip(4):
+            writer.write(picture)
+    gc.disable()
+    try:
+        made = Tracker(module(), tmp_path / "clip.mp4")
+        made.add(1, 0, BOX)
+        next(made.propagate())
+        tracker, closed = weakref.ref(made), []
+        made.source.close = lambda: closed.append(1)
+        del made
+        assert tracker() is None and closed == [1]
+    finally:
+        gc.enable()
+    with Tracker(module(), tmp_path / "clip.mp4") as made:
+        made.add(1, 0, BOX)
+        next(made.propagate())
+    with pytest.raises(UsageError, match="was closed"):
+        made.add(2, 0, BOX)
+    given = SpillFile()
+    source_given = open_source(clip(4))
+    with Tracker(module(), source_given, history=given) as made:
+        made.add(1, 0, BOX)
+    assert Tracker(module(), source_given, history=given).object_ids == (1,)
+
+
+def test_the_file_of_a_stream_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_KEPT", 20)
+    monkeypatch.setattr(tracking, "_TIDY", 5)
+    made, pages, frames = Tracker(module()), [], clip(12)
+    for t in range(180):
+        made.update(frames[t % 12])
+        if t % 7 == 0:
+            made.add(1, t, BOX)
+        (count,) = made.history._db.execute("PRAGMA page_count").fetchone()
+        pages.append(count)
+    assert pages[-1] <= pages[120] + 2  # what a step says is kept
+    said = set(made.prompted(1))
+    rows = made.history._db.execute("SELECT frame FROM results WHERE object = 1").fetchall()
+    assert {frame for (frame,) in rows} == said | set(range(155, 180))
+    whole = Tracker(module())
+    whole.history.drop_before = lambda *_: None
+    for t in range(180):
+        last = whole.update(frames[t % 12])
+        if t % 7 == 0:
+            whole.add(1, t, BOX)
+    assert np.array_equal(last.logits, made.result(179).logits)
+
+
+def test_a_prompt_that_is_cleared_has_changed_nothing() -> None:
+    """Nor what the next one on the frame is answered from: what tracking gave there."""
+    never, made = tracker(), tracker()
+    for one in (never, made):
+        one.add(1, 0, BOX)
+        list(one.propagate())
+    before = made.result(4)
+    made.add(1, 4, OUTSIDE)
+    after = made.clear(1, 4)
+    assert after.sources == ("forward",)
+    assert np.array_equal(after.logits, before.logits)
+    assert np.array_equal(made.add(1, 4, POINT).logits, never.add(1, 4, POINT).logits)
+
+
+def test_what_was_tracked_before_other_prompts_is_not_brought_back() -> None:
+    """It did not follow from these, and would be taken for it."""
+    made = tracker()
+    made.add(1, 0, BOX)
+    list(made.propagate())
+    made.add(1, 4, OUTSIDE)
+    made.add(1, 2, POINT)
+    assert made.clear(1, 4).object_ids == ()
+    rest = [result.frame for result in made.propagate()]
+    assert 4 in rest and made.result(4).sources == ("forward",)
 
 
 def test_absent_gives_an_empty_mask_and_is_remembered() -> None:
