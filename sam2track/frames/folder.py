@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, check_size, even_times
-from sam2track.frames.headers import is_whole, stored_size, wrong_with
+from sam2track.frames.bounds import check_frame, even_times
+from sam2track.frames.coded import decoded
+from sam2track.frames.headers import stored_size, wrong_with
 from sam2track.frames.intensity import (
     Limits,
     check_limits,
@@ -226,26 +226,13 @@ class ImageFolder(ByFrame):
             data = path.read_bytes()
         except OSError as error:
             raise _unreadable(path, error) from error
-        # What is none of the formats that are taken may claim anything, and goes to no decoder.
-        size = stored_size(data)
-        if size is not None:
-            check_size(str(path), *size)
-        picture = _deep_tiff(path)
-        if picture is not None:
-            return picture
-        if size is not None and is_whole(data):
-            # Bytes rather than the path, as OpenCV cannot open every name on every system.
-            flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-            try:
-                picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-            except cv2.error as error:
-                raise SourceError(f"{path} cannot be decoded: {error.err}; replace it") from error
+        picture = decoded(path, data)
         if picture is None:
             raise SourceError(
                 f"{path} is no picture that can be read: it is {wrong_with(data)}; replace or "
                 "remove it"
             )
-        return np.ascontiguousarray(picture[..., ::-1])  # OpenCV has blue first
+        return picture
 
 
 def _pages_of(path: Path) -> int:
@@ -260,29 +247,6 @@ def _pages_of(path: Path) -> int:
             return len(file.pages) if len(file.pages) > 1 else 0
     except Exception:  # reading it will say what is wrong
         return 0
-
-
-def _deep_tiff(path: Path) -> npt.NDArray[Any] | None:
-    """Return a TIFF picture of 32 bits and more, (H, W, 3); None for others, which OpenCV reads."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return None
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            if page.dtype is None or page.dtype.itemsize < 4 or page.ndim > 3:
-                return None
-            values, axes = np.asarray(page.asarray()), page.axes
-    except Exception:  # reading it by OpenCV will say what is wrong
-        return None
-    if not values.size or values.ndim != len(axes):
-        return None
-    values = np.moveaxis(values, axes.index("S"), -1) if "S" in axes else values[..., None]
-    if values.ndim != 3:
-        return None
-    values = values[..., : 3 if values.shape[2] > 2 else 1]  # of two the other is opacity
-    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
 
 
 def _unreadable(path: Path, error: OSError) -> SourceError:

@@ -10,9 +10,9 @@ import numpy as np
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
-from sam2track.frames.bounds import check_size
+from sam2track.frames.coded import decoded
 from sam2track.frames.folder import pictures_in
-from sam2track.frames.headers import is_whole, stored_size, wrong_with
+from sam2track.frames.headers import wrong_with
 from sam2track.frames.source import Frame
 from sam2track.regular import check_regular
 
@@ -90,11 +90,8 @@ def read_picture(path: str | os.PathLike[str]) -> Frame:
         raise SourceError(f"{path} cannot be read ({error.strerror})") from error
     except ValueError as error:  # a null character in the name
         raise SourceError(f"{str(path)!r} cannot be read: {error}") from error
-    size = stored_size(data)
-    if size is not None:
-        check_size(str(path), *size)
+    picture = decoded(path, data)
     _refuse_pages(path, data)
-    picture = _decoded(path, data) if size is not None and is_whole(data) else None
     if picture is None:
         _refuse_video(path)
         raise SourceError(
@@ -102,17 +99,6 @@ def read_picture(path: str | os.PathLike[str]) -> Frame:
             "BMP, TIFF or WebP"
         )
     return picture if picture.dtype == np.uint8 else ArraySource(picture[None]).read(0)
-
-
-def _decoded(path: Path, data: bytes) -> Any:
-    import cv2
-
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise SourceError(f"{path} cannot be decoded: {error.err}") from error
-    return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def _refuse_pages(path: Path, data: bytes) -> None:

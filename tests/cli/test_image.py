@@ -235,6 +235,23 @@ def test_one_bad_picture_does_not_stop_the_others(things: Path, tmp_path: Path) 
     assert (tmp_path / "cat.mask.png").exists() and not (tmp_path / "text.mask.png").exists()
 
 
+def test_one_that_the_decoder_breaks_on_does_not_stop_the_others(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = cv2.imdecode
+
+    def breaking(data: np.ndarray, flags: int) -> Any:
+        if data[:2].tobytes() == b"BM":
+            raise cv2.error("(-215:Assertion failed)")
+        return decode(data, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", breaking)
+    done = invoke(things / "many", "-o", tmp_path, "--box", BOX, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert len(found["images"]) == 2 and "a.bmp cannot be decoded" in found["failed"][0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
