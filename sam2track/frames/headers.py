@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["NO_VIDEOS", "is_whole", "kind_of", "kind_of_file", "stored_size", "wrong_with"]
@@ -14,6 +15,7 @@ _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SHORT = 3  # the type of a number of 16 bits in TIFF
 # Frame headers of JPEG: all of C0 to CF but tables (C4), extensions (C8) and conditioning (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SCAN = 0xDA
 
 _RIFF = {b"AVI ": "AVI", b"WAVE": "WAV", b"WEBP": "WebP"}
 # What a file begins with, from where on, and what it is then.
@@ -132,8 +134,11 @@ def is_whole(data: bytes) -> bool:
     if data.startswith(_PNG):
         return b"IEND" in data[-4096:]
     if data.startswith(_JPEG):
-        # A thumbnail has an end too, but that lies before the scan of the picture.
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+        # A thumbnail has an end too, but that lies before the scan of the picture; what is behind
+        # the picture, such as a phone's film, may hold any bytes.
+        marks = _jpeg_marks(data)
+        scan = next((at for mark, at in marks if mark == _JPEG_SCAN), data.rfind(b"\xff\xda"))
+        return scan >= 0 and data.find(b"\xff\xd9", scan) >= 0
     if data.startswith(b"BM"):
         return len(data) >= int.from_bytes(data[2:6], "little")
     if data.startswith(b"RIFF"):
@@ -178,17 +183,23 @@ def _tiff_size(head: bytes) -> tuple[int, int] | None:
     return (found[257], found[256]) if len(found) == 2 else None
 
 
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    at = 2
-    while at + 9 <= len(head) and head[at] == 0xFF:
-        marker = head[at + 1]
-        if marker == 0xFF:  # padding
+def _jpeg_marks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Markers up to the first scan, and where each stands."""
+    at, mark = 2, 0
+    while mark != _JPEG_SCAN and at + 4 <= len(data) and data[at] == 0xFF:
+        mark = data[at + 1]
+        if mark == 0xFF:  # padding
             at += 1
             continue
-        if marker in _JPEG_FRAMES:
+        yield mark, at
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def _jpeg_size(head: bytes) -> tuple[int, int] | None:
+    for mark, at in _jpeg_marks(head):
+        if mark in _JPEG_FRAMES and at + 9 <= len(head):
             return (
                 int.from_bytes(head[at + 5 : at + 7], "big"),
                 int.from_bytes(head[at + 7 : at + 9], "big"),
             )
-        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
     return None

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sam2track.errors import SourceError
 from sam2track.export.videos import VideoWriter
-from sam2track.frames.headers import NO_VIDEOS, kind_of, kind_of_file, wrong_with
+from sam2track.frames.headers import NO_VIDEOS, is_whole, kind_of, kind_of_file, wrong_with
 from sam2track.frames.opening import open_source
 from sam2track.frames.still import read_picture
 
@@ -130,3 +130,24 @@ def test_any_bytes(data: bytes) -> None:
 def test_any_text(text: str) -> None:
     # The first bytes may end within a character.
     assert not text.strip() or kind_of((text * 500).encode()) in {"text", "HTML", "PDF", "GIF"}
+
+
+def test_a_jpeg_with_more_behind_its_end_is_whole() -> None:
+    data = KINDS["JPEG"]
+    # Phones put a film there, in which both marks may come by chance.
+    behind = b"\0\0\0\x18ftypmp42" + bytes(200) + b"\xff\xda" + b"tail"
+    assert is_whole(data + behind)
+    assert is_whole(data + data[:-2])
+    assert not is_whole(data[: len(data) // 2])
+    assert not is_whole(data[:200]) and not is_whole(data[:-2])
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xd9 and \xff\xda"
+    Image.fromarray(PICTURE).save(held := io.BytesIO(), "JPEG", exif=exif, progressive=True)
+    data = held.getvalue()
+    thumbnail = b"\xff\xe2" + (2 + len(KINDS["JPEG"])).to_bytes(2, "big") + KINDS["JPEG"]
+    for jpeg in (data, data[:2] + thumbnail + data[2:]):
+        assert is_whole(jpeg)
+        assert not is_whole(jpeg[:-2]) and not is_whole(jpeg[: jpeg.rindex(b"\xff\xda")])
