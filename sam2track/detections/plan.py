@@ -8,8 +8,32 @@ from typing import Any
 
 from sam2track.detections.boxes import Detections, as_detections
 from sam2track.detections.files import load_detections
+from sam2track.detections.rows import DetectionFile
 
-__all__ = ["chosen", "packed", "unpacked"]
+__all__ = ["chosen", "opened", "packed", "unpacked"]
+
+
+def opened(
+    given: Any,
+    *,
+    total: int,
+    stems: Sequence[str] | None = None,
+    min_score: float | None = None,
+    classes: Collection[str] | None = None,
+    class_names: Sequence[str] | Mapping[int, str] | None = None,
+) -> Any:
+    """Read and check a file of boxes, and return what is none as it is; as ``chosen``.
+
+    Raises
+    ------
+    PromptError
+        Where the file cannot be, or does not fit the source.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        return given
+    file = load_detections(given, class_names=class_names)
+    file.check(frames=total, min_score=min_score, classes=classes, stems=stems)
+    return file
 
 
 def chosen(
@@ -28,8 +52,9 @@ def chosen(
 
     Parameters
     ----------
-    given : path, dict, Detections, supervision.Detections or (N, 4) array
-        A file, boxes by frame, or the boxes of the first of ``frames``.
+    given : path, DetectionFile, dict, Detections, supervision.Detections or (N, 4) array
+        A file, one that is ``opened`` already, boxes by frame, or the boxes of the first of
+        ``frames``.
     frames : sequence of int
     sizes : sequence of (int, int)
         Height and width of each of them.
@@ -49,12 +74,18 @@ def chosen(
     """
     found: dict[int, Detections] = {}
     unnamed = frames[0] if anywhere is None else anywhere
-    if isinstance(given, (str, os.PathLike)):
-        file = load_detections(given, class_names=class_names)
-        file.check(frames=total, min_score=min_score, classes=classes, stems=stems)
+    given = opened(
+        given,
+        total=total,
+        stems=stems,
+        min_score=min_score,
+        classes=classes,
+        class_names=class_names,
+    )
+    if isinstance(given, DetectionFile):
         for frame, (height, width) in zip(frames, sizes, strict=True):
             stem = None if stems is None else stems[frame]
-            found[frame] = file.at(
+            found[frame] = given.at(
                 frame, height=height, width=width, stem=stem, anywhere=frame == unnamed
             )
     elif isinstance(given, Mapping):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam2track.detections import Detections, chosen
+from sam2track.detections import Detections, chosen, opened
 from sam2track.errors import OutputError, PromptError, Sam2TrackError, UsageError
 from sam2track.frames.still import list_pictures, read_picture
 from sam2track.image.cutting import read_ground
@@ -125,20 +125,17 @@ def run(
     said = prompts or Prompts()
     _check(said, paths, everything is not None, detections)
     check_free(Path(output), paths, wanted, candidates=all_candidates, overwrite=overwrite)
+    # What all pictures have in common; a file is read once, and before the model.
+    boxes: dict[str, Any] = {
+        "total": len(paths),
+        "stems": [path.stem for path in paths],
+        "min_score": min_score,
+        "classes": classes,
+        "class_names": class_names,
+    }
+    boxes["given"] = opened(detections, **boxes)
     loaded = load_model(model, device=device, precision=precision, image_size=image_size)
-    work = _Work(
-        loaded,
-        paths,
-        said,
-        everything,
-        multimask,
-        {
-            "given": detections,
-            "min_score": min_score,
-            "classes": classes,
-            "class_names": class_names,
-        },
-    )
+    work = _Work(loaded, paths, said, everything, multimask, boxes)
     outcome = ImageOutcome(loaded.name, str(loaded.device), loaded.precision, warnings=left_out)
     counts: Counter[str] = Counter()
     for place, path in enumerate(paths):
@@ -268,8 +265,6 @@ class _Work:
             **self.detections,
             frames=[place],
             sizes=[(height, width)],
-            total=len(self.paths),
-            stems=[path.stem for path in self.paths],
             anywhere=0,
         )
         return found.get(place, Detections(np.zeros((0, 4))))
