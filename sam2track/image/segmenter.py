@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,18 @@ class ImageResult(FrameResult):
     candidates: tuple[npt.NDArray[np.float32], ...] = ()
     candidate_ious: tuple[npt.NDArray[np.float32], ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+
+    def only(self, indices: Sequence[int]) -> Self:
+        """Some of the objects, by their places in ``object_ids``."""
+        some = super().only(indices)
+        if some is self:
+            return self
+        return replace(
+            some,
+            candidates=tuple(self.candidates[index] for index in indices),
+            candidate_ious=tuple(self.candidate_ious[index] for index in indices),
+            names={i: name for i, name in self.names.items() if i in some.object_ids},
+        )
 
     def candidate_masks(self, object_id: int) -> npt.NDArray[np.bool_]:
         """All candidates of an object at the size of the picture, (K, H, W) bool, best first."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +57,7 @@ class FrameResult:
     given: Mapping[int, npt.NDArray[np.bool_]] = field(default_factory=dict)
     locked: frozenset[int] = frozenset()
 
-    def only(self, indices: Sequence[int]) -> FrameResult:
+    def only(self, indices: Sequence[int]) -> Self:
         """Some of the objects, by their places in ``object_ids``."""
         if len(indices) == len(self.object_ids):
             return self  # masks that were made are not made again

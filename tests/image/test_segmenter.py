@@ -53,6 +53,16 @@ def test_a_result_holds_what_the_contract_says() -> None:
         found.candidate_masks(3)
 
 
+def test_some_of_a_result_are_whole() -> None:
+    said = {1: POINT, 2: BOX}
+    found = segmenter().segment(sam2track.Prompts({i: {0: p} for i, p in said.items()}, {1: "a"}))
+    some = found.only([1])
+    assert some.object_ids == (2,) and not some.names
+    assert np.array_equal(some.candidate_masks(2), found.candidate_masks(2))
+    assert np.array_equal(some.candidate_ious, found.candidate_ious[1:])
+    assert found.only([0, 1]) is found and found.only([0]).names == {1: "a"}
+
+
 def test_prompts_in_every_form(tmp_path: Path) -> None:
     made = segmenter()
     expected = made.segment(BOX).logits
