@@ -11,6 +11,7 @@ from typing import Any
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import array_stack
 from sam2track.frames.extras import needs
+from sam2track.frames.files import ends_of_file
 from sam2track.frames.stack import Stack
 from sam2track.frames.units import micrometres, seconds
 from sam2track.regular import check_regular
@@ -19,7 +20,9 @@ __all__ = ["is_zarr", "zarr_stack"]
 
 _LARGEST_CHUNK = 2**32  # bytes
 _LEAST_FILE = 2**16  # bytes; heads, sums and indices of small chunks
+_HASHED_CHUNKS = 64
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
+_METADATA = frozenset({*_MARKS, ".zattrs", ".zmetadata"})
 
 
 def is_zarr(path: Path) -> bool:
@@ -157,11 +160,24 @@ def _dimensions(array: Any) -> list[str] | None:
 
 
 def _fingerprint(path: Path) -> str:
-    """Names, sizes and times of change of all files: chunks are too many to be read."""
+    """Names and sizes of all files, what metadata say, and both ends of some chunks.
+
+    Chunks are too many to be read, and a copy changes the times of all.
+    """
     import hashlib
 
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        told = file.stat()
-        digest.update(f"{file.relative_to(path)} {told.st_size} {told.st_mtime_ns}\n".encode())
+    chunks = []
+    for name, file in sorted(
+        (file.relative_to(path).as_posix().encode("utf-8", "surrogateescape"), file)
+        for file in path.rglob("*")
+        if file.is_file() and (file.name in _METADATA or not file.name.startswith("."))
+    ):
+        digest.update(b"%b\0%d\0" % (name, file.stat().st_size))
+        if file.name in _METADATA:
+            digest.update(file.read_bytes())
+        else:
+            chunks.append(file)
+    for file in chunks[:: -(-len(chunks) // _HASHED_CHUNKS) or 1]:
+        digest.update(ends_of_file(file).encode())
     return digest.hexdigest()

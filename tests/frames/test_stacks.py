@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -280,6 +281,33 @@ def test_a_source_is_opened_again_as_it_was(kind: str, tmp_path: Path) -> None:
     assert other.fingerprint() != source.fingerprint()
     for frame in range(3):
         np.testing.assert_array_equal(again.read(frame), source.read(frame))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_copy_of_zarr_is_the_same(zarr_format: Any, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (100, 8, 8), np.uint8)
+    array = zarr.create_array(
+        tmp_path / "a.zarr",
+        data=values,
+        chunks=(1, 8, 8),
+        compressors=None,
+        zarr_format=zarr_format,
+        dimension_names=["t", "y", "x"] if zarr_format == 3 else None,
+    )
+    told = [open_source(tmp_path / "a.zarr", axes="TYX", limits=(0, 255)).fingerprint]
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "b.zarr", copy_function=shutil.copyfile)
+    told.append(open_source(tmp_path / "b.zarr", axes="TYX", limits=(0, 255)).fingerprint)
+    first = told[0]()
+    assert told[1]() == first
+    # What file managers leave is none of it.
+    (tmp_path / "b.zarr" / ".DS_Store").write_bytes(b"\0")
+    assert told[1]() == first
+    array.attrs["made"] = "later"
+    second = told[0]()
+    array[:] = 255 - values  # of the same size
+    third = told[0]()
+    (tmp_path / "a.zarr" / os.fsdecode(b"\xff")).touch()
+    assert len({first, second, third, told[0]()}) == 4
 
 
 # -- what cannot be -------------------------------------------------------------------------
