@@ -141,28 +141,28 @@ def check_free(
     overwrite: bool,
 ) -> None:
     """UsageError where files would be lost: of one another, of what is there, of what is read."""
+    # Cases are one on macOS and Windows, and folders move between systems.
     by_stem: dict[str, Path] = {}
     for picture in pictures:
-        other = by_stem.setdefault(shortened(picture.stem), picture)
+        other = by_stem.setdefault(shortened(picture.stem).casefold(), picture)
         if other is not picture:
             raise UsageError(
                 f"{other} and {picture} would be written under the same name; "
                 f"give them different output folders"
             )
     try:
-        there = {path.name: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+        there = sorted(folder.iterdir()) if folder.is_dir() else []
         if not folder.is_dir() and folder.exists():
             raise OutputError(f"{folder} is a file; give a folder to write to")
-        read = {os.path.realpath(path) for path in pictures}
-        for picture in pictures:
-            names = {f"{shortened(picture.stem)}.{WRITTEN[name]}" for name in wanted}
-            for name, path in there.items():
-                is_candidate = candidates and name.startswith(
-                    f"{shortened(picture.stem)}.candidate-"
-                )
+        read = {os.path.realpath(path).casefold() for path in pictures}
+        for stem in by_stem:
+            names = {f"{stem}.{WRITTEN[name]}" for name in wanted}
+            for path in there:
+                name = path.name.casefold()
+                is_candidate = candidates and name.startswith(f"{stem}.candidate-")
                 if name not in names and not is_candidate:
                     continue
-                if os.path.realpath(path) in read:
+                if os.path.realpath(path).casefold() in read:
                     raise UsageError(
                         f"{path} is to be read and would be written over; give another folder"
                     )
