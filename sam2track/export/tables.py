@@ -90,7 +90,8 @@ def write_parquet(path: Path, sequence: Sequenced) -> None:
             f"{sequence.span.start} {sequence.span.stop}"
         },
     )
-    with parquet.ParquetWriter(str(path), schema) as writer:
+    # Arrow takes no name that is not UTF-8.
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
         waiting: list[dict[str, Any]] = []
         frame, masks = -1, {}
         for row in sequence.rows():
@@ -105,27 +106,35 @@ def write_parquet(path: Path, sequence: Sequenced) -> None:
     sequence.lose("parquet", lineage=True)
 
 
+def _groups(path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of each group in turn."""
+    parquet = needed("pyarrow.parquet", "parquet")
+    with path.open("rb") as held:  # for its name, as above
+        file = parquet.ParquetFile(held)
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=columns).to_pylist()
+
+
 def read(path: Path, kind: str) -> Reading:
     """Read the masks of a Parquet table that ``write_parquet`` wrote."""
     parquet = needed("pyarrow.parquet", "parquet")
     arrow = needed("pyarrow", "parquet")
     try:
-        file = parquet.ParquetFile(str(path))
+        with path.open("rb") as held:
+            schema = parquet.read_schema(held)
     except arrow.ArrowInvalid as error:
         raise SourceError(f"cannot read {path} as Parquet: {error}") from error
-    said = (file.schema_arrow.metadata or {}).get(b"sam2track")
-    if said is None or not {"frame", "object", "rle"} <= set(file.schema_arrow.names):
+    said = (schema.metadata or {}).get(b"sam2track")
+    if said is None or not {"frame", "object", "rle"} <= set(schema.names):
         raise SourceError(f"{path} is no table of masks that sam2track wrote")
     height, width, start, stop = (int(cell) for cell in said.split())
     names: dict[int, str] = {}
-    for group in range(file.num_row_groups):
-        for row in file.read_row_group(group, columns=["object", "name"]).to_pylist():
-            names[row["object"]] = row["name"] or ""
+    for rows in _groups(path, ["object", "name"]):
+        names |= {row["object"]: row["name"] or "" for row in rows}
 
     def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
         following = start
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group, columns=["frame", "object", "rle"]).to_pylist()
+        for rows in _groups(path, ["frame", "object", "rle"]):
             found: dict[int, dict[int, str]] = {}
             for row in rows:
                 found.setdefault(row["frame"], {})[row["object"]] = row["rle"]

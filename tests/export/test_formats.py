@@ -97,6 +97,18 @@ def test_our_reader_gives_back_every_mask(export, name):
             assert np.array_equal(found[frame][i], mask), (frame, i)
 
 
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"yolo-seg"}))
+def test_names_need_not_be_utf8(path, tmp_path, name):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with Project.open(path) as opened:
+        target = opened.export(folder / TARGETS.get(name, name), format=name).path
+    assert len(dict(open_masks(target, name).shots())) == FRAMES
+
+
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(export, name):
     """Each file in turn, of each suffix: nothing would ever come out of it."""
