@@ -261,14 +261,15 @@ def locate(model: str | os.PathLike[str]) -> tuple[Path, ZooModel | None]:
     ZooModel or None
         The known model whose weights these are.
     """
-    name, path = os.fspath(model), Path(model)
+    name = os.fspath(model)
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  Path's own raises for who is not here
     if isinstance(model, os.PathLike) or path.suffix in {".pt", ".pth", ".safetensors"}:
         return path, None
     try:
         entry = resolve(name)
     except UnknownModelError:
         if path.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
-            return path.expanduser(), None
+            return path, None
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             return find_folder(name), None
         raise

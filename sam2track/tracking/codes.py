@@ -27,7 +27,7 @@ def quantise(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 
 
 def dequantise(codes: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """Logits whose signs are those of the original ones; none is larger than about 9."""
+    """Logits whose signs are those of the original ones, clipped to about -9 and 9."""
     return np.asarray(_LOGITS[codes], np.float32)
 
 

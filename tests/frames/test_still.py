@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from sam2track.errors import SourceError
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.still import read_picture
 
@@ -19,3 +20,9 @@ def test_deep_tiff_is_what_a_folder_of_it_shows(tmp_path: Path, dtype: str) -> N
     read = read_picture(tmp_path / "a.tif")
     np.testing.assert_array_equal(read, ImageFolder(tmp_path).read(0))
     assert len(np.unique(read)) > 50
+
+
+def test_what_nothing_reads_is_not_said_to_be_tracked(tmp_path: Path) -> None:
+    (tmp_path / "a.lif").write_bytes(b"\x70\0\0\0" + bytes(100))
+    with pytest.raises(SourceError, match="is no picture that can be read"):
+        read_picture(tmp_path / "a.lif")

@@ -146,6 +146,17 @@ def test_folders_of_transformers_are_found_by_name(
     assert weights.weights_on_disk(zoo.ZOO["sam2.1-tiny"]) == folder
 
 
+@pytest.mark.parametrize("name", ["a.pt", "folder/a"])
+def test_a_path_may_begin_at_home(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert loading.locate(f"~/{name}") == (tmp_path / name, None)
+    # Of nobody who is here.
+    assert loading.locate(f"~nobody-here/{name}") == (Path(f"~nobody-here/{name}"), None)
+
+
 def test_an_unknown_name_suggests_the_right_one_and_lists_all() -> None:
     with pytest.raises(UnknownModelError, match=r"did you mean sam2.1-large\? known are nano, "):
         sam2track.load_model("sam2.1-lagre", device="cpu")
