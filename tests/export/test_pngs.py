@@ -38,6 +38,22 @@ def test_round_trip(tmp_path_factory, labels, factor):
     assert list(path.parent.glob(".*.partial")) == []
 
 
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_16_bits_are_read_by_others_and_small(tmp_path, seed):
+    y, x = np.mgrid[:240, :320]
+    labels = np.zeros((240, 320), np.int64)
+    for i in range(1, 10):
+        labels[(y - 24 * i) ** 2 + (x - 32 * i) ** 2 < 400] = 300 + i
+    if seed is not None:
+        labels = np.random.default_rng(seed).integers(0, 65536, (7, 33))
+    write_label_png(tmp_path / "a.png", labels, bits=16)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), labels)
+    assert np.array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED), labels)
+    if seed is None:  # runs of two bytes in turn are no runs
+        assert (tmp_path / "a.png").stat().st_size < 4000
+
+
 def test_indexed_png_has_the_davis_palette(tmp_path):
     labels = np.arange(256, dtype=np.int32).reshape(8, 32)
     write_label_png(tmp_path / "a.png", labels)
