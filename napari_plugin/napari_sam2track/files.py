@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.opening import source_of_project
@@ -64,8 +65,9 @@ def get_project_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | 
 
 def _sample(name: str) -> list[Layer]:
     """A sample's video, in a folder of its own where its project may lie."""
-    folder = Path(tempfile.gettempdir()) / f"sam2track-{name}"
-    folder.mkdir(exist_ok=True)
+    cache = Path(platformdirs.user_cache_dir("sam2track", appauthor=False))  # each user has one
+    folder = cache / "samples" / name
+    folder.mkdir(parents=True, exist_ok=True)
     video = folder / f"{name}.mp4"
     shutil.copyfile(sample_folder() / name / "video.mp4", video)
     return [_video_layer(open_source(video), name, project=str(video.with_suffix(".s2t")))]
