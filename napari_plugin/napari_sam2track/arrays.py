@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam2track.axes import Axes
+from sam2track.frames.bounds import rate_of
+from sam2track.frames.opening import reopen_source
 
 if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
@@ -50,6 +52,17 @@ class VideoArray:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)
+
+    def opened_again(self) -> FrameSource:
+        """The same pictures, read as they are here, for a thread of its own.
+
+        Raises
+        ------
+        UsageError, SourceError
+            As ``open_source``.
+        """
+        told = {"source": self.source.name, "reading": getattr(self.source, "options", {})}
+        return reopen_source(told, fps=rate_of(self.source.times))
 
     def __deepcopy__(self, memo: Any) -> VideoArray:
         """The same: a duplicated layer reads the same file."""

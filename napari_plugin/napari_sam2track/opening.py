@@ -21,7 +21,8 @@ from sam2track.errors import (
     UsageError,
 )
 from sam2track.export import output_errors
-from sam2track.frames.opening import open_source
+from sam2track.frames.bounds import rate_of
+from sam2track.frames.opening import reopen_source
 from sam2track.project import Project
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def source_of(
     ----------
     arrays : sequence of array
         A layer's data, or those of two or three, which are channels. Of a video that was opened
-        by this plugin the file is read, as the command line does.
+        by this plugin the file is read, as it was opened.
     axes : Axes
     limits : sequence of (float, float) or None
         For each array the values that become black and white; percentiles where None.
@@ -202,7 +203,7 @@ def source_of(
     UsageError, SourceError
     """
     if isinstance(arrays[0], VideoArray):
-        return open_source(arrays[0].source.name)
+        return arrays[0].opened_again()
     from sam2track.frames.array import ArraySource
 
     if axes.height < 8 or axes.width < 8:
@@ -286,18 +287,22 @@ def free_or_of(path: Path, axes: Axes) -> Path:
 
 
 def source_of_project(project: Path) -> FrameSource:
-    """Open the video of a project, where it was or beside the project.
+    """Open the pictures of a project as they were read, where they were or beside the project.
 
     Raises
     ------
     ProjectError
-        Where it is at neither place.
+        Where they are at neither place.
+    UsageError, SourceError
+        As ``open_source``.
     """
     with Project.open(project) as opened:
-        given = Path(str(opened.meta["source"]))
-    for place in (given, project.parent / given, project.parent / given.name):
+        meta, fps = opened.meta, rate_of(opened.times)
+    given = Path(str(meta["source"]))
+    known = Path(meta.get("source_path", given))  # where it was given from another folder
+    for place in (given, known, project.parent / given, project.parent / given.name):
         if place.exists():
-            return open_source(place)
+            return reopen_source(meta, place, fps=fps)
     raise ProjectError(
         f"{project.name} was made from {given}, which is not there any more; open the video or "
         f"stack itself, and choose this project under Project in the SAM 2 Track panel"

@@ -13,11 +13,13 @@ from PIL import Image
 
 from napari_sam2track import files, writers
 from napari_sam2track.arrays import MaskArray
-from napari_sam2track.axes import Axes
+from napari_sam2track.axes import Axes, guess_axes
+from napari_sam2track.opening import Choice, stored_meta
 from sam2track.cli.main import main
 from sam2track.errors import OutputError, ProjectError
 from sam2track.founding import open_project
 from sam2track.frames.opening import open_source
+from sam2track.job import track
 from sam2track.prompts import Prompt
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, pictures
 
@@ -53,6 +55,33 @@ def test_a_project_is_read_with_its_video(video: Path, session) -> None:
     video.rename(video.with_name("moved.mp4"))
     with pytest.raises(ProjectError, match="not there any more"):
         reader(str(session.path))
+
+
+def test_a_project_of_a_stack_is_read_and_gone_on_with_as_it_was_tracked(
+    tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two channels, from a folder that is no longer the one where commands run."""
+    (tmp_path / "stacks").mkdir()
+    monkeypatch.chdir(tmp_path / "stacks")
+    both = pictures().transpose(0, 3, 1, 2)[:, :2].astype(np.uint16) * 9
+    tifffile.imwrite("cells.tif", both, imagej=True, metadata={"axes": "TCYX"})
+    said = {"objects": [{"id": 1, "prompts": [{"frame": 0, "points": [centre(0, 0)]}]}]}
+    out = tmp_path / "out"
+    settings = {"channel": 1, "fps": 10.0, "write": ["table"], "direction": "forward"}
+    with track("cells.tif", {"version": 1, **said}, output=out, model=model, **settings) as made:
+        meta, path = made.meta, made.path
+    monkeypatch.chdir(tmp_path)
+    reader = files.get_project_reader(str(path))
+    assert reader is not None
+    ((data, _, _),) = reader(str(path))
+    assert data.source.fingerprint() == meta["fingerprint"]
+    choice = Choice((data,), guess_axes(data.shape, rgb=True), (None,), path)
+    source = choice.source()
+    assert source is not data.source and source.fingerprint() == meta["fingerprint"]
+    assert np.array_equal(source.read(3), data[3]) and source.times[1] == pytest.approx(0.1)
+    session = choice.session(source, choice.load(source, stored_meta(path)))
+    assert session.tracker.object_ids == (1,)
+    session.close()
 
 
 def test_a_project_learns_where_its_video_is_now(video: Path, session, model) -> None:
