@@ -48,7 +48,10 @@ class VideoArray:
             shape = (len(numbers), *self.shape[1:])
             whole = np.stack([self._frame(n) for n in numbers]) if numbers else np.zeros(shape)
             return np.asarray(whole[(slice(None), *rest)], np.uint8)
-        return np.asarray(self._frame(int(first) % len(self))[rest])
+        frame = int(first)
+        if not -len(self) <= frame < len(self):  # which ends loops over frames, too
+            raise IndexError(f"there is no frame {frame}; there are {len(self)}")
+        return np.asarray(self._frame(frame % len(self))[rest])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)

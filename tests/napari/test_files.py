@@ -40,6 +40,11 @@ def test_a_video_is_read_frame_by_frame(video: Path) -> None:
     ((data, about, kind),) = reader(str(video))
     assert (data.shape, kind, about["rgb"]) == ((FRAMES, HEIGHT, WIDTH, 3), "image", True)
     with_numpy = np.stack([data.source.read(t) for t in range(FRAMES)])
+    assert np.array_equal(np.stack(list(data)), with_numpy)
+    assert np.array_equal(data[-FRAMES], with_numpy[0])
+    for beyond in (FRAMES, -FRAMES - 1):
+        with pytest.raises(IndexError, match=f"frame {beyond}.*{FRAMES}"):
+            data[beyond]
     for key in (3, (slice(None), 4), (slice(2, 5), slice(0, 9), slice(3, 7)), (6, ..., 0)):
         assert np.array_equal(data[key], with_numpy[key])
 
