@@ -76,7 +76,7 @@ def _told() -> Iterator[None]:
 def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a layer of masks: ``.mkv`` lossless with ids as grey values, ``.mp4`` in colours."""
     masks = _Masks(data, {})
-    if path.endswith(".mkv"):
+    if path.lower().endswith(".mkv"):  # napari calls for .MKV, too
         from sam2track.export.label_videos import LabelVideoWriter
 
         bits: Literal[8, 16] = 8 if max(masks.objects, default=0) < 256 else 16

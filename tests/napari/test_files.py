@@ -131,14 +131,14 @@ def test_masks_on_a_plane_are_written(tmp_path: Path) -> None:
     assert tifffile.imread(Path(path) / "mask002.tif").max() == 2
 
 
-@pytest.mark.parametrize("name", ["masks.mkv", "masks.mp4"])
+@pytest.mark.parametrize("name", ["masks.mkv", "MASKS.MKV", "masks.mp4"])
 def test_masks_are_written_as_a_video(tmp_path: Path, name: str) -> None:
     labels = np.zeros((3, 20, 30), np.int32)
     labels[:, 4:9, 5:12] = 200
     (path,) = writers.write_mask_video(str(tmp_path / name), labels, {})
     source = open_source(path)
     assert (len(source), source.height, source.width) == (3, 20, 30)
-    if name.endswith(".mkv"):
+    if name.lower().endswith(".mkv"):
         assert np.array_equal(source.read(1)[..., 0], labels[1])
     with pytest.raises(OutputError, match="T, Y, X"):
         writers.write_mask_video(str(tmp_path / name), labels[0], {})
