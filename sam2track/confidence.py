@@ -31,16 +31,16 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.table import Observation, Results
+from sam2track.table import Observation, Results, TrackRow
 
 __all__ = [
     "EXPONENTS",
@@ -48,6 +48,8 @@ __all__ = [
     "Confidence",
     "Exponents",
     "Signals",
+    "Watch",
+    "at_most",
     "confidences",
     "signals",
     "weigh",
@@ -59,6 +61,8 @@ REASONS = ("object score", "predicted IoU", "stability", "overlap", "area", "jum
 _RECENT = 5  # areas that a new one is compared with
 _FORGET = 0.005  # of a doubt, from frame to frame
 _LEAST = 1e-6
+
+_Columns = dict[int, tuple["array[int]", "array[float]"]]  # by object: frames, values of each
 
 
 class Exponents(NamedTuple):
@@ -146,27 +150,54 @@ def signals(
     results: Results, *, progress: Callable[[int], None] | None = None
 ) -> dict[int, Signals]:
     """Read a project once, and return what confidence is made of by object."""
-    columns: dict[int, tuple[array[int], array[float]]] = {}
+    columns: _Columns = {}
     for frame, found in results.observations():
-        shares = _covered(found)
-        for one, covered in zip(found, shares, strict=True):
-            frames, values = columns.setdefault(one.row.object_id, (array("q"), array("f")))
-            frames.append(frame)
-            values.extend(_signal(one, covered))
+        for one, seen in zip(found, _seen(found), strict=True):
+            _gather(columns, one.row, *seen)
         if progress is not None:
             progress(frame)
-    gathered = {}
-    for object_id, (frames, values) in columns.items():
-        table = np.frombuffer(values, np.float32).reshape(len(frames), -1)
-        gathered[object_id] = Signals(
-            frames=np.frombuffer(frames, np.int64),
-            own=table[:, :4],
-            area=table[:, 4],
-            centroid=table[:, 5:7],
-            backward=table[:, 7] > 0,
-            anchored=table[:, 8] > 0,
-        )
-    return gathered
+    return _gathered(columns)
+
+
+class Watch:
+    """Confidence of a project that changes: masks are read of frames alone that did.
+
+    Memory: eight bytes for each object and frame, and some hundred for each frame.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[int, array[float]]] = {}  # by frame, of rows with this mark
+
+    def unseen(self, rows: Iterable[TrackRow]) -> list[int]:
+        """Return the frames whose masks are to be seen, of all rows of a project."""
+        return [frame for frame, _, seen in self._frames(rows) if seen is None]
+
+    def see(self, frame: int, found: Sequence[Observation]) -> None:
+        """Take what the masks of a frame say."""
+        said = array("f", (value for seen in _seen(found) for value in seen))
+        self._known[frame] = _mark([one.row for one in found]), said
+
+    def confidences(self, rows: Iterable[TrackRow]) -> dict[int, Confidence]:
+        """As the function of that name, of all rows; of masks not seen yet, bounds from above."""
+        columns: _Columns = {}
+        for _, found, seen in self._frames(rows):
+            for index, one in enumerate(found):
+                _gather(columns, one, *seen[2 * index : 2 * index + 2] if seen else (1.0, 1.0))
+        return {i: weigh(one) for i, one in _gathered(columns).items()}
+
+    def _frames(
+        self, rows: Iterable[TrackRow]
+    ) -> Iterator[tuple[int, list[TrackRow], array[float] | None]]:
+        for frame, group in groupby(rows, key=lambda one: one.frame):
+            found = list(group)
+            mark, seen = self._known.get(frame, (None, None))
+            yield frame, found, seen if mark == _mark(found) else None
+
+
+def at_most(score: float, iou: float, *, there: bool) -> float:
+    """Return what the model says of a mask, there or empty: confidence is this at most."""
+    sure, quality = _told(score, iou, there)
+    return float(sure**EXPONENTS.score * quality**EXPONENTS.iou)
 
 
 def weigh(found: Signals, exponents: Exponents = EXPONENTS) -> Confidence:
@@ -197,21 +228,53 @@ def _covered(found: Sequence[Observation]) -> list[float]:
     return [np.count_nonzero(shared & one.mask) / max(1, one.row.area) for one in found]
 
 
-def _signal(one: Observation, covered: float) -> Iterator[float]:
-    row = one.row
-    score = 0.0 if row.object_score is None else row.object_score
+def _mark(rows: Iterable[TrackRow]) -> int:
+    """Return a number that changes with the masks of a frame, but not with names."""
+    return hash(
+        tuple(
+            (r.object_id, r.area, r.centroid, r.object_score, r.predicted_iou, r.source)
+            for r in rows
+        )
+    )
+
+
+def _seen(found: Sequence[Observation]) -> Iterator[tuple[float, float]]:
+    """Yield s and 1 - o of each mask."""
+    for one, covered in zip(found, _covered(found), strict=True):
+        counts = one.row.area and one.row.source != "edited"
+        yield (one.stability if counts else 1.0), 1.0 - covered
+
+
+def _told(score: float, iou: float, there: bool) -> tuple[float, float]:
+    """Return p and q."""
     sure = 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
-    if row.source == "edited":
-        yield from (1.0, 1.0, 1.0, 1.0 - covered)
-    elif row.area:
-        iou = min(max(row.predicted_iou or 0.0, 0.0), 1.0)
-        yield from (sure, iou, one.stability, 1.0 - covered)
-    else:
-        yield from (1.0 - sure, 1.0, 1.0, 1.0)
-    yield row.area
-    yield from row.centroid or (math.nan, math.nan)
-    yield row.source == "backward"
-    yield row.source in ("prompted", "edited")
+    return (sure, min(max(iou, 0.0), 1.0)) if there else (1.0 - sure, 1.0)
+
+
+def _gather(columns: _Columns, row: TrackRow, stable: float, alone: float) -> None:
+    frames, values = columns.setdefault(row.object_id, (array("q"), array("f")))
+    sure, quality = 1.0, 1.0
+    if row.source != "edited":
+        sure, quality = _told(row.object_score or 0.0, row.predicted_iou or 0.0, row.area > 0)
+    frames.append(row.frame)
+    values.extend((sure, quality, stable, alone, row.area))
+    values.extend(row.centroid or (math.nan, math.nan))
+    values.extend((row.source == "backward", row.source in ("prompted", "edited")))
+
+
+def _gathered(columns: _Columns) -> dict[int, Signals]:
+    gathered = {}
+    for object_id, (frames, values) in columns.items():
+        table = np.frombuffer(values, np.float32).reshape(len(frames), -1)
+        gathered[object_id] = Signals(
+            frames=np.frombuffer(frames, np.int64),
+            own=table[:, :4],
+            area=table[:, 4],
+            centroid=table[:, 5:7],
+            backward=table[:, 7] > 0,
+            anchored=table[:, 8] > 0,
+        )
+    return gathered
 
 
 def _ways(backward: npt.NDArray[np.bool_]) -> Iterator[range]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2track.confidence import EXPONENTS, REASONS, Signals, confidences, weigh
+from sam2track.confidence import EXPONENTS, REASONS, Signals, Watch, at_most, confidences, weigh
 from sam2track.project import Project
 from tests.made import disk, write_project
 
@@ -126,3 +126,29 @@ def test_any_signals_give_numbers_from_0_to_1(seed: int, count: int) -> None:
     )
     assert ((known.values >= 0) & (known.values <= 1)).all()
     assert (known.reasons < len(REASONS)).all()
+
+
+def test_of_a_project_that_changes_masks_are_read_of_frames_that_changed(tmp_path: Path) -> None:
+    """Until then their masks are taken to be stable and apart from others."""
+    one = {t: disk(20 + t, 20, 8) for t in range(6)}
+    two = {t: disk(34, 20, 8) for t in range(1, 6)}
+    watch = Watch()
+    said = {(1, 3): (-1.0, 0.4)}
+    for name, unseen in (("before", [*range(6)]), ("after", [4]), ("renamed", [])):
+        options = {"logits": 0.5, "said": said, "names": {1: name}}
+        with Project.open(write_project(tmp_path / name, {1: one, 2: two}, **options)) as project:
+            wanted, most = confidences(project), watch.confidences(project.rows())
+            assert watch.unseen(project.rows()) == unseen
+            for i, known in wanted.items():
+                assert (known.values <= most[i].values).all()
+                assert np.array_equal(known.values, most[i].values) == (not unseen)
+            for frame, found in project.observations(unseen):
+                watch.see(frame, found)
+            assert watch.unseen(project.rows()) == []
+            for i, known in watch.confidences(project.rows()).items():
+                assert np.array_equal(known.frames, wanted[i].frames)
+                assert np.array_equal(known.values, wanted[i].values)
+                assert np.array_equal(known.reasons, wanted[i].reasons)
+        one[4] = disk(24, 23, 8)
+    assert at_most(1.5, 0.8, there=True) == pytest.approx(0.8 / (1 + math.exp(-1.5)))
+    assert at_most(-50, 0.1, there=False) > 0.99 > 0.01 > at_most(-50, 1, there=True)

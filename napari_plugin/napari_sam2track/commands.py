@@ -405,7 +405,7 @@ class Commands(Panel):
             tracked = self.view.confidence(self._object)
             found = self.view.least_sure(self._object, beyond=tracked.get(self.frame, -1.0))
         none = f"nothing is tracked of object {self._object} yet"
-        if any(sure < 1 for sure in tracked.values()):
+        if self.view is not None and self.view.least_sure(self._object) is not None:
             none = f"no frame of object {self._object} is less sure but those before it"
         told = f"the next least sure one of object {self._object}{self._sure(found)}"
         self._seek(found, none, told)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from napari_sam2track.rescue import written_anew
 from napari_sam2track.strokes import Action, Strokes
 from napari_sam2track.tracks import Tracks, as_tracks
-from napari_sam2track.view import Said, Sure, confidence
+from napari_sam2track.view import Said, Sure
+from sam2track.confidence import Watch
 from sam2track.errors import PromptError, SourceError, UsageError
 from sam2track.export import output_errors
 from sam2track.export.exporting import FORMATS
@@ -75,6 +76,7 @@ class Session:
             raise
         self.model = self._tracker.model
         self._moved = ""  # what is to be told of where it was written anew
+        self._watch = Watch()
 
     @property
     def tracker(self) -> Tracker:
@@ -452,20 +454,29 @@ class Session:
             )
 
     def sure(self) -> Sure:
-        """How sure tracking is of each object on each frame, and whence the mask is."""
-        found: Sure = {}
-        for object_id, frame, score, iou, source in self.project.scores():
-            found.setdefault(object_id, {})[frame] = confidence(score, iou), source
+        """How sure tracking is of each object on each frame, and whence the mask is.
+
+        Where ``tracks`` has not read masks since they changed, at most so sure.
+        """
+        return self._sure_of(list(self.project.rows()))
+
+    def _sure_of(self, rows: Sequence[TrackRow]) -> Sure:
+        known = self._watch.confidences(rows)
+        values = {i: iter(one.values.tolist()) for i, one in known.items()}
+        found: Sure = {i: {} for i in known}
+        for row in rows:
+            found[row.object_id][row.frame] = next(values[row.object_id]), row.source
         return found
 
     def tracks(self) -> Iterator[Tracks | None]:
-        """Read all masks, and give them as tracks at the end; None after some frames each."""
-        rows: list[TrackRow] = []
-        for count, (_, found) in enumerate(self.project.observations(), start=1):
-            rows.extend(one.row for one in found if one.row.centroid is not None)
+        """Read masks that changed, and give tracks at the end; None after some frames each."""
+        unseen = self._watch.unseen(self.project.rows())
+        for count, (frame, found) in enumerate(self.project.observations(unseen), start=1):
+            self._watch.see(frame, found)
             if count % _AT_ONCE == 0:
                 yield None
-        yield as_tracks(rows, self.project.lineage)
+        rows = list(self.project.rows())
+        yield as_tracks(rows, self.project.lineage, self._sure_of(rows))
 
 
 def _beginning(actions: Sequence[Action], before: Collection[int]) -> list[Action]:

@@ -95,6 +95,8 @@ class Showing(Keeping):
             if event.value is not None:
                 asked, tracks = event.value
                 self._tracks_shown = asked
+                self.view.refresh(tracks.sure)
+                self._show_all()
                 self.layers.show_tracks(tracks)
                 if self.layers.tracks is not None:
                     keys.bind(self.layers.tracks, self)
@@ -121,7 +123,7 @@ class Showing(Keeping):
             self.kept(came.value)
         self.view.refresh(came.sure)
         if what == "say" and isinstance(came.value, FrameResult):
-            self.view.saw(came.value)
+            self.view.saw(came.value, fixed=True)
             self.layers.show_masks([came.value.frame])
             if self._prompts_late:
                 self._show_prompts()

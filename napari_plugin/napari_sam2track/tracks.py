@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from napari_sam2track.view import confidence
-
 if TYPE_CHECKING:
+    from napari_sam2track.view import Sure
     from sam2track.table import TrackRow
 
 __all__ = ["Tracks", "as_tracks"]
@@ -21,15 +20,16 @@ _HIGHEST = 2**20  # napari takes eight bytes for each number up to the highest: 
 
 @dataclass(frozen=True)
 class Tracks:
-    """Objects as tracks: rows of (id, frame, y, x), mothers by daughter, and features."""
+    """Objects as tracks: rows of (id, frame, y, x), mothers by daughter, features, confidence."""
 
     data: npt.NDArray[np.float64]
     graph: dict[int, list[int]]
     features: dict[str, npt.NDArray[np.float64]]
+    sure: Sure
 
 
-def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int]) -> Tracks:
-    """Turn rows of the table and mothers by daughter into tracks.
+def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int], sure: Sure) -> Tracks:
+    """Turn rows of the table, mothers by daughter and confidence into tracks.
 
     Rows without a centroid are left out, and objects with numbers above 2**20.
     """
@@ -45,11 +45,10 @@ def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int]) -> Tracks:
         same = steps[:, 0] == 0
         moved = np.hypot(steps[:, 2], steps[:, 3]) / np.maximum(steps[:, 1], 1)
         speed[1:] = np.where(same, moved, 0)
-    scores = [(r.object_score or 0.0, r.predicted_iou or 0.0) for r in rows]
     features = {
         "area": np.array([float(r.area) for r in rows]),
-        "score": np.array([score for score, _ in scores]),
-        "confidence": np.array([confidence(*pair) for pair in scores]),
+        "score": np.array([r.object_score or 0.0 for r in rows]),
+        "confidence": np.array([sure[r.object_id][r.frame][0] for r in rows]),
         "speed": speed,
     }
     there = set(data[:, 0].astype(int).tolist())
@@ -58,4 +57,4 @@ def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int]) -> Tracks:
         for daughter, mother in lineage.items()
         if daughter in there and mother in there
     }
-    return Tracks(data, graph, features)
+    return Tracks(data, graph, features, sure)

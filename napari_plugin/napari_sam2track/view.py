@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.confidence import at_most
 from sam2track.project import Project
 
 if TYPE_CHECKING:
     from sam2track.prompts import Prompts
     from sam2track.tracking.result import FrameResult
 
-__all__ = ["UNFINISHED", "Row", "Said", "Sure", "View", "confidence"]
+__all__ = ["UNFINISHED", "Row", "Said", "Sure", "View"]
 
 UNFINISHED = "locked, to track"  # the state of an object that was locked before it was tracked
+_FIXED = ("prompted", "edited")  # whence masks are that a person fixed
 
 Sure = dict[int, dict[int, tuple[float, str]]]
-"""By object and frame: how sure tracking is, 0 to 1, and whence the mask is."""
+"""By object and frame: confidence, as in docs/measurements.md, and whence the mask is."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,6 @@ class Row:
     state: str
     worst: float | None
     worst_frame: int | None
-
-
-def confidence(score: float, iou: float) -> float:
-    """How sure tracking is of a mask, 0 to 1: predicted IoU times the odds that it is there."""
-    return max(0.0, min(1.0, iou)) / (1 + math.exp(-max(-60.0, min(60.0, score))))
 
 
 @dataclass
@@ -124,30 +120,41 @@ class View:
         if sure is not None:
             self._sure = sure
 
-    def saw(self, result: FrameResult) -> None:
-        """Take the scores of a frame that was just run."""
+    def saw(self, result: FrameResult, *, fixed: bool = False) -> None:
+        """Take the scores of a frame that was just run, or only of what a person fixed there.
+
+        They are bounds from above, until all masks are read.
+        """
         for index, object_id in enumerate(result.object_ids):
-            self._sure.setdefault(object_id, {})[result.frame] = (
-                confidence(float(result.object_scores[index]), float(result.ious[index])),
-                result.sources[index],
-            )
+            how, there = result.sources[index], bool(result.masks[index].any())
+            if how in _FIXED or not fixed:
+                score, iou = float(result.object_scores[index]), float(result.ious[index])
+                sure = at_most(score, iou, there=there)
+                self._sure.setdefault(object_id, {})[result.frame] = sure, how
 
     def confidence(self, object_id: int) -> dict[int, float]:
         """By frame, how sure tracking is; where a person fixed the mask, entirely."""
         found = self._sure.get(object_id, {})
-        return {f: 1.0 if how in ("prompted", "edited") else c for f, (c, how) in found.items()}
+        return {f: 1.0 if how in _FIXED else c for f, (c, how) in found.items()}
 
     def least_sure(self, object_id: int | None = None, beyond: float = -1.0) -> int | None:
-        """The frame with the lowest confidence above a bound, of one object or of all."""
+        """The frame with the lowest confidence above a bound, of one object or of all.
+
+        Of frames that a person did not fix.
+        """
         ids = list(self._sure) if object_id is None else [object_id]
-        pairs = [(c, f) for i in ids for f, c in self.confidence(i).items() if beyond < c < 1.0]
+        pairs = [(c, f) for i in ids for f, c in self._tracked(i).items() if beyond < c]
         return min(pairs)[1] if pairs else None
+
+    def _tracked(self, object_id: int) -> dict[int, float]:
+        found = self._sure.get(object_id, {})
+        return {f: c for f, (c, how) in found.items() if how not in _FIXED}
 
     def rows(self) -> list[Row]:
         """All objects, by id."""
         found = []
         for life in self._project.lives():
-            sure = {f: c for f, c in self.confidence(life.object_id).items() if c < 1}
+            sure = self._tracked(life.object_id)
             worst = min(sure, key=lambda f: sure[f]) if sure else None
             unfinished = life.forward is not None or life.backward is not None
             state = "to track" if unfinished else "tracked"

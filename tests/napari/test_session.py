@@ -17,13 +17,15 @@ import pytest
 import torch
 
 from napari_sam2track.session import Session
-from napari_sam2track.view import Said, View, confidence
+from napari_sam2track.view import Said, View
 from napari_sam2track.worker import Event, Worker
+from sam2track.confidence import confidences
 from sam2track.errors import OutputError, PromptError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model
 from sam2track.project import Project
+from sam2track.review import worst
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
 
@@ -154,8 +156,57 @@ def test_least_sure_frames(session: Session) -> None:
     assert worst == min(sure, key=lambda f: sure[f])
     following = view.least_sure(1, beyond=sure[worst])
     assert following is not None and sure[following] > sure[worst]
-    assert confidence(50, 1) > 0.99 and confidence(-50, 1) < 0.01
+    view.refresh({1: {0: (0.5, "prompted"), 1: (1.0, "forward")}})  # sure that it is not there
+    assert view.least_sure(1) == 1
     view.close()
+
+
+def test_the_viewer_is_as_sure_as_tables_and_reviews(session: Session) -> None:
+    """Once masks were read; what was fixed is passed over."""
+    session.say(1, 0, click(0, 0))
+    session.say(2, 0, click(1, 0))
+    view = View(session.path)
+    for result in session.track():
+        view.saw(result)
+    at_once = {i: view.confidence(i) for i in (1, 2)}
+    *_, tracks = session.tracks()
+    assert tracks is not None
+    view.refresh(tracks.sure)
+    with Project.open(session.path) as project:
+        wanted = confidences(project)
+        looks = [look for look in worst(project, count=99, gap=1) if look.frame]
+    for i, known in wanted.items():
+        sure = dict(zip(known.frames.tolist(), known.values.tolist(), strict=True))
+        assert view.confidence(i) == {**sure, 0: 1.0}
+        assert all(at_once[i][frame] >= value - 1e-6 for frame, value in sure.items() if frame)
+        assert view.least_sure(i) == next(x.frame for x in looks if x.object_id == i)
+    assert view.least_sure() == looks[0].frame
+    places = tracks.data[:, :2].astype(int).tolist()
+    told = tracks.features["confidence"].tolist()
+    assert told == [wanted[i].at(frame)[0] for i, frame in places]
+    before = view.confidence(2)
+    view.saw(session.tracker.prompt(1, 5, points=[centre(0, 5)]), fixed=True)
+    assert view.confidence(1)[5] == 1.0 and view.confidence(2) == before
+    view.close()
+
+
+def test_masks_are_read_anew_of_frames_that_changed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.say(1, 0, click(0, 0))
+    list(session.track())
+    list(session.tracks())
+    read: list[int] = []
+    whole = session.project.observations
+
+    def observations(frames: Any = None) -> Any:
+        read.extend(frames)
+        return whole(frames)
+
+    monkeypatch.setattr(session.project, "observations", observations)
+    session.paint({5: (session.project.labels(5), np.zeros((HEIGHT, WIDTH), np.int32))})
+    list(session.tracks())
+    assert read == [5]
 
 
 def test_a_project_is_gone_on_with_and_an_untouched_one_removed(video, model) -> None:
