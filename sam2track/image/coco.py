@@ -8,29 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["dataset", "rle_string"]
+from sam2track.export.coco_rle import encode
 
-
-def rle_string(mask: npt.NDArray[np.bool_]) -> str:
-    """Return COCO's compressed run lengths of a (H, W) mask, column by column.
-
-    Each run, from the third on as its difference to the one two before, is written in groups of
-    five bits, low ones first, as characters from ``0`` on (cocoapi, ``rleToString``).
-    """
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    first = [0, 0] if flat.size and flat[0] else [0]
-    runs = np.diff(np.concatenate((first, edges, [flat.size]))).tolist()
-    text = []
-    for index, run in enumerate(runs):
-        value = run - runs[index - 2] if index > 2 else run
-        more = True
-        while more:
-            bits = value & 31
-            value >>= 5
-            more = value != (-1 if bits & 16 else 0)
-            text.append(chr((bits | 32 if more else bits) + 48))
-    return "".join(text)
+__all__ = ["dataset"]
 
 
 def dataset(
@@ -58,7 +38,7 @@ def dataset(
                 "id": known["id"],
                 "image_id": 1,
                 "category_id": names.index(str(known["name"]) or "object") + 1,
-                "segmentation": {"size": [height, width], "counts": rle_string(mask)},
+                "segmentation": {"size": [height, width], "counts": encode(mask)},
                 "area": known["area_px"],
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "iscrowd": 0,
