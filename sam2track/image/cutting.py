@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 from sam2track.frames.still import read_picture
+from sam2track.styles import fitted
 
 __all__ = ["cutout", "opacity", "placed", "read_ground"]
 
@@ -55,22 +56,10 @@ def placed(picture: Picture, alpha: Picture, ground: Any) -> Picture:
     height, width = picture.shape[:2]
     behind = np.asarray(ground, np.uint8)
     if behind.ndim == 3:
-        behind = _covering(behind, height, width)
+        behind = fitted(behind, height, width)
     part = alpha[..., None].astype(np.uint16)
     mixed = picture * part + behind * (255 - part)
     return ((mixed + 127) // 255).astype(np.uint8)
-
-
-def _covering(ground: Picture, height: int, width: int) -> Picture:
-    import cv2
-
-    h, w = ground.shape[:2]
-    scale = max(height / h, width / w)
-    size = max(width, round(w * scale)), max(height, round(h * scale))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    large = cv2.resize(ground, size, interpolation=way)
-    top, left = (size[1] - height) // 2, (size[0] - width) // 2
-    return np.asarray(large[top : top + height, left : left + width], np.uint8)
 
 
 def read_ground(text: str | os.PathLike[str]) -> Picture:
