@@ -30,6 +30,7 @@ __all__ = ["ImageFolder", "natural_key", "pictures_in"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # Metadata of cameras may push the size of a JPEG some way back.
+_FIRST_BYTES = 1 << 10
 _HEAD_BYTES = 128 << 10
 _HASHED_BYTES = 4 << 10
 _NAMED = 3
@@ -205,8 +206,10 @@ class ImageFolder(ByFrame):
         """Compare the sizes that headers tell, so that a long run does not fail at its end."""
         for path in self.paths[1:]:
             try:
-                with path.open("rb") as file:
-                    size = stored_size(file.read(_HEAD_BYTES))
+                with path.open("rb", buffering=0) as file:
+                    # Of most formats; in JPEG a thumbnail may lie before the size.
+                    head = file.read(_FIRST_BYTES)
+                    size = stored_size(head) or stored_size(head + file.read(_HEAD_BYTES))
             except OSError as error:
                 raise _unreadable(path, error) from error
             # EXIF may swap the two; reading tells for good.
