@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,8 +37,8 @@ class Prompt:
         1 for a click on the object, 0 for a click beside it; one for each point.
     box : (float, float, float, float), optional
         (x0, y0, x1, y1), half-open, with x0 < x1 and y0 < y1.
-    mask : (H, W) bool array, optional
-        The object's mask, of the frame's size.
+    mask : (H, W) bool or integer array, optional
+        The object's mask, of the frame's size; nonzero is the object.
     absent : bool
         The object is not on this frame. Excludes all else.
     edited : bool
@@ -77,9 +77,7 @@ class Prompt:
     @classmethod
     def painted(cls, mask: npt.ArrayLike) -> Prompt:
         """What a painted mask, (H, W) bool, says: an empty one, that the object is not there."""
-        given = np.asarray(mask)
-        if given.dtype.kind not in "bui":
-            raise PromptError(f"the mask holds {given.dtype}; it must be bool, or whole numbers")
+        given = _values(mask)
         if given.ndim == 2 and not (given != 0).any():
             return cls(absent=True, edited=True)
         return cls(mask=given, edited=True)
@@ -164,17 +162,26 @@ def _labels(given: Any, count: int) -> tuple[int, ...]:
     if len(values) != count:
         raise PromptError(f"{count} points but {len(values)} labels; give one for each point")
     for value in values:
-        if isinstance(value, str) or value not in (0, 1):
+        if isinstance(value, (Sequence, np.ndarray)) or value not in (0, 1):
             raise PromptError(f"label {value!r}; allowed are 1 (object) and 0 (background)")
     return tuple(int(value) for value in values)
 
 
 def _sequence(given: Any, what: str) -> Sequence[Any]:
-    if isinstance(given, np.ndarray):
-        return list(given)
-    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
+    if hasattr(given, "__array__"):  # numpy's, and tensors
+        return list(np.atleast_1d(_array(given, what)))
+    # What has no order, or yields keys, would give numbers in a place that nobody meant.
+    unordered = isinstance(given, (str, bytes, Mapping, Set))
+    if unordered or not isinstance(given, Iterable):
         raise PromptError(f"{what} is {given!r}, not a list")
-    return given
+    return tuple(given)
+
+
+def _array(given: Any, what: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged; of a GPU; with a gradient
+        raise PromptError(f"{what} cannot be taken as an array: {error}") from None
 
 
 def _box(given: Any) -> tuple[float, float, float, float]:
@@ -189,8 +196,19 @@ def _box(given: Any) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
+def _values(given: Any) -> npt.NDArray[Any]:
+    """A mask's values: of logits and probabilities hardly one is 0, all would be the object."""
+    values = _array(given, "the mask")
+    if values.dtype.kind not in "bui":
+        raise PromptError(
+            f"the mask holds {values.dtype}; it must be bool, or whole numbers, "
+            f"as logits > 0 and probabilities > 0.5 are"
+        )
+    return values
+
+
 def _mask(given: Any) -> Mask:
-    mask = np.asarray(given)
+    mask = _values(given)
     if mask.ndim != 2:
         raise PromptError(f"a mask has shape {mask.shape}; give (height, width)")
     mask = np.asarray(mask != 0, np.bool_)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -148,12 +149,39 @@ def test_labels_default_to_object() -> None:
         {"box": (0, 0, 0, 1)},
         {"mask": np.zeros((4, 4), bool)},
         {"mask": np.ones(4, bool)},
+        {"mask": np.full((4, 4), -8.0)},
+        {"mask": np.full((4, 4), np.nan)},
+        {"mask": [["a"]]},
+        {"mask": [[1, 0], [1]]},
+        {"mask": torch.ones(4, 4, dtype=torch.bfloat16)},
+        {"mask": torch.ones(4, 4, requires_grad=True)},
+        {"points": {1: 2}},
+        {"points": 5},
+        {"points": ((1, 2),), "labels": 1},
+        {"points": ((1, 2),), "labels": ([1, 0],)},
+        {"points": ((1, 2),), "labels": np.ones((1, 2))},
+        {"points": torch.ones(1, 2, requires_grad=True)},
+        {"box": 5},
+        {"box": {0, 1, 2, 3}},
         {"absent": True, "points": ((1, 2),)},
     ],
 )
 def test_bad_prompts(parts: dict[str, Any]) -> None:
     with pytest.raises(PromptError):
         Prompt(**parts)
+
+
+def test_whatever_holds_numbers_in_order_will_do() -> None:
+    expected = Prompt(points=((1, 2), (3, 4)), labels=(1, 0), box=(0, 1, 5, 6))
+    for points, labels, box in (
+        (np.array([[1, 2], [3, 4]]), np.array([1, 0]), np.array([0, 1, 5, 6])),
+        (torch.tensor([[1, 2], [3, 4]]), torch.tensor([1, 0]), torch.tensor([0, 1, 5, 6])),
+        (zip((1, 3), (2, 4), strict=True), iter((True, False)), [0, 1, 5, 6]),
+    ):
+        assert Prompt(points=points, labels=labels, box=box).same(expected)  # type: ignore[arg-type]
+    mask = np.eye(4, dtype=np.uint8)
+    for given_mask in (mask, mask * 255, mask.tolist(), torch.from_numpy(mask)):
+        assert np.array_equal(Prompt(mask=given_mask).mask, mask != 0)  # type: ignore[arg-type]
 
 
 def test_prompts_fit_the_frame() -> None:

@@ -229,7 +229,7 @@ class Tracker:
             1 (object) or 0 (background) for each point; 1 where left out.
         box : (x0, y0, x1, y1), optional
             Half-open, in pixels.
-        mask : (H, W) bool array, optional
+        mask : (H, W) bool or integer array, optional
             Reported as given on this frame; with points or a box it is refined by them.
         absent : bool
             The object is not on this frame.
@@ -245,9 +245,9 @@ class Tracker:
             Where the prompt, the object or the frame cannot be.
         """
         prompt = Prompt(
-            points=() if points is None else tuple(points),
-            labels=() if labels is None else tuple(labels),
-            box=None if box is None else tuple(box),  # type: ignore[arg-type]
+            points=() if points is None else points,  # type: ignore[arg-type]
+            labels=() if labels is None else labels,  # type: ignore[arg-type]
+            box=box,  # type: ignore[arg-type]
             mask=mask,  # type: ignore[arg-type]
             absent=absent,
         )

@@ -78,7 +78,7 @@ def test_prompts_in_every_form(tmp_path: Path) -> None:
         ({}, "nothing to look for|version"),
         (Prompt(absent=True), "absent"),
         (Prompt(points=((500, 3),)), "outside the frame"),
-        (Prompt(mask=np.ones((4, 4))), "the mask is 4 x 4 pixels"),
+        (Prompt(mask=np.ones((4, 4), bool)), "the mask is 4 x 4 pixels"),
         ({0: BOX}, "ids are positive"),
         (3, "cannot take boxes from int"),
     ],
@@ -92,7 +92,7 @@ def test_an_earlier_round_fits() -> None:
     made = segmenter()
     first = made.segment(POINT)
     with pytest.raises(PromptError, match="a mask and one of an earlier round"):
-        made.segment(Prompt(mask=np.ones((SIZE, SIZE))), previous=first)
+        made.segment(Prompt(mask=np.ones((SIZE, SIZE), bool)), previous=first)
     # Objects that it does not hold begin anew.
     assert np.array_equal(made.segment({3: BOX}, previous=first).logits, made.segment(BOX).logits)
 

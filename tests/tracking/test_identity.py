@@ -600,9 +600,12 @@ ONE = {9: disk(LEFT, 9)}
         (lambda made: made.divide(1, 4, [0]), "positive integers"),
         (lambda made: made.divide(1, 4, [5]), "object 5 is a daughter of 3 already"),
         (lambda made: made.divide(1, 4, [2]), "object 2 is there from frame 0 on"),
-        (lambda made: made.divide(1, 4, {9: np.ones((3, 4))}), "mask is 4 x 3 pixels, the frame"),
+        (
+            lambda made: made.divide(1, 4, {9: np.ones((3, 4), bool)}),
+            "mask is 4 x 3 pixels, the frame",
+        ),
         (lambda made: made.divide(1, 4, {9: disk(LEFT) * 0}), "the mask is empty"),
-        (lambda made: made.divide(1, 4, ONE | {8: np.ones(3)}), r"shape \(3,\)"),
+        (lambda made: made.divide(1, 4, ONE | {8: np.ones(3, bool)}), r"shape \(3,\)"),
         (lambda made: made.divide(1, 7, [8]), "object 8 ends before frame 7"),
     ],
 )

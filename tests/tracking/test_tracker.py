@@ -78,6 +78,23 @@ def test_masks_are_kept_at_the_frames_own_size() -> None:
     assert result.masks.shape == (1, 50, 90)
 
 
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ({"mask": np.full((SIZE, SIZE), -8.0)}, "must be bool, or whole numbers"),
+        ({"mask": [[1, 0], [1]]}, "cannot be taken as an array"),
+        ({"points": [(64, 60)], "labels": 1}, "labels is 1, not a list"),
+        ({"box": 5}, "a box is 5, not a list"),
+        ({"points": 7}, "points is 7, not a list"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(said: dict[str, Any], says: str) -> None:
+    made = tracker(2)
+    with pytest.raises(PromptError, match=says):
+        made.prompt(1, 0, **said)
+    assert made.object_ids == ()
+
+
 def test_without_a_range_only_what_changed_is_run_from_where_it_changed() -> None:
     made = tracker()
     made.add(1, 0, BOX)
@@ -298,8 +315,8 @@ def tracker_logits_of(frames: np.ndarray) -> np.ndarray:
         ({"object_id": 1, "frame": 0, "points": [(9, 3)], "labels": [2]}, "label 2"),
         ({"object_id": 1, "frame": 0, "points": [(9, 3)], "labels": [1, 0]}, "2 labels"),
         ({"object_id": 1, "frame": 0, "points": [(float("nan"), 3)]}, "finite"),
-        ({"object_id": 1, "frame": 0, "mask": np.zeros((SIZE, SIZE))}, "mask is empty"),
-        ({"object_id": 1, "frame": 0, "mask": np.ones((3, 4))}, "4 x 3 pixels"),
+        ({"object_id": 1, "frame": 0, "mask": np.zeros((SIZE, SIZE), bool)}, "mask is empty"),
+        ({"object_id": 1, "frame": 0, "mask": np.ones((3, 4), bool)}, "4 x 3 pixels"),
         ({"object_id": 1, "frame": 0, "box": (1, 1, 5, 5), "absent": True}, "both absent"),
     ],
 )
