@@ -30,7 +30,7 @@ def load_prompts(
     *,
     read_mask: Callable[[Path], Mask],
 ) -> Prompts:
-    """Read prompts from a file, from the same as a dict, or return Prompts as they are.
+    """Read prompts from a file, from the same as a dict, or return a copy of Prompts.
 
     Parameters
     ----------
@@ -45,10 +45,15 @@ def load_prompts(
     Raises
     ------
     PromptError
-        Where it is not JSON or breaks the schema, saying where.
+        Where it is not JSON or breaks the schema, saying where; where Prompts hold what cannot be.
     """
     if isinstance(given, Prompts):
-        return given
+        return given.checked()
+    if not isinstance(given, (str, os.PathLike, Mapping)):
+        raise PromptError(
+            f"prompts are {type(given).__name__}; give Prompts, which name objects and frames, a "
+            f"prompts file, or the same as a dict"
+        )
     folder, within = Path(), None
     if isinstance(given, Mapping):
         content: Any = given

@@ -17,6 +17,7 @@ __all__ = [
     "Prompts",
     "check_name",
     "check_object_id",
+    "check_prompt",
     "merged",
 ]
 
@@ -227,10 +228,28 @@ class Prompts:
 
     def add(self, object_id: int, frame: int, prompt: Prompt) -> None:
         """Add a prompt; the same object and frame twice is an error."""
-        frames = self.by_object.setdefault(check_object_id(object_id), {})
+        object_id, frame, prompt = check_object_id(object_id), _frame(frame), check_prompt(prompt)
+        frames = self.by_object.setdefault(object_id, {})
         if frame in frames:
             raise PromptError(f"object {object_id} has two prompts on frame {frame}; give one")
         frames[frame] = prompt
+
+    def checked(self) -> Prompts:
+        """Return a copy that holds what `add` and `check_name` let pass; raises as they do."""
+        found = Prompts()
+        if not isinstance(self.by_object, Mapping) or not isinstance(self.names, Mapping):
+            raise PromptError("prompts and names are not given by object; give a dict of each")
+        for object_id, frames in self.by_object.items():
+            if not isinstance(frames, Mapping):
+                raise PromptError(
+                    f"object {object_id!r} has {type(frames).__name__}; give its prompts by frame"
+                )
+            found.by_object[check_object_id(object_id)] = {}
+            for frame, prompt in frames.items():
+                found.add(object_id, frame, prompt)
+        for object_id, name in self.names.items():
+            found.names[check_object_id(object_id)] = check_name(name)
+        return found
 
     def __iter__(self) -> Iterator[tuple[int, int, Prompt]]:
         """Yield (object id, frame, prompt), by object and frame."""
@@ -262,6 +281,21 @@ def check_object_id(object_id: object) -> int:
     if not 0 < object_id < 2**31:
         raise PromptError(f"object {object_id}; ids are positive integers below 2**31")
     return int(object_id)
+
+
+def check_prompt(prompt: object) -> Prompt:
+    """Return the prompt; PromptError where it is none."""
+    if not isinstance(prompt, Prompt):
+        raise PromptError(f"{prompt!r:.60} is no prompt; give Prompt(box=…), Prompt(points=…), …")
+    return prompt
+
+
+def _frame(frame: object) -> int:
+    if isinstance(frame, (bool, np.bool_)) or not isinstance(frame, (int, np.integer)):
+        raise PromptError(f"frame {frame!r}; frames are whole numbers from 0")
+    if not 0 <= frame < 2**31:
+        raise PromptError(f"frame {frame}; frames are counted from 0, up to 2**31")
+    return int(frame)
 
 
 def check_name(name: object) -> str:

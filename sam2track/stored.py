@@ -83,5 +83,5 @@ class Stored:
 def _quoted(name: str) -> str:
     """A cell as the csv module writes it among others."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow((name, ""))
-    return line.getvalue()[:-1]
+    csv.writer(line, lineterminator="\r\n").writerow((name, ""))  # which quotes what ends a line
+    return line.getvalue().removesuffix(",\r\n")

@@ -246,6 +246,58 @@ def test_difference_names_its_place() -> None:
         two.add(1, 3, Prompt(absent=True))
 
 
+ONE = Prompt(points=((1, 2),))
+
+
+@pytest.mark.parametrize(
+    ("object_id", "frame", "prompt", "says"),
+    [
+        (0, 0, ONE, "object 0; ids are positive"),
+        (1.5, 0, ONE, "object 1.5"),
+        ("a", 0, ONE, "object 'a'"),
+        (1, -1, ONE, "frame -1"),
+        (1, True, ONE, "frame True"),
+        (1, 2.0, ONE, "frame 2.0"),
+        (1, 2**31, ONE, "frame 2147483648"),
+        (1, 0, (1, 2, 3, 4), r"\(1, 2, 3, 4\) is no prompt"),
+    ],
+)
+def test_prompts_are_of_objects_and_frames(
+    object_id: Any, frame: Any, prompt: Any, says: str
+) -> None:
+    found = Prompts()
+    with pytest.raises(PromptError, match=says):
+        found.add(object_id, frame, prompt)
+    assert not found.by_object
+    with pytest.raises(PromptError, match=says):
+        load_prompts(Prompts({object_id: {frame: prompt}}), read_mask=no_mask)
+
+
+def test_what_numpy_counts_is_an_int() -> None:
+    found = Prompts()
+    found.add(np.int64(3), np.int64(5), ONE)  # type: ignore[arg-type]
+    copied = load_prompts(Prompts({np.int64(3): {np.int64(5): ONE}}), read_mask=no_mask)  # type: ignore[dict-item]
+    for prompts in (found, copied):
+        assert [(type(i), type(f)) for i, f, _ in prompts] == [(int, int)]
+
+
+@pytest.mark.parametrize(
+    ("given_prompts", "says"),
+    [
+        (Prompts({1: ONE}), "object 1 has Prompt"),  # type: ignore[dict-item]
+        (Prompts([ONE]), "give a dict of each"),  # type: ignore[arg-type]
+        (Prompts({1: {0: ONE}}, {1: "two\nlines"}), "a name is one line"),
+        (Prompts({1: {0: ONE}}, {0: "zero"}), "object 0"),
+        (ONE, "prompts are Prompt; give Prompts"),
+        ([ONE], "prompts are list; give Prompts"),
+        (7, "prompts are int"),
+    ],
+)
+def test_what_holds_no_prompts_is_refused(given_prompts: Any, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        load_prompts(given_prompts, read_mask=no_mask)
+
+
 # -- the file ---------------------------------------------------------------------------
 
 

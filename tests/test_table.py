@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 
 import numpy as np
 import pytest
 
 from sam2track.errors import OutputError, UsageError
+from sam2track.stored import Stored
 from sam2track.table import COLUMNS, TableWriter, TrackRow, row
 from tests.faults import file_limit
 
@@ -60,6 +62,14 @@ def test_any_csv_reader_gives_the_names_back(tmp_path):
         rows = list(csv.DictReader(file))
     assert [r["name"] for r in rows] == names
     assert all(tuple(r) == COLUMNS for r in rows)
+
+
+def test_rows_from_a_project_give_the_names_back_too():
+    names = dict(enumerate(["plain", "two\nlines", "two\rlines", "a,b", '"'], start=1))
+    found = [(0, number, 0, 1.0, 1.0, 0, *[None] * 6) for number in names]
+    lines = Stored(found, names, {0: 0.0}, ()).lines()
+    rows = list(csv.reader(io.StringIO(lines, newline="")))
+    assert [r[3] for r in rows] == list(names.values())
 
 
 def test_scores_that_are_not_numbers_are_blank():

@@ -200,5 +200,6 @@ class _Collected:
                     f"object {object_id} on frame {frame} is prompted both in {path} and by an "
                     f"option; give one"
                 )
-            read.add(object_id, frame, prompt)
+            # Not by add: of pictures a frame may stand for every one of them.
+            read.by_object.setdefault(object_id, {})[frame] = prompt
         return read

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import PromptError
-from sam2track.prompts import Prompt, Prompts
+from sam2track.prompts import Prompt, Prompts, check_name
 
 __all__ = ["Detections", "as_detections", "match"]
 
@@ -33,7 +33,8 @@ class Detections:
     Raises
     ------
     PromptError
-        Where boxes, scores and names do not fit each other, or a box has no area.
+        Where boxes, scores and names do not fit each other, a box has no area, or a name is no
+        text of one line.
     """
 
     boxes: Boxes
@@ -48,7 +49,8 @@ class Detections:
             raise PromptError(f"boxes have shape {boxes.shape}; give (N, 4): x0, y0, x1, y1")
         count = len(boxes)
         scores = np.ones(count) if self.scores is None else _floats(self.scores, "scores")
-        names = ("",) * count if self.names is None else tuple(str(name) for name in self.names)
+        given = ("",) * count if self.names is None else self.names
+        names = tuple(check_name(str(name)) for name in given)
         if scores.shape != (count,) or len(names) != count:
             raise PromptError(
                 f"{count} boxes but {scores.size} scores and {len(names)} names; give one for each"

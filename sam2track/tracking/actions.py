@@ -125,7 +125,8 @@ def _do(tracker: Tracker, step: Mapping[str, Any]) -> None:
         said, name = _prompt(step["said"]), step.get("name", "")
         tracker.add(step["object"], step["frame"], said, name=name)
     elif kind == "edit":
-        tracker.edit(step["object"], step["frame"], _mask(step["mask"]))
+        painted, name = Prompt.painted(_mask(step["mask"])), step.get("name", "")
+        tracker.add(step["object"], step["frame"], painted, name=name)
     elif kind == "confirm":
         tracker.confirm(step["object"], step["frame"])
     elif kind == "clear":

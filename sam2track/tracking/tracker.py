@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import Model, load_model
-from sam2track.prompts import Prompt, check_name, check_object_id
+from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.tracking import detected, identity
 from sam2track.tracking.actions import pack_mask, said_of
 from sam2track.tracking.book import Book
@@ -259,9 +259,10 @@ class Tracker:
         if object_id in self._book.objects:
             self._book.known(object_id)
         frame = self._book.check_frame(frame)
-        prompt.check(self.source.height, self.source.width)
+        check_prompt(prompt).check(self.source.height, self.source.width)
+        name = check_name(name)
         if prompt.edited:
-            return self._edit("edit", object_id, frame, prompt)
+            return self._edit("edit", object_id, frame, prompt, name)
         said = said_of(object_id, frame, prompt, name)
         return self._say("prompt", said, object_id, frame, prompt)
 
@@ -297,10 +298,13 @@ class Tracker:
         mask = result.masks[result.object_ids.index(item.object_id)]
         return self._edit("confirm", object_id, frame, Prompt.painted(mask))
 
-    def _edit(self, kind: str, object_id: int, frame: int, prompt: Prompt) -> FrameResult:
+    def _edit(
+        self, kind: str, object_id: int, frame: int, prompt: Prompt, name: str = ""
+    ) -> FrameResult:
         item = self._book.known(object_id)
         frame = self._book.check_frame(frame)
         action: dict[str, Any] = {"object": item.object_id, "frame": frame}
+        action |= {"name": name} if name else {}
         if kind == "edit":
             none = np.zeros((self.source.height, self.source.width), np.bool_)
             action["mask"] = pack_mask(none if prompt.mask is None else prompt.mask)

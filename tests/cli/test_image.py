@@ -147,6 +147,15 @@ def test_candidates(things: Path, tmp_path: Path, options: list[str], count: int
     assert again.exit_code == 2
 
 
+def test_options_beside_a_prompts_file(things: Path, tmp_path: Path) -> None:
+    said = {"version": 1, "objects": [{"id": 2, "prompts": [{"frame": 0, "points": [[5, 5]]}]}]}
+    (tmp_path / "said.json").write_text(json.dumps(said))
+    options = ["--prompts", tmp_path / "said.json", "--box", BOX, "--json"]
+    done = invoke(things / "cat.png", "-o", tmp_path / "out", *options)
+    assert done.exit_code == 0, done.output
+    assert [o["id"] for o in json.loads(done.stdout)["images"][0]["objects"]] == [1, 2]
+
+
 def test_the_mask_of_an_earlier_round(things: Path, tmp_path: Path) -> None:
     earlier = f"1:{things / 'earlier.png'}"
     alone = invoke(things / "cat.png", "-o", tmp_path / "a", "--mask", earlier)

@@ -58,6 +58,8 @@ def test_scores_and_names_fit_the_boxes() -> None:
         Detections([CAR], [0.1, 0.2])
     with pytest.raises(PromptError, match="2 names"):
         Detections([CAR], None, ("a", "b"))
+    with pytest.raises(PromptError, match="a name is one line"):
+        Detections([CAR], None, ("red\ncar",))
 
 
 def test_boxes_are_selected_and_cut() -> None:

@@ -24,6 +24,7 @@ from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
 from sam2track.tracking import encoder, step
 from sam2track.tracking import tracker as tracking
+from sam2track.tracking.actions import pack_mask, repeat, said_of
 from sam2track.tracking.ledger import SpillFile
 from tests.parity.oracle import SIZE, clip, enliven, predictor
 
@@ -325,6 +326,30 @@ def test_bad_prompts_say_what_is_wrong(arguments: dict[str, Any], message: str) 
     with pytest.raises(PromptError, match=message):
         made.prompt(**arguments)
     assert made.object_ids == ()
+
+
+def test_what_is_added_is_a_prompt_and_its_name_a_line() -> None:
+    made = tracker()
+    with pytest.raises(PromptError, match="is no prompt"):
+        made.add(1, 0, (30, 30, 70, 80))  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="a name is one line"):
+        made.add(1, 0, BOX, name="two\nlines")
+    assert made.object_ids == ()
+
+
+def test_an_edit_can_name_its_object_and_that_can_be_repeated() -> None:
+    made, again = tracker(), tracker()
+    made.add(1, 0, BOX)
+    made.add(1, 2, Prompt.painted(np.eye(SIZE, dtype=bool)), name="bob")
+    assert made.names == {1: "bob"}
+    steps = [
+        {"step": 1, "action": "prompt", **said_of(1, 0, BOX)},
+        {"step": 2, "action": "edit", "object": 1, "frame": 2, "name": "bob"}
+        | {"mask": pack_mask(np.eye(SIZE, dtype=bool))},
+    ]
+    list(repeat(again, steps))
+    assert again.names == {1: "bob"}
+    assert np.array_equal(again.result(2).masks, made.result(2).masks)
 
 
 def test_bad_runs_say_what_is_wrong_at_once() -> None:
