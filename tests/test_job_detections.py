@@ -192,3 +192,23 @@ def test_what_is_stored_is_json(file: Path, tmp_path: Path) -> None:
         stored = project.meta["detections"]
     assert json.loads(json.dumps(stored)) == stored
     assert sorted(stored["frames"]) == ["0", "2", "4"] and stored["by_hand"] == []
+
+
+def test_classes_may_be_a_text_and_their_names_may_not(file: Path, tmp_path: Path) -> None:
+    go(tmp_path / "a", detections=file, classes="cell,dust")
+    assert list(prompts_of(tmp_path / "a")) == [1, 2]
+    with pytest.raises(PromptError, match="no class 'cel'"):
+        go(tmp_path / "b", detections=file, classes="cel")
+    with pytest.raises(PromptError, match="give a list of names"):
+        go(tmp_path / "b", detections=file, class_names="cell,dust")
+
+
+@pytest.mark.parametrize("frame", [99, -3, "3", 1.5])
+def test_boxes_by_what_is_no_frame_are_refused(tmp_path: Path, frame: Any) -> None:
+    with pytest.raises(PromptError, match=f"detections of frame {frame!r}, .* frames 0 to 7"):
+        go(tmp_path, detections={0: [ONE], frame: [TWO]}, detections_every=2)
+
+
+def test_boxes_beyond_the_range_are_left_out(tmp_path: Path) -> None:
+    go(tmp_path, detections={np.int64(0): [ONE], 7: [TWO]}, detections_every=1, stop=4)
+    assert list(prompts_of(tmp_path)) == [1]

@@ -115,7 +115,7 @@ def wanted_detections(said: dict[str, Any]) -> dict[str, Any]:
     return {
         "detections": said["detections"],
         "min_score": said["min_score"],
-        "classes": None if classes is None else _split(classes),
+        "classes": classes,
         "class_names": None if names is None else _names(names),
     }
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, Prompts, check_name
 
-__all__ = ["Detections", "as_detections", "match"]
+__all__ = ["Detections", "as_detections", "match", "named_classes"]
 
 Boxes = npt.NDArray[np.float64]
 
@@ -76,14 +76,15 @@ class Detections:
         return Detections(self.boxes[keep], self.scores[keep], names)
 
     def selected(
-        self, *, min_score: float | None = None, classes: Collection[str] | None = None
+        self, *, min_score: float | None = None, classes: Collection[str] | str | None = None
     ) -> Detections:
-        """Boxes with at least a score, of some classes."""
+        """Boxes with at least a score, of some classes; a text names them between commas."""
         keep = np.ones(len(self), np.bool_)
         if min_score is not None:
             keep &= self.scores >= min_score
         if classes is not None:
-            keep &= np.array([name in classes for name in self.names], np.bool_)
+            wanted = named_classes(classes)
+            keep &= np.array([name in wanted for name in self.names], np.bool_)
         return self.only(keep)
 
     def clipped(self, height: int, width: int) -> Detections:
@@ -103,6 +104,13 @@ class Detections:
             if name:
                 said.names[object_id] = name
         return said
+
+
+def named_classes(classes: Collection[str] | str) -> Collection[str]:
+    """Class names, also of a text that has them between commas, as the command line takes it."""
+    if not isinstance(classes, str):
+        return classes
+    return [name.strip() for name in classes.split(",") if name.strip()]
 
 
 def _floats(given: Any, what: str) -> npt.NDArray[np.float64]:

@@ -64,6 +64,8 @@ def load_detections(
         Where it cannot be read, saying in which line.
     """
     path = Path(path)
+    if isinstance(class_names, str):  # a sequence, too: of letters
+        raise PromptError(f"class names {class_names!r:.100}; give a list of names, or a dict")
     named = dict(enumerate(class_names)) if isinstance(class_names, Sequence) else class_names
     if path.is_dir():
         return _yolo_folder(path, named)

@@ -6,9 +6,12 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sam2track.detections.boxes import Detections, as_detections
+import numpy as np
+
+from sam2track.detections.boxes import Detections, as_detections, named_classes
 from sam2track.detections.files import load_detections
 from sam2track.detections.rows import DetectionFile
+from sam2track.errors import PromptError
 
 __all__ = ["chosen", "opened", "packed", "unpacked"]
 
@@ -31,8 +34,9 @@ def opened(
     """
     if not isinstance(given, (str, os.PathLike)):
         return given
+    wanted = None if classes is None else named_classes(classes)
     file = load_detections(given, class_names=class_names)
-    file.check(frames=total, min_score=min_score, classes=classes, stems=stems)
+    file.check(frames=total, min_score=min_score, classes=wanted, stems=stems)
     return file
 
 
@@ -72,6 +76,7 @@ def chosen(
     PromptError
         Where file or boxes cannot be, or do not fit the source.
     """
+    classes = None if classes is None else named_classes(classes)
     found: dict[int, Detections] = {}
     unnamed = frames[0] if anywhere is None else anywhere
     given = opened(
@@ -89,6 +94,7 @@ def chosen(
                 frame, height=height, width=width, stem=stem, anywhere=frame == unnamed
             )
     elif isinstance(given, Mapping):
+        _check_frames(given, total)
         found = {frame: as_detections(given[frame]) for frame in frames if frame in given}
     elif unnamed in frames:
         found = {unnamed: as_detections(given)}
@@ -98,6 +104,17 @@ def chosen(
         if frame in found
     }
     return {frame: detections for frame, detections in fitted.items() if len(detections)}
+
+
+def _check_frames(given: Mapping[Any, Any], total: int) -> None:
+    """Refuse boxes by what can be no frame: nobody would see that they are not taken."""
+    for frame in given:
+        whole = isinstance(frame, (int, np.integer)) and not isinstance(frame, bool)
+        if not whole or not 0 <= frame < total:
+            raise PromptError(
+                f"detections of frame {frame!r}, which does not exist; give them by frames "
+                f"0 to {total - 1}"
+            )
 
 
 def packed(detections: Mapping[int, Detections]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.detections import as_detections, match
+from sam2track.detections import Detections, as_detections, match
 from sam2track.errors import UsageError
 from sam2track.masks import Box
 from sam2track.prompts import Prompt
@@ -16,7 +16,7 @@ from sam2track.tracking.actions import said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.result import FrameResult
 
-__all__ = ["place_of", "take"]
+__all__ = ["checked", "place_of", "take"]
 
 Note = Callable[[str, Mapping[str, Any], int, int, Prompt], None]
 
@@ -31,10 +31,9 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
     note : callable
         Says a prompt: kind of step, action, object, frame, prompt.
     """
-    if not 0 < min_iou <= 1:
-        raise UsageError(f"min_iou {min_iou}; allowed are numbers above 0 and up to 1")
+    given = checked(detections, min_iou)
     frame = book.check_frame(frame)
-    given = as_detections(detections).clipped(book.source.height, book.source.width)
+    given = given.clipped(book.source.height, book.source.width)
     result = book.result(frame)
     if not len(given):
         return result
@@ -59,6 +58,13 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
         said = said_of(object_id, frame, prompt, name if known is None else "")
         note("prompt", said, object_id, frame, prompt)
     return book.result(frame)
+
+
+def checked(detections: Any, min_iou: float) -> Detections:
+    """What can be said of boxes before there is a frame for them; PromptError, UsageError."""
+    if not isinstance(min_iou, (int, float, np.number)) or not 0 < min_iou <= 1:
+        raise UsageError(f"min_iou {min_iou!r}; allowed are numbers above 0 and up to 1")
+    return as_detections(detections)
 
 
 def place_of(mask: npt.NDArray[np.bool_]) -> Box | None:

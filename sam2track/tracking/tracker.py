@@ -602,9 +602,11 @@ class Tracker:
         """
         if not isinstance(self.source, StreamSource):
             raise UsageError("this tracker reads a source; make one without a source for streams")
+        # Before the frame is taken: it would be tracked twice where it is handed over again.
+        boxes = detected.checked([] if detections is None else detections, min_iou)
         frame, picture = self.source.push(picture)
         result = self._advance(frame, picture)
-        return result if detections is None else self.detect(frame, detections, min_iou=min_iou)
+        return result if detections is None else self.detect(frame, boxes, min_iou=min_iou)
 
     def _advance(self, frame: int, picture: npt.NDArray[np.uint8]) -> FrameResult:
         """Track all objects of a stream on its latest frame."""

@@ -158,3 +158,17 @@ def test_a_streams_frame_has_the_size_of_its_boxes() -> None:
     made = Tracker(module())
     made.update(clip(8)[0], [(100, 100, 999, 999)])
     assert said(made, 1) == {0: (100, 100, SIZE, SIZE)}
+
+
+def test_a_frame_whose_boxes_cannot_be_is_not_taken() -> None:
+    made, frames = Tracker(module()), clip(3)
+    made.update(frames[0], [ONE])
+    with pytest.raises(PromptError, match="no area"):
+        made.update(frames[1], [(9, 9, 9, 9)])
+    for wrong in (0, "a", None):
+        with pytest.raises(UsageError, match="min_iou"):
+            made.update(frames[1], [ONE], min_iou=wrong)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="min_iou"):
+            made.detect(0, [ONE], min_iou=wrong)  # type: ignore[arg-type]
+    assert len(made.source) == 1
+    assert made.update(frames[1], [ONE]).frame == 1
