@@ -221,7 +221,8 @@ def run(
     direction = direction or "both"
     if resume:
         reading = resumed_reading(folder, source, reading)
-        precision = resumed_precision(folder, precision)
+        if not isinstance(model, Model):  # which has a precision of its own
+            precision = resumed_precision(folder, precision)
     opened = open_source(source, hwaccel=hwaccel, **reading)
     try:
         low, high, past = asked_span(opened.name, start, stop, len(opened))

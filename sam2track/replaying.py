@@ -80,12 +80,11 @@ def replay(
                     f"{folder} holds a project already; replace it (--overwrite) "
                     f"or give another folder"
                 )
-            loaded = load_model(
-                stored_model(meta["model"]) if model is None else model,
-                device=device,
-                precision=meta["precision"],
-                image_size=meta["image_size"],
-            )
+            settings = {key: meta[key] for key in ("precision", "image_size")}
+            if isinstance(model, Model):  # which has its own; whether they are these is asked below
+                settings = {}
+            named = stored_model(meta["model"]) if model is None else model
+            loaded = load_model(named, device=device, **settings)
             check_same(old, opened, loaded)
             journal = old.journal()
             if not journal:

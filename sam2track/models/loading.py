@@ -206,7 +206,7 @@ def load_model(
     model : str, path, SAM2Base or Model
         A name (``nano``, ``sam2.1-large`` and the usual other spellings, ``auto``), a
         checkpoint of Meta's or of Transformers' layout, a hub id, or modules already built,
-        which are used as they are.
+        which are used as they are, as a Model is.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. What is asked for is used or
         refused, never replaced.
@@ -224,9 +224,10 @@ def load_model(
     ------
     UnknownModelError, WeightsNotFoundError, ModelError, DeviceError, UsageError
     """
-    if isinstance(model, Model):
-        return model
     _check_image_size(image_size)
+    if isinstance(model, Model):
+        _check_as_asked(model, device, precision, image_size)
+        return model
     if isinstance(model, torch.nn.Module):
         return _from_module(model, device, precision, image_size)
     chosen = _pick_device(device)
@@ -332,6 +333,32 @@ def build_checked(
     return module, weights
 
 
+def _check_as_asked(model: Model, device: str, precision: str, image_size: int | None) -> None:
+    """Refuse what a model that is loaded already is not."""
+    _check_lies(model.device, device, "model")
+    for what, asked, has in (
+        ("precision", None if precision == "auto" else precision, model.precision),
+        ("image size", image_size, model.image_size),
+    ):
+        if asked not in (None, has):
+            raise UsageError(
+                f"{what} {asked} was asked for, but the model handed in has {has} and is never "
+                f"changed; load it with that {what}, or leave it out"
+            )
+
+
+def _check_lies(here: torch.device, device: str, what: str) -> None:
+    """Refuse another device than that on which something handed in lies."""
+    if device == "auto":
+        return
+    wanted = _pick_device(device)
+    if wanted.type != here.type or wanted.index not in (None, here.index):
+        raise DeviceError(
+            f"{device} was asked for, but the {what} handed in lies on {here} and is never "
+            f"moved; move it or leave the device out"
+        )
+
+
 def _from_module(module: SAM2Base, device: str, precision: str, image_size: int | None) -> Model:
     missing = [
         part
@@ -352,13 +379,7 @@ def _from_module(module: SAM2Base, device: str, precision: str, image_size: int 
             f"{module.image_size} and is never changed; build it with that size"
         )
     here = next(module.parameters()).device
-    if device != "auto":
-        wanted = _pick_device(device)
-        if wanted.type != here.type or wanted.index not in (None, here.index):
-            raise DeviceError(
-                f"{device} was asked for, but the module handed in lies on {here} and is never "
-                f"moved; move it or leave the device out"
-            )
+    _check_lies(here, device, "module")
     if module.training:
         warnings.warn("the module handed in is in training mode; call eval() on it", stacklevel=3)
     chosen = _pick_precision(precision, here, module.image_size)

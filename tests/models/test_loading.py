@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -436,6 +437,20 @@ def test_a_module_handed_in_is_neither_moved_nor_resized() -> None:
     with pytest.raises(ModelError, match="no SAM2Base"):
         sam2track.load_model(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
     assert sam2track.load_model(model) is model
+
+
+def test_a_model_handed_in_is_what_was_asked_for() -> None:
+    model = sam2track.load_model(build(ARCHITECTURES["nano"], image_size=64))
+    same = sam2track.load_model(model, device="cpu", precision="fp32", image_size=64)
+    assert same is model
+    with pytest.raises(UsageError, match=r"image size 128 was asked for, .* has 64"):
+        sam2track.load_model(model, image_size=128)
+    with pytest.raises(UsageError, match=r"precision bf16 was asked for, .* has fp32"):
+        sam2track.load_model(model, precision="bf16")
+    with pytest.raises(DeviceError, match="cuda was asked for"):
+        sam2track.load_model(model, device="cuda")
+    with pytest.raises(UsageError, match="image size 128"):
+        sam2track.segment(np.zeros((9, 9), np.uint8), [(1, 1, 5, 5)], model, image_size=128)
 
 
 def test_holes_scale_with_the_grid() -> None:
