@@ -139,7 +139,7 @@ def boundary_f(a: npt.NDArray[Any], b: npt.NDArray[Any], *, tolerance: float = T
 
 
 def mean_jaccard(
-    truth: Iterable[npt.NDArray[Any]], found: Iterable[npt.NDArray[Any]], ids: Sequence[int]
+    truth: Iterable[npt.NDArray[Any]], found: Iterable[npt.NDArray[Any]], ids: Iterable[int]
 ) -> float:
     """Return J of some objects over a video: each one's mean over frames, then their mean.
 
@@ -149,7 +149,7 @@ def mean_jaccard(
     ----------
     truth, found : (T, H, W) integer arrays, or iterables of T label maps
         Object ids, 0 for the background. Of an iterable one frame is held at a time.
-    ids : sequence of int
+    ids : iterable of int
         Objects that count.
 
     Raises
@@ -163,7 +163,7 @@ def mean_jaccard(
 def j_and_f(
     truth: Iterable[npt.NDArray[Any]],
     found: Iterable[npt.NDArray[Any]],
-    ids: Sequence[int],
+    ids: Iterable[int],
     *,
     tolerance: float = TOLERANCE,
 ) -> JAndF:
@@ -188,9 +188,10 @@ def j_and_f(
 def _means(
     truth: Iterable[npt.NDArray[Any]],
     found: Iterable[npt.NDArray[Any]],
-    ids: Sequence[int],
+    ids: Iterable[int],
     measures: Sequence[Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]],
 ) -> list[float]:
+    ids = tuple(ids)  # an iterator would be at its end after the first frame
     totals = [0.0] * len(measures)
     count = 0
     for true, own in zip_longest(truth, found):

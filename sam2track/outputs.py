@@ -72,6 +72,8 @@ class Progress:
 
 def wanted_outputs(write: Iterable[str]) -> list[str]:
     """Check names of outputs; return them in order."""
+    if not isinstance(write, Iterable):
+        raise UsageError(f"cannot write {write!r}; give some of {', '.join(OUTPUTS)}, or []")
     wanted = [write] if isinstance(write, str) else list(write)
     for name in wanted:
         if name not in OUTPUTS:

@@ -126,6 +126,15 @@ def decoded(path: Path) -> tuple[list[np.ndarray], list[float]]:
 # -- outputs ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("wrong", [None, 3, "pictures", ["pictures"]])
+def test_what_is_written_is_named(
+    clip: np.ndarray, module: Any, tmp_path: Path, wrong: Any
+) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .* masks, mask-video"):
+        run(clip, TWO, output=tmp_path / "out", model=module, write=wrong)
+    assert not (tmp_path / "out").exists()
+
+
 def test_outcome(unbroken: tuple[Path, Outcome]) -> None:
     out, outcome = unbroken
     assert outcome.status == "done"

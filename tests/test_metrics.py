@@ -96,6 +96,8 @@ def test_means_over_a_video():
     assert mean_jaccard(truth, found, [5]) == pytest.approx(2 / 3)
     assert mean_jaccard(truth, found, [1, 5]) == pytest.approx(5 / 6)
     assert mean_jaccard(iter(truth), iter(found.astype(np.int32)), [1, 5]) == pytest.approx(5 / 6)
+    assert mean_jaccard(truth, found, (i for i in (1, 5))) == pytest.approx(5 / 6)
+    assert j_and_f(truth, found, iter([5])).j == pytest.approx(2 / 3)
     both = j_and_f(truth, found, [1, 5])
     assert both == pytest.approx((5 / 6, 5 / 6, 5 / 6))
     assert both.mean == pytest.approx((both.j + both.f) / 2)

@@ -116,7 +116,7 @@ def named_classes(classes: Collection[str] | str) -> Collection[str]:
 def _floats(given: Any, what: str) -> npt.NDArray[np.float64]:
     try:
         values = np.asarray(given, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last of tensors with a gradient
         raise PromptError(f"{what} are not numbers: {error}") from error
     if not np.isfinite(values).all():
         raise PromptError(f"{what} hold values that are not finite")

@@ -125,6 +125,8 @@ def _rounded(value: Any) -> float:
 
 def wanted_files(write: Iterable[str]) -> list[str]:
     """Check names of outputs; return them in order."""
+    if not isinstance(write, Iterable):
+        raise UsageError(f"cannot write {write!r}; give some of {', '.join(WRITTEN)}, or []")
     wanted = [write] if isinstance(write, str) else list(write)
     for name in wanted:
         if name not in WRITTEN:

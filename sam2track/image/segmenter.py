@@ -18,7 +18,7 @@ from sam2track.masks import Box
 from sam2track.models.loading import Model, load_model
 from sam2track.pictures import read_mask
 from sam2track.prompt_files import load_prompts
-from sam2track.prompts import Prompt, Prompts
+from sam2track.prompts import Prompt, Prompts, check_prompt
 from sam2track.tracking import inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.result import FrameResult
@@ -108,8 +108,8 @@ class ImageSegmenter:
         *,
         max_batch: int = 64,
     ) -> None:
-        if max_batch < 1:
-            raise UsageError(f"max_batch {max_batch}; allowed are 1 and more")
+        if not isinstance(max_batch, (int, np.integer)) or max_batch < 1:
+            raise UsageError(f"max_batch {max_batch!r}; allowed are 1 and more, whole numbers")
         self.picture = picture_of(image)
         self.height, self.width = self.picture.shape[:2]
         self.model = load_model(model)
@@ -149,6 +149,7 @@ class ImageSegmenter:
             Where a prompt cannot be, or lies outside the picture.
         """
         said = self._said(prompts)
+        self._check_previous(previous)
         groups: dict[tuple[int, bool, bool], list[int]] = {}
         points: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         dense = {}
@@ -278,6 +279,19 @@ class ImageSegmenter:
                 raise PromptError(f"object {object_id}: {error}") from error
         return said
 
+    def _check_previous(self, previous: FrameResult | None) -> None:
+        if previous is None:
+            return
+        if not isinstance(previous, FrameResult):
+            raise PromptError(
+                f"the earlier round is {type(previous).__name__}; give what segment returned"
+            )
+        if (previous.height, previous.width) != (self.height, self.width):
+            raise PromptError(
+                f"the earlier round is of {previous.width} x {previous.height} pixels, this "
+                f"picture has {self.width} x {self.height}; give a result of the same picture"
+            )
+
     def _dense(
         self, object_id: int, prompt: Prompt, previous: FrameResult | None
     ) -> torch.Tensor | None:
@@ -307,10 +321,8 @@ def _prompts(given: Any, height: int, width: int) -> Prompts:
         for object_id, prompt in given.items():
             by_number.add(object_id, 0, prompt)
         return by_number
-    if isinstance(given, Sequence) and not isinstance(given, str) and len(given):
-        if all(isinstance(prompt, Prompt) for prompt in given):
-            return Prompts({i: {0: prompt} for i, prompt in enumerate(given, start=1)})
-        given = np.asarray(given)
+    if isinstance(given, Sequence) and any(isinstance(prompt, Prompt) for prompt in given):
+        return Prompts({i: {0: check_prompt(p)} for i, p in enumerate(given, start=1)})
     if isinstance(given, (Prompts, Mapping, str, os.PathLike)):
         return load_prompts(given, read_mask=read_mask)
     return as_detections(given).clipped(height, width).prompts()

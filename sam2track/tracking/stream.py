@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import SourceError, UsageError
+from sam2track.errors import PromptError, UsageError
 from sam2track.frames.source import Frame
 
 __all__ = ["StreamSource"]
@@ -54,9 +54,9 @@ class StreamSource:
         return self._count
 
     def read(self, frame: int) -> Frame:
-        """Return the latest frame; earlier ones are gone."""
+        """Return the latest frame; earlier ones are gone, and to ask for one is a PromptError."""
         if self._latest is None or frame != self._count - 1:
-            raise SourceError(
+            raise PromptError(
                 f"frame {frame} of the stream is not kept; only the latest, {self._count - 1}, is"
             )
         return self._latest

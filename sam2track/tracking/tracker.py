@@ -83,10 +83,21 @@ class Tracker:
         features_budget: int | None = None,
         features_on_disk: int | None = None,
     ) -> None:
-        if max_cond_frames < 2:
-            raise UsageError(f"max_cond_frames {max_cond_frames}; allowed are 2 and more")
-        if max_batch < 1:
-            raise UsageError(f"max_batch {max_batch}; allowed are 1 and more")
+        for setting, value, least in (
+            ("max_cond_frames", max_cond_frames, 2),
+            ("max_batch", max_batch, 1),
+            ("features_budget", 0 if features_budget is None else features_budget, 0),
+            ("features_on_disk", 0 if features_on_disk is None else features_on_disk, 0),
+        ):
+            if not isinstance(value, (int, np.integer)) or value < least:
+                raise UsageError(
+                    f"{setting} {value!r}; allowed are {least} and more, whole numbers"
+                )
+        if history is not None and not hasattr(history, "bind"):
+            raise UsageError(
+                f"history {history!r:.100} keeps nothing; give a Project that is open for writing "
+                f"(Project.open(path, writable=True)), or leave it out"
+            )
         self.model = load_model(model)
         if not self.model.tracks:
             raise ModelError(
@@ -539,7 +550,7 @@ class Tracker:
         if objects is None:
             ids = [i for i in self.object_ids if not self._book.objects[i].locked]
         else:
-            ids = [self._book.known(object_id).object_id for object_id in sorted(set(objects))]
+            ids = [self._book.known(i).object_id for i in sorted({*map(check_object_id, objects)})]
         plan = Plan(
             start=None if start is None else low,
             stop=None if stop is None else int(stop),

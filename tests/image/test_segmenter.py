@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import sam2track
@@ -178,3 +179,26 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "zarr.json").touch()
     with pytest.raises(UsageError, match="is a stack"):
         list_pictures(tmp_path)
+
+
+def test_an_earlier_round_is_a_result_of_this_picture() -> None:
+    made = segmenter()
+    first = made.segment(BOX)
+    with pytest.raises(PromptError, match="the earlier round is ndarray"):
+        made.segment(BOX, previous=first.logits)  # type: ignore[arg-type]
+    other = ImageSegmenter(clip(5)[0][:40], made.model)
+    with pytest.raises(PromptError, match=f"is of {SIZE} x {SIZE} pixels, .* has {SIZE} x 40"):
+        other.segment(Prompt(box=(30, 10, 70, 30)), previous=first)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ([BOX, BOX.box], "is no prompt"),
+        ([(1, 2, 3, 4), (1, 2, 3)], "boxes are not numbers"),
+        (torch.ones(1, 4, requires_grad=True), "boxes are not numbers"),
+    ],
+)
+def test_lists_that_are_neither_prompts_nor_boxes(prompts: Any, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        segmenter().segment(prompts)

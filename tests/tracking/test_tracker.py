@@ -17,7 +17,7 @@ import torch
 
 import sam2track
 from sam2track import Tracker
-from sam2track.errors import PromptError, SourceError, UsageError
+from sam2track.errors import PromptError, UsageError
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
@@ -275,7 +275,7 @@ def test_a_stream_refuses_what_it_cannot_do() -> None:
         stream.add(1, 0, BOX)
     stream.update(np.zeros((20, 30, 3), np.uint8))
     stream.update(np.zeros((20, 30), np.uint8))
-    with pytest.raises(SourceError, match="frame 0 of the stream is not kept"):
+    with pytest.raises(PromptError, match="frame 0 of the stream is not kept"):
         stream.prompt(1, 0, points=[(3, 3)])
     with pytest.raises(UsageError, match="every frame has the size of the first"):
         stream.update(np.zeros((21, 30, 3), np.uint8))
@@ -363,6 +363,27 @@ def test_bad_runs_say_what_is_wrong_at_once() -> None:
         made.propagate(5, 5)
     with pytest.raises(UsageError, match="frames count from 0"):
         made.propagate(-1)
+    with pytest.raises(PromptError, match="object 'a'; ids are"):
+        made.propagate(objects=[1, "a"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_batch": "a"},
+        {"max_batch": 1.5},
+        {"max_batch": 0},
+        {"max_cond_frames": 2.5},
+        {"max_cond_frames": 1},
+        {"features_budget": -1},
+        {"features_on_disk": -1},
+        {"history": "project.s2t"},
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings: dict[str, Any]) -> None:
+    ((name, value),) = settings.items()
+    with pytest.raises(UsageError, match=f"{name} {value!r}"):
+        tracker(2, **settings)
 
 
 def test_clearing_and_removing() -> None:
