@@ -137,7 +137,7 @@ def _number(value: object, what: str) -> float:
         raise PromptError(f"{what} is {value!r}, not a number")
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several
         raise PromptError(f"{what} is {value!r}, not a number") from None
     except OverflowError:
         raise PromptError(f"{what} is too large") from None

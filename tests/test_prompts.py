@@ -161,6 +161,7 @@ def test_labels_default_to_object() -> None:
         {"points": ((1, 2),), "labels": ([1, 0],)},
         {"points": ((1, 2),), "labels": np.ones((1, 2))},
         {"points": torch.ones(1, 2, requires_grad=True)},
+        {"points": [(torch.ones(2), 1)]},
         {"box": 5},
         {"box": {0, 1, 2, 3}},
         {"absent": True, "points": ((1, 2),)},
