@@ -60,6 +60,11 @@ class Ledger(Steps):
         self._masks = masks
         self._exact_left = exact_budget
 
+    @property
+    def folder(self) -> Path | None:
+        """A folder on the disk where it lies, None where there is none."""
+        return None
+
     # -- objects ------------------------------------------------------------------------
 
     def lives(self) -> list[Life]:

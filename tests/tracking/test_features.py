@@ -162,8 +162,8 @@ def test_what_leaves_memory_comes_back_from_the_disk(
                 assert one.dtype == other.dtype and torch.equal(one, other)
         assert len(store) <= held and store.held <= held * size
         assert len(overflow) <= slots
-    # Nothing is lost while there is room.
-    assert len(seen) > held + slots or all(frame in store for frame in seen)
+    # Nothing is lost while there is room; what was read from the disk stays there, too.
+    assert len(seen) > max(held, slots) or all(frame in store for frame in seen)
     store.clear()
     assert not any(frame in store for frame in range(12))
 
