@@ -10,13 +10,14 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import ProjectError
+from sam2track.errors import ProjectError, UsageError
 from sam2track.prompts import Prompts
 from sam2track.soundness import faults, odd_pointers
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
 from sam2track.tracking.codes import dequantise
 from sam2track.tracking.ledger import Ledger, how
+from sam2track.values import whole_number
 
 __all__ = ["Contents"]
 
@@ -71,6 +72,7 @@ class Contents(Ledger):
         That of a time-lapse is not the rate at which its pictures are played (``times``).
         """
         interval = self.meta.get("frame_interval_s")
+        frame = whole_number("frame", frame)
         with self._errors():
             found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
             value = found.fetchone()
@@ -102,7 +104,10 @@ class Contents(Ledger):
         ------
         ProjectError
             Where the source has no such frame.
+        UsageError
+            Where it is no whole number.
         """
+        frame = whole_number("frame", frame)
         self.time(frame)
         with self._errors():
             rows = self._db.execute(
@@ -115,16 +120,23 @@ class Contents(Ledger):
 
         Where masks overlap, locked objects come before others; among either, the highest logit
         wins, as far as twelve bits tell, and ties go to the lower id.
+
+        Raises
+        ------
+        ProjectError, UsageError
+            As ``masks``; the latter also where objects are no ids.
         """
+        frame = whole_number("frame", frame)
         self.time(frame)  # which knows whether there is such a frame
+        wanted = None if objects is None else _ids(objects)
         with self._errors():
             rows = self._db.execute(
                 "SELECT object, mask, codes, side, object IN (SELECT id FROM objects WHERE locked) "
                 "FROM results WHERE frame = ? ORDER BY object",
                 (frame,),
             ).fetchall()
-            if objects is not None:
-                rows = [row for row in rows if row[0] in objects]
+            if wanted is not None:
+                rows = [row for row in rows if row[0] in wanted]
             return self._painted(frame, rows)
 
     def _painted(
@@ -178,7 +190,8 @@ class Contents(Ledger):
         names = self.names
         with self._errors():
             carried = set(self.meta.get("carried", ()))
-        for frame in self.frames if frames is None else frames:
+        for asked in self.frames if frames is None else frames:
+            frame = whole_number("frame", asked)
             time = self.time(frame)
             with self._errors():
                 rows = self._db.execute(
@@ -267,10 +280,9 @@ class Contents(Ledger):
 
     def has(self, object_id: int, frame: int) -> bool:
         """Whether there is a result of an object on a frame."""
+        place = (whole_number("object", object_id), whole_number("frame", frame))
         with self._errors():
-            found = self._db.execute(
-                "SELECT 1 FROM results WHERE object = ? AND frame = ?", (object_id, frame)
-            )
+            found = self._db.execute("SELECT 1 FROM results WHERE object = ? AND frame = ?", place)
             return found.fetchone() is not None
 
     def _mask(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
@@ -363,3 +375,11 @@ class Contents(Ledger):
             "objects": objects,
             "journal": self.journal(),
         }
+
+
+def _ids(objects: Iterable[int]) -> frozenset[int]:
+    """Return ids as ints."""
+    try:
+        return frozenset(whole_number("object", object_id) for object_id in objects)
+    except TypeError:
+        raise UsageError(f"objects {objects!r}; give ids, such as [1, 2]") from None

@@ -37,12 +37,12 @@ from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
 from sam2track.locks import WriterLock
-from sam2track.prompts import Prompt
+from sam2track.prompts import Prompt, check_object_id
 from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
 from sam2track.tracking.steps import SCHEMA
-from sam2track.values import check_meta, check_rows
+from sam2track.values import check_meta, check_rows, whole_number
 
 if TYPE_CHECKING:
     import pandas
@@ -465,6 +465,7 @@ class Project(Contents):
 
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
         """Store a prompt as a step; a tracker that opens the project answers it."""
+        object_id, frame = check_object_id(object_id), whole_number("frame", frame)
         action: dict[str, Any] = {
             "object": object_id,
             "frame": frame,

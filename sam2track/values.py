@@ -6,11 +6,16 @@ opened, in one place, so that nothing that reads it has to ask again.
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["check_meta", "check_rows", "check_step"]
+import numpy as np
+
+from sam2track.errors import UsageError
+
+__all__ = ["check_meta", "check_rows", "check_step", "whole_number"]
 
 Kind = Callable[[Any], bool]
 
@@ -100,6 +105,22 @@ _ROWS = (
         for name in ("birth", "ending", "mother", "locked", "forward", "backward")
     ),
 )
+
+
+def whole_number(what: str, value: object) -> int:
+    """Return a whole number as an int, also one of numpy: SQLite would find nothing by that.
+
+    Raises
+    ------
+    UsageError
+        Where it is none; ``what`` says of what it is the number.
+    """
+    try:
+        if isinstance(value, bool | np.bool_):  # which Python takes for 0 and 1
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{what} {value!r}; give a whole number") from None
 
 
 def check_meta(meta: Mapping[str, Any]) -> None:

@@ -20,7 +20,14 @@ import torch
 
 from sam2track import masks as rle
 from sam2track.database import _uri
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Sam2TrackError
+from sam2track.errors import (
+    OutputError,
+    ProjectError,
+    ProjectExistsError,
+    PromptError,
+    Sam2TrackError,
+    UsageError,
+)
 from sam2track.project import VERSION, Project
 from sam2track.prompts import Prompt, Prompts
 from sam2track.tracking.codes import pack, quantise
@@ -236,6 +243,49 @@ def test_rows(tmp_path: Path) -> None:
         assert (first["id"], first["name"], first["first"], first["last"]) == (1, "cell", 0, 5)
         scores = [row.object_score for row in rows if row.object_id == 1]
         assert first["mean_score"] == pytest.approx(np.mean(scores))
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        put(project, 3)
+        three, three_hundred = np.int64(3), np.uint16(300)
+        assert project.time(three) == project.time(3)
+        assert list(project.masks(three)) == [1, 300]
+        np.testing.assert_array_equal(project.labels(three), project.labels(3))
+        picked = project.labels(three, np.array([300]))
+        np.testing.assert_array_equal(picked, project.labels(3, [300]))
+        assert [frame for frame, _ in project.observations(np.arange(2, 4))] == [2, 3]
+        assert project.has(three_hundred, three) and not project.has(np.int64(2), three)
+        project.add_prompt(three_hundred, three, Prompt(absent=True))
+        assert [said[:2] for said in project.prompts] == [(300, 3)]
+
+
+@pytest.mark.parametrize("frame", ["3", 3.0, True, np.True_, None, np.float32(3), [3]])
+def test_what_is_no_number_is_no_frame(frame: Any, tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        put(project, 3)
+        for ask in (
+            project.time,
+            project.masks,
+            project.labels,
+            lambda frame: project.has(1, frame),
+            lambda object_id: project.has(object_id, 3),
+            lambda frame: list(project.observations([frame])),
+            lambda frame: project.add_prompt(1, frame, Prompt(absent=True)),
+        ):
+            with pytest.raises(UsageError, match="whole number"):
+                ask(frame)
+        with pytest.raises(PromptError, match="positive integers"):
+            project.add_prompt(frame, 3, Prompt(absent=True))
+        assert not project.journal()
+
+
+@pytest.mark.parametrize("objects", [1, "1", ["1"], 1.5, [None]])
+def test_what_are_no_ids_is_not_called_damage(objects: Any, tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        put(project, 3)
+        with pytest.raises(UsageError, match=r"^object"):
+            project.labels(3, objects)
 
 
 def test_prompts_and_journal_come_back(tmp_path: Path) -> None:
