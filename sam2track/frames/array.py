@@ -13,6 +13,8 @@ from sam2track.frames.stack import Read, Stack, StackSource, read_axes
 
 __all__ = ["ArraySource", "array_stack", "usual_axes"]
 
+_LARGEST = 1e12  # length or time, as of a project's settings
+
 
 class ArraySource(StackSource):
     """A numpy-like array as a sequence of RGB frames.
@@ -33,7 +35,8 @@ class ArraySource(StackSource):
     channel, z
         As ``StackSource``.
     pixel_size_um, frame_interval_s
-        As ``Stack``: what projects, tables and exports say of lengths and times.
+        As ``Stack``, or one side of a square pixel: what projects, tables and exports say of
+        lengths and times.
 
     Raises
     ------
@@ -50,13 +53,34 @@ class ArraySource(StackSource):
         axes: str | Sequence[str] | None = None,
         channel: Sequence[int | str] | int | str | None = None,
         z: int | Literal["max"] | None = None,
-        pixel_size_um: tuple[float, float] | None = None,
+        pixel_size_um: float | Sequence[float] | None = None,
         frame_interval_s: float | None = None,
     ) -> None:
-        stack = array_stack(
-            array, axes=axes, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s
-        )
+        pixel = _told("pixel_size_um", pixel_size_um, (2,))
+        interval = _told("frame_interval_s", frame_interval_s, ())
+        stack = array_stack(array, axes=axes, pixel_size_um=pixel, frame_interval_s=interval)
         super().__init__(stack, fps=fps, channel=channel, z=z, limits=limits)
+
+
+def _told(name: str, value: object, shape: tuple[int, ...]) -> Any:
+    """Return lengths or times as floats of Python, which a project can keep.
+
+    Raises
+    ------
+    UsageError
+        Where they are none: a project of them would be called damaged when it is opened.
+    """
+    if value is None:
+        return None
+    try:
+        given = np.asarray(value)
+    except ValueError:  # sequences of different lengths
+        given = np.empty(0, object)
+    fits = given.dtype.kind in "iuf" and given.shape in ((), shape)
+    if not fits or not ((given > 0) & (given <= _LARGEST)).all():
+        several = ", or a height and a width of such" if shape else ""
+        raise UsageError(f"{name} {value!r}; give a number above 0, up to {_LARGEST:g}{several}")
+    return np.broadcast_to(given, shape).astype(np.float64).tolist()
 
 
 def array_stack(

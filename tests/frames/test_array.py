@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -216,3 +217,27 @@ def test_open_source(clip: Path, tmp_path: Path) -> None:
 def test_importing_stays_light(module: str) -> None:
     program = f"import {module}, sys; sys.exit(bool({{'av', 'cv2'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+BAD = [-1, 0, float("inf"), float("nan"), "x", "0.5", True, 1e13, [[1, 1], [1, 1]]]
+
+
+@pytest.mark.parametrize("size", [*BAD, (0.5,), "ab", (float("nan"), 1), (1, 2, 3), ((1, 2), 3)])
+def test_a_pixel_size_that_is_none(size: Any) -> None:
+    with pytest.raises(UsageError, match=r"pixel_size_um.*above 0"):
+        ArraySource(np.zeros((2, 4, 4), np.uint8), pixel_size_um=size)
+
+
+@pytest.mark.parametrize("interval", [*BAD, (1, 1)])
+def test_a_frame_interval_that_is_none(interval: Any) -> None:
+    with pytest.raises(UsageError, match=r"frame_interval_s.*above 0"):
+        ArraySource(np.zeros((2, 4, 4), np.uint8), frame_interval_s=interval)
+
+
+@pytest.mark.parametrize("size", [np.float32(0.5), 0.5, (0.5, 0.5), np.full(2, 0.5, np.float32)])
+def test_lengths_and_times_of_numpy_can_be_stored(size: Any) -> None:
+    source = ArraySource(
+        np.zeros((2, 4, 4), np.uint8), pixel_size_um=size, frame_interval_s=np.float32(2)
+    )
+    told = json.loads(json.dumps(source.about))
+    assert (told["pixel_size_um"], told["frame_interval_s"]) == ([0.5, 0.5], 2.0)
