@@ -42,7 +42,7 @@ from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
 from sam2track.tracking.steps import SCHEMA
-from sam2track.values import check_meta, check_rows, whole_number
+from sam2track.values import check_meta, check_new, check_rows, whole_number
 
 if TYPE_CHECKING:
     import pandas
@@ -113,7 +113,7 @@ class Project(Contents):
         path: str | os.PathLike[str],
         *,
         meta: dict[str, Any],
-        times: npt.NDArray[np.float64],
+        times: npt.ArrayLike,
         lock: WriterLock | None = None,
     ) -> Self:
         """Make a new project.
@@ -124,8 +124,8 @@ class Project(Contents):
             A file that is not there yet.
         meta : dict
             JSON values; ``height``, ``width`` and ``frames`` of the source are needed.
-        times : (T,) float64 array
-            Seconds of each frame of the source.
+        times : (T,) array
+            Seconds of each frame of the source; finite, and they rise.
         lock : WriterLock, optional
             One that is held already; otherwise the project holds its own until it is closed.
 
@@ -133,18 +133,21 @@ class Project(Contents):
         ------
         ProjectExistsError
             Where there is a file already.
+        UsageError
+            Where ``meta`` or ``times`` are none that can be opened again.
         OutputError
             Where it cannot be written.
         """
         path = Path(path)
         if path.exists():
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
+        seconds = check_new(meta, times)
         own = WriterLock(path) if lock is None else None
         # Under its own name it is whole, whenever the program may be killed.
         try:
             with Staged(path) as whole:
                 remove_companions(whole.partial)
-                cls._fill(whole.partial, meta, times)
+                cls._fill(whole.partial, meta, seconds)
                 remove_companions(path)
             db = connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")

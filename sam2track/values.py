@@ -6,18 +6,23 @@ opened, in one place, so that nothing that reads it has to ask again.
 
 from __future__ import annotations
 
+import json
 import operator
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sam2track.errors import UsageError
+from sam2track.masks import MAX_PIXELS
 
-__all__ = ["check_meta", "check_rows", "check_step", "whole_number"]
+__all__ = ["check_meta", "check_new", "check_rows", "check_step", "whole_number"]
 
 Kind = Callable[[Any], bool]
+
+_NEEDED = ("height", "width", "frames")
 
 _READING = ("fps", "axes", "channel", "z", "limits", "key", "stream", "hwaccel")
 
@@ -125,11 +130,54 @@ def whole_number(what: str, value: object) -> int:
 
 def check_meta(meta: Mapping[str, Any]) -> None:
     """Raise ValueError, or KeyError, where settings are not of the kinds that they are of."""
-    for key in ("height", "width", "frames"):
+    for key in _NEEDED:
         _ = meta[key]
-    for key, kind in _META.items():
-        if key in meta and not kind(meta[key]):
-            raise ValueError(f"its {key} is {meta[key]!r:.100}; take a copy of it")
+    odd = _odd(meta)
+    if odd is not None:
+        raise ValueError(f"its {odd} is {meta[odd]!r:.100}; take a copy of it")
+
+
+def _odd(meta: Mapping[str, Any]) -> str | None:
+    """Which setting is not of the kind that it is of; None where all are."""
+    odd = (key for key, kind in _META.items() if key in meta and not kind(meta[key]))
+    return next(odd, None)
+
+
+def check_new(meta: Mapping[str, Any], times: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the times of a new project, (T,) float64.
+
+    Raises
+    ------
+    UsageError
+        Where they, or its settings, are such that it would be called damaged later.
+    """
+    try:
+        read = json.loads(json.dumps(dict(meta)))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"meta is not in JSON values: {error}") from error
+    lacks = [key for key in _NEEDED if key not in read]
+    if lacks:
+        raise UsageError(f"meta lacks {', '.join(lacks)}; say them of the source")
+    key = _odd(read)
+    if key is not None:
+        raise UsageError(
+            f"meta says {key} {read[key]!r:.100}, which it cannot be; see docs/project-file.md"
+        )
+    if read["height"] * read["width"] > MAX_PIXELS:
+        raise UsageError(
+            f"frames of {read['height']} x {read['width']} pixels; a mask may have "
+            f"{MAX_PIXELS}: make them smaller"
+        )
+    try:
+        seconds = np.asarray(times, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"times {times!r:.100}; give seconds, one for each frame") from error
+    if seconds.shape != (read["frames"],):
+        count = len(seconds) if seconds.ndim == 1 else f"{seconds.shape}"
+        raise UsageError(f"{count} times for {read['frames']} frames; give one for each")
+    if not (np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()):
+        raise UsageError("times that are not finite or do not rise; give seconds from the first")
+    return seconds
 
 
 def check_rows(db: sqlite3.Connection) -> None:

@@ -414,10 +414,51 @@ def test_create_refuses(tmp_path: Path) -> None:
         new(path / "below.s2t")
 
 
-def test_a_failed_create_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
-        Project.create(tmp_path / "p.s2t", meta={**META, "odd": object()}, times=TIMES)
+def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path, *_: Any) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Project, "_fill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        new(tmp_path / "p.s2t")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("meta", "times", "said"),
+    [
+        ({key: META[key] for key in META if key != "frames"}, TIMES, "frames"),
+        (META | {"height": "37"}, TIMES, "height"),
+        (META | {"height": 2**20, "width": 2**20}, TIMES, "pixels"),
+        (META | {"frame_interval_s": float("nan")}, TIMES, "frame_interval_s"),
+        (META | {"more": {1, 2}}, TIMES, "JSON"),
+        (META | {"height": np.int64(37)}, TIMES, "JSON"),
+        (META, TIMES[:-1], "19 times for 20 frames"),
+        (META, TIMES[None], r"times"),
+        (META, TIMES[::-1], "rise"),
+        (META, np.zeros(20), "rise"),
+        (META, np.append(TIMES[:-1], np.inf), "finite"),
+        (META, np.append(np.nan, TIMES[1:]), "finite"),
+        (META, ["a"] * 20, "times"),
+    ],
+)
+def test_create_leaves_nothing_of_what_it_refuses(
+    meta: Any, times: Any, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.s2t"
+    with pytest.raises(UsageError, match=said):
+        Project.create(path, meta=meta, times=times)
+    assert list(tmp_path.iterdir()) == []
+    new(path).close()  # no lock is held
+
+
+def test_create_takes_tuples_and_lists(tmp_path: Path) -> None:
+    meta = META | {"pixel_size_um": (0.5, 0.5)}
+    with Project.create(tmp_path / "p.s2t", meta=meta, times=TIMES.tolist()) as project:
+        assert project.meta["pixel_size_um"] == [0.5, 0.5]
+    with Project.open(tmp_path / "p.s2t") as project:
+        assert project.times.tolist() == TIMES.tolist()
 
 
 def test_reading_does_not_write(tmp_path: Path) -> None:
