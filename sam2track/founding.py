@@ -54,13 +54,13 @@ def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> d
         reading = dict(project.meta.get("reading", {}))
         if "stream" not in reading:  # videos have times of their own
             reading["fps"] = rate_of(project.times)
-    if isinstance(source, str | os.PathLike) and os.path.lexists(source):
+    what = os.fspath(source) if isinstance(source, str | os.PathLike) else "an array"
+    if not isinstance(source, str | os.PathLike) or os.path.lexists(source):
         kept = options_of(source)
         if any(value is not None and name not in kept for name, value in reading.items()):
             raise UsageError(
-                f"{path} was made from another kind of source than {os.fspath(source)} is now (a "
-                "video, a folder of pictures, a stack); give what it was made from, or another "
-                "output folder"
+                f"{path} was made from another kind of source than {what} is now (a video, a "
+                "folder of pictures, a stack); give what it was made from, or another output folder"
             )
     for name, value in given.items():
         if name == "fps" and value is not None and not isclose(value, reading.get(name, value)):

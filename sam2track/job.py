@@ -178,6 +178,8 @@ def run(
         raise UsageError("resume and overwrite exclude each other")
     if table not in ("plain", "full"):
         raise UsageError(f"table {table!r}; allowed are plain and full")
+    if not os.fspath(output):  # the current folder, as a path
+        raise UsageError("the output folder is empty; name one")
     folder = Path(output)
     if folder.suffix == ".s2t" and folder.is_file():
         raise UsageError(

@@ -678,6 +678,24 @@ def test_the_other_direction_later(
     assert sources(tmp_path).keys() == sources(unbroken[0]).keys()
 
 
+def test_resume_with_an_array_of_what_was_made_from_a_video(
+    module: Any, clip: np.ndarray, tmp_path: Path
+) -> None:
+    video = Path(__file__).parent.parent / "sample_videos/shapes/video.mp4"
+    run(video, prompts((1, 0, RED)), output=tmp_path, model=module, write=(), stop=2)
+    with pytest.raises(UsageError, match="another kind of source than an array is"):
+        run(clip, output=tmp_path, model=module, write=(), resume=True)
+
+
+def test_an_empty_output_is_not_the_current_folder(
+    module: Any, clip: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the output folder is empty; name"):
+        run(clip, prompts((1, 0, RED)), output="", model=module)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_resume_without_a_project_starts_anew(
     tmp_path: Path, module: Any, clip: np.ndarray
 ) -> None:

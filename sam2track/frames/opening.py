@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ __all__ = ["open_source", "options_of", "reopen_source"]
 _STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
 _OF_VIDEOS = ("stream", "hwaccel")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def open_source(
@@ -68,7 +70,15 @@ def open_source(
     }
     # Readers are imported here alone, so that only those needed are loaded.
     if isinstance(source, str | os.PathLike):
-        return _opened(Path(os.fsdecode(source)), given)
+        name = os.fsdecode(source)
+        if not name:  # the current folder, as a path
+            raise UsageError("the source is empty; name a video, a folder of pictures or a stack")
+        if _ADDRESS.match(name) and not os.path.lexists(name):
+            raise UsageError(
+                f"{name} is an address, and only files are read here; fetch it, or track it from a "
+                "pipe, as FFmpeg gives it (docs/batch.md)"
+            )
+        return _opened(Path(name), given)
     if isinstance(source, FrameSource):
         _refuse(given, tuple(given), "a source that is open already")
         return source
@@ -113,18 +123,24 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
             )
         if not os.path.lexists(source) and "source_path" in meta:
             source = meta["source_path"]  # it was given from another folder
+        elif not os.path.lexists(source) and "axes" in meta:  # as stacks and arrays have them
+            raise SourceError(
+                f"it was made from {source}, which is no file; give that again as source=, or "
+                "save it and name the file"
+            )
     reading["fps"] = fps
-    if isinstance(source, str | os.PathLike):
-        # Pictures that were moved may have become another kind of file on the way.
-        kept = options_of(source)
-        reading = {name: value for name, value in reading.items() if name in kept}
+    # Pictures that were moved may have become another kind of file on the way.
+    kept = options_of(source)
+    reading = {name: value for name, value in reading.items() if name in kept}
     return open_source(source, **reading)
 
 
-def options_of(source: str | os.PathLike[str]) -> Sequence[str]:
-    """Which arguments of ``open_source`` are for what lies at a path."""
+def options_of(source: object) -> Sequence[str]:
+    """Which arguments of ``open_source`` are for an array, or for what lies at a path."""
     from sam2track.frames.zarr_files import is_zarr
 
+    if not isinstance(source, str | os.PathLike):
+        return ("fps", "axes", "channel", "z", "limits")
     path = Path(os.fsdecode(source))
     if path.is_dir() and not is_zarr(path):
         return ("fps", "limits")

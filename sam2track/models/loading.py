@@ -230,6 +230,11 @@ def load_model(
         return model
     if isinstance(model, torch.nn.Module):
         return _from_module(model, device, precision, image_size)
+    if not isinstance(model, str | os.PathLike) or not os.fspath(model):
+        raise UnknownModelError(
+            f"model {model!r}; give a name (`sam2track models list` shows them), a path, or "
+            "modules already built"
+        )
     chosen = _pick_device(device)
     name = str(model)
     if name == "auto":

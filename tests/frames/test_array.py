@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
-from sam2track.frames.opening import open_source
+from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.frames.video import VideoFile
 
@@ -241,3 +242,38 @@ def test_lengths_and_times_of_numpy_can_be_stored(size: Any) -> None:
     )
     told = json.loads(json.dumps(source.about))
     assert (told["pixel_size_um"], told["frame_interval_s"]) == ([0.5, 0.5], 2.0)
+
+
+def test_an_empty_path_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "0.png", np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="the source is empty; name"):
+        open_source("")
+
+
+@pytest.mark.parametrize("address", ["http://x/y.mp4", "rtsp://camera/1", "s3://bucket/a.zarr"])
+def test_addresses_are_told_as_such(address: str) -> None:
+    with pytest.raises(UsageError, match=f"^{address} is an address.*pipe"):
+        open_source(address)
+
+
+def test_a_file_that_is_called_like_an_address_is_read(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ab:").mkdir()
+    shutil.copy(clip, "ab:/y.mp4")
+    source = open_source("ab://y.mp4")
+    assert len(source)
+    source.close()
+
+
+def test_what_was_an_array_is_said_to_be_wanted_again() -> None:
+    source = ArraySource(np.zeros((2, 4, 4), np.uint8))
+    meta = source.about | {"source": source.name, "reading": source.options}
+    with pytest.raises(
+        SourceError, match=r"made from array 2x4x4 uint8, which is no file; .*source="
+    ):
+        reopen_source(meta, fps=25)

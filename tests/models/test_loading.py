@@ -163,6 +163,12 @@ def test_an_unknown_name_suggests_the_right_one_and_lists_all() -> None:
         sam2track.load_model("sam2.1-lagre", device="cpu")
 
 
+@pytest.mark.parametrize("model", ["", None, 3])
+def test_what_names_no_model(model: str) -> None:
+    with pytest.raises(UnknownModelError, match=f"^model {model!r}; give a name"):
+        sam2track.load_model(model, device="cpu")
+
+
 def test_missing_weights_say_which_file_to_put_where(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
