@@ -26,6 +26,26 @@ def test_a_line_for_each_thing() -> None:
     assert done.exit_code == ("!! " in whole)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, None),
+        ({"DISPLAY": ":0"}, ":0"),
+        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, "wayland-0"),
+        ({"QT_QPA_PLATFORM": "offscreen"}, "offscreen"),
+        ({"QT_QPA_PLATFORM": "vnc:size=800x600"}, "vnc"),
+        ({"QT_QPA_PLATFORM": "wayland;xcb"}, None),
+        ({"QT_QPA_PLATFORM": "xcb", "DISPLAY": ":0"}, ":0"),
+    ],
+)
+def test_display(said: dict[str, str], shown: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    assert doctor.display() == shown
+
+
 def test_folders_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     places = os.pathsep.join([str(tmp_path), str(tmp_path / "none")])
     monkeypatch.setenv("SAM2TRACK_MODELS", places)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from sam2track.errors import UsageError
+from sam2track.errors import DeviceError, UsageError
 
 __all__ = ["command"]
 
@@ -37,4 +38,11 @@ def command(path: Path | None) -> None:
         from sam2track.frames.opening import open_source
 
         open_source(path).close()  # so, too, where it holds no pictures
+    from sam2track.doctor import display
+
+    if sys.platform.startswith("linux") and display() is None:
+        raise DeviceError(
+            "there is no display to open a window on; work at a desktop, or set DISPLAY (over ssh: "
+            "ssh -X); all other commands do without"
+        )
     launch(path)

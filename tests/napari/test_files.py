@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,19 @@ def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "bad.s2t").write_bytes(b"nothing")
     done = CliRunner().invoke(main, ["open", str(tmp_path / "bad.s2t")])
     assert done.exit_code == 1 and "Traceback" not in done.output
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is a display")
+@pytest.mark.parametrize("drawn", [None, "xcb"])
+def test_the_command_says_that_there_is_no_display(
+    drawn: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = Path(__file__).parents[2] / "sample_videos/shapes/video.mp4"
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    if drawn is not None:
+        monkeypatch.setenv("QT_QPA_PLATFORM", drawn)
+    monkeypatch.setattr("napari_sam2track.launch.launch", lambda _: pytest.fail("Qt would abort"))
+    done = CliRunner().invoke(main, ["open", str(video)])
+    assert done.exit_code == 1 and done.stderr.startswith("sam2track: there is no display")
+    assert len(done.stderr.splitlines()) == 1
