@@ -92,8 +92,8 @@ def explained(error: BaseException) -> Sam2TrackError | None:
     if is_out_of_memory(error):
         what = first if " memory" in first else f"out of memory: {first}"
         return OutOfMemoryError(
-            f"{what}; take a smaller --image-size or --model, or fewer objects at a time; what "
-            f"was done is kept"
+            f"{what}; take a smaller image size (--image-size) or model (--model), or fewer "
+            f"objects at a time; what was done is kept"
         )
     for pattern, kind, fix in _KNOWN:
         if pattern.search(str(error)):

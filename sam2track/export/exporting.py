@@ -119,9 +119,9 @@ def export_results(
     how = FORMATS[format]
     options = options or Options()
     if options.images and how.images is False:
-        raise UsageError(f"{format} has no place for pictures; leave --images out")
+        raise UsageError(f"{format} has no place for pictures; leave images (--images) out")
     if format != "masks-video" and (options.codec or options.palette):
-        raise UsageError(f"{format} is no video; leave --codec and --palette out")
+        raise UsageError(f"{format} is no video; leave codec and palette (--codec, --palette) out")
     known = results.frames
     if not known:
         raise ProjectError("the project holds no results; track first")

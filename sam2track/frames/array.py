@@ -150,7 +150,8 @@ def usual_axes(shape: tuple[int, ...], name: str) -> str:
         return "TYXS"
     raise UsageError(
         f"{name} has the shape {shape}; without further word it must be (T, H, W) or (T, H, W, C) "
-        "with C of 1, 3 or 4; name the axes, such as --axes TZYX, or YXS for one colour picture"
+        "with C of 1, 3 or 4; name the axes (open_source(..., axes=), or --axes), such as TZYX, or "
+        "YXS for one colour picture"
     )
 
 

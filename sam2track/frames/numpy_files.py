@@ -41,7 +41,9 @@ def numpy_stack(path: Path, axes: str | None = None, key: str | None = None) -> 
         if zipfile.is_zipfile(path):
             array, key = _chosen(path, key)
         elif key is not None:
-            raise UsageError(f"{path} holds one array without a name; leave --key {key} out")
+            raise UsageError(
+                f"{path} holds one array without a name; leave key {key!r} (--key) out"
+            )
         else:
             array = _mapped(path)
     except (SourceError, UsageError):
@@ -77,7 +79,8 @@ def _chosen(path: Path, key: str | None) -> tuple[Any, str]:
             if not names:
                 raise SourceError(f"{path} holds no array; save one with numpy.savez")
             raise UsageError(
-                f"{path} holds the arrays {', '.join(names)}; name one, such as --key {names[0]}"
+                f"{path} holds the arrays {', '.join(names)}; name one by key (--key), such as "
+                f"{names[0]}"
             )
         name = names[0] if key is None else key
         if name not in names:

@@ -116,7 +116,7 @@ def read_axes(axes: str | Sequence[str], shape: tuple[int, ...], name: str) -> s
     ):
         raise UsageError(
             f"{name} has the shape {shape}, which axes {given!r} do not fit; name each axis once "
-            "by a letter of T, Z, C, Y, X and S (colour), such as --axes TZCYX; Y and X are needed"
+            "by a letter of T, Z, C, Y, X and S (colour), such as TZCYX; Y and X are needed"
         )
     return letters
 
@@ -338,12 +338,13 @@ class StackSource(ByFrame):
         if channel is None:
             if count > _MOST_CHANNELS:
                 frames = "" if set("TZ") & set(stack.axes) else "; where they are frames, name the "
-                frames += f"axes (--axes {stack.axes.replace('C', 'T')})" if frames else ""
-                raise UsageError(f"{told}; choose up to three channels (--channel 0,2){frames}")
+                frames += f"axes {stack.axes.replace('C', 'T')} (--axes)" if frames else ""
+                raise UsageError(f"{told}; choose up to three with channel (--channel 0,2){frames}")
             if count > 1:
                 colours = ("red", "green", "blue")[:count]
                 self.warnings.append(
-                    f"its {count} channels are shown as {' and '.join(colours)}; --channel chooses"
+                    f"its {count} channels are shown as {' and '.join(colours)}; channel "
+                    "(--channel) chooses"
                 )
             return tuple(range(count))
         asked = [channel] if isinstance(channel, (int, str, np.integer)) else list(channel)

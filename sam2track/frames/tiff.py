@@ -93,7 +93,7 @@ def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Sta
     if axes is None and letters == "SYX":
         warnings.append(
             f"its {sizes[0]} planes are the colours of one picture, as it says; where they are "
-            "frames, --axes TYX says so"
+            "frames, axes TYX say so (--axes)"
         )
     planes = _Pages(path, file, first, pages, letters, sizes)
     read: Read = planes.read

@@ -376,7 +376,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "j.tif", np.zeros((9, 30, 30), np.uint16), imagej=True)
     (tmp_path / "half.tif").write_bytes((tmp_path / "j.tif").read_bytes()[:4000])
     refused(tmp_path / "half.tif", SourceError, "says that it holds 9 pictures, and 1 can be read")
-    refused(tmp_path / "j.tif", UsageError, r"where they are frames, name the axes \(--axes TYX")
+    refused(tmp_path / "j.tif", UsageError, r"where they are frames, name the axes TYX \(--axes")
     with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
         for plane in np.random.default_rng(0).integers(0, 255, (9, 30, 30), np.uint8):
             pages.write(plane, contiguous=False, compression="deflate", photometric="minisblack")
@@ -392,7 +392,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     # Without further word tifffile takes three or four planes for colours, and says so in the file.
     tifffile.imwrite(tmp_path / "few.tif", np.zeros((4, 30, 30), np.uint8), photometric="rgb")
     few = open_source(tmp_path / "few.tif")
-    assert len(few) == 1 and "--axes TYX says so" in few.warnings[0]
+    assert len(few) == 1 and "axes TYX say so (--axes)" in few.warnings[0]
     few.close()
     few = open_source(tmp_path / "few.tif", axes="TYX")
     assert len(few) == 4 and not few.warnings
