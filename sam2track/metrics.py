@@ -70,7 +70,7 @@ class Statistics(NamedTuple):
     decay: float
 
 
-def statistics(values: Sequence[float]) -> Statistics:
+def statistics(values: Sequence[float] | npt.NDArray[Any]) -> Statistics:
     """Return mean, recall and decay of a measure over frames (Perazzi et al. 2016).
 
     Quarters share their border frames, as in the official ``db_statistics``.

@@ -39,7 +39,7 @@ class Detections:
 
     boxes: Boxes
     scores: npt.NDArray[np.float64] = None  # type: ignore[assignment]
-    names: tuple[str, ...] = None  # type: ignore[assignment]
+    names: Sequence[str] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         boxes = _floats(self.boxes, "boxes")
