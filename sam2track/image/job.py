@@ -158,6 +158,11 @@ def run(
                 for item in drawing.objects
                 if not item["area_px"]
             ]
+            if everything is not None and not drawing.objects:
+                outcome.warnings.append(
+                    f"{path}: no mask was good enough; lower min_iou and min_stability "
+                    "(--min-iou, --min-stability), of nano to 0.7 and 0.8"
+                )
         if progress is not None:
             progress(Progress("images", place + 1, len(paths), time.monotonic() - began))
     outcome.counts = dict(sorted(counts.items()))

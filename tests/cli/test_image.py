@@ -182,6 +182,14 @@ def test_backgrounds(things: Path, tmp_path: Path, ground: str) -> None:
     assert behind[corner].tolist() == [0, 255, 0]
 
 
+def test_everything_that_finds_nothing_says_what_to_lower(things: Path, tmp_path: Path) -> None:
+    options = ("--points-per-side", "2", "--min-iou", "1.5")
+    done = invoke(things / "cat.png", "-o", tmp_path, "--everything", *options)
+    assert done.exit_code == 0 and "0 objects" in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert "cat.png: no mask was good enough" in line and "--min-stability" in line
+
+
 def test_everything(things: Path, tmp_path: Path) -> None:
     options = ("--points-per-side", 4, "--min-iou", 0.0, "--min-stability", 0.0)
     done = invoke(things / "cat.png", "-o", tmp_path, "--everything", *options, "--json")
