@@ -57,7 +57,7 @@ class Contents(Ledger):
 
     @property
     def names(self) -> dict[int, str]:
-        """Names of the objects by id; empty where a person gave none."""
+        """Names of the objects by id; empty where a person gave none (a Tracker leaves it out)."""
         with self._errors():
             return dict(self._db.execute("SELECT id, name FROM objects"))
 

@@ -86,7 +86,7 @@ def evaluate(
         is a folder of several DAVIS sequences, so is the other, by the same names.
     pred_format, truth_format : str, optional
         Found from what is there where not given.
-    metrics : sequence of {"jf", "ctc", "identity"}, optional
+    metrics : sequence of {"jf", "ctc", "identity"}, or one of them, optional
         All whose packages are installed, if not given.
     skip_ends : bool
         Leave out the first and last frame, as DAVIS does.
@@ -103,7 +103,7 @@ def evaluate(
         Where one cannot be read.
     """
     found = Evaluation()
-    wanted = _wanted(metrics, found)
+    wanted = _wanted([metrics] if isinstance(metrics, str) else metrics, found)
     pairs = _pairs(Path(pred), Path(truth), pred_format, truth_format)
     rows: list[dict[str, Any]] = []
     done = 0

@@ -12,7 +12,7 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,7 +31,7 @@ from sam2track.database import (
     remove_companions,
     settle,
 )
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError
+from sam2track.errors import OutputError, ProjectError, ProjectExistsError, UsageError
 from sam2track.export import output_errors
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
@@ -424,6 +424,10 @@ class Project(Contents):
         OutputError
             Where it cannot be written; nothing is left under its name then.
         """
+        known = [field.name for field in fields(Options)]
+        for name in options:
+            if name not in known:
+                raise UsageError(f"export has no option {name!r}; it has {', '.join(known)}")
         return export_results(
             self,
             format,

@@ -41,7 +41,7 @@ def test_j_by_hand(tmp_path):
     half = band(1, 2)
     half[:, 5:10] = 0  # 1 has half of its columns: J = 0.5, which is not above 0.5
     found = [band(1, 2), half, band(0, 0), band(1, 2)]
-    e = evaluate(write(tmp_path / "a", found), write(tmp_path / "b", truth), metrics=["jf"])
+    e = evaluate(write(tmp_path / "a", found), write(tmp_path / "b", truth), metrics="jf")
     objects = e.sequences[0]["objects"]
     # 1: 1, 0.5, 1 (neither has it), 0 (found where there is none); 2: 1, 1, 0, 1.
     assert objects["1"]["j"] == pytest.approx((1 + 0.5 + 1 + 0) / 4)
@@ -224,7 +224,7 @@ def test_what_cannot_be_compared(tmp_path):
     ]:
         with pytest.raises(UsageError, match=what):
             evaluate(one, other)
-    for metrics in (["jf", "best"], []):
+    for metrics in (["jf", "best"], [], "best"):
         with pytest.raises(UsageError, match="allowed are jf, ctc, identity"):
             evaluate(one, one, metrics=metrics)
     with pytest.raises(SourceError, match="nothing at"):

@@ -110,8 +110,9 @@ def info(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    width = max(len(key) for key in found) + 2
-    for key, value in found.items():
+    told = {key: value for key, value in found.items() if value != ""}  # of what is embedded
+    width = max(len(key) for key in told) + 2
+    for key, value in told.items():
         click.echo(f"{key.replace('_', ' '):<{width}}{_plain(value)}")
 
 

@@ -35,7 +35,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
         dimension_names=("t", "y", "x"),
     )
     size = sequence.pixel_size
-    unit = {} if size is None else {"unit": _UNITS.get(sequence.unit, "pixel")}
+    unit = {} if size is None else {"unit": _UNITS[sequence.unit]}
     second = {} if sequence.interval is None else {"unit": "second"}
     scale = [sequence.interval or 1.0, *(size or (1.0, 1.0))]
     group.attrs["ome"] = {

@@ -15,7 +15,10 @@ from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
 from sam2track.frames.source import USUAL_FPS, FrameSource
 
-__all__ = ["Options", "Results", "Sequenced", "Shot"]
+__all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
+
+UNITS = ("nm", "um", "mm", "m")
+"""Of a pixel's side."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -74,7 +77,7 @@ class Options:
     pixel_size : float, optional
         Of one pixel's side in `unit`; what the source says by default.
     unit : str
-        Of `pixel_size`: ``um`` by default.
+        Of `pixel_size`, one of ``UNITS``: ``um`` by default.
     frame_interval : float, optional
         Seconds from frame to frame; what the source's times say by default.
     images : bool, optional
@@ -110,6 +113,8 @@ class Options:
             value = getattr(self, what)
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{what} {value}; allowed are numbers above 0")
+        if self.unit not in UNITS:
+            raise UsageError(f"unit {self.unit!r}; allowed are {', '.join(UNITS)}")
         if not 0 <= self.val_share < 1:
             raise UsageError(f"val_share {self.val_share}; allowed are 0 and more, below 1")
         if self.name is not None and (

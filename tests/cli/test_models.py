@@ -64,6 +64,8 @@ def test_verify_and_info(mine: Path) -> None:
     assert (found["architecture"], found["layout"], found["parameters"]) == ("nano", "pt", 4.4)
     assert found["image_size"] == 256 and found["for_video"]
     assert "Apache-2.0" in invoke("info", "large").stdout
+    lines = invoke("info", "nano").stdout.splitlines()
+    assert all(len(line.split()) > 1 for line in lines), lines
     torch.manual_seed(2)
     torch.save(build(ARCHITECTURES["nano"]).state_dict(), mine)
     done = invoke("verify", mine)

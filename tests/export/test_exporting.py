@@ -144,6 +144,15 @@ def test_options_that_cannot_be(path, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_that_are_none_are_named_with_those_that_are(path, tmp_path):
+    with Project.open(path) as opened:
+        with pytest.raises(UsageError, match=r"^export has no option 'colour'; it has start, stop"):
+            opened.export(tmp_path / "a.tif", format="ome-tiff", colour="red")
+        with pytest.raises(UsageError, match=r"^unit 'parsec'; allowed are nm, um, mm, m$"):
+            opened.export(tmp_path / "a.tif", format="ome-tiff", unit="parsec")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_project_without_results(tmp_path):
     meta = {"height": 4, "width": 5, "frames": 3, "source": "clip.mp4"}
     with (
