@@ -78,7 +78,7 @@ class DetectionFile:
         if self.by_stem and not self.by_frame:
             raise PromptError(
                 f"{self.path} tells no frames: names such as {min(self.by_stem)!r} do not end in "
-                f"a number; give files like video_1.txt, counted from 1"
+                f"a number of their own from 1; give files like video_1.txt"
             )
         wanted = [
             frame

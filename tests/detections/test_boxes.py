@@ -64,7 +64,7 @@ def test_scores_and_names_fit_the_boxes() -> None:
 
 def test_boxes_are_selected_and_cut() -> None:
     found = Detections([CAR, (-5, -5, 5, 5), (200, 0, 210, 9)], [0.9, 0.2, 0.8], ("car", "a", "a"))
-    assert found.selected(min_score=0.5).names == ("car", "a")
+    assert found.selected(min_score=0.8).names == ("car", "a")
     assert found.selected(classes=["a"]).scores.tolist() == [0.2, 0.8]
     assert found.selected(classes="car, b").names == ("car",)
     assert found.selected(classes="cart").names == ()

@@ -37,6 +37,7 @@ def test_yolo(tmp_path: Path) -> None:
     assert on(path, class_names=["car", "bus", "dog"])[2] == ("car", "dog")
     write(tmp_path, "classes.txt", "cat\ncow\n")
     assert on(path)[2] == ("cat", "2")
+    assert len(on(write(tmp_path, "rounded.txt", "0 1.005 -0.005 0.1 0.1\n"))[0]) == 1
 
 
 def test_a_folder_of_yolo_files(tmp_path: Path) -> None:
@@ -59,10 +60,19 @@ def test_a_folder_of_yolo_files(tmp_path: Path) -> None:
         load_detections(tmp_path).check(frames=1, classes=None, stems=["dog"])
 
 
+def test_a_folder_of_yolo_files_that_are_counted_from_0(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path, f"v_{number}.txt", "0 0.5 0.5 1 1\n")
+    file = load_detections(tmp_path)
+    assert not file.by_frame and sorted(file.by_stem) == ["v_0", "v_1"]
+    with pytest.raises(PromptError, match=r"'v_0' do not end in a number of their own from 1"):
+        file.check(frames=2, classes=None, stems=None)
+
+
 def test_motchallenge(tmp_path: Path) -> None:
     lines = "1,-1,10,20,30,40,0.5,-1,-1,-1\n3,4,1,2,3,4,1,2,0.9\n3, 5, 1, 2, 3, 4\n"
-    path = write(tmp_path, "det.txt", lines)
-    assert on(path, 0) == ([[10, 20, 40, 60]], [0.5], ("",))
+    path = write(tmp_path, "det.txt", lines + "4,-1,10,20,30,40,0.5,1,2,3\n")
+    assert on(path, 0) == on(path, 3) == ([[10, 20, 40, 60]], [0.5], ("",))
     assert on(path, 2) == ([[1, 2, 4, 6]] * 2, [1, 1], ("2", ""))
     assert on(path, 2, class_names={2: "car"})[2] == ("car", "")
 
@@ -75,6 +85,9 @@ def test_motchallenge(tmp_path: Path) -> None:
         ("xmin,ymin,xmax,ymax,confidence,class,name,frame", "10,20,40,60,.5,3,car,1"),
         ("Frame , X , Y , Width , Height , Conf , Label", "1,10,20,30,40,0.5, car"),
         ("x_min,y_min,x_max,y_max,class_id,confidence,frame_index", "10,20,40,60,1,0.5,1"),
+        ("frame,left,top,right,bottom,score,class", "1,10,20,40,60,0.5,car"),
+        ("frame_id,bb_left,bb_top,bb_width,bb_height,conf,category", "1,10,20,30,40,0.5,car"),
+        ("\ufeffframe,x0,y0,x1,y1,score,class", "1,10,20,40,60,0.5,car"),
     ],
 )
 def test_csv(tmp_path: Path, header: str, row: str) -> None:
@@ -98,6 +111,8 @@ def test_coco(tmp_path: Path) -> None:
     path = write(tmp_path, "results.json", json.dumps([entry]))
     assert on(path, 4) == ([[1, 2, 4, 6]], [0.25], ("3",))
     assert on(path, 4, class_names={3: "car"})[2] == ("car",)
+    path = write(tmp_path, "floats.json", json.dumps([entry | {"image_id": 3.0}]))
+    assert on(path, 3) == ([[1, 2, 4, 6]], [0.25], ("3",))
     whole = {
         "images": [{"id": 9, "file_name": "a/0.jpg"}, {"id": 4, "file_name": "a/cat.jpg"}],
         "annotations": [entry],
@@ -105,6 +120,7 @@ def test_coco(tmp_path: Path) -> None:
     }
     path = write(tmp_path, "dataset.json", json.dumps(whole))
     assert on(path, 1) == ([[1, 2, 4, 6]], [0.25], ("cat",))
+    assert on(path, 1, class_names={3: "car"})[2] == ("car",)
     named = load_detections(path).at(0, height=HEIGHT, width=WIDTH, stem="cat")
     assert named.names == ("cat",)
     whole["annotations"][0]["image_id"] = 5
@@ -120,6 +136,7 @@ def test_coco(tmp_path: Path) -> None:
         ("a.txt", "\n\nx .5 .5 .1 .1\n", "line 3: 'x' is no number"),
         ("a.txt", "0.5 .5 .5 .1 .1\n", "line 1: the class is 0.5"),
         ("a.txt", "0 50 50 10 10\n", "line 1: .* is not in parts of the picture"),
+        ("a.txt", "0 1.5 .5 .1 .1\n", "line 1: .* is not in parts of the picture"),
         ("a.txt", "0 .5 .5 0 .1\n", "line 1: .* has no area"),
         ("a.txt", "1,2,3\n", "line 1: 3 columns; expected 6 to 10: frame,id"),
         ("a.txt", "1,1,0,0,9,9\n0,1,0,0,9,9\n", "line 2: the frame is 0; it is .* from 1"),
@@ -127,6 +144,7 @@ def test_coco(tmp_path: Path) -> None:
         ("a.txt", "1,1,0,0,-3,9\n", "line 1: .* has no area"),
         ("a.csv", "frame,left\n1,2\n", "line 1: the header is 'frame,left'; expected columns x0"),
         ("a.csv", "x0,y0,x1,y1\n1,2,3,4\n1,2,3\n", "line 3: 3 columns; the header has 4"),
+        ("a.csv", "x0,y0,x1,y1\n1,2,3,4,5\n", "line 2: 5 columns; the header has 4"),
         ("a.csv", "x0,y0,x1,y1\n\n1,2,?,4\n", "line 3: '\\?' is no number"),
         ("a.csv", "x0,y0,x1,y1\n5,2,3,4\n", "line 2: .* has no area"),
         ("a.csv", "x0,y0,x1,y1,x0\n5,2,3,4,5\n", "line 1: the header has 'x0' twice"),
@@ -137,6 +155,7 @@ def test_coco(tmp_path: Path) -> None:
         ("a.json", "{}", "holds no list of annotations"),
         ("a.json", "[3]", "entry 0 of annotations is no object"),
         ("a.json", '[{"image_id": 0, "bbox": [1, 2, 3]}]', "entry 0: bbox .* expected four"),
+        ("a.json", '[{"image_id": 0, "bbox": [1, 2, 3, 4], "score": NaN}]', "0: .* score nan"),
         ("a.json", '[{"image_id": 0, "bbox": [1, 2, 0, 4]}]', "entry 0: bbox .* has no area"),
         ("a.json", '[{"bbox": [1, 2, 3, 4]}]', "entry 0: image_id None; expected"),
         ("a.json", '[{"image_id": -1, "bbox": [1, 2, 3, 4]}]', "entry 0: image_id -1"),
@@ -159,7 +178,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_what_is_wanted_of_a_file(tmp_path: Path) -> None:
-    rows = ("0,0,0,9,9,.9,a", "0,0,0,8,8,.1,a", "0,1,1,9,9,.9,b", "4,0,0,9,9,1,a")
+    rows = ("0,0,0,9,9,.9,a", "0,0,0,8,8,.1,a", "0,1,1,9,9,.9,b", "4,0,0,9,9,1,a", "9,0,0,9,9,.1,a")
     path = write(tmp_path, "a.csv", "\n".join(["frame,x0,y0,x1,y1,score,class", *rows]))
     sizes = [(HEIGHT, WIDTH)] * 3
     found = chosen(path, [0, 2, 4], sizes, total=5, min_score=0.5, classes=["a"])
@@ -171,6 +190,8 @@ def test_what_is_wanted_of_a_file(tmp_path: Path) -> None:
     assert packed(again) == packed(found)
     with pytest.raises(PromptError, match="has no class 'c'; it has a, b"):
         chosen(path, [0], sizes[:1], total=5, classes=["c"])
+    with pytest.raises(PromptError, match="has boxes on frame 4 "):
+        chosen(path, [0], sizes[:1], total=4, min_score=1)
     by_frame = chosen({2: [(0, 0, 9, 9)]}, [0, 2, 4], sizes, total=5)
     assert list(by_frame) == [2]
     assert list(chosen([(0, 0, 9, 9)], [2, 4], sizes[:2], total=5)) == [2]
