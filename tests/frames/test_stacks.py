@@ -158,24 +158,35 @@ def test_what_files_say_of_themselves(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
 
 
-def test_what_imagej_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("interval", "wanted"), [({"finterval": 30.0}, 30), ({"finterval": 2.0, "tunit": "min"}, 120)]
+)
+def test_what_imagej_says(tmp_path: Path, interval: dict[str, Any], wanted: float) -> None:
     path = tmp_path / "a.tif"
-    told = {"axes": "TYX", "unit": "um", "finterval": 30.0}
+    told = {"axes": "TYX", "unit": "um", **interval}
     tifffile.imwrite(path, numbers("TYX"), imagej=True, metadata=told, resolution=(4, 2))
     about = open_source(path).about
     assert about["pixel_size_um"] == pytest.approx((0.5, 0.25))
-    assert about["frame_interval_s"] == 30
+    assert about["frame_interval_s"] == wanted
 
 
-@pytest.mark.parametrize("compression", ["lzw", "deflate", None])
+@pytest.mark.parametrize("compression", ["lzw", "lzw without codecs", "deflate", None])
 @pytest.mark.parametrize("colour", [False, True])
-def test_compressed_pages(compression: str | None, colour: bool, tmp_path: Path) -> None:
+def test_compressed_pages(
+    compression: str | None, colour: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import cv2
 
+    def missing(*_: object, **__: object) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    if compression == "lzw without codecs":
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", missing)
     random = np.random.default_rng(0)
     pages = random.integers(0, 2000, (4, 20, 30, *([3] if colour else []))).astype(np.uint16)
     path = tmp_path / "a.tif"
-    if compression == "lzw":  # tifffile does not write it without a package of codecs
+    # tifffile does not write it without a package of codecs.
+    if compression and "lzw" in compression:
         assert cv2.imwritemulti(
             str(path),
             [p[..., ::-1] if colour else p for p in pages],
@@ -310,6 +321,15 @@ def test_a_copy_of_zarr_is_the_same(zarr_format: Any, tmp_path: Path) -> None:
     assert len({first, second, third, told[0]()}) == 4
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_of_either_order(order: Any, tmp_path: Path) -> None:
+    array = numbers("TYX")
+    np.save(tmp_path / "a.npy", np.asarray(array, order=order))
+    source = open_source(tmp_path / "a.npy", axes="TYX")
+    for frame, plane in enumerate(array):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
+
+
 # -- what cannot be -------------------------------------------------------------------------
 
 
@@ -422,6 +442,13 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
         refused(tmp_path / name, SourceError, "file that can be read")
 
 
+def test_an_npz_that_there_is_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros((9, 100, 100)))
+    monkeypatch.setattr("sam2track.frames.numpy_files.free_memory", lambda: 700_000)
+    with pytest.raises(SourceError, match="720,128 bytes for a, and there is room for 700,000"):
+        open_source(tmp_path / "a.npz")
+
+
 def test_options_in_the_types_of_numpy() -> None:
     array = numbers("TCYX")
     source = ArraySource(array, axes="TCYX", channel=np.int64(1), limits=np.array([0, 4000]))
@@ -496,7 +523,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_photometric_interpretations_are_honoured(tmp_path: Path) -> None:
     values = np.arange(5 * 20 * 30, dtype=np.uint8).reshape(5, 20, 30)
     colormap = np.zeros((3, 256), np.uint16)
-    colormap[0], colormap[1] = 65_535, np.arange(256) * 257
+    colormap[0], colormap[1] = 65_535, np.arange(256) << 8  # as some programs scale bytes
     tifffile.imwrite(tmp_path / "p.tif", values, photometric="palette", colormap=colormap)
     source = open_source(tmp_path / "p.tif")
     assert source.read(2)[3, 4].tolist() == [255, values[2, 3, 4], 0]

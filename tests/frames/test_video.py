@@ -203,9 +203,9 @@ def test_colour_matrix_and_range_are_respected(
     assert np.abs(VideoFile(path).read(0)[8, 16] - expected).max() < 3
 
 
-def write_two(path: Path, *, empty: bool = False) -> list[list[str]]:
-    """A file with two videos of 4 and 6 frames, or a first one without any."""
-    kinds = [(0 if empty else 4, 32, 48), (6, 64, 80)]
+def write_two(path: Path, *, first: int = 4) -> list[list[str]]:
+    """A file with two videos, the second one of 6 frames."""
+    kinds = [(first, 32, 48), (6, 64, 80)]
     with av.open(str(path), "w") as container:
         streams: list[Any] = []
         for _, height, width in kinds:
@@ -242,9 +242,16 @@ def test_one_of_several_streams(tmp_path: Path) -> None:
             VideoFile(path, stream=stream)
 
 
+def test_streams_of_one_length_have_fingerprints_of_their_own(tmp_path: Path) -> None:
+    write_two(tmp_path / "two.mkv", first=6)
+    told = [VideoFile(tmp_path / "two.mkv", stream=stream) for stream in (0, 1)]
+    assert [len(source) for source in told] == [6, 6]
+    assert told[0].fingerprint() != told[1].fingerprint()
+
+
 def test_a_first_stream_without_frames_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "two.mkv"
-    _, second = write_two(path, empty=True)
+    _, second = write_two(path, first=0)
     source = VideoFile(path)
     for way in all_ways(source):
         assert way == second
