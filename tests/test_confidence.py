@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2track.confidence import EXPONENTS, REASONS, Signals, Watch, at_most, confidences, weigh
+from sam2track.confidence import (
+    EXPONENTS,
+    REASONS,
+    Signals,
+    Watch,
+    at_most,
+    confidences,
+    signals,
+    weigh,
+)
 from sam2track.project import Project
 from tests.made import disk, write_project
 
@@ -105,6 +114,16 @@ def test_edits_are_a_persons(tmp_path: Path) -> None:
     track = {0: disk(20, 20, 8), 1: disk(60, 40, 3)}
     sure = found(tmp_path, {1: track}, said={(1, 1): (-5.0, 0.0)}, origins={(1, 1): "edited"})
     assert sure[1].values[1] == 1
+
+
+def test_where_a_mask_comes_from(tmp_path: Path) -> None:
+    sources = ("backward", "prompted", "forward", "edited")
+    track = {t: disk(20, 20, 8) for t in range(4)}
+    origins = {(1, t): source for t, source in enumerate(sources)}
+    with Project.open(write_project(tmp_path / "p.s2t", {1: track}, origins=origins)) as project:
+        known = signals(project)[1]
+    assert known.backward.tolist() == [True, False, False, False]
+    assert known.anchored.tolist() == [False, True, False, True]
 
 
 @settings(max_examples=60)

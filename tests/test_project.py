@@ -506,12 +506,18 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
             Project.open(path)
 
 
-def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (VERSION - 1, "made by a version of sam2track before its first release; track anew"),
+        (VERSION + 1, rf"version {VERSION + 1}.*reads up to {VERSION}; update"),
+    ],
+)
+def test_other_versions_are_refused(tmp_path: Path, version: int, message: str) -> None:
     path = fill(tmp_path / "p.s2t")
     db = sqlite3.connect(path)
-    db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    message = rf"version {VERSION + 1}.*reads up to {VERSION}; update"
     with pytest.raises(ProjectError, match=message):
         Project.open(path)
 

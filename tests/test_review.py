@@ -42,7 +42,9 @@ def test_the_worst_come_first(project: Project) -> None:
         for other in looks[:i]:
             assert look.object_id != other.object_id or abs(look.frame - other.frame) >= 3
     assert len(review.worst(project, count=500, gap=1)) == 20
-    assert [len(cells) for cells in map(review.cells, range(4), looks)] == [len(review.COLUMNS)] * 4
+    cells = dict(zip(review.COLUMNS, review.cells(2, looks[1]), strict=True))
+    wanted = {"rank": "2", "frame": "7", "time_s": "0.280", "object": "2", "name": "b"}
+    assert cells | wanted == cells
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"gap": 0}])
@@ -76,6 +78,32 @@ def test_crops_show_the_object(project: Project) -> None:
     assert sheet.shape == (2 * (120 + 38 + 8), 4 * 128, 3)
     plain = review.crops(project, looks, None, side=50)
     assert (plain[1] == 90).all(axis=2).any()
+
+
+def test_crops_go_on_where_a_frame_cannot_be_read(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_footage(project).source
+    looks = review.worst(project, count=2, gap=2)
+    whole, read = review.crops(project, looks, source), source.read
+
+    def broken(frame):
+        if frame == looks[0].frame:
+            raise SourceError("it is gone")
+        return read(frame)
+
+    monkeypatch.setattr(source, "read", broken)
+    pictures = review.crops(project, looks, source)
+    assert np.array_equal(pictures[0], review.crops(project, looks, None)[0])
+    assert np.array_equal(pictures[1], whole[1]) and looks[0].frame != looks[1].frame
+
+
+def test_ranks_on_the_sheet_begin_at_1(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+    monkeypatch.setattr("cv2.putText", lambda picture, text, *_: said.append(text))
+    looks = review.worst(project, count=2)
+    review.contact_sheet(looks, review.crops(project, looks, None))
+    assert said[::2] == ["1. frame 6, 1", "2. frame 7, 2 b"]
 
 
 def test_pictures_that_are_needed(project: Project, tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_standard_output_that_is_full(things: Path, options: list[str]) -> None:
     )
 
 
+def test_standard_output_that_nobody_reads(things: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    found = subprocess.run(
+        [sys.executable, "-m", "sam2track", "info", str(things / "out"), "--json"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (found.returncode, found.stderr) == (1, "")
+
+
 def test_measure(things: Path) -> None:
     found = done("measure", things / "out", "-o", "t.csv", "--objects", "o.csv", "--json")
     objects = json.loads(found.stdout)
@@ -139,6 +151,19 @@ def test_count(things: Path) -> None:
     assert len(read("c.csv")) == 12
     assert next((row["frame"], row["event"]) for row in read("e.csv")) == ("3", "right to left")
     assert "most on a frame" in done("count", things / "out").stdout
+
+
+def test_counts_of_each_frame_and_class(tmp_path: Path) -> None:
+    here, away = disk(30, 30, 6), np.zeros((HEIGHT, WIDTH), bool)
+    tracks = {1: (away, here, here), 2: (away, away, here), 3: (here, here, away)}
+    names = {1: "car", 2: "car", 3: "dog"}
+    path = tmp_path / "p.s2t"
+    write_project(path, {i: dict(enumerate(track)) for i, track in tracks.items()}, names=names)
+    means = json.loads(done("count", path, "-o", "c.csv", "--json").stdout)["classes"]
+    assert {row["class"]: row["mean_per_frame"] for row in means} == {"car": 1.0, "dog": 0.6667}
+    counts = {(row["class"], row["frame"]): row["count"] for row in read("c.csv")}
+    assert [counts["car", t] for t in "012"] == ["0", "1", "2"]
+    assert [counts["dog", t] for t in "012"] == ["1", "1", "0"]
 
 
 def test_review(things: Path) -> None:

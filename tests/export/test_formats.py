@@ -14,6 +14,7 @@ from PIL import Image
 from sam2track.errors import OutputError, SourceError
 from sam2track.export.exporting import FORMATS
 from sam2track.export.reading import READERS, detect, open_masks
+from sam2track.frames.opening import open_source
 from sam2track.project import Project
 from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, label_map, masks, project
 
@@ -294,6 +295,14 @@ def test_stacks_by_tifffile(export, name):
     assert np.array_equal(stack, [label_map(here) for here in masks()])
 
 
+@pytest.mark.parametrize("name", ["labels-tiff", "ome-tiff", "ome-zarr"])
+def test_pixels_that_are_not_square(tmp_path, name):
+    with Project.open(project(tmp_path / "p.s2t"), writable=True) as opened:
+        opened.set_meta(pixel_size_um=[0.5, 0.25])
+        target = opened.export(tmp_path / TARGETS[name], format=name).path
+    assert open_source(target).about["pixel_size_um"] == pytest.approx((0.5, 0.25))
+
+
 def test_ome_zarr_by_ome_zarr(export):
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -400,6 +409,13 @@ def test_sav_by_its_documented_layout(export):
                 assert np.array_equal(np.asarray(image) != 0, mask)
 
 
+def test_frames_of_sav_are_counted_from_the_first_that_is_written(export):
+    target, _ = export("sav", name="some", start=3, stop=8)
+    said = json.loads((target / "some_manual.json").read_text())
+    assert said["masklet_id"] == [1, 2, 3, 4, 5, 7] and len(said["masklet"]) == 5
+    assert said["masklet_first_appeared_frame"] == [0, 0, 2, 0, 2, 2]
+
+
 def test_npz_by_numpy(export):
     target, _ = export("npz")
     with np.load(target) as read:
@@ -411,6 +427,13 @@ def test_npz_by_numpy(export):
             here = {i: mask for i, mask in here.items() if mask.any()}
             assert read[f"ids_{frame:05d}"].tolist() == list(here)
             assert np.array_equal(found, np.stack(list(here.values())))
+
+
+def test_times_of_npz_are_those_of_its_frames(export):
+    target, _ = export("npz", start=2, stop=6)
+    with np.load(target) as read:
+        assert read["frames"].tolist() == [2, 3, 4, 5]
+        assert read["times"] == pytest.approx(np.arange(2, 6) / 20)
 
 
 @pytest.mark.parametrize("top", [7, 300])
