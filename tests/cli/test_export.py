@@ -14,6 +14,7 @@ from sam2track.cli.main import main
 from sam2track.export.pngs import MaskSequence
 from sam2track.export.reading import open_masks
 from tests.export.known import FRAMES, HEIGHT, WIDTH, masks, project
+from tests.made import disk, write_project
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,12 @@ def test_eval_as_json(path):
     assert len(said["worst"]) == 10
 
 
+def test_eval_says_which_frames_have_no_result(tmp_path):
+    path = write_project(tmp_path / "p.s2t", {1: {0: disk(20, 20, 8)}}, count=3)
+    said = run("eval", path, path, "--metrics", "jf").stderr
+    assert said.startswith(f"warning: 2 of 3 frames of {path} have no result and count as empty")
+
+
 @pytest.mark.parametrize(
     ("args", "code", "what"),
     [
@@ -135,11 +142,13 @@ def test_import_and_back(path, tmp_path):
     assert "--overwrite" in run(*args, "-o", tmp_path / "b.s2t", code=2).stderr
     said = json.loads(run(*args, "-o", tmp_path / "b.s2t", "--overwrite", "--json").stdout)
     assert said["objects"] == [1, 2, 3, 4, 5, 7] and said["frames"] == FRAMES
-    run("export", path, "-f", "davis", "-o", tmp_path / "png")
+    run("export", path, "-f", "davis", "-o", tmp_path / "png", "--stop", "4")
     files = sorted((tmp_path / "png").iterdir())
     some = ["--source", tmp_path / "clip", "--model", "nano", "-o", tmp_path / "c.s2t"]
     assert "not all the .png" in run("import", *files[1:], *some, code=2).stderr
-    assert f"on {FRAMES} frames, from davis" in run("import", *files, *some).stdout
+    done = run("import", *files, *some)
+    assert "on 4 frames, from davis" in done.stdout
+    assert "warning: masks are there for 4 of the 9 frames\n" in done.stderr
     (tmp_path / "c.s2t").unlink()
     (tmp_path / "a.json").write_text("{}")
     assert "no COCO file" in run(*args, "-o", tmp_path / "c.s2t", code=1).stderr

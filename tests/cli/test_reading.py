@@ -18,6 +18,8 @@ from PIL import Image
 
 from sam2track.cli.main import main
 from sam2track.confidence import confidences
+from sam2track.errors import SourceError
+from sam2track.frames.folder import ImageFolder
 from sam2track.project import Project
 from sam2track.table import COLUMNS
 from tests.made import HEIGHT, WIDTH, disk, write_folder, write_project
@@ -177,7 +179,9 @@ def test_review(things: Path) -> None:
 
 
 def test_render_and_report(things: Path) -> None:
-    assert "6 frames of 80 x 60" in done("render", things / "out", "-o", "o.mp4").stdout
+    found = done("render", things / "out", "-o", "o.mp4", "--stop", "500")
+    assert "6 frames of 80 x 60" in found.stdout
+    assert found.stderr.startswith("warning: stop 500 lies past the end; ")
     Image.new("RGB", (4, 4)).save("b.png")
     done("render", things / "out", "-o", "b", "--background", "b.png", "--objects", "2,1")
     options = ("--follow", "1", "--crop", "32x20", "--time", "--scores", "--style", "trails")
@@ -220,6 +224,30 @@ def test_pictures_that_moved(things: Path, tmp_path: Path) -> None:
     refused(invoke("render", "p.s2t", "-o", "o.mp4"), 1, "--source")
     found = done("measure", "p.s2t", "-o", "u.csv", "--source", things / "frames")
     assert found.stderr == "" and read("u.csv")[0]["intensity_mean_r"]
+
+
+def test_pictures_that_break_midway_are_told_of(
+    things: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ImageFolder.frames
+
+    def broken(self, start, stop, *, backward=False):
+        yield from whole(self, start, 3)
+        raise SourceError("it is gone")
+
+    monkeypatch.setattr(ImageFolder, "frames", broken)
+    found = done("measure", things / "out", "-o", "t.csv")
+    assert found.stderr == "warning: no intensities from frame 3 on: it is gone\n"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "export"])
+def test_a_project_that_was_not_closed_is_told_of(things: Path, command: str) -> None:
+    shutil.copy(things / "out/project.s2t", "whole.s2t")
+    with Project.open("whole.s2t", writable=True):
+        shutil.copy("whole.s2t", "p.s2t")
+    options = COMMANDS.get(command, ["-f", "csv", "-o", "o.csv"])
+    said = done(command, "p.s2t", *options).stderr
+    assert said.startswith("warning: p.s2t was not closed by what wrote it, and p.s2t-wal is not")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
