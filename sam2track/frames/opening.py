@@ -125,8 +125,8 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
             source = meta["source_path"]  # it was given from another folder
         elif not os.path.lexists(source) and "axes" in meta:  # as stacks and arrays have them
             raise SourceError(
-                f"it was made from {source}, which is no file; give that again (source=), or a "
-                "file of it (--source)"
+                f"it was made from {source}, which does not exist; give the file where it is now "
+                "(--source), or the array again (source=)"
             )
     reading["fps"] = fps
     # Pictures that were moved may have become another kind of file on the way.

@@ -274,6 +274,6 @@ def test_what_was_an_array_is_said_to_be_wanted_again() -> None:
     source = ArraySource(np.zeros((2, 4, 4), np.uint8))
     meta = source.about | {"source": source.name, "reading": source.options}
     with pytest.raises(
-        SourceError, match=r"made from array 2x4x4 uint8, which is no file; .*source="
+        SourceError, match=r"made from array 2x4x4 uint8, which does not exist; .*source="
     ):
         reopen_source(meta, fps=25)

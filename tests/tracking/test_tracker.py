@@ -442,9 +442,10 @@ def test_the_file_of_a_stream_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> 
         (count,) = made.history._db.execute("PRAGMA page_count").fetchone()
         pages.append(count)
     assert pages[-1] <= pages[120] + 2  # what a step says is kept
-    said = set(made.prompted(1))
     rows = made.history._db.execute("SELECT frame FROM results WHERE object = 1").fetchall()
-    assert {frame for (frame,) in rows} == said | set(range(155, 180))
+    kept = {frame for (frame,) in rows}
+    assert kept >= {*made.prompted(1), *range(160, 180)}
+    assert len(kept - {*made.prompted(1), *range(155, 180)}) <= 1  # forgotten since
     whole = Tracker(module())
     whole.history.drop_before = lambda *_: None
     for t in range(180):
