@@ -138,7 +138,7 @@ def _boxes_in_video(plan: Plan, count: int) -> dict[int, tuple[float, float, flo
 def _watched(clock: Clock) -> contextlib.ExitStack:
     """Let the parts of a tracker over a file count."""
     from sam2track.frames.video import VideoFile
-    from sam2track.tracking import step
+    from sam2track.tracking import conditioning, step
     from sam2track.tracking.encoder import Encoder
     from sam2track.tracking.ledger import Ledger
 
@@ -165,7 +165,7 @@ def _watched(clock: Clock) -> contextlib.ExitStack:
         ("remember", "memory encoder"),
         ("filled", "holes"),
     ):
-        stack.enter_context(clock.watched(step, name, part))
+        stack.enter_context(clock.watched(conditioning if name == "attend" else step, name, part))
     return stack
 
 

@@ -100,7 +100,7 @@ def unrecorded() -> contextlib.AbstractContextManager[object]:
 def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
     """Track with sam2track."""
     import sam2track
-    from sam2track.tracking import step
+    from sam2track.tracking import conditioning, step
     from sam2track.tracking.encoder import Encoder
 
     model = load(case)
@@ -109,7 +109,8 @@ def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
         if case.parts:
             stack.enter_context(unrecorded())
         stack.enter_context(clock.watched(Encoder, "encode", "encode"))
-        for name in ("attend", "decode", "remember", "filled"):
+        stack.enter_context(clock.watched(conditioning, "attend", "attend"))
+        for name in ("decode", "remember", "filled"):
             stack.enter_context(clock.watched(step, name, name))
         for object_id, box in boxes(case).items():
             tracker.prompt(object_id, 0, box=box)

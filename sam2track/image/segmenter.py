@@ -19,7 +19,7 @@ from sam2track.models.loading import Model, load_model
 from sam2track.pictures import read_mask
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompt, Prompts, check_prompt
-from sam2track.tracking import inputs, step
+from sam2track.tracking import conditioning, inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.result import FrameResult
 
@@ -115,7 +115,7 @@ class ImageSegmenter:
         self.model = load_model(model)
         self.max_batch = max_batch
         self._encoder = Encoder(self.model)
-        self._constants = step.Constants(self.model)
+        self._constants = conditioning.Constants(self.model)
         self._kept: tuple[Features, torch.Tensor] | None = None
 
     def segment(
@@ -255,7 +255,7 @@ class ImageSegmenter:
             embedding = features.top
             # Without this setting SAM2ImagePredictor looks at the features as they are.
             if self.model.module.directly_add_no_mem_embed:
-                embedding = step.without_memory(self.model, self._constants, features)
+                embedding = conditioning.without_memory(self.model, self._constants, features)
             self._kept = features, embedding
         return self._kept
 

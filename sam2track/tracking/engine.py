@@ -17,7 +17,7 @@ from sam2track.errors import ProjectError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.prompts import Prompt
-from sam2track.tracking import inputs, step
+from sam2track.tracking import conditioning, inputs, step
 from sam2track.tracking.encoder import Encoder, Features, Picture
 from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.fetching import Fetch
@@ -66,7 +66,7 @@ class Engine:
         self.rules = rules
         self._graphs = Graphs(model.device)
         self.encoder = Encoder(model, self._graphs)
-        self._constants = step.Constants(model)
+        self._constants = conditioning.Constants(model)
         self.store = store
         self.room = Room(model, self.store, self._graphs)
         self._threads = self.threads
@@ -187,7 +187,7 @@ class Engine:
         """Features as tracking saw them, or without memory where it has not been."""
         others = {f: anchor for f, anchor in item.prompted.items() if f != frame}
         if tracked is None or not others:
-            return step.without_memory(self.model, self._constants, features)
+            return conditioning.without_memory(self.model, self._constants, features)
         backward = tracked.source == "backward"
         alone = Tracked(item.object_id, others)
         if isinstance(self.source, StreamSource):
@@ -198,11 +198,11 @@ class Engine:
             }
         self._recall(alone, frame, backward=backward)
         view = self._view(alone, frame, backward=backward)
-        return step.attend(
+        return conditioning.attend(
             self.model,
             self._constants,
             features,
-            step.gathered(
+            conditioning.gathered(
                 self.model, self._constants, [self._reading(alone, view, backward=backward)]
             ),
             self.rules.max_pointers,
@@ -266,7 +266,7 @@ class Engine:
     ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
         readings = [self._reading(item, view, backward=backward) for item, view in batch]
         decoded, memories = self._tracked(
-            features, step.gathered(self.model, self._constants, readings)
+            features, conditioning.gathered(self.model, self._constants, readings)
         )
         fetch = Fetch(
             decoded.logits, decoded.scores[:, 0].float(), decoded.ious, decoded.pointers.float()
@@ -301,15 +301,15 @@ class Engine:
         return found
 
     def _tracked(
-        self, features: Features, memories: step.Memories
+        self, features: Features, memories: conditioning.Memories
     ) -> tuple[step.Decoded, torch.Tensor]:
         """Masks of objects that are tracked, and their new memories, (B, h * w, M)."""
         reach = self.rules.max_pointers
 
         def work(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
             seen = Features(*given[:3])
-            conditioned = step.attend(
-                self.model, self._constants, seen, step.Memories(*given[3:]), reach
+            conditioned = conditioning.attend(
+                self.model, self._constants, seen, conditioning.Memories(*given[3:]), reach
             )
             found = step.decode(
                 self.model,
@@ -337,7 +337,7 @@ class Engine:
         tracked = {f: m for f, m in item.recent[backward].kept.items() if f not in prompted}
         return look_back(self.rules, frame, prompted, tracked, backward=backward)
 
-    def _reading(self, item: Tracked, view: View, *, backward: bool) -> step.Reading:
+    def _reading(self, item: Tracked, view: View, *, backward: bool) -> conditioning.Reading:
         tracked = item.recent[backward].kept
         spatial = []
         for t_pos, frame in view.spatial:
@@ -356,7 +356,7 @@ class Engine:
         ]
         self._drop_unselected(item, {f for _, f in view.spatial})
         device = self.model.device
-        return step.Reading(
+        return conditioning.Reading(
             [(t_pos, memory.to(device)) for t_pos, memory in spatial],
             [(distance, pointer.to(device)) for distance, pointer in pointers],
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +21,9 @@ from sam2track.tracking.codes import dequantise, inflated, pack, unpack
 from sam2track.tracking.history import SOURCES, Answer, Life, Record
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
-from sam2track.tracking.steps import NOW, SCHEMA, Steps
+from sam2track.tracking.steps import NOW, Steps
 
-__all__ = ["Ledger", "SpillFile", "how"]
+__all__ = ["Ledger", "how"]
 
 _RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
 
@@ -436,50 +435,6 @@ class Ledger(Steps):
             yield
         except (ProjectError, ValueError) as error:
             raise self._damaged_at(f"step {step}", str(error)) from error
-
-
-class SpillFile(Ledger):
-    """A history in a temporary file, for trackers without a project.
-
-    The file is SQLite's own and goes when it is closed or the program ends.
-
-    Parameters
-    ----------
-    budget : int
-        Logits are kept as they are, so that memories can be made again exactly, until there are
-        this many bytes of them; from then on what twelve bits hold of them.
-    """
-
-    def __init__(self, budget: int = 2**30) -> None:
-        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = MEMORY")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.executescript(SCHEMA)
-        super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
-
-    def drop_before(self, frame: int, but: Collection[tuple[int, int]]) -> None:
-        """Drop what is kept of frames before one, so that the file of a stream does not grow.
-
-        Parameters
-        ----------
-        but : collection of (int, int)
-            Objects and frames that are kept, as what was said there is looked at still.
-        """
-        kept = (
-            f"AND (object, frame) NOT IN (VALUES {', '.join('(?, ?)' for _ in but)})" if but else ""
-        )
-        values = [frame, *(number for pair in but for number in pair)]
-        with self.transaction() as db:
-            for table in ("all_results", "all_prompts"):
-                db.execute(f"DELETE FROM {table} WHERE frame < ? {kept}", values)
-
-    @property
-    def folder(self) -> Path | None:
-        """Where temporary files are made."""
-        try:
-            return Path(tempfile.gettempdir())
-        except FileNotFoundError:  # nowhere that can be written to
-            return None
 
 
 def _place(mask: npt.NDArray[np.bool_] | None) -> tuple[float | None, ...]:

@@ -19,12 +19,12 @@ from sam2track.tracking.book import Book
 from sam2track.tracking.engine import Engine
 from sam2track.tracking.features import FeatureStore, default_budget
 from sam2track.tracking.history import History, Life
-from sam2track.tracking.ledger import SpillFile
 from sam2track.tracking.memory import Rules
 from sam2track.tracking.objects import Tracked
 from sam2track.tracking.overflow import Overflow, disk_budget
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.run import Direction, Plan, Run
+from sam2track.tracking.spill import SpillFile
 from sam2track.tracking.stream import StreamSource
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import sam2track
 from sam2track.errors import ModelError, UsageError
 from sam2track.models import files
 from sam2track.prompts import Prompt
-from sam2track.tracking import step
+from sam2track.tracking import conditioning, step
 from sam2track.tracking.encoder import Encoder
 from tests.parity.oracle import clip
 
@@ -214,8 +214,8 @@ def test_images_have_the_masks_of_transformers(
             )
             expected, ious = found.pred_masks[0], found.iou_scores[0, 0]
     features = encoder.encode(FRAMES[0])
-    constants = step.Constants(ours)
-    conditioned = step.without_memory(ours, constants, features)
+    constants = conditioning.Constants(ours)
+    conditioned = conditioning.without_memory(ours, constants, features)
     decoded = step.decode(
         ours, constants, features, conditioned, points=(points, labels), candidates=candidates
     )

@@ -126,7 +126,7 @@ def test_rebuilt_memories_are_those_that_were() -> None:
 
 
 def test_rebuilding_from_eight_bits_is_close() -> None:
-    from sam2track.tracking.ledger import SpillFile
+    from sam2track.tracking.spill import SpillFile
 
     module, frames = predictor("nano", True), clip(40)[:24]
     tracker = Tracker(module, frames, history=SpillFile(budget=0))

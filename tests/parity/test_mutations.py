@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 import torch
 
-from sam2track.tracking import step
+from sam2track.tracking import conditioning
 from sam2track.tracking.memory import Rules
 from tests.parity.scenarios import Scenario
 from tests.parity.test_parity import ONE, compare
@@ -35,14 +35,14 @@ def five_memories() -> object:
 
 
 def reversed_times() -> object:
-    right = step.attend
+    right = conditioning.attend
 
     def attend(model, constants, features, memories, most):  # type: ignore[no-untyped-def]
         t = memories.t_pos
         turned = memories._replace(t_pos=torch.where(t > 0, model.module.num_maskmem - t, t))
         return right(model, constants, features, turned, most)
 
-    return mock.patch.object(step, "attend", attend)
+    return mock.patch.object(conditioning, "attend", attend)
 
 
 def unrounded() -> object:
@@ -58,9 +58,11 @@ def unrounded() -> object:
 
 
 def late_pointers() -> object:
-    right = step._pointer_codes
+    right = conditioning._pointer_codes
     return mock.patch.object(
-        step, "_pointer_codes", lambda module, distances, *rest: right(module, distances + 1, *rest)
+        conditioning,
+        "_pointer_codes",
+        lambda module, distances, *rest: right(module, distances + 1, *rest),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sam2track import Tracker
-from sam2track.tracking.ledger import SpillFile
+from sam2track.tracking.spill import SpillFile
 from tests.parity.oracle import SIZE, clip, predictor
 
 FRAMES = 8

@@ -20,7 +20,7 @@ from sam2track import Tracker
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.actions import repeat
-from sam2track.tracking.ledger import SpillFile
+from sam2track.tracking.spill import SpillFile
 from tests.parity.oracle import SIZE, clip, predictor
 
 FRAMES = 8

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sam2.modeling.sam2_utils import select_closest_cond_frames
 
-from sam2track.tracking.ledger import SpillFile
 from sam2track.tracking.memory import Memory, Recent, Rules, closest, look_back
+from sam2track.tracking.spill import SpillFile
 
 frames = st.integers(0, 60)
 

@@ -14,7 +14,7 @@ from sam2track import Tracker, load_model
 from sam2track.errors import DeviceError, ModelError, OutOfMemoryError
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
-from sam2track.tracking import step
+from sam2track.tracking import conditioning
 from tests.parity.oracle import clip
 
 FRAMES = clip(6)
@@ -40,7 +40,7 @@ def masks(made: Tracker) -> dict[int, np.ndarray]:
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> list[int]:
     """Let memory attention fail where told, by the number of objects; note each number."""
     seen: list[int] = []
-    attend = step.attend
+    attend = conditioning.attend
 
     def run(model: Any, constants: Any, features: Any, memories: Any, most: int) -> torch.Tensor:
         count = memories.spatial.shape[1]
@@ -49,7 +49,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> li
             raise torch.OutOfMemoryError(WORD)
         return attend(model, constants, features, memories, most)
 
-    monkeypatch.setattr(step, "attend", run)
+    monkeypatch.setattr(conditioning, "attend", run)
     return seen
 
 

@@ -22,10 +22,10 @@ from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
-from sam2track.tracking import encoder, step
+from sam2track.tracking import conditioning, encoder, step
 from sam2track.tracking import tracker as tracking
 from sam2track.tracking.actions import pack_mask, repeat, said_of
-from sam2track.tracking.ledger import SpillFile
+from sam2track.tracking.spill import SpillFile
 from tests.parity.oracle import SIZE, clip, enliven, predictor
 
 BOX = Prompt(box=(30, 30, 70, 80))
@@ -150,14 +150,14 @@ def test_objects_may_be_chosen() -> None:
 def attended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Objects of each call of the memory attention from now on."""
     calls: list[int] = []
-    attend = step.attend
+    attend = conditioning.attend
 
     def counted(*arguments: Any) -> torch.Tensor:
         fused = attend(*arguments)
         calls.append(len(fused))
         return fused
 
-    monkeypatch.setattr(step, "attend", counted)
+    monkeypatch.setattr(conditioning, "attend", counted)
     return calls
 
 
@@ -589,7 +589,7 @@ def test_objects_on_a_small_square_go_through_the_module(
 
     large = masks(1)
     assert not asked
-    monkeypatch.setattr(step, "LARGE", 1024)
+    monkeypatch.setattr(conditioning, "LARGE", 1024)
     monkeypatch.setattr(encoder, "LARGE", 1024)
     plain = masks(1)
     assert len(asked) == 2
@@ -600,7 +600,7 @@ def test_objects_on_a_small_square_go_through_the_module(
     np.testing.assert_allclose(large, plain, atol=2e-3 if OLD_TORCH else 3e-4)
     # A few have the digits that each has alone; many, and those on a GPU, nearly so.
     np.testing.assert_array_equal(masks(2), plain)
-    monkeypatch.setattr(step, "_APART", 1)
+    monkeypatch.setattr(conditioning, "_APART", 1)
     np.testing.assert_allclose(masks(2), plain, atol=3e-4)
     assert len(asked) == 2
 
