@@ -102,7 +102,8 @@ class Overflow:
             self._budget = self._made * self._size  # it does not grow any more
         if not self._slots:
             return None
-        return self._slots.pop(max(self._slots, key=lambda other: abs(other - frame)))
+        low, high = min(self._slots), max(self._slots)
+        return self._slots.pop(low if frame - low >= high - frame else high)
 
     def _get(self, frame: int, parts: list[mmap.mmap]) -> bool:
         slot = self._slots.get(frame)

@@ -156,10 +156,10 @@ class Steps:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Keep all that is written within, or nothing of it; may be nested."""
-        if self._db.in_transaction:
-            yield self._db
-            return
         try:
+            if self._db.in_transaction:
+                yield self._db
+                return
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db

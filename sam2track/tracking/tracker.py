@@ -564,7 +564,11 @@ class Tracker:
             self._run.ended = True
         self._run = Run(self._book, plan, ids, low, high, self.max_batch)
         self._run.begin()
-        return self._run.frames()
+        return self._frames(self._run)
+
+    def _frames(self, run: Run) -> Generator[FrameResult]:
+        """Yield a run's frames, and hold the tracker meanwhile: with it its files would go."""
+        yield from run.frames()
 
     def detect(self, frame: int, detections: Any, *, min_iou: float = 0.5) -> FrameResult:
         """Take a detector's boxes on a frame.

@@ -419,6 +419,9 @@ def test_a_tracker_that_is_dropped_or_closed_lets_go_of_its_files(tmp_path: Path
         assert tracker() is None and closed == [1]
     finally:
         gc.enable()
+    run = prompted(tmp_path / "clip.mp4").propagate()
+    gc.collect()
+    assert len(list(run)) == 4, "a run holds its tracker"
     with Tracker(module(), tmp_path / "clip.mp4") as made:
         made.add(1, 0, BOX)
         next(made.propagate())
@@ -429,6 +432,12 @@ def test_a_tracker_that_is_dropped_or_closed_lets_go_of_its_files(tmp_path: Path
     with Tracker(module(), source_given, history=given) as made:
         made.add(1, 0, BOX)
     assert Tracker(module(), source_given, history=given).object_ids == (1,)
+
+
+def prompted(source: Any) -> Tracker:
+    made = Tracker(module(), source)
+    made.add(1, 0, BOX)
+    return made
 
 
 def test_the_file_of_a_stream_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
