@@ -8,6 +8,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -59,17 +60,18 @@ class Overflow:
     def clear(self) -> None:
         """Hold none, and give back the file."""
         if self._closing is not None:
-            self._closing()
+            with suppress(OSError):  # of a disk that is full or gone
+                self._closing()
         self._file, self._made = None, 0
         self._slots.clear()
 
     def put(self, frame: int, parts: list[mmap.mmap]) -> bool:
         """Write the block of a frame; whether it is held now."""
-        return self._tried(lambda: self._put(frame, parts)) or False
+        return self._tried(lambda: self._put(frame, parts))
 
     def get(self, frame: int, parts: list[mmap.mmap]) -> bool:
         """Read the block of a frame into ``parts``; whether they were filled."""
-        return self._tried(lambda: self._get(frame, parts)) or False
+        return self._tried(lambda: self._get(frame, parts))
 
     def _put(self, frame: int, parts: list[mmap.mmap]) -> bool:
         size = sum(map(len, parts))
@@ -80,12 +82,14 @@ class Overflow:
         if slot is None:
             return False
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  as long as this
+            # Without a buffer, which would be written once more where a full disk is closed.
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115
             self._closing = weakref.finalize(self, self._file.close)
         self._file.seek(slot * size)
         for part in parts:
-            self._file.write(part)
-        self._file.flush()
+            left = memoryview(part)
+            while left:
+                left = left[self._file.write(left) :]
         self._made = max(self._made, slot + 1)
         self._slots[frame] = slot
         return True

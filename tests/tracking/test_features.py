@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -200,6 +201,25 @@ def test_a_disk_that_fails_is_told_once_and_frames_are_encoded_again(tmp_path: P
         list(tracker.propagate(start=0))
     assert len(told) == 1
     assert tracker._engine.encoder.encoded > 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_disk_that_fills_up_is_told_and_nothing_else_fails(tmp_path: Path) -> None:
+    import resource
+
+    overflow = Overflow(tmp_path, 2**30)
+    assert overflow.put(0, [block(3000, 1)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+        with pytest.warns(RuntimeWarning, match="no longer kept on the disk"):
+            assert not overflow.put(1, [block(3000, 2)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert len(overflow) == 0
+    assert not overflow.put(2, [block(3000, 3)]) and not overflow.get(0, [block(3000)])
 
 
 def test_a_second_pass_reads_from_the_disk_and_gives_the_same() -> None:
