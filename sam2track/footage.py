@@ -95,5 +95,6 @@ def needed_footage(results: Results, source: Any = None) -> tuple[FrameSource, s
     """
     footage = open_footage(results, source)
     if footage.source is None:  # the project remembers others
-        raise SourceError(f"{footage.problem}; say where they are (--source)")
+        told = "" if "--source" in footage.problem else "; say where they are (--source)"
+        raise SourceError(f"{footage.problem}{told}")
     return footage.source, footage.problem

@@ -37,9 +37,15 @@ def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
     Raises
     ------
     PromptError
-        Where it cannot be read as a picture.
+        Where it cannot be read as a picture, or holds other than whole numbers.
     """
     pixels = _pixels(path)
+    if pixels.dtype.kind not in "bui":
+        # Of logits and probabilities hardly one is 0.
+        raise PromptError(
+            f"mask {path} holds {pixels.dtype}; it must hold whole numbers, nonzero where the "
+            "object is"
+        )
     if pixels.ndim == 2:
         return np.asarray(pixels != 0, np.bool_)
     # Of colour and opacity only colour counts.

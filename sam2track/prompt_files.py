@@ -173,9 +173,11 @@ class _Reader:
         if not isinstance(absent, (bool, np.bool_)):
             raise self._fail(f"{where}.absent", f"is {_told(absent)}, expected true or false")
         mask = entry.get("mask")
+        if isinstance(mask, os.PathLike):
+            mask = os.fsdecode(mask)
         if isinstance(mask, str):
             mask = self.read_mask(self._beside(mask, f"{where}.mask"))
-        elif mask is not None and not isinstance(mask, np.ndarray):
+        elif mask is not None and not (isinstance(mask, list) or hasattr(mask, "__array__")):
             raise self._fail(f"{where}.mask", "is neither a file's path nor an array")
         if "labels" in entry and "points" not in entry:
             raise self._fail(where, "has labels but no points")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
 
 Mask = npt.NDArray[np.bool_]
 
+_JOINERS = "\u200c\u200d\u200e\u200f"  # of Persian, Hindi and emoji; marks of direction
 _LONGEST_NAME = 200
 
 
@@ -308,12 +310,19 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or not _is_text(name):
         raise PromptError(f"name {name!r}; a name is text")
-    if len(name) > _LONGEST_NAME or not all(c.isprintable() for c in name):
+    if len(name) > _LONGEST_NAME or not all(map(_is_shown, name)):
         raise PromptError(
             f"name {name[:40]!r}{'…' if len(name) > 40 else ''}; a name is one line of up to "
-            f"{_LONGEST_NAME} characters"
+            f"{_LONGEST_NAME} characters, none of them a control character"
         )
     return name
+
+
+def _is_shown(character: str) -> bool:
+    """Whether a character may be in a name; spaces and joiners of all writing are."""
+    return (
+        character.isprintable() or unicodedata.category(character) == "Zs" or character in _JOINERS
+    )
 
 
 def _is_text(value: str) -> bool:

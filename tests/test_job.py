@@ -892,6 +892,12 @@ def test_mask_files(tmp_path: Path) -> None:
         read_labels(tmp_path / "rgb.png")
 
 
+def test_mask_files_of_probabilities_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 5), 0.1, np.float32)).save(tmp_path / "p.tif")
+    with pytest.raises(PromptError, match=r"p\.tif holds float32; it must hold whole numbers"):
+        read_mask(tmp_path / "p.tif")
+
+
 def test_mask_files_that_cannot_be_read(tmp_path: Path) -> None:
     picture = tmp_path / "m.png"
     Image.fromarray(np.eye(64, dtype=np.uint8)).save(picture)

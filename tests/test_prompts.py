@@ -23,7 +23,7 @@ from sam2track.cli.grammar import (
 )
 from sam2track.errors import PromptError
 from sam2track.prompt_files import load_prompts
-from sam2track.prompts import Prompt, Prompts, check_object_id, merged
+from sam2track.prompts import Prompt, Prompts, check_name, check_object_id, merged
 
 numbers = st.floats(0, 4096, allow_nan=False, width=32)
 ids = st.integers(1, 2**31 - 1)
@@ -498,3 +498,26 @@ def test_a_byte_order_mark_is_taken_and_a_key_twice_is_not(tmp_path: Path) -> No
     path.write_text('{"version": 1, "objects": [{"id": 1, "prompts": []}], "objects": []}')
     with pytest.raises(PromptError, match="has the key 'objects' twice in one object"):
         load_prompts(path, read_mask=lambda path: np.zeros((1, 1), bool))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "cell 1",
+        "\u0645\u06cc\u200c\u0634\u0648\u062f",
+        "👩\u200d👩\u200d👧",
+        "fire\u00a0truck",
+        "a\u3000b",
+    ],
+)
+def test_names_of_all_writing(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\u2028b", "a\tb", "a\0", "\x1b[31m", "\u202eevil", "x" * 201, "\ud800", 5]
+)
+def test_what_is_no_name(name: object) -> None:
+    with pytest.raises(PromptError, match="a name is"):
+        check_name(name)

@@ -118,7 +118,7 @@ def _pick_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UsageError(f"device {device!r}; allowed are auto, cpu, cuda, cuda:N, mps") from error
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -138,8 +138,7 @@ def _pick_device(device: str) -> torch.device:
 
 
 def _pick_precision(precision: str, device: torch.device, image_size: int) -> str:
-    if precision not in ("auto", *_DTYPES):
-        raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(_DTYPES)}")
+    _check_precision(precision)
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("fp16 was asked for on a CPU, which is slow at it; use fp32 or bf16")
     if precision != "auto":
@@ -150,6 +149,11 @@ def _pick_precision(precision: str, device: torch.device, image_size: int) -> st
         # Casting costs more than it saves on small grids.
         return "bf16" if bf16_pays() else "fp32"
     return "fp32"
+
+
+def _check_precision(precision: object) -> None:
+    if precision not in ("auto", *_DTYPES):
+        raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(_DTYPES)}")
 
 
 def _check_image_size(image_size: int | None) -> None:
@@ -340,6 +344,7 @@ def build_checked(
 
 def _check_as_asked(model: Model, device: str, precision: str, image_size: int | None) -> None:
     """Refuse what a model that is loaded already is not."""
+    _check_precision(precision)
     _check_lies(model.device, device, "model")
     for what, asked, has in (
         ("precision", None if precision == "auto" else precision, model.precision),
@@ -357,7 +362,8 @@ def _check_lies(here: torch.device, device: str, what: str) -> None:
     if device == "auto":
         return
     wanted = _pick_device(device)
-    if wanted.type != here.type or wanted.index not in (None, here.index):
+    other = here.type != "cpu" and wanted.index not in (None, here.index)  # there is one CPU
+    if wanted.type != here.type or other:
         raise DeviceError(
             f"{device} was asked for, but the {what} handed in lies on {here} and is never "
             f"moved; move it or leave the device out"

@@ -222,8 +222,10 @@ class History(Protocol):
         """Return the frames on which something is kept of an object, ascending."""
         ...
 
-    def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
-        """Drop an object's frames in [start, stop)."""
+    def forget(
+        self, object_id: int, start: int = 0, stop: int | None = None, *, source: str | None = None
+    ) -> None:
+        """Drop an object's frames in [start, stop), or those alone that came about in one way."""
         ...
 
     def relabel(self, ids: Mapping[int, int], start: int = 0, *, where_free: bool = False) -> None:

@@ -332,15 +332,16 @@ class Ledger(Steps):
             )
             return [int(frame) for (frame,) in rows]
 
-    def forget(self, object_id: int, start: int = 0, stop: int | None = None) -> None:
-        """Drop an object's frames in [start, stop)."""
+    def forget(
+        self, object_id: int, start: int = 0, stop: int | None = None, *, source: str | None = None
+    ) -> None:
+        """Drop an object's frames in [start, stop), or those alone that came about in one way."""
+        where = "object = ? AND frame >= ? AND frame < ?"
+        values: list[int] = [object_id, start, NOW if stop is None else stop]
+        if source is not None:
+            where, values = f"{where} AND source = ?", [*values, SOURCES.index(source)]
         with self.transaction() as db:
-            self._close(
-                db,
-                "all_results",
-                "object = ? AND frame >= ? AND frame < ?",
-                (object_id, start, NOW if stop is None else stop),
-            )
+            self._close(db, "all_results", where, values)
 
     def relabel(self, ids: Mapping[int, int], start: int = 0, *, where_free: bool = False) -> None:
         """Give frames from ``start`` on, and their prompts, to other objects.

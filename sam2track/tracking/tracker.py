@@ -122,6 +122,7 @@ class Tracker:
         self._engine = Engine(self.model, self.source, self.history, rules, store)
         self._run: Run | None = None
         self._left = False
+        self._dropped = 0  # frames of a stream of which results are no longer kept
         made_with: dict[str, Any] = {
             "image_size": self.model.image_size,
             "precision": self.model.precision,
@@ -206,8 +207,18 @@ class Tracker:
         return tuple(sorted(self._book.known(object_id, changes=False).prompted))
 
     def result(self, frame: int) -> FrameResult:
-        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
-        return self._book.result(self._book.check_frame(frame))
+        """What is known of a frame: prompts and what tracking gave, nothing new computed.
+
+        Of a stream without a project the last thousand frames are known; of one before these a
+        PromptError says so.
+        """
+        frame = self._book.check_frame(frame)
+        if frame < self._dropped:
+            raise PromptError(
+                f"what came of frame {frame} is no longer kept; of a stream the last {_KEPT} "
+                "frames are, unless a project is given (history)"
+            )
+        return self._book.result(frame)
 
     def prepare(self, frame: int) -> None:
         """Encode a frame ahead of time, so that what is said of it is answered at once."""
@@ -363,9 +374,10 @@ class Tracker:
                 self._remove(item)
             else:
                 self.history.unsay(item.object_id, frame)
-                # Until its new first prompt the object has not begun.
-                stop = item.first if first == frame else frame + 1
-                self.history.forget(item.object_id, frame, stop)
+                self.history.forget(item.object_id, frame, frame + 1)
+                if first == frame:
+                    # Forward the object has not begun until its new first prompt.
+                    self.history.forget(item.object_id, frame, item.first, source="forward")
                 if (
                     tracked is not None
                     and tracked.key is not None
@@ -640,6 +652,7 @@ class Tracker:
             old = frame - _KEPT
             said = [(i, f) for i, it in self._book.objects.items() for f in it.prompted if f < old]
             self.history.drop_before(old, said)
+            self._dropped = max(0, old)
         return result
 
 

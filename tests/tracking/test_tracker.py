@@ -455,6 +455,9 @@ def test_the_file_of_a_stream_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> 
     kept = {frame for (frame,) in rows}
     assert kept >= {*made.prompted(1), *range(160, 180)}
     assert len(kept - {*made.prompted(1), *range(155, 180)}) <= 1  # forgotten since
+    with pytest.raises(PromptError, match="no longer kept; of a stream the last 20"):
+        made.result(154)
+    assert made.result(155).object_ids == (1,)
     whole = Tracker(module())
     whole.history.drop_before = lambda *_: None
     for t in range(180):
@@ -476,6 +479,17 @@ def test_a_prompt_that_is_cleared_has_changed_nothing() -> None:
     assert after.sources == ("forward",)
     assert np.array_equal(after.logits, before.logits)
     assert np.array_equal(made.add(1, 4, POINT).logits, never.add(1, 4, POINT).logits)
+
+
+def test_a_first_prompt_that_is_cleared_leaves_what_was_run_backward() -> None:
+    made = tracker()
+    made.add(1, 4, BOX)
+    list(made.propagate(direction="both"))
+    before = {f: made.result(f).logits for f in range(10)}
+    made.add(1, 0, OUTSIDE)
+    made.clear(1, 0)
+    for frame, logits_before in before.items():
+        assert np.array_equal(made.result(frame).logits, logits_before), frame
 
 
 def test_what_was_tracked_before_other_prompts_is_not_brought_back() -> None:
