@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, Prompts, check_name
 
-__all__ = ["Detections", "as_detections", "match", "named_classes"]
+__all__ = ["Detections", "as_detections", "by_number", "match", "named_classes"]
 
 Boxes = npt.NDArray[np.float64]
 
@@ -123,7 +123,18 @@ def _floats(given: Any, what: str) -> npt.NDArray[np.float64]:
     return values
 
 
-def as_detections(given: Any) -> Detections:
+def by_number(
+    class_names: Sequence[str] | Mapping[int, str] | None,
+) -> Mapping[int, str]:
+    """Return names of classes by their numbers; a sequence has them from 0 on."""
+    if isinstance(class_names, str):  # a sequence, too: of letters
+        raise PromptError(f"class names {class_names!r:.100}; give a list of names, or a dict")
+    return dict(enumerate(class_names)) if isinstance(class_names, Sequence) else class_names or {}
+
+
+def as_detections(
+    given: Any, *, class_names: Sequence[str] | Mapping[int, str] | None = None
+) -> Detections:
     """Take a detector's result.
 
     Parameters
@@ -132,6 +143,8 @@ def as_detections(given: Any) -> Detections:
         Anything with ``xyxy`` will do; ``confidence``, ``class_id`` and
         ``data["class_name"]`` are read where they are there. Arrays and lists are
         (x0, y0, x1, y1).
+    class_names : sequence or dict of str, optional
+        Names of the numbers in ``class_id``, which else stand for themselves.
 
     Raises
     ------
@@ -144,7 +157,8 @@ def as_detections(given: Any) -> Detections:
         data = getattr(given, "data", None) or {}
         names = data.get("class_name")
         if names is None and (classes := getattr(given, "class_id", None)) is not None:
-            names = [str(int(number)) for number in classes]
+            known = by_number(class_names)
+            names = [known.get(int(number), str(int(number))) for number in classes]
         scores: Any = getattr(given, "confidence", None)
         return Detections(given.xyxy, scores, names)  # type: ignore[arg-type]
     if hasattr(given, "shape") or (isinstance(given, Sequence) and not isinstance(given, str)):

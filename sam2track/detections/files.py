@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from sam2track.detections.boxes import by_number
 from sam2track.detections.rows import DetectionFile, Row
 from sam2track.errors import PromptError
 from sam2track.json_text import parsed
@@ -64,9 +65,7 @@ def load_detections(
         Where it cannot be read, saying in which line.
     """
     path = Path(path)
-    if isinstance(class_names, str):  # a sequence, too: of letters
-        raise PromptError(f"class names {class_names!r:.100}; give a list of names, or a dict")
-    named = dict(enumerate(class_names)) if isinstance(class_names, Sequence) else class_names
+    named = None if class_names is None else by_number(class_names)
     if path.is_dir():
         return _yolo_folder(path, named)
     text = _text(path)

@@ -95,9 +95,13 @@ def chosen(
             )
     elif isinstance(given, Mapping):
         _check_frames(given, total)
-        found = {frame: as_detections(given[frame]) for frame in frames if frame in given}
+        found = {
+            frame: as_detections(given[frame], class_names=class_names)
+            for frame in frames
+            if frame in given
+        }
     elif unnamed in frames:
-        found = {unnamed: as_detections(given)}
+        found = {unnamed: as_detections(given, class_names=class_names)}
     fitted = {
         frame: found[frame].selected(min_score=min_score, classes=classes).clipped(*size)
         for frame, size in zip(frames, sizes, strict=True)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sam2track.detections import Detections, as_detections, match
+from sam2track.detections import Detections, as_detections, chosen, match
 from sam2track.errors import PromptError
 
 CAR = (10.0, 20.0, 60.0, 50.0)
@@ -33,6 +33,11 @@ def test_the_detections_of_supervision() -> None:
     assert (found.names, found.scores.tolist()) == (("car",), [0.5])
     given.data = {}
     assert as_detections(given).names == ("2",)
+    assert as_detections(given, class_names=["a", "b", "car"]).names == ("car",)
+    assert as_detections(given, class_names={1: "a"}).names == ("2",)
+    with pytest.raises(PromptError, match="give a list of names"):
+        as_detections(given, class_names="car")
+    assert chosen(given, [0], [(90, 90)], total=1, classes="car", class_names={2: "car"})[0].names
     given.class_id = given.confidence = None
     assert as_detections(given).names == ("",)
 
