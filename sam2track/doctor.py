@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2track.display import display, named
 from sam2track.errors import Sam2TrackError
 
-__all__ = ["Finding", "display", "examine"]
+__all__ = ["Finding", "examine"]
 
 _BUILD = "uv pip install --torch-backend auto torch torchvision"
 
@@ -235,20 +236,13 @@ def _viewer() -> Iterator[Finding]:
     yield Finding("Qt", "ok" if qt else "note", ", ".join(qt) or "none", "" if qt else want)
     if sys.platform.startswith("linux"):
         shown = display()
+        silent = "".join(f"{name} does not answer" for name in named()[:1])
         yield Finding(
             "display",
             "ok" if shown else "note",
-            shown or "none",
+            shown or silent or "none",
             "" if shown else "the viewer needs one; all else works without",
         )
-
-
-def display() -> str | None:
-    """What windows are shown on, on Linux; None where there is nothing, and Qt would abort."""
-    drawn = os.environ.get("QT_QPA_PLATFORM", "").partition(":")[0]
-    if drawn and not drawn.startswith(("xcb", "wayland")):
-        return drawn  # such as offscreen, which wants none
-    return os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY") or None
 
 
 def _weights() -> Iterator[Finding]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from sam2track import doctor
+from sam2track import display, doctor
 from sam2track.cli.main import main
 from sam2track.errors import DeviceError, ModelError, OutOfMemoryError, UsageError
 from sam2track.faults import explained
@@ -29,21 +32,55 @@ def test_a_line_for_each_thing() -> None:
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ({}, None),
-        ({"DISPLAY": ":0"}, ":0"),
-        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, "wayland-0"),
-        ({"QT_QPA_PLATFORM": "offscreen"}, "offscreen"),
-        ({"QT_QPA_PLATFORM": "vnc:size=800x600"}, "vnc"),
-        ({"QT_QPA_PLATFORM": "wayland;xcb"}, None),
-        ({"QT_QPA_PLATFORM": "xcb", "DISPLAY": ":0"}, ":0"),
+        ({}, []),
+        ({"DISPLAY": ":0"}, [":0"]),
+        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, ["wayland-0", ":0"]),
+        ({"QT_QPA_PLATFORM": "offscreen"}, ["offscreen"]),
+        ({"QT_QPA_PLATFORM": "vnc:size=800x600"}, ["vnc"]),
+        ({"QT_QPA_PLATFORM": "wayland;xcb"}, []),
+        ({"QT_QPA_PLATFORM": "xcb", "DISPLAY": ":0"}, [":0"]),
     ],
 )
-def test_display(said: dict[str, str], shown: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_displays_that_are_named(
+    said: dict[str, str], shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _say(monkeypatch, said)
+    assert display.named() == shown
+
+
+def _say(monkeypatch: pytest.MonkeyPatch, said: dict[str, str]) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    assert doctor.display() == shown
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is a display")
+def test_a_display_counts_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in ({"DISPLAY": ":54321"}, {"DISPLAY": "localhost:54321.0"}, {"DISPLAY": ""}):
+        _say(monkeypatch, said)
+        assert display.display() is None, said
+    _say(monkeypatch, {"QT_QPA_PLATFORM": "offscreen"})
+    assert display.display() == "offscreen"
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setattr(display, "_TCP", server.getsockname()[1] - 7)
+        _say(monkeypatch, {"DISPLAY": "127.0.0.1:7.0"})
+        assert display.display() == "127.0.0.1:7.0"
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/wayland-9")
+        server.listen()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        _say(monkeypatch, {"DISPLAY": ":54321", "WAYLAND_DISPLAY": "wayland-9"})
+        assert display.display() == "wayland-9"
+        _say(monkeypatch, {"DISPLAY": ":54321", "WAYLAND_DISPLAY": "wayland-8"})
+        assert display.display() is None
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0/tmp/.X11-unix/X54322")
+        server.listen()
+        _say(monkeypatch, {"DISPLAY": "unix:54322"})
+        assert display.display() == "unix:54322"
 
 
 def test_folders_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

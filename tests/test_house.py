@@ -65,7 +65,7 @@ LAYERS = (
         "shape",
         "values",
     },
-    {"faults", "json_text", "regular", "terminal"},
+    {"display", "faults", "json_text", "regular", "terminal"},
     {"errors", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

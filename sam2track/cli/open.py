@@ -38,9 +38,15 @@ def command(path: Path | None) -> None:
         from sam2track.frames.opening import open_source
 
         open_source(path).close()  # so, too, where it holds no pictures
-    from sam2track.doctor import display
+    from sam2track.display import display, named
 
     if sys.platform.startswith("linux") and display() is None:
+        for name in named():
+            raise DeviceError(
+                f"the display {name} does not answer; it may be of an earlier login or of another "
+                "machine: set DISPLAY to one that is there (over ssh: ssh -X); all other commands "
+                "do without"
+            )
         raise DeviceError(
             "there is no display to open a window on; work at a desktop, or set DISPLAY (over ssh: "
             "ssh -X); all other commands do without"

@@ -204,16 +204,22 @@ def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is a display")
-@pytest.mark.parametrize("drawn", [None, "xcb"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("QT_QPA_PLATFORM", "", "there is no display"),
+        ("QT_QPA_PLATFORM", "xcb", "there is no display"),
+        ("DISPLAY", ":54321", "the display :54321 does not answer"),
+    ],
+)
 def test_the_command_says_that_there_is_no_display(
-    drawn: str | None, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = Path(__file__).parents[2] / "sample_videos/shapes/video.mp4"
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
-        monkeypatch.delenv(name, raising=False)
-    if drawn is not None:
-        monkeypatch.setenv("QT_QPA_PLATFORM", drawn)
+    for other in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
     monkeypatch.setattr("napari_sam2track.launch.launch", lambda _: pytest.fail("Qt would abort"))
     done = CliRunner().invoke(main, ["open", str(video)])
-    assert done.exit_code == 1 and done.stderr.startswith("sam2track: there is no display")
+    assert done.exit_code == 1 and done.stderr.startswith(f"sam2track: {said}")
     assert len(done.stderr.splitlines()) == 1
