@@ -299,34 +299,41 @@ def _follow(
     doubt: npt.NDArray[np.float32],
 ) -> None:
     """Carry trust along a run; doubt is what it lost, by area and by jump, as far as it is left."""
+    # Floats and lists throughout: arrays of two numbers would take three times as long, and a
+    # viewer asks after each change.
     areas: deque[float] = deque(maxlen=_RECENT)
     places: deque[tuple[float, float]] = deque(maxlen=2)
-    kept = np.zeros(2)
-    for index in indices:
-        area = float(found.area[index])
-        x, y = found.centroid[index].tolist()
-        if found.anchored[index]:
-            kept[:] = 0
+    by_area = by_jump = 0.0
+    lost: list[tuple[float, float]] = []
+    columns = (part[indices].tolist() for part in (found.area, found.centroid, found.anchored))
+    for area, (x, y), anchored in zip(*columns, strict=True):
+        if anchored:
+            by_area = by_jump = 0.0
         elif areas:
             usual = median(areas)
-            kept = _faded(kept)
-            kept[0] -= exponents.area * math.log(_steady(area, usual))
+            left = _left(by_area + by_jump)
+            by_area = by_area * left - exponents.area * math.log(_steady(area, usual))
+            by_jump *= left
             if area and len(places) == 2:
                 jump = _jump((x, y), places) / math.sqrt(usual)
-                kept[1] += exponents.jump * max(0.0, jump - 0.1) / 0.3
-        trust[index], doubt[index] = math.exp(-kept.sum()), kept
+                by_jump += exponents.jump * max(0.0, jump - 0.1) / 0.3
+        lost.append((by_area, by_jump))
         if area:
             areas.append(area)
             places.append((x, y))
+    doubt[indices] = lost
+    trust[indices] = [math.exp(-(area + jump)) for area, jump in lost]
 
 
-def _faded(lost: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return losses one frame later; their sum becomes -log(trust + forget · (1 - trust))."""
-    total = float(lost.sum())
-    if total <= 0:
-        return lost
-    before = math.exp(-total)
-    return lost * (-math.log(before + _FORGET * (1 - before)) / total)
+def _left(lost: float) -> float:
+    """Return the part of a loss that is left one frame later.
+
+    What is left of it is -log(trust + forget · (1 - trust)).
+    """
+    if lost <= 0:
+        return 1.0
+    before = math.exp(-lost)
+    return -math.log(before + _FORGET * (1 - before)) / lost
 
 
 def _steady(area: float, usual: float) -> float:
