@@ -377,7 +377,7 @@ class Session:
         if direction != "backward" and ahead:
             total += max(0, count - max(min(ahead), start))
         if direction != "forward" and back:
-            firsts = [self.tracker.spans()[x.object_id][0] for x in lives]
+            firsts = [first for first, _ in self.tracker.spans().values()]
             top = max(firsts) if direction == "both" else max(back) + 1
             total += max(0, min(top, count) - start)
         return max(1, total)
