@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +11,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from sam2track import masks as rle
 from sam2track.errors import ProjectError, UsageError
-from sam2track.prompts import Prompts
+from sam2track.prompts import Prompt, Prompts
 from sam2track.soundness import faults, odd_pointers
 from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
@@ -23,6 +25,7 @@ __all__ = ["Contents"]
 
 _PART = 500  # frames that are read at once
 _LEAST = np.finfo(np.float32).tiny  # what a pixel of a mask has, whatever its logit
+_UNREAD = rle.encode(np.ones((1, 1), np.bool_))  # stands for a mask that is not looked at
 _LOCKED = 100  # above all logits that are kept: by this those of locked objects are raised
 
 
@@ -91,11 +94,42 @@ class Contents(Ledger):
     def prompts(self) -> Prompts:
         """What was said of the objects."""
         found = Prompts(names={i: str(name) for i, name in self.names.items() if name})
+        for object_id, frame, prompt in self.each_prompt():
+            found.add(object_id, frame, prompt)
+        return found
+
+    def each_prompt(self) -> Iterator[tuple[int, int, Prompt]]:
+        """Yield object, frame and what was said of it there; memory for one mask at a time."""
         with self._errors():
             rows = self._db.execute("SELECT object, frame, said, mask FROM prompts").fetchall()
-            for object_id, frame, said, mask in rows:
-                found.add(object_id, frame, self._prompt(object_id, frame, said, mask))
-        return found
+        for object_id, frame, said, mask in rows:
+            with self._errors():
+                prompt = self._prompt(object_id, frame, said, mask)
+            yield object_id, frame, prompt
+
+    def prompt_at(self, object_id: int, frame: int) -> Prompt | None:
+        """Return what was said of an object on a frame; None where nothing was."""
+        with self._errors():
+            found = self._db.execute(
+                "SELECT said, mask FROM prompts WHERE object = ? AND frame = ?",
+                (object_id, frame),
+            ).fetchone()
+            return None if found is None else self._prompt(object_id, frame, *found)
+
+    def clicked(self) -> Iterator[tuple[int, int, Prompt | None]]:
+        """Yield object, frame and what was clicked there, for all prompts; no mask is read.
+
+        Of a prompt that is a mask alone, or an absence, that is None.
+        """
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT object, frame, said, mask IS NOT NULL FROM prompts"
+            ).fetchall()
+        for object_id, frame, said, masked in rows:
+            with self._errors():
+                prompt = self._prompt(object_id, frame, said, _UNREAD if masked else None)
+            clicked = prompt.points or prompt.box is not None
+            yield object_id, frame, replace(prompt, mask=None) if clicked else None
 
     def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
         """Masks on a frame by object, (H, W) bool; they may overlap.
@@ -312,7 +346,7 @@ class Contents(Ledger):
                 if int(np.count_nonzero(self._mask(object_id, frame, mask))) != area:
                     raise self._damaged(object_id, frame, "its mask has not the area that it had")
                 self.get(object_id, frame)
-        for object_id, frame, _ in self.prompts:
+        for object_id, frame, _ in self.each_prompt():
             self.said(object_id, frame)
 
     def check_whole(self) -> None:

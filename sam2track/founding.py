@@ -214,11 +214,12 @@ def _resumed(
                 f"what is stored"
             )
         if prompts is not None:
-            said = project.prompts
-            if stored is not None:  # those that detections led to are no difference
+            if stored is None:
+                said = project.prompts
+            else:  # those that detections led to are no difference
                 by_hand = {(object_id, frame) for object_id, frame in stored["by_hand"]}
                 said = Prompts()
-                for object_id, frame, prompt in project.prompts:
+                for object_id, frame, prompt in project.each_prompt():
                     if (object_id, frame) in by_hand:
                         said.add(object_id, frame, prompt)
             difference = said.difference(prompts)

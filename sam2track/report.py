@@ -347,7 +347,7 @@ def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
     """A paragraph that says how the results were made."""
     meta = project.meta
     kinds: Counter[str] = Counter()
-    for _, _, prompt in project.prompts:
+    for _, _, prompt in project.each_prompt():
         kinds["point"] += len(prompt.points)
         kinds["box"] += prompt.box is not None
         kinds["mask"] += prompt.mask is not None and not prompt.edited

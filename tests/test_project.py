@@ -297,11 +297,37 @@ def test_prompts_and_journal_come_back(tmp_path: Path) -> None:
         expected.add(300, 7, Prompt(absent=True))
         assert project.prompts.difference(expected) is None
         assert project.prompts.names == {1: "cell"}
+        one = project.prompt_at(300, 5)
+        assert one is not None and one.same(Prompt(mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
+        assert project.prompt_at(300, 6) is None
         assert [step["action"] for step in project.journal()] == ["prompt"] * 4 + ["propagate"]
         said = project.journal()[1]
         assert (said["step"], said["object"], said["frame"]) == (2, 300, 2)
         assert said["said"]["box"] == [1, 2, 3, 4]
         assert project.journal()[4]["done"] == 6
+
+
+def test_what_was_clicked_is_read_without_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project may have more painted masks than memory holds."""
+    with Project.open(fill(tmp_path / "p.s2t"), writable=True) as project:
+        project.add_prompt(1, 9, Prompt(points=((5, 6),), mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
+        read, decode = [], rle.decode
+        monkeypatch.setattr(rle, "decode", lambda data: read.append(decode(data)) or read[-1])
+        clicked = {(i, f): said and said.to_dict() for i, f, said in project.clicked()}
+        assert all(mask.shape == (1, 1) for mask in read)
+        each = project.each_prompt()
+        next(each)
+        assert len([mask for mask in read if mask.shape == (HEIGHT, WIDTH)]) < 2
+        assert len(list(each)) == 4
+    assert clicked == {
+        (1, 0): Prompt(points=((1, 2), (3.5, 4)), labels=(1, 0)).to_dict(),
+        (300, 2): Prompt(box=(1, 2, 3, 4)).to_dict(),
+        (300, 5): None,
+        (300, 7): None,
+        (1, 9): Prompt(points=((5, 6),)).to_dict(),
+    }
 
 
 def test_forget(tmp_path: Path) -> None:
@@ -889,8 +915,11 @@ def test_a_damaged_prompt_is_named(tmp_path: Path, said: str) -> None:
     db.commit()
     db.close()
     named = f"p.s2t is damaged at the prompt of object {object_id} on frame {frame}: .*replay"
-    with Project.open(path) as project, pytest.raises(ProjectError, match=named):
-        _ = project.prompts
+    with Project.open(path) as project:
+        with pytest.raises(ProjectError, match=named):
+            _ = project.prompts
+        with pytest.raises(ProjectError, match=named):
+            list(project.clicked())
 
 
 def test_meta_is_json(tmp_path: Path) -> None:

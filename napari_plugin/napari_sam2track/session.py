@@ -177,7 +177,7 @@ class Session:
             return None
         if frame not in self.tracker.prompted(object_id):
             return None
-        return self.project.prompts.by_object.get(object_id, {}).get(frame)
+        return self.project.prompt_at(object_id, frame)
 
     def say(self, object_id: int, frame: int, said: Said) -> FrameResult | None:
         """Let clicks and box of an object on a frame be these.

@@ -13,7 +13,7 @@ from sam2track.confidence import at_most
 from sam2track.project import Project
 
 if TYPE_CHECKING:
-    from sam2track.prompts import Prompts
+    from sam2track.prompts import Prompt
     from sam2track.tracking.result import FrameResult
 
 __all__ = ["UNFINISHED", "Row", "Said", "Sure", "View"]
@@ -70,7 +70,7 @@ class View:
 
     path: Path
     _sure: Sure = field(default_factory=dict)
-    _prompts: Prompts | None = None
+    _clicked: list[tuple[int, int, Prompt | None]] | None = None
 
     def __post_init__(self) -> None:
         self._project = Project.open(self.path)
@@ -97,26 +97,24 @@ class View:
     def said(self) -> dict[tuple[int, int], Said]:
         """Clicks and boxes by object and frame."""
         found = {}
-        for object_id, frame, prompt in self._all_prompts():
-            said = Said(prompt.points, prompt.labels, prompt.box)
-            if not said.empty:
-                found[object_id, frame] = said
+        for object_id, frame, prompt in self._prompts():
+            if prompt is not None:
+                found[object_id, frame] = Said(prompt.points, prompt.labels, prompt.box)
         return found
 
     def prompted(self, object_id: int | None = None) -> list[int]:
         """Frames on which a person said something, ascending."""
-        by_object = self._all_prompts().by_object
-        chosen = by_object.values() if object_id is None else [by_object.get(object_id, {})]
-        return sorted({frame for frames in chosen for frame in frames})
+        return sorted({f for i, f, _ in self._prompts() if object_id in (None, i)})
 
-    def _all_prompts(self) -> Prompts:
-        if self._prompts is None:
-            self._prompts = self._project.prompts
-        return self._prompts
+    def _prompts(self) -> list[tuple[int, int, Prompt | None]]:
+        """What was clicked, of all prompts: their masks would fill the memory."""
+        if self._clicked is None:
+            self._clicked = list(self._project.clicked())
+        return self._clicked
 
     def refresh(self, sure: Sure | None = None) -> None:
         """Read prompts anew, and take these scores where there are new ones."""
-        self._prompts = None
+        self._clicked = None
         if sure is not None:
             self._sure = sure
 

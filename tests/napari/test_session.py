@@ -161,6 +161,28 @@ def test_least_sure_frames(session: Session) -> None:
     view.close()
 
 
+def test_painted_masks_are_not_read_to_show_clicks(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of them the viewer stood still after each click, and kept them in memory."""
+    session.say(1, 0, click(0, 0))
+    session.tracker.edit(1, 3, true(0, 3))
+    session.say(2, 2, click(1, 2))
+    session.tracker.prompt(2, 4, mask=true(1, 4))
+    refused = property(lambda _: pytest.fail("masks are read"))
+    monkeypatch.setattr(Project, "prompts", refused)
+    monkeypatch.setattr(Project, "each_prompt", refused)
+    view = View(session.path)
+    assert view.said() == {(1, 0): click(0, 0), (2, 2): click(1, 2)}
+    assert (view.prompted(1), view.prompted(2), view.prompted()) == ([0, 3], [2, 4], [0, 2, 3, 4])
+    session.say(2, 4, click(1, 4))  # refines the mask that is there
+    prompt = session.prompt_on(2, 4)
+    assert prompt is not None and prompt.mask is not None
+    view.refresh()
+    assert view.said()[2, 4] == click(1, 4)
+    view.close()
+
+
 def test_the_viewer_is_as_sure_as_tables_and_reviews(session: Session) -> None:
     """Once masks were read; what was fixed is passed over."""
     session.say(1, 0, click(0, 0))
