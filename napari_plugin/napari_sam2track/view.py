@@ -71,6 +71,8 @@ class View:
     path: Path
     _sure: Sure = field(default_factory=dict)
     _clicked: list[tuple[int, int, Prompt | None]] | None = None
+    # By object, once it was asked for: its lowest confidence, and where; None without a frame.
+    _lowest: dict[int, tuple[float, int] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._project = Project.open(self.path)
@@ -117,6 +119,7 @@ class View:
         self._clicked = None
         if sure is not None:
             self._sure = sure
+            self._lowest.clear()
 
     def saw(self, result: FrameResult, *, fixed: bool = False) -> None:
         """Take the scores of a frame that was just run, or only of what a person fixed there.
@@ -129,6 +132,21 @@ class View:
                 score, iou = float(result.object_scores[index]), float(result.ious[index])
                 sure = at_most(score, iou, there=there)
                 self._sure.setdefault(object_id, {})[result.frame] = sure, how
+                self._lower(object_id, result.frame, sure, how)
+
+    def _lower(self, object_id: int, frame: int, sure: float, how: str) -> None:
+        """Keep the lowest confidence true: to look for it takes long where frames are many."""
+        lowest = self._lowest.get(object_id)
+        if how not in _FIXED and lowest is not None and (sure, frame) <= lowest:
+            self._lowest[object_id] = sure, frame
+        elif lowest is None or lowest[1] == frame:
+            self._lowest.pop(object_id, None)
+
+    def _lowest_of(self, object_id: int) -> tuple[float, int] | None:
+        if object_id not in self._lowest:
+            pairs = ((c, f) for f, c in self._tracked(object_id).items())
+            self._lowest[object_id] = min(pairs, default=None)
+        return self._lowest[object_id]
 
     def confidence(self, object_id: int) -> dict[int, float]:
         """By frame, how sure tracking is; where a person fixed the mask, entirely."""
@@ -141,8 +159,11 @@ class View:
         Of frames that a person did not fix.
         """
         ids = list(self._sure) if object_id is None else [object_id]
-        pairs = [(c, f) for i in ids for f, c in self._tracked(i).items() if beyond < c]
-        return min(pairs)[1] if pairs else None
+        if beyond < 0:
+            lowest = [pair for i in ids if (pair := self._lowest_of(i)) is not None]
+        else:
+            lowest = [(c, f) for i in ids for f, c in self._tracked(i).items() if beyond < c]
+        return min(lowest)[1] if lowest else None
 
     def _tracked(self, object_id: int) -> dict[int, float]:
         found = self._sure.get(object_id, {})
@@ -152,8 +173,7 @@ class View:
         """All objects, by id."""
         found = []
         for life in self._project.lives():
-            sure = self._tracked(life.object_id)
-            worst = min(sure, key=lambda f: sure[f]) if sure else None
+            worst, worst_frame = self._lowest_of(life.object_id) or (None, None)
             unfinished = life.forward is not None or life.backward is not None
             state = "to track" if unfinished else "tracked"
             if life.locked:
@@ -166,8 +186,8 @@ class View:
                     life.mother,
                     life.end,
                     state,
-                    None if worst is None else sure[worst],
                     worst,
+                    worst_frame,
                 )
             )
         return found

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from napari_sam2track.session import Session
 from napari_sam2track.view import Said, View
 from napari_sam2track.worker import Event, Worker
-from sam2track.confidence import confidences
+from sam2track.confidence import at_most, confidences
 from sam2track.errors import OutputError, PromptError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
@@ -158,6 +159,32 @@ def test_least_sure_frames(session: Session) -> None:
     assert following is not None and sure[following] > sure[worst]
     view.refresh({1: {0: (0.5, "prompted"), 1: (1.0, "forward")}})  # sure that it is not there
     assert view.least_sure(1) == 1
+    view.close()
+
+
+def test_the_least_sure_frame_follows_what_comes(session: Session) -> None:
+    view, rng = View(session.path), np.random.default_rng(0)
+    known: dict[int, float] = {}
+    mask = np.ones((1, 2, 2), bool)
+    for _ in range(300):
+        frame, score = int(rng.integers(12)), float(rng.integers(-4, 4))
+        how = "edited" if rng.random() < 0.2 else "forward"
+        result = SimpleNamespace(
+            frame=frame,
+            object_ids=(1,),
+            sources=(how,),
+            masks=mask,
+            object_scores=np.array([score]),
+            ious=np.array([0.5]),
+        )
+        view.saw(result)  # type: ignore[arg-type]
+        known.pop(frame, None)
+        if how == "forward":
+            known[frame] = at_most(score, 0.5, there=True)
+        lowest = min(((value, f) for f, value in known.items()), default=(None, None))
+        assert view.least_sure(1) == view.least_sure() == lowest[1]
+    view.refresh({1: {5: (0.25, "forward")}})
+    assert view.least_sure(1) == 5
     view.close()
 
 
