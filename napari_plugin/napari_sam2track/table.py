@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
@@ -21,6 +21,15 @@ from napari_sam2track.view import Row
 __all__ = ["ObjectTable"]
 
 _COLUMNS = ("", "id", "name", "show", "lock", "state", "worst")
+_NAME = _COLUMNS.index("name")
+
+
+class _Line(NamedTuple):
+    """What is shown of one object."""
+
+    row: Row
+    colour: tuple[float, ...]
+    hidden: bool
 
 
 class ObjectTable(QTableWidget):
@@ -37,10 +46,8 @@ class ObjectTable(QTableWidget):
         self.verticalHeader().setVisible(False)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(22)
+        self._fit(True)
+        self.horizontalHeader().setMinimumSectionSize(22)
         self.setMinimumHeight(90)
         # Letters are keys of the session, and begin no name.
         self.setEditTriggers(
@@ -48,6 +55,7 @@ class ObjectTable(QTableWidget):
             | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self._later: tuple[Any, ...] | None = None  # rows to show once a name is written
+        self._lines: list[_Line | None] = []  # what is shown; None where a person changed it
         self.setToolTip(
             "Objects. Click one to prompt it; Ctrl+click a second to merge or swap. Double-click a "
             "name to change it, a colour to choose another."
@@ -71,32 +79,54 @@ class ObjectTable(QTableWidget):
         also = set(self.selected())
         self._quiet = True
         self.setRowCount(len(rows))
-        for line, row in enumerate(rows):
-            # An icon: a background would not be seen where the row is selected.
-            picture = QPixmap(16, 16)
-            picture.fill(QColor.fromRgbF(*colours.get(row.object_id, (1, 1, 1, 1))))
-            swatch = QTableWidgetItem(QIcon(picture), "")
-            name = QTableWidgetItem(row.name)
-            number = QTableWidgetItem(str(row.object_id))
-            if row.mother is not None:
-                number.setToolTip(f"daughter of {row.mother}")
-                name.setToolTip(f"daughter of {row.mother}")
-            worst = "" if row.worst is None else f"{row.worst:.2f}"
-            cells = [
-                swatch,
-                number,
-                name,
-                _check(row.object_id not in hidden),
-                _check(row.locked),
-                QTableWidgetItem(row.state),
-                QTableWidgetItem(worst),
-            ]
-            for column, cell in enumerate(cells):
-                if column != 2:
-                    cell.setFlags(cell.flags() & ~Qt.ItemFlag.ItemIsEditable)
-                self.setItem(line, column, cell)
+        del self._lines[len(rows) :]
+        self._lines += [None] * (len(rows) - len(self._lines))
+        wanted = [
+            _Line(row, colours.get(row.object_id, (1, 1, 1, 1)), row.object_id in hidden)
+            for row in rows
+        ]
+        others = [n for n, line in enumerate(wanted) if line != self._lines[n]]
+        # With hundreds of objects all cells would take a second, and as long again for each that
+        # has the widths of columns worked out.
+        if len(others) > 1:
+            self._fit(False)
+        for number in others:
+            self._show_line(number, wanted[number])
+            self._lines[number] = wanted[number]
+        if len(others) > 1:
+            self._fit(True)
         self._quiet = False
         self.select(selected, also)
+
+    def _show_line(self, number: int, line: _Line) -> None:
+        row = line.row
+        # An icon: a background would not be seen where the row is selected.
+        picture = QPixmap(16, 16)
+        picture.fill(QColor.fromRgbF(*line.colour))
+        name, about = QTableWidgetItem(row.name), QTableWidgetItem(str(row.object_id))
+        if row.mother is not None:
+            about.setToolTip(f"daughter of {row.mother}")
+            name.setToolTip(f"daughter of {row.mother}")
+        cells = [
+            QTableWidgetItem(QIcon(picture), ""),
+            about,
+            name,
+            _check(not line.hidden),
+            _check(row.locked),
+            QTableWidgetItem(row.state),
+            QTableWidgetItem("" if row.worst is None else f"{row.worst:.2f}"),
+        ]
+        for column, cell in enumerate(cells):
+            if column != _NAME:
+                cell.setFlags(cell.flags() & ~Qt.ItemFlag.ItemIsEditable)
+            self.setItem(number, column, cell)
+
+    def _fit(self, fitting: bool) -> None:
+        """Have columns as wide as what is in them, or stay as they are."""
+        modes = QHeaderView.ResizeMode
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(modes.ResizeToContents if fitting else modes.Fixed)
+        header.setSectionResizeMode(_NAME, modes.Stretch)
 
     def select(self, object_id: int, also: Any = ()) -> None:
         """Mark an object, and keep others that are marked."""
@@ -142,8 +172,9 @@ class ObjectTable(QTableWidget):
     def _on_item(self, item: Any) -> None:
         if self._quiet:
             return
+        self._lines[item.row()] = None  # shown anew, where it is refused, too
         object_id = self._ids()[item.row()]
-        if item.column() == 2:
+        if item.column() == _NAME:
             self.renamed.emit(object_id, item.text())
         elif item.column() == 3:
             self.recoloured.emit(object_id, None, self._checked(object_id, 3))
@@ -151,8 +182,10 @@ class ObjectTable(QTableWidget):
             self.locked.emit(object_id, self._checked(object_id, 4))
 
     def _on_selection(self) -> None:
+        if self._quiet:
+            return
         chosen = self.selected()
-        if not self._quiet and len(chosen) == 1:
+        if len(chosen) == 1:
             self.chosen.emit(chosen[0])
 
     def _on_double(self, line: int, column: int) -> None:

@@ -86,3 +86,28 @@ def test_a_hidden_object_stays_so_when_the_project_is_opened_again(opened: Any) 
     assert opened.wait()
     assert opened.layers.masks.colormap.map(2)[3] == 1
     assert opened.session.project.meta["hidden"] == []
+
+
+def test_a_refused_name_goes_and_lines_that_are_as_before_stay(
+    opened: Any, acted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 200 objects the viewer stood still for a second after each click."""
+    table = opened.table
+    opened.change("lock", lambda s: s.tracker.lock(2))
+    assert opened.wait()
+    lines: list[int] = []
+    show = table._show_line
+    monkeypatch.setattr(table, "_show_line", lambda n, line: (lines.append(n), show(n, line)))
+    click(opened, 0, 3)
+    assert opened.wait()
+    assert lines == []
+    opened.change("rename", lambda s: s.tracker.rename(1, "cell"))
+    assert opened.wait()
+    assert lines == [0] and table.item(0, 2).text() == "cell"
+    table.item(1, 2).setText("other")
+    assert opened.wait()
+    assert table.item(1, 2).text() == "" and lines == [0, 1]
+    table.item(1, 4).setCheckState(Qt.CheckState.Unchecked)
+    assert opened.wait()
+    assert [row.locked for row in opened.view.rows()] == [False, False]
+    assert table.item(1, 5).text() == "to track"
