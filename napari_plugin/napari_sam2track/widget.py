@@ -271,6 +271,7 @@ class _Closing:
         self._worker, self._held = worker, widget.__dict__
 
     def __call__(self, *_: Any) -> None:
+        self._held["_shut"] = True  # of what is still to be drawn, where Qt has destroyed it
         session, view = self._held.get("session"), self._held.get("view")
         self._held["session"] = self._held["view"] = None
         if view is not None:

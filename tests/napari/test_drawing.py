@@ -137,14 +137,17 @@ def test_the_model_waits_while_a_frame_that_came_is_drawn(
     assert len(opened.view.confidence(1)) == opened.layers.axes.frames
 
 
+@pytest.mark.parametrize("closed", ["shut", "_closing"])  # by its dock; with all of the viewer
 def test_what_is_half_drawn_is_not_drawn_on_a_panel_that_is_closed(
-    opened: Any, monkeypatch: pytest.MonkeyPatch
+    opened: Any, monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
     opened._stale = {1}
     opened._draw()
-    opened.shut()
+    getattr(opened, closed)()
     monkeypatch.delattr(opened, "timeline")  # as where Qt has destroyed it
     opened._draw_rest(0.0)
+    monkeypatch.undo()
+    opened._shut = False  # let go of the viewer, too
 
 
 def test_what_the_first_mask_and_track_need_is_there_when_a_project_is(opened: Any) -> None:
