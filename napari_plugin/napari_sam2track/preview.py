@@ -79,15 +79,15 @@ class Preview(QDialog):
         data: Any = np.ascontiguousarray(picture)
         image = QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888)
         # A copy: the image does not hold the array.
-        pixmap = QPixmap.fromImage(image.copy())
-        self.picture.setPixmap(
-            pixmap.scaled(
-                _SIDE,
-                _SIDE,
-                Qt.AspectRatioMode.KeepAspectRatio,
-                Qt.TransformationMode.SmoothTransformation,
-            )
+        pixmap = QPixmap.fromImage(image.copy()).scaled(
+            _SIDE,
+            _SIDE,
+            Qt.AspectRatioMode.KeepAspectRatio,
+            Qt.TransformationMode.SmoothTransformation,
         )
+        self.picture.setPixmap(pixmap)
+        # Else a label that was told its least size cuts off what is higher.
+        self.picture.setMinimumSize(_SIDE, pixmap.height())
         self.told.setText(told)
 
 

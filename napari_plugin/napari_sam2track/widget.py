@@ -155,6 +155,8 @@ class TrackWidget(Beginning):
             self.tell(str(error))
             return
         layers, image, session = self.layers, self.form.image, self.session
+        if layers is not None and layers.image is not image:  # another one, which is not open
+            layers = session = None
         at = image.world_to_data(self.viewer.dims.point) if image is not None else ()
         frame = choice.axes.frame(at) if layers is None else layers.frame
         source = None if session is None else session.source

@@ -635,6 +635,22 @@ def test_the_preview_shows_what_the_model_sees(opened: Any) -> None:
     x, y = (value * picture.width() / WIDTH for value in centre(0, 3))
     colour = picture.pixelColor(int(x), int(y))
     assert colour.red() > 180 and colour.green() < 120
+    QApplication.processEvents()
+    assert widget._preview.picture.height() >= picture.height()  # all of it is seen
+
+
+def test_the_preview_is_of_the_image_that_is_chosen(opened: Any) -> None:
+    """Also while another one is open: it is looked at before it is begun."""
+    widget = opened
+    blue = np.zeros((4, 64, 64, 3), np.uint8)
+    blue[..., 2] = 200
+    widget.viewer.add_image(blue, name="blue")
+    widget.form.image_box.setCurrentText("blue")
+    widget.preview()
+    assert widget.wait()
+    colour = widget._preview.picture.pixmap().toImage().pixelColor(50, 50)
+    assert (colour.red(), colour.blue()) == (0, 200)
+    assert "of 4" in widget._preview.told.text()
 
 
 def test_layers_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
