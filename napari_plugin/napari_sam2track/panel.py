@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -23,6 +25,8 @@ from napari_sam2track.timeline import Timeline
 from sam2track.export.exporting import FORMATS
 
 __all__ = ["Panel"]
+
+_ON_DARK, _ON_LIGHT = "#ffb454", "#a34700"  # of refusals, by what is behind them
 
 # What is done with whole objects: as the menu calls it, and what it does.
 _WHO = {
@@ -52,6 +56,8 @@ _WHO = {
 
 class Panel(QWidget):
     """All controls, each with a tooltip."""
+
+    _calm = True  # whether what is said last is no refusal
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -197,7 +203,20 @@ class Panel(QWidget):
     def show_message(self, message: str, *, calm: bool) -> None:
         """Show a line to a person."""
         self.message.setText(message)
-        self.message.setStyleSheet("" if calm else "color: #ffb454")
+        self._calm = calm
+        self._colour_message()
+
+    def _colour_message(self) -> None:
+        """Let a refusal stand out, and be read on what the viewer's theme has behind it."""
+        behind = self.palette().color(QPalette.ColorRole.Window)
+        refused = _ON_LIGHT if behind.lightnessF() > 0.5 else _ON_DARK
+        self.message.setStyleSheet("" if self._calm else f"color: {refused}")
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Colour what is said anew where another theme was chosen."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange:
+            self._colour_message()
 
 
 def _button(text: str, tip: str) -> QPushButton:
