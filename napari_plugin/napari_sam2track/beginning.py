@@ -97,6 +97,7 @@ class Beginning(Watching):
             self.tell("the view was 3-D; tracking is done in 2-D, so it was switched")
         image = self.form.image
         self._begin_data = None if image is None else image.data
+        held = None if self.session is None else self.session.path
         self.report(self._loading(choice), self._begin_asked)
 
         def loaded() -> Callable[[], None]:
@@ -104,7 +105,7 @@ class Beginning(Watching):
             import cv2  # noqa: F401
             import scipy.spatial  # noqa: F401
 
-            model = choice.load(source, before)
+            model = choice.load(source, before, held)
             return lambda: self._open(choice, model, source, image)
 
         self._opening, self._ended_early = True, False
@@ -240,6 +241,8 @@ class Beginning(Watching):
         if self._as_before:
             self.form.show(choice)
             hint = "axes and values are read as when it was made: choose another project for others"
+        if over := self.layers.over:
+            hint = f"{over} lies over {image.name}: hide it with its eye, to see what is tracked"
         self.change(
             "open",
             lambda s: None,

@@ -23,7 +23,7 @@ from sam2track.errors import (
 from sam2track.export import output_errors
 from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
-from sam2track.project import Project
+from sam2track.project import Project, WriterLock
 
 if TYPE_CHECKING:
     from napari_sam2track.session import Session
@@ -74,7 +74,7 @@ class Choice:
         """What a new project holds of it, for the next time."""
         return {"viewer": {"axes": self.axes.to_dict(), "limits": self.limits}}
 
-    def load(self, source: FrameSource, meta: Mapping[str, Any]) -> Model:
+    def load(self, source: FrameSource, meta: Mapping[str, Any], held: Path | None = None) -> Model:
         """Make the project's folder and load a model that goes with what is in it, if anything is.
 
         Parameters
@@ -83,6 +83,8 @@ class Choice:
             From ``source``.
         meta : mapping
             What the project says of itself, from ``stored_meta``.
+        held : Path, optional
+            The project that is open here, and will be closed before this one is opened.
 
         Raises
         ------
@@ -94,6 +96,9 @@ class Choice:
 
         with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+        if held is None or held.resolve() != self.path.resolve():
+            with _advised():  # now, while what is open here still is
+                WriterLock(self.path).release()
         try:
             model = self.model_of(meta)
         except OutOfMemoryError:

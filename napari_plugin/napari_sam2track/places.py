@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.layers import Image
 
-__all__ = ["Steps", "follow", "geometry", "steps_of"]
+__all__ = ["Steps", "follow", "geometry", "hides", "steps_of"]
+
+_OPAQUE = ("opaque", "translucent", "translucent_no_depth")  # at full opacity
 
 Steps = Mapping[str, float]
 
@@ -56,6 +59,18 @@ def follow(layer: Any, image: Any) -> bool:
             setattr(layer, name, value)
             moved = True
     return moved
+
+
+def hides(one: Any, image: Any) -> bool:
+    """Whether a layer is an image that, above another one, leaves nothing of it to be seen.
+
+    Or of a part of it: where they lie beside each other, it hides nothing.
+    """
+    opaque = one.opacity == 1 and str(one.blending) in _OPAQUE
+    if not (isinstance(one, Image) and one.visible and opaque):
+        return False
+    (low, high), (first, last) = (layer.extent.world[:, -2:] for layer in (one, image))
+    return bool(np.all((low < last) & (first < high)))
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from napari_sam2track.axes import Axes
 from napari_sam2track.colours import colours_of
 from napari_sam2track.following import Following
 from napari_sam2track.marks import BACKGROUND, OBJECT, Key, Marks
-from napari_sam2track.places import geometry
+from napari_sam2track.places import geometry, hides
 from napari_sam2track.tracks import Tracks as TrackData
 from napari_sam2track.view import Said
 from sam2track.palette import colour
@@ -185,6 +185,12 @@ class Layers:
     def frame(self) -> int:
         """The frame that the viewer shows; other layers may have more axes, or finer steps."""
         return self.axes.frame(self.image.world_to_data(self.viewer.dims.point))
+
+    @property
+    def over(self) -> str:
+        """The name of an image that hides the one that is tracked; empty where none does."""
+        above = self.viewer.layers[self.viewer.layers.index(self.image) + 1 :]
+        return next((one.name for one in above if hides(one, self.image)), "")
 
     @property
     def astray(self) -> str:

@@ -29,6 +29,7 @@ class Watching(Showing):
         layers.inserted.connect(self._on_inserted)
         layers.removing.connect(self._on_removing)
         layers.removed.connect(self._on_removed)
+        layers.renamed.connect(self.form.reset_choices)
         dims.point.connect(self._on_step)
         dims.ndisplay.connect(self._on_ndisplay)
         dims.order.connect(self._on_ndisplay)
@@ -42,6 +43,7 @@ class Watching(Showing):
         layers, dims = self.viewer.layers.events, self.viewer.dims.events
         layers.inserted.disconnect(self._on_inserted)
         layers.removed.disconnect(self._on_removed)
+        layers.renamed.disconnect(self.form.reset_choices)
         dims.point.disconnect(self._on_step)
         dims.ndisplay.disconnect(self._on_ndisplay)
         dims.order.disconnect(self._on_ndisplay)
@@ -85,9 +87,17 @@ class Watching(Showing):
     def _on_inserted(self, event: Any) -> None:
         self.form.reset_choices()
         about = getattr(event.value, "metadata", {}).get("sam2track")
+        if about is None:
+            return
         # Opened by this plugin, to be tracked.
-        if about is not None and event.value is self.form.image:
+        if event.value is self.form.image:
             self._begin_soon()
+        elif self.layers is not None:
+            self.tell(
+                f"{self.layers.image.name} is still the one that is open; choose "
+                f"{event.value.name} beside Image, and press Begin, to go on with that",
+                calm=True,
+            )
 
     def _on_removing(self, _: Any = None) -> None:
         make_current(self.viewer)

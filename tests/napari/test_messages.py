@@ -16,7 +16,9 @@ import pytest
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from PIL import Image
+from qtpy.QtGui import QColor, QPalette
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sam2track.axes import guess_axes
 from napari_sam2track.opening import Choice, free_or_of, source_of
@@ -538,8 +540,45 @@ def test_a_dock_that_is_opened_again_goes_on_in_the_same_project(
             widget.close()
 
 
+def test_a_refusal_can_be_read_in_each_theme(opened: Any) -> None:
+    widget = opened
+    widget.tell("no")
+    for theme in ("light", "dark"):
+        widget.viewer.theme = theme
+        QApplication.processEvents()
+        text, behind = (
+            _luminance(widget.message.palette().color(role))
+            for role in (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
+        )
+        assert (max(text, behind) + 0.05) / (min(text, behind) + 0.05) > 4.5, theme
+
+
+def _luminance(colour: QColor) -> float:
+    """As the guidelines for accessible web pages have it, by which contrast is told."""
+    parts = [(part / 12.92, ((part + 0.055) / 1.055) ** 2.4) for part in colour.getRgbF()[:3]]
+    linear = [low if low <= 0.04045 / 12.92 else high for low, high in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_a_video_that_is_opened_while_another_is_says_how_to_go_on_with_it(opened: Any) -> None:
+    widget, clip = opened, pictures()
+    widget.viewer.add_image(clip, name="plain")
+    assert "plain" not in widget.message.text()  # whatever it is for
+    other = widget.viewer.add_image(clip, name="other", metadata={"sam2track": {}})
+    refused(widget, "disks is still the one that is open; choose other beside Image")
+    widget.viewer.layers.remove("plain")
+    widget.viewer.layers["disks"].name = "first"
+    widget.form.image_box.setCurrentText("first")  # as it is called now
+    hidden = "other lies over first: hide it with its eye"
+    for place, opacity, told in ((0, 1, True), (0, 0.5, False), (2 * WIDTH, 1, False)):
+        other.translate, other.opacity = (0, 0, place), opacity
+        widget.begin()
+        assert widget.wait()
+        assert (hidden in widget.message.text()) == told, (place, opacity)
+
+
 def test_another_image_is_chosen_while_one_is_open(
-    make_napari_viewer_proxy: Any, tmp_path: Path
+    make_napari_viewer_proxy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grey = pictures().mean(-1).astype(np.uint8)
     with stack(make_napari_viewer_proxy, tmp_path, grey, name="one") as widget:
@@ -563,13 +602,20 @@ def test_another_image_is_chosen_while_one_is_open(
         refused(widget, "or another project under Project; stack-2.s2t stays open")
         session = widget.session
         assert session is not None and set(widget.view.said()) == {(1, 0)}
-        # That somebody else writes to one is known once it is opened for writing.
         taken = tmp_path / "taken.s2t"
         meta = {"height": HEIGHT, "width": WIDTH, "frames": FRAMES}
         with Project.create(taken, meta=meta, times=np.arange(FRAMES)):
             widget.form.project_edit.setText(str(taken))
             widget.begin()
             assert widget.wait()
+            refused(widget, "is in use by another job or viewer")
+            refused(widget, "choose another place under Project; stack-2.s2t stays open")
+            assert widget.session is session
+            # As where somebody began to write to it while the model was loaded.
+            with monkeypatch.context() as later:
+                later.setattr(Choice, "load", lambda *_: session.model)
+                widget.begin()
+                assert widget.wait()
             refused(widget, "stack-2.s2t was closed for it, and is saved")
             assert widget.session is None
         widget.form.project_edit.setText(mine)
