@@ -49,6 +49,7 @@ class ObjectTable(QTableWidget):
         self._fit(True)
         self.horizontalHeader().setMinimumSectionSize(22)
         self.setMinimumHeight(90)
+        self.setTabKeyNavigation(False)  # else who has no mouse never comes to what is below
         # Letters are keys of the session, and begin no name.
         self.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked

@@ -57,6 +57,15 @@ def test_a_name_is_kept_while_masks_arrive(opened: Any, acted: list[str]) -> Non
     assert [table.item(line, 5).text() for line in range(2)] == ["to track", "locked, to track"]
 
 
+def test_the_tabulator_goes_on_to_what_is_below_the_list(opened: Any, acted: list[str]) -> None:
+    window = opened.viewer.window.main_menu.window()
+    opened.table.setFocus()
+    QTest.keyClick(opened.table, Qt.Key.Key_Tab)
+    assert window.focusWidget() is opened.next_button
+    QTest.keyClick(opened.next_button, Qt.Key.Key_Backtab)
+    assert window.focusWidget() is opened.table
+
+
 def test_letters_begin_no_name_and_are_keys_of_the_session(opened: Any, acted: list[str]) -> None:
     table = opened.table
     table.setCurrentCell(0, 2)
