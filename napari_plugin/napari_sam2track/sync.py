@@ -129,6 +129,10 @@ class Layers:
         self.masks.events.paint.connect(self._on_paint)
         self.masks.events.selected_label.connect(self._on_label)
         self.masks.events.colormap.connect(self._on_colours)
+        self._one_alone = QTimer()  # which is told before it is drawn
+        self._one_alone.setSingleShot(True)
+        self._one_alone.timeout.connect(self._in_order)
+        self.masks.events.show_selected_label.connect(self._on_one_alone)
         self._following = Following(image, self._on_put_back)
         for layer in (self.masks, self.boxes, self.clicks):
             self._following.add(layer)
@@ -151,6 +155,8 @@ class Layers:
         self._beyond_ends.stop()
         self.masks.events.selected_label.disconnect(self._on_label)
         self.masks.events.colormap.disconnect(self._on_colours)
+        self.masks.events.show_selected_label.disconnect(self._on_one_alone)
+        self._one_alone.stop()
         self._following.end()
         # napari collects garbage once for all of them, not for each, which takes half a second.
         with self.viewer.layers.batched_update():
@@ -481,7 +487,19 @@ class Layers:
             table[object_id] = self.colour(object_id) if shown else (0.0, 0.0, 0.0, 0.0)
         with self.quiet():  # napari tells then that a label was chosen, the one before
             self.masks.colormap = colours_of(table)
+        self._in_order()
         self._style()
+
+    def _on_one_alone(self, _: Any = None) -> None:
+        self._one_alone.start(0)
+
+    def _in_order(self) -> None:
+        """Have masks drawn above the images below them in the list.
+
+        napari 0.9 draws labels with another texture where there are more colours, or one alone, and
+        then below all other layers, until one is hidden or shown.
+        """
+        self.masks.events.visible()
 
 
 def _no_features(*names: str) -> pd.DataFrame:

@@ -736,3 +736,33 @@ def test_follow_leaves_a_stroke_where_it_is(opened: Any) -> None:
     widget.track("forward")
     assert widget.wait()
     assert widget.frame == FRAMES - 1  # and it ends where tracking did
+
+
+def test_masks_are_seen_where_other_images_lie_below(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    grey = pictures().mean(-1).astype(np.uint8)
+
+    def with_another() -> Any:
+        viewer = make_napari_viewer_proxy()
+        viewer.add_image(grey[:, ::-1], name="another")
+        return viewer
+
+    with stack(with_another, tmp_path, grey) as widget:
+        widget.viewer.window.show()
+        widget.go(0)
+        click(widget, 0, 0)
+        masks = widget.layers.masks
+        assert _reddish(widget.viewer) > 1000
+        for alone in (True, False):
+            masks.show_selected_label = alone
+            QApplication.processEvents()
+            assert _reddish(widget.viewer) > 1000, alone
+        widget.select(300)  # for which napari has another texture
+        assert _reddish(widget.viewer) > 1000
+
+
+def _reddish(viewer: Any) -> int:
+    """How many pixels of the canvas are red, as the first object is."""
+    red, green, *_ = np.moveaxis(viewer.screenshot(flash=False).astype(int), -1, 0)
+    return int(np.count_nonzero(red - green > 30))
