@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QWidget,
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam2track.axes import Axes, guess_axes, is_channel
 from napari_sam2track.axis_boxes import ChannelBox, PlaneBox
+from napari_sam2track.line import Line
 from napari_sam2track.memory import needed
 from napari_sam2track.opening import Choice, free_or_of, project_path
 from napari_sam2track.places import steps_of
@@ -70,7 +70,7 @@ class Form(QWidget):
         row = QHBoxLayout()
         self.begin_button = QPushButton("Begin")
         self.begin_button.setToolTip("Open the image with this model and project")
-        self.state = QLabel("not open")
+        self.state = Line("not open")
         self.state.setToolTip("The model that is loaded, where it runs, and the memory in use")
         row.addWidget(self.begin_button)
         row.addWidget(self.state, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from qtpy.QtCore import QEvent
@@ -9,7 +10,6 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QLabel,
     QMenu,
     QProgressBar,
     QPushButton,
@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam2track.form import Form
+from napari_sam2track.line import Line
 from napari_sam2track.table import ObjectTable
 from napari_sam2track.timeline import Timeline
 from sam2track.export.exporting import FORMATS
@@ -73,8 +74,7 @@ class Panel(QWidget):
         self.timeline = Timeline()
         layout.addWidget(self.timeline)
         layout.addLayout(self._track_part())
-        self.message = QLabel("open a video or a stack, then press Begin")
-        self.message.setWordWrap(True)
+        self.message = Line("open a video or a stack, then press Begin")
         self.message.setMinimumHeight(34)
         layout.addWidget(self.message)
         self.show_tracking(False)
@@ -203,6 +203,7 @@ class Panel(QWidget):
     def show_message(self, message: str, *, calm: bool) -> None:
         """Show a line to a person."""
         self.message.setText(message)
+        self.message.setToolTip(f"<qt>{html.escape(message)}</qt>")  # a small window cuts it off
         self._calm = calm
         self._colour_message()
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from qtpy.QtGui import QColor, QPalette
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_sam2track import memory
 from napari_sam2track.axes import guess_axes
 from napari_sam2track.opening import Choice, free_or_of, source_of
 from napari_sam2track.session import Session
@@ -538,6 +540,25 @@ def test_a_dock_that_is_opened_again_goes_on_in_the_same_project(
         finally:
             widget.shut()
             widget.close()
+
+
+def test_what_is_said_of_a_long_name_leaves_the_dock_as_it_is(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widget = opened
+    least = widget.minimumSizeHint().width()
+    name = "an_<b>experiment</b>_of_" + 15 * "condition_"
+    click(widget, 0, 0)
+    widget.rename(1, name)
+    assert widget.wait()
+    refused(widget, f"object 1 is called '{name}'")  # as it is written
+    assert widget.message.toolTip().count("condition") == 15
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1e9))
+    widget.end()
+    widget.form.model_box.setCurrentText("sam2.1-large")
+    assert "too little: choose a smaller model" in widget.form.state.text()
+    QApplication.processEvents()
+    assert widget.minimumSizeHint().width() == least
 
 
 def test_a_refusal_can_be_read_in_each_theme(opened: Any) -> None:
