@@ -173,12 +173,20 @@ def guess_axes(
     Raises
     ------
     UsageError
-        Where there are no frames to follow anything through.
+        Where there are no frames to follow anything through, or labels say that the last two axes
+        are no rows and columns.
     """
     whole = tuple(int(size) for size in (shape[:-1] if rgb else shape))
     names = [str(label).strip().lower() for label in labels]
     if len(names) != len(whole):
         names = [""] * len(whole)
+    behind = [name for name in names[-2:] if name in _TIME | _CHANNEL]
+    if behind:  # what is tracked then is no picture
+        raise UsageError(
+            f"axis {behind[0]} of {', '.join(map(str, labels))} lies where rows and columns are, "
+            f"which are the last two axes; transpose the layer's data to (T, Y, X), and channels "
+            f"or depth before Y, or give its axes the labels that they have"
+        )
     ahead = range(max(0, len(whole) - 2))
     # Nothing can be followed along an axis of one frame, whatever its name.
     long = [axis for axis in ahead if whole[axis] > 1]

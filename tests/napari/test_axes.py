@@ -52,6 +52,14 @@ def test_what_has_no_frames_is_refused(shape, says) -> None:
         guess_axes(shape)
 
 
+@pytest.mark.parametrize("labels", [("y", "x", "t"), ("time", "y", "x", "Channel")])
+def test_labels_that_say_that_rows_and_columns_lie_elsewhere_are_heeded(
+    labels: tuple[str, ...],
+) -> None:
+    with pytest.raises(UsageError, match=f"axis {labels[-1].lower()} of .*transpose"):
+        guess_axes((20, 30, 40, 50)[: len(labels)], labels)
+
+
 def test_colours_taken_for_columns_are_refused() -> None:
     axes = guess_axes((9, 20, 30, 3))
     with pytest.raises(UsageError, match="colours were taken for columns"):
