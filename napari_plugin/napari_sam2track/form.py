@@ -169,6 +169,7 @@ class Form(QWidget):
             layers.index(chosen) if chosen in layers else len(layers) - 1
         )
         self.image_box.blockSignals(False)
+        self._offer_channels()
         if self.image_box.currentData() is not chosen:
             self.image_box.currentIndexChanged.emit(self.image_box.currentIndex())
 
@@ -204,7 +205,7 @@ class Form(QWidget):
         self._axes = axes
         self._labels = [*labels, *[f"axis {i}" for i in range(len(labels), len(axes.shape))]]
         self.values_box.setEnabled(not image.rgb)
-        self.channels_box.setEnabled(len(self._channels(image)) > 1)
+        self._offer_channels()
         self.time_box.blockSignals(True)
         for axis in self._long(axes):
             self.time_box.addItem(f"{self._labels[axis]} ({axes.shape[axis]})", axis)
@@ -257,7 +258,12 @@ class Form(QWidget):
         """Axes along which there is something to choose."""
         return [axis for axis in range(len(axes.shape) - 2) if axes.shape[axis] > 1]
 
-    def _channels(self, image: Image) -> list[Image]:
+    def _offer_channels(self) -> None:
+        """Let channels be ticked where there are layers for them; some may be hidden for now."""
+        image = self.image
+        self.channels_box.setEnabled(image is not None and len(self._alike(image)) > 1)
+
+    def _alike(self, image: Image) -> list[Image]:
         """Layers that may be channels of one picture with this one, in their order."""
         shape = _data(image).shape
         return [
@@ -265,7 +271,6 @@ class Form(QWidget):
             for layer in self.viewer.layers
             if isinstance(layer, Image)
             and not (layer.rgb or image.rgb)
-            and (layer.visible or layer is image)
             and _data(layer).shape == shape
         ]
 
@@ -307,11 +312,16 @@ class Form(QWidget):
             axes = Axes(axes.shape, axes.rgb, time, fixed, several)
         layers = [image]
         if self.channels_box.isChecked() and self.channels_box.isEnabled():
-            layers = self._channels(image)
+            layers = [one for one in self._alike(image) if one.visible or one is image]
             if axes.channels is not None:
                 raise UsageError(
                     "channels are chosen along an axis and as layers; untick 'channels', or choose "
                     "one index along the axis"
+                )
+            if len(layers) == 1:
+                raise UsageError(
+                    f"'channels' is ticked, and of this shape {image.name} alone is visible; show "
+                    f"the others with their eye in the list of layers, or untick it"
                 )
             if len(layers) > _MOST_CHANNELS:
                 raise UsageError(

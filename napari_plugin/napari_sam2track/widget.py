@@ -66,6 +66,7 @@ class TrackWidget(Beginning):
         self._worker = Worker(self._told.emit)  # in its thread; Qt queues it for this one
         self._told.connect(self._on_event)
         self._preview = Preview(self)
+        self._unread = ""  # why what is chosen cannot be shown there
         self._timer = QTimer(self)
         self._timer.setInterval(100)  # at most ten refreshes a second
         self._timer.timeout.connect(self._refresh)
@@ -143,6 +144,7 @@ class TrackWidget(Beginning):
     def preview(self) -> None:
         """Show the picture that the model sees, in a window of its own."""
         self._preview.show()
+        self._unread = ""
         self._look()
 
     def _look(self, _: Any = None) -> None:
@@ -152,8 +154,11 @@ class TrackWidget(Beginning):
         try:
             choice = self.form.chosen()
         except Sam2TrackError as error:
-            self.tell(str(error))
+            if str(error) != self._unread:  # once, not with each frame that is gone to
+                self._unread = str(error)
+                self.tell(self._unread)
             return
+        self._unread = ""
         layers, image, session = self.layers, self.form.image, self.session
         if layers is not None and layers.image is not image:  # another one, which is not open
             layers = session = None

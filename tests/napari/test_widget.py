@@ -11,6 +11,9 @@ import pytest
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
+from napari_sam2track.axis_boxes import ChannelBox
+from napari_sam2track.form import Form
+from sam2track.errors import UsageError
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
@@ -651,6 +654,40 @@ def test_the_preview_is_of_the_image_that_is_chosen(opened: Any) -> None:
     colour = widget._preview.picture.pixmap().toImage().pixelColor(50, 50)
     assert (colour.red(), colour.blue()) == (0, 200)
     assert "of 4" in widget._preview.told.text()
+
+
+def test_why_there_is_nothing_to_preview_is_said_once(opened: Any) -> None:
+    widget = opened
+    widget.preview()
+    box = ChannelBox("c", 3, 0)
+    box.setCurrentText("c green")
+    widget.form.axis_boxes.append((0, box))
+    told = len(widget._refusals)
+    for frame in (3, 4, 5):
+        widget.go(frame)
+    assert len(widget._refusals) == told + 1 and "'green' of axis c" in widget._refusals[-1]
+    widget.preview()  # asked for again
+    assert len(widget._refusals) == told + 2
+    widget.form.axis_boxes.clear()
+
+
+def test_channels_are_offered_as_layers_of_them_come(make_napari_viewer_proxy: Any) -> None:
+    viewer = make_napari_viewer_proxy()
+    form = Form(viewer)
+    clip = pictures()[..., 0]
+    for channel in range(2):
+        form.reset_choices()
+        assert not form.channels_box.isEnabled()
+        viewer.add_image(clip, name=f"channel {channel}")
+    form.reset_choices()
+    form.channels_box.setChecked(True)
+    assert form.channels_box.isEnabled() and len(form.chosen().arrays) == 2
+    viewer.layers[1].visible = False
+    with pytest.raises(UsageError, match="channel 0 alone is visible; show the others"):
+        form.chosen()
+    viewer.layers.pop(1)
+    form.reset_choices()
+    assert not form.channels_box.isEnabled() and len(form.chosen().arrays) == 1
 
 
 def test_layers_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
