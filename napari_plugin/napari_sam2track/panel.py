@@ -25,7 +25,7 @@ from napari_sam2track.table import ObjectTable
 from napari_sam2track.timeline import Timeline
 from sam2track.export.exporting import FORMATS
 
-__all__ = ["Panel"]
+__all__ = ["Panel", "lasting"]
 
 _ON_DARK, _ON_LIGHT = "#ffb454", "#a34700"  # of refusals, by what is behind them
 
@@ -196,7 +196,7 @@ class Panel(QWidget):
         self.progress.setRange(0, total)
         self.progress.setValue(done)
         left = (total - done) * seconds / done if done else 0
-        rest = "paused" if paused else f"{left:.0f} s left" if done else "…"
+        rest = "paused" if paused else f"{lasting(left)} left" if done else "…"
         self.progress.setFormat(f"{done} of {total}, {rest}")
         self.progress.setUpdatesEnabled(True)
 
@@ -218,6 +218,14 @@ class Panel(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.StyleChange:
             self._colour_message()
+
+
+def lasting(seconds: float) -> str:
+    """How long something takes, in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _button(text: str, tip: str) -> QPushButton:

@@ -14,6 +14,7 @@ from napari_sam2track.canvas import draw_later, draw_now
 from napari_sam2track.commands import STOPPED, Outcome, Run, counted, numbered
 from napari_sam2track.keeping import Keeping
 from napari_sam2track.memory import used
+from napari_sam2track.panel import lasting
 from napari_sam2track.preview import Preview
 from napari_sam2track.view import UNFINISHED
 from napari_sam2track.worker import Event
@@ -215,7 +216,7 @@ class Showing(Keeping):
             self.tell(failed)
         if self.view is None:
             return
-        took = f"{counted(at.done, 'frame')} in {time.monotonic() - at.began:.0f} s"
+        took = f"{counted(at.done, 'frame')} in {lasting(time.monotonic() - at.began)}"
         if at.what == "export":
             if not failed:
                 self.report(f"{at.said}: {took}" if at.written else STOPPED, at.asked)

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_sam2track.axis_boxes import ChannelBox
 from napari_sam2track.form import Form
+from napari_sam2track.panel import lasting
 from sam2track.errors import UsageError
 from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
@@ -182,6 +183,11 @@ def test_what_is_left_does_not_count_a_pause(opened: Any, monkeypatch: pytest.Mo
     opened._show_progress()
     assert opened.progress.format() == "2 of 4, 10 s left"
     opened._at = None
+
+
+def test_what_takes_long_is_told_in_minutes_and_hours() -> None:
+    told = [lasting(seconds) for seconds in (0.4, 99, 100, 2405, 5990, 7140)]
+    assert told == ["0 s", "99 s", "2 min", "40 min", "1 h 40 min", "1 h 59 min"]
 
 
 def test_a_run_that_is_paused_ends_where_a_step_is_taken_back(opened: Any) -> None:
