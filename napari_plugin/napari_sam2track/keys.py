@@ -84,7 +84,7 @@ def _bind(layer: Any, methods: Mapping[str, Callable[[], None]]) -> Callable[[],
 def told_keys() -> str:
     """All keys as a table in HTML."""
     named = [(_named(key), what) for key, (_, what) in (KEYS | _OF_MASKS | _OF_PROMPTS).items()]
-    named.append(("Ctrl+click", "click on background"))
+    named.append(("Ctrl+click", "click on background, as the right button does"))
     lines = "".join(f"<tr><td><b>{key}</b></td><td>{what}</td></tr>" for key, what in named)
     where = "While the picture or a layer of the session is active:"
     return f"<p>{where}</p><table cellpadding='3'>{lines}</table>"

@@ -84,7 +84,8 @@ class Panel(QWidget):
         whole.setSpacing(4)
         self.next_button = _button("Next object", "Clicks begin a new object (N)")
         self.background_button = _button(
-            "Background", "Clicks say what does not belong to the object (G, or hold Control)"
+            "Background",
+            "Clicks say what does not belong to the object (G, hold Control, or the right button)",
         )
         self.background_button.setCheckable(True)
         self.identity_button = _button(

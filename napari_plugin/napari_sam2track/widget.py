@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrackWidget"]
 
+_RIGHT = 2  # button of a mouse
 _ANSWERED = 0.05  # seconds that a click may hold the viewer; its mask needs 20 ms with small models
 
 
@@ -115,10 +116,11 @@ class TrackWidget(Beginning):
             action.triggered.connect(getattr(self, name))
 
     def _on_press(self, layer: Any, event: Any) -> None:
-        """A click with Control held is one on background."""
+        """A click with Control held, or the right button, is one on background."""
         if self.layers is not None:
-            background = self.background != ("Control" in event.modifiers)
-            self.layers.select(self._object, background)
+            # To napari a click is one whatever the button; on macOS Control makes it the right one.
+            other = "Control" in event.modifiers or event.button == _RIGHT
+            self.layers.select(self._object, self.background != other)
 
     # -- what layers say, and what is shown ---------------------------------------------
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox
 
@@ -85,6 +87,29 @@ def test_clicks_of_both_kinds_are_told_apart(opened: Any) -> None:
     assert not np.allclose(clicks.face_color[0], clicks.face_color[1])
     said = widget.session.prompt_on(1, 0)
     assert said.labels == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("button", "held", "kind"),
+    [(1, (), "object"), (2, (), "background"), (1, ("Control",), "background")],
+)
+def test_the_right_button_and_control_click_on_background(
+    opened: Any, button: int, held: tuple[str, ...], kind: str
+) -> None:
+    clicks, (x, y) = opened.layers.clicks, centre(0, 0)
+    for what, callbacks in (("press", mouse_press_callbacks), ("release", mouse_release_callbacks)):
+        event = read_only_mouse_event(
+            type=f"mouse_{what}",
+            button=button,
+            modifiers=held,
+            pos=np.zeros(2),
+            position=(0, y, x),
+            dims_displayed=(1, 2),
+            view_direction=None,
+        )
+        callbacks(clicks, event)
+    assert opened.wait()
+    assert list(clicks.features["kind"]) == [kind]
 
 
 def test_a_box_and_geometry(opened: Any) -> None:
