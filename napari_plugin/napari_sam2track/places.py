@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.layers import Image
 
 __all__ = ["Steps", "follow", "geometry", "hides", "steps_of"]
 
@@ -66,6 +65,8 @@ def hides(one: Any, image: Any) -> bool:
 
     Or of a part of it: where they lie beside each other, it hides nothing.
     """
+    from napari.layers import Image  # here, since places are asked for without a viewer, too
+
     opaque = one.opacity == 1 and str(one.blending) in _OPAQUE
     if not (isinstance(one, Image) and one.visible and opaque):
         return False
