@@ -194,8 +194,6 @@ class _Job:
         # A budget of none holds the latest frame's features: no other can be asked for.
         tracker = Tracker(self.model, history=self.project, features_budget=0)
         for frame, (seconds, picture) in enumerate(self.pipe.frames()):
-            if self.high is not None and frame >= self.high:
-                return
             with self.project.transaction():
                 self.project.add_frame(frame, seconds)
                 tracker.update(picture)
@@ -205,6 +203,8 @@ class _Job:
             self.count = frame + 1
             yield frame, seconds, picture
             self._report()
+            if self.count == self.high:  # what comes after it is not waited for
+                return
 
     def _settle(self) -> None:
         """Note that nothing is left to be run."""

@@ -236,6 +236,20 @@ def test_a_pipe_that_stalls(video: bytes, piped: Any, module: Any, tmp_path: Pat
     whole(tmp_path / "out", count)
 
 
+def test_nothing_is_waited_for_behind_the_stop(
+    video: bytes, piped: Any, module: Any, tmp_path: Path
+) -> None:
+    part = video[: len(video) // 2]
+    with pytest.raises(CutShort) as caught:
+        job.run(piped(part, stays=True), TWO, output=tmp_path / "all", model=module, timeout=0.2)
+    stop = caught.value.outcome.frames_computed
+    found = job.run(
+        piped(part, stays=True), TWO, output=tmp_path / "out", model=module, timeout=0.2, stop=stop
+    )
+    assert (found.status, found.frames) == ("done", stop)
+    whole(tmp_path / "out", stop)
+
+
 def test_ctrl_c(
     video: bytes, piped: Any, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
