@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,12 @@ def read_ground(text: str | os.PathLike[str]) -> Picture:
     """
     from PIL import ImageColor
 
-    try:
-        return np.array(ImageColor.getrgb(str(text))[:3], np.uint8)
-    except ValueError:
-        pass  # a file, then
+    colour = None
+    with suppress(ValueError):  # it is a file, then
+        colour = ImageColor.getrgb(str(text))[:3]
+    # Pillow takes rgb(300,0,0), too.
+    if colour is not None and min(colour) >= 0 and max(colour) <= 255:
+        return np.array(colour, np.uint8)
     try:
         is_file = Path(text).exists()
     except (OSError, ValueError):
