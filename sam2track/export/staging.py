@@ -23,7 +23,9 @@ def check_no_device(path: Path) -> None:
     if path == Path("-"):
         raise UsageError(f"nothing is written to standard output ({path}); give the name of a file")
     odd = path.exists() and not (path.is_file() or path.is_dir())
-    if odd or Path("/dev") in path.absolute().parents:
+    above = path.absolute().parents
+    # In /dev/shm there are files as elsewhere; it is memory that is used as a disk.
+    if odd or (Path("/dev") in above and Path("/dev/shm") not in above):
         raise UsageError(f"{path} is a device or a pipe; give the name of a file")
 
 

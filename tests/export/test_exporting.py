@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -123,6 +124,16 @@ def test_devices_and_pipes_are_not_replaced(path, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
     with pytest.raises(UsageError, match="device or a pipe"):
         TableWriter(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="a disk in memory, of Linux")
+def test_a_disk_in_memory_is_no_device(path):
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as folder,
+        Project.open(path) as opened,
+    ):
+        opened.export(Path(folder) / "made.csv", format="csv")
+        assert (Path(folder) / "made.csv").read_text().startswith("frame,")
 
 
 def test_options_that_cannot_be(path, tmp_path):
