@@ -52,7 +52,8 @@ def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> d
         return dict(given)
     with Project.open(path) as project:
         reading = dict(project.meta.get("reading", {}))
-        if "stream" not in reading:  # videos have times of their own
+        # Videos have times of their own, and a lone frame has no rate.
+        if "stream" not in reading and len(project.times) > 1:
             reading["fps"] = rate_of(project.times)
     what = os.fspath(source) if isinstance(source, str | os.PathLike) else "an array"
     if not isinstance(source, str | os.PathLike) or os.path.lexists(source):

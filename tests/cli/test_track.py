@@ -206,6 +206,18 @@ def test_a_full_table(things: Path, tmp_path: Path) -> None:
         job.run(things / "clip.mp4", output=tmp_path / "x", table="wide")
 
 
+def test_a_lone_picture_is_gone_on_with_at_the_rate_that_was_given(
+    things: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "in/0.png")
+    what = ("--model", things / "tiny.safetensors", "--image-size", 64, "--write", "table")
+    for more in ((), ("--resume",)):
+        arguments = (tmp_path / "in", "-o", tmp_path / "out", "--box", BOX, "--fps", 4, *more)
+        done = invoke(*arguments, *what)
+        assert done.exit_code == 0, done.output
+
+
 def test_folders_take_fps(things: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for t in range(3):
