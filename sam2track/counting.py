@@ -52,7 +52,11 @@ class Line:
     end: Point
 
     def __post_init__(self) -> None:
-        if self.start == self.end or not all(map(math.isfinite, (*self.start, *self.end))):
+        if not all(map(math.isfinite, (*self.start, *self.end))):
+            raise UsageError(
+                f"line {self.name!r} from {self.start} to {self.end}; give finite numbers"
+            )
+        if self.start == self.end:
             raise UsageError(f"line {self.name!r} has two ends that differ, not {self.start} twice")
 
     def side(self, at: Point) -> float:
@@ -93,9 +97,9 @@ class Region:
     corners: tuple[Point, ...]
 
     def __post_init__(self) -> None:
-        if len(set(self.corners)) < 3 or not all(
-            math.isfinite(v) for corner in self.corners for v in corner
-        ):
+        if not all(math.isfinite(v) for corner in self.corners for v in corner):
+            raise UsageError(f"region {self.name!r} of {self.corners}; give finite numbers")
+        if len(set(self.corners)) < 3:
             raise UsageError(f"region {self.name!r} has at least three corners that differ")
 
     def holds(self, at: Point) -> bool:

@@ -118,3 +118,10 @@ def test_what_is_no_region(text) -> None:
     with pytest.raises(UsageError):
         parse_region(text)
     assert math.isinf(float("1e999"))
+
+
+def test_numbers_that_are_too_large_are_told_as_that() -> None:
+    with pytest.raises(UsageError, match=r"line 'a' from .* to .*inf.*; give finite numbers"):
+        parse_line("a=0,0,1e999,1")
+    with pytest.raises(UsageError, match=r"region 'a' of .*inf.*; give finite numbers"):
+        parse_region("a=0,0,1,0,1e999,1")
