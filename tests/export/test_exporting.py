@@ -371,6 +371,12 @@ def test_a_folder_that_may_not_be_written(path, tmp_path):
         opened.export(tmp_path / "a.csv", format="csv")
 
 
+def test_the_largest_label_is_one_too():
+    assert Tracks({}, 65535).label([65535], 0) == {65535: 65535}
+    with pytest.raises(UsageError, match="65536 does not fit ctc"):
+        Tracks({}, 65535).label([65536], 0)
+
+
 def test_tracks_of_a_mother_who_stays():
     tracks = Tracks({5: 4, 6: 4}, 6)
     assert tracks.label([4], 0) == {4: 4}

@@ -22,6 +22,17 @@ def test_masks_come_back() -> None:
     assert np.array_equal(coco.decode(code).astype(bool), mask)
 
 
+def test_categories_are_the_names() -> None:
+    mask = np.ones((2, 2), np.bool_)
+    names = ("dog", "", "ant", "dog")
+    known = [{"id": i, "name": n, "area_px": 4, "box": (0, 0, 2, 2)} for i, n in enumerate(names)]
+    content = dataset("a.png", 2, 2, [(mask, one) for one in known], {})
+    called = {item["id"]: item["name"] for item in content["categories"]}
+    assert [called[one["category_id"]] for one in content["annotations"]] == [
+        *("dog", "object", "ant", "dog")
+    ]
+
+
 def test_a_picture_without_objects() -> None:
     content = dataset("a.png", 3, 4, [], {})
     assert content["annotations"] == [] and content["info"] == {"count": 0}
