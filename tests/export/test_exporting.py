@@ -8,12 +8,14 @@ import stat
 import tempfile
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 
 from sam2track.errors import OutputError, ProjectError, UsageError
+from sam2track.export import ctc
 from sam2track.export.ctc import Tracks
 from sam2track.export.exporting import FORMATS
 from sam2track.export.reading import open_masks
@@ -390,3 +392,21 @@ def test_tracks_of_a_mother_who_stays():
         (7, 3, 3, 4),
         (6, 3, 3, 0),
     ]
+
+
+def test_ctc_numbers_its_files_alike(tmp_path, monkeypatch):
+    sequence = SimpleNamespace(
+        span=range(1001),
+        results=SimpleNamespace(lineage={}),
+        height=1,
+        width=1,
+        largest=1,
+        warnings=[],
+        label_type=lambda name: np.uint16,
+        lose=lambda name: None,
+        shots=lambda: iter([SimpleNamespace(apart={})] * 1001),
+    )
+    names = []
+    monkeypatch.setattr(ctc, "write_tiff", lambda path, labels: names.append(path.name))
+    ctc.write(tmp_path, sequence)
+    assert (names[0], names[-1]) == ("mask0000.tif", "mask1000.tif")

@@ -266,6 +266,7 @@ def test_ctc_by_its_validator(export):
         7: (5, 8, 4),
         8: (5, 8, 3),
     }
+    assert [*lines] == sorted(lines)
     for frame, here in enumerate(masks()):
         labels = imread(target / f"mask{frame:03d}.tif")
         assert labels.dtype == np.uint16

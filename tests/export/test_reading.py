@@ -179,6 +179,17 @@ def test_ctc_ground_truth(tmp_path):
         open_masks(folder)
 
 
+def test_ctc_of_labels_in_any_order(tmp_path):
+    for t, rows in enumerate(([5], [5], [2, 5])):
+        labels = np.zeros((6, 8), np.uint16)
+        for row, label in enumerate(rows):
+            labels[row] = label
+        tifffile.imwrite(tmp_path / f"mask{t:03d}.tif", labels)
+    # A parent may have the larger label, and be seen on after its end.
+    (tmp_path / "res_track.txt").write_text("2 2 2 5\n5 0 1 0\n")
+    assert shots(tmp_path) == {0: {5: 8}, 1: {5: 8}, 2: {5: 16}}
+
+
 @pytest.mark.parametrize("shape", [(4, 6, 8), (6, 8)])
 @pytest.mark.parametrize("options", [{}, {"imagej": True}, {"compression": "zlib"}])
 def test_stacks_of_others(tmp_path, shape, options):

@@ -84,6 +84,25 @@ def test_what_is_seen_is_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_bytes_are_on_the_disk_before_they_have_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced, sync = tmp_path / "out", [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        assert not path.exists()
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Staged(path) as whole:
+        whole.partial.write_text("all")
+    assert synced == [path.stat().st_ino]
+    path.unlink()
+    write_bytes(path, b"small")  # which is not waited for
+    assert len(synced) == 1
+
+
 def test_who_lets_go_lets_others_write(tmp_path: Path) -> None:
     path = tmp_path / "out"
     first = Staged(path)

@@ -181,6 +181,29 @@ def test_folders(tmp_path: Path) -> None:
         list_pictures(tmp_path)
 
 
+@pytest.mark.parametrize("refine", [False, True])
+def test_logits_go_in_again_within_limits(refine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SAM2ImagePredictor and SAM2AutomaticMaskGenerator have them."""
+    made, given = segmenter(), []
+    side = made.model.image_size // 4
+    real = ImageSegmenter.decode
+
+    def decode(self: Any, points: Any, dense: Any = None, *, candidates: bool) -> Any:
+        masks, ious, scores = real(self, points, dense, candidates=candidates)
+        given.append(dense)
+        return 1000 * masks, ious, scores
+
+    monkeypatch.setattr(ImageSegmenter, "decode", decode)
+    if refine:
+        made.everything(points_per_side=2, refine=True)
+    else:
+        first = made.segment(BOX)
+        assert np.abs(first.logits).max() > 32
+        made.segment(BOX, previous=first)
+    assert given[0] is None and given[-1].shape[2:] == (side, side)
+    assert given[-1].abs().max() == 32
+
+
 def test_an_earlier_round_is_a_result_of_this_picture() -> None:
     made = segmenter()
     first = made.segment(BOX)
