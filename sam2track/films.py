@@ -146,7 +146,7 @@ def render(
         if pictured is not source:
             opened.callback(pictured.close)
         made = Film(Path(output), 0, 0, 0, [*past, *filter(None, [problem])])
-        window = None if follow is None else _Window(project, follow, crop)
+        window = None if follow is None else _Window(project, follow, crop, low)
         height, width = window.size if window else (pictured.height, pictured.width)
         scale = min(1.0, size / max(height, width)) if size else 1.0
         made.height, made.width = max(1, round(height * scale)), max(1, round(width * scale))
@@ -322,19 +322,23 @@ def _smaller(
 class _Window:
     """A crop that follows an object smoothly, and stays where it was lost."""
 
-    def __init__(self, project: Project, object_id: int, crop: tuple[int, int] | None) -> None:
+    def __init__(
+        self, project: Project, object_id: int, crop: tuple[int, int] | None, low: int = 0
+    ) -> None:
         self.object_id = object_id
         self._frame = project.height, project.width
+        # It begins where the object is on the frame `low`, or comes next, or else was last.
         first, side = None, 0
         for row in _own(project, object_id):
-            first = first or row.centroid
+            if row.centroid is not None and (first is None or first.frame < low):
+                first = row
             x0, y0, x1, y1 = row.box or (0, 0, 0, 0)
             side = max(side, x1 - x0, y1 - y0)
-            if crop is not None and first is not None:
+            if crop is not None and first is not None and first.frame >= low:
                 break
-        if first is None:
+        if first is None or first.centroid is None:
             raise UsageError(f"object {object_id} to follow is on no frame")
-        self._at = first
+        self._at = first.centroid
         wide, high = crop or (max(64, round(_AROUND * side)),) * 2
         if wide < 16 or high < 16:
             raise UsageError(f"a crop of {wide} x {high}; it has at least 16 x 16")

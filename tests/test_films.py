@@ -122,6 +122,17 @@ def test_a_crop_that_follows(project: Project, tmp_path: Path) -> None:
     assert (huge.height, huge.width) == (46, 62)
 
 
+def test_a_crop_begins_where_the_object_is(project: Project, tmp_path: Path) -> None:
+    render(project, tmp_path / "o", follow=1, crop=(20, 30), start=3, names=False, ids=False)
+    picture = np.asarray(Image.open(tmp_path / "o/00003.png")).astype(int)
+    columns = np.argwhere(picture[..., 0] > picture[..., 1] + 15)[:, 1]
+    assert columns.mean() == pytest.approx(9.5, abs=1)
+    # Where it comes next, else where it was last.
+    at = [_Window(project, 2, None, low)._at[0] for low in (0, 4, 9)]
+    assert at == pytest.approx([50, 50, 50], abs=0.5)
+    assert _Window(project, 1, (20, 30), 9)._at[0] == pytest.approx(42, abs=0.5)
+
+
 def test_an_object_that_is_not_shown_is_followed(project: Project) -> None:
     moved: list[float] = []
     for objects in (None, [2]):
