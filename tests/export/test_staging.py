@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sam2track.errors import OutputError
-from sam2track.export.staging import Staged, staged, write_bytes
+from sam2track.export.staging import Staged, _locked, staged, write_bytes
 
 REPOSITORY = Path(__file__).parents[2]
 WRITES = """
@@ -115,3 +116,45 @@ def test_who_lets_go_lets_others_write(tmp_path: Path) -> None:
     with Staged(path) as third:
         third.partial.write_text("all")
     assert path.read_text() == "all"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors of Linux")
+def test_no_descriptor_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def count() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    path, kept, before = tmp_path / "out", [], count()
+    for end in (Staged.close, Staged.abort):
+        kept.append(Staged(path))
+        end(kept[-1])
+        assert count() == before
+    with staged(tmp_path / "a", folder=True):
+        (tmp_path / ".out.partial").write_text("of one that was killed")
+        held = count()
+        write_bytes(path, b"")
+        assert count() == held
+        with pytest.raises(OutputError, match="by another"), staged(tmp_path / "a", folder=True):
+            pytest.fail("writes into what another writes")
+        assert count() == held
+
+    def replaced(descriptor: int, operation: int) -> None:
+        path.unlink()
+        path.touch()
+
+    monkeypatch.setattr(fcntl, "flock", replaced)
+    assert _locked(path) is None and count() == before  # another file lies there by then
+
+
+def test_where_there_are_no_locks_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_bytes(tmp_path / "out", b"all")
+    assert (tmp_path / "out").read_bytes() == b"all"
