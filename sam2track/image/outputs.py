@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,8 @@ def of_everything(found: Sequence[Found], height: int, width: int, grid: int) ->
             "area_px": item.area,
             "box": item.box if item.area else None,
             "predicted_iou": _rounded(item.predicted_iou),
-            "stability_score": _rounded(item.stability),
+            # JSON has no NaN, which a mask has that is empty at both thresholds.
+            "stability_score": None if math.isnan(item.stability) else _rounded(item.stability),
             "point_coords": [[_rounded(value) for value in item.point]],
             "crop_box": [*item.crop[:2], item.crop[2] - item.crop[0], item.crop[3] - item.crop[1]],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,16 @@ def test_of_masks_of_everything_the_smaller_one_is_seen() -> None:
         0,
     ]
     assert made.objects[0]["crop_box"] == [10, 20, 180, 160]  # with a width and a height
+
+
+def test_an_empty_mask_of_everything_is_json_too(tmp_path: Path) -> None:
+    empty = encode(np.zeros((SIDE, SIDE), np.bool_))
+    found = Found(empty, 0, (0, 0, 0, 0), 0.9, float("nan"), (5.0, 5.0), (0, 0, SIDE, SIDE))
+    made = of_everything([found], SIDE, SIDE, grid=64)
+    picture, options = np.zeros((SIDE, SIDE, 3), np.uint8), {"all_candidates": False, "info": {}}
+    write(tmp_path, Path("a.jpg"), picture, made, ["json"], ground=0, **options)
+    content = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert content["annotations"][0]["stability_score"] is None
 
 
 def test_what_is_cut_out_is_all_of_the_objects(tmp_path: Path) -> None:
