@@ -93,7 +93,10 @@ class WriterLock:
                 self._path.unlink()
             return
         # Removed while it is still held, so that nobody locks a file that is gone.
-        self._path.unlink(missing_ok=True)
+        with suppress(
+            OSError
+        ):  # where the folder can no longer be written: what is left locks none
+            self._path.unlink(missing_ok=True)
         self._handle.close()
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -327,6 +328,20 @@ def test_the_lock_is_held_by_one_alone(tmp_path: Path) -> None:
         thread.join()
     assert len(got) > 20
     assert max(most) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_let_go_where_its_file_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    held = WriterLock(tmp_path / "p.s2t")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        held.release()
+    WriterLock(tmp_path / "p.s2t").release()
     assert list(tmp_path.iterdir()) == []
 
 
