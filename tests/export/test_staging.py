@@ -104,6 +104,19 @@ def test_bytes_are_on_the_disk_before_they_have_their_name(
     assert len(synced) == 1
 
 
+def test_ctrl_c_at_the_end_leaves_nothing(tmp_path: Path) -> None:
+    class Interrupted(Staged):
+        def _finish(self) -> None:
+            raise KeyboardInterrupt
+
+    (tmp_path / "out").write_text("before")
+    writer = Interrupted(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "before"
+
+
 def test_who_lets_go_lets_others_write(tmp_path: Path) -> None:
     path = tmp_path / "out"
     first = Staged(path)

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
+from sam2track.frames.intensity import sample
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.frames.video import VideoFile
@@ -107,6 +108,14 @@ def test_rare_bright_spots_on_nothing_are_seen() -> None:
     array[:, 5, 5], array[:, 7, 7] = 900, 450
     frame = ArraySource(array).read(2)
     assert (frame[5, 5, 0], frame[7, 7, 0]) == (255, 128)
+
+
+def test_limits_are_those_of_all_colours() -> None:
+    picture = np.zeros((70, 60, 3), np.uint16)
+    picture[..., 1:] = 1, 2
+    for pixels in range(1, 8):  # looked at, on average one of so many
+        seen = sample(picture, pixels * 2**22 // picture.size + 1)
+        assert set(seen) == {0, 1, 2}
 
 
 def test_given_limits() -> None:

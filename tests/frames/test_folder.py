@@ -31,6 +31,12 @@ def write(path: Path, picture: Frame, *options: int) -> Path:
     return path
 
 
+def with_segment(jpeg: bytes, content: bytes) -> bytes:
+    """A JPEG with metadata in front."""
+    segment = b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content
+    return jpeg[:2] + segment + jpeg[2:]
+
+
 def test_pictures_come_in_natural_order(tmp_path: Path) -> None:
     pictures = scene(12)
     for number, picture in enumerate(pictures):
@@ -84,15 +90,14 @@ def test_palettes_become_their_colours(tmp_path: Path) -> None:
     assert ImageFolder(tmp_path).read(0).tolist() == [[[200, 100, 50], [10, 20, 30]]]
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turned", [0, 1])
+def test_exif_rotation_is_applied(tmp_path: Path, turned: int) -> None:
     picture = np.zeros((32, 64, 3), np.uint8)
     picture[:, :32] = [220, 0, 0]
-    path = write(tmp_path / "0.jpg", picture)
+    path = write(tmp_path / f"{turned}.jpg", picture)
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
-    data = path.read_bytes()
-    path.write_bytes(data[:2] + segment + data[2:])
-    write(tmp_path / "1.jpg", np.rot90(picture, -1))
+    path.write_bytes(with_segment(path.read_bytes(), exif))
+    write(tmp_path / f"{1 - turned}.jpg", np.rot90(picture, -1))
     source = ImageFolder(tmp_path)
     assert (source.height, source.width) == (64, 32)
     assert np.abs(source.read(0).astype(int) - np.rot90(picture, -1))[::8, ::8].max() < 40
@@ -105,6 +110,19 @@ def test_mixed_sizes_are_refused_when_opened(tmp_path: Path, suffix: str) -> Non
         write(tmp_path / f"{number}{suffix}", scene(1, *size)[0])
     with pytest.raises(SourceError, match=rf"2{suffix} is 64x50, but 0{suffix} is 64x48"):
         ImageFolder(tmp_path)
+
+
+def test_mixed_sizes_are_seen_behind_long_metadata(tmp_path: Path) -> None:
+    for number, size in enumerate([(48, 64), (50, 64)]):
+        path = write(tmp_path / f"{number}.jpg", scene(1, *size)[0])
+        path.write_bytes(with_segment(path.read_bytes(), b"thumbnail" + bytes(50_000)))
+    with pytest.raises(SourceError, match=r"1\.jpg is 64x50, but 0\.jpg is 64x48"):
+        ImageFolder(tmp_path)
+
+
+def test_a_tiff_of_one_page_is_nothing_to_be_said(tmp_path: Path) -> None:
+    write(tmp_path / "0.tif", scene(1)[0])
+    assert ImageFolder(tmp_path).warnings == []
 
 
 @pytest.mark.parametrize(
@@ -175,6 +193,7 @@ def test_deep_pictures_have_common_limits(tmp_path: Path, suffix: str) -> None:
         unit = (np.clip(values[number], 1000, 2000) - 1000) / 1000
         np.testing.assert_array_equal(fixed.read(number)[..., 1], np.rint(unit * 255))
     each = ImageFolder(tmp_path, limits="per-frame")
+    assert each.limits is None and each.options == {"limits": "per-frame"}
     assert abs(each.read(0).mean() - each.read(4).mean()) < 10 < source.read(4).mean() - 100
     with pytest.raises(UsageError, match="one pair"):
         ImageFolder(tmp_path, limits=[(0, 1), (0, 1)])
@@ -203,6 +222,11 @@ def test_fingerprint_changes_with_the_content(tmp_path: Path) -> None:
 def test_natural_order_is_that_of_numbers(numbers: list[int], stem: str) -> None:
     names = [f"{stem}{number}.png" for number in numbers]
     assert sorted(names, key=natural_key) == [f"{stem}{n}.png" for n in sorted(numbers)]
+
+
+def test_natural_order_knows_no_case() -> None:
+    mixed = ["B2.png", "b1.png", "A10.png", "a2.png"]
+    assert sorted(mixed, key=natural_key) == ["a2.png", "A10.png", "b1.png", "B2.png"]
 
 
 @given(st.lists(st.text(max_size=6)), st.randoms())
