@@ -118,6 +118,11 @@ def test_limits_are_those_of_all_colours() -> None:
         assert set(seen) == {0, 1, 2}
 
 
+def test_numbers_whose_difference_is_none() -> None:
+    values = np.linspace(-1, 1, 3)[:, None] * np.full((1, 3, 4), 1.7e308)
+    assert ArraySource(values).read(0)[:, 0, 0].tolist() == [0, 128, 255]
+
+
 def test_given_limits() -> None:
     array = np.array([[[0, 50, 100, 150]]])
     for kind in (np.uint8, np.int64, np.float32):

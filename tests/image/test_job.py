@@ -12,6 +12,7 @@ from PIL import Image
 import sam2track.detections.plan
 from sam2track.errors import PromptError
 from sam2track.image import job
+from sam2track.prompts import Prompt, Prompts
 from tests.tracking.known import module
 
 
@@ -48,6 +49,40 @@ def test_a_file_of_detections_is_read_once(
     )
     assert [len(image["objects"]) for image in done.images] == [1, 1, 1]
     assert len(times) == 1
+
+
+def test_what_is_said_of_every_picture_and_of_one_adds_up(pictures: Path, tmp_path: Path) -> None:
+    every, second = Prompt(points=((9, 9),)), Prompt(box=(4, 4, 20, 20))
+    done = []
+    for said in (
+        {1: {job.EVERY_PICTURE: every, 1: second}},
+        {1: {0: every, 1: Prompt(points=((9, 9),), box=(4, 4, 20, 20)), 2: every}},
+    ):
+        out = tmp_path / str(len(done))
+        made = job.run([pictures], Prompts(said), output=out, model=module(), write=["json"])
+        done.append([image["objects"] for image in made.images])
+    assert done[0] == done[1]
+
+
+def test_detections_take_ids_behind_those_of_prompts(pictures: Path, tmp_path: Path) -> None:
+    boxes = {i: np.array([[1, 1, 20, 20], [5, 5, 30, 30]]) for i in range(3)}
+    said = Prompts({3: {job.EVERY_PICTURE: Prompt(points=((9, 9),))}})
+    done = job.run(
+        [pictures], said, output=tmp_path / "out", model=module(), detections=boxes, write=["json"]
+    )
+    assert [[item["id"] for item in image["objects"]] for image in done.images] == [[3, 4, 5]] * 3
+
+
+def test_of_what_is_found_nothing_is_said(pictures: Path, tmp_path: Path) -> None:
+    settings = {"points_per_side": 2, "min_iou": 0.0, "min_stability": 0.0}
+    done = job.run([pictures / "0.png"], output=tmp_path, model=module(), everything=settings)
+    assert done.images[0]["objects"] and "good enough" not in str(done.warnings)
+
+
+def test_ids_that_fit_no_label_picture(pictures: Path, tmp_path: Path) -> None:
+    said = Prompts({65536: {job.EVERY_PICTURE: Prompt(points=((9, 9),))}})
+    with pytest.raises(PromptError, match="object 65536 does not fit"):
+        job.run([pictures], said, output=tmp_path / "out", model=module())
 
 
 def test_a_broken_file_of_detections_is_one_error_at_once(

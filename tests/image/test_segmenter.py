@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +206,32 @@ def test_logits_go_in_again_within_limits(refine: bool, monkeypatch: pytest.Monk
     assert given[-1].abs().max() == 32
 
 
+def test_three_candidates_are_of_a_lone_point_alone() -> None:
+    more = Prompt(points=((64, 60), (60, 60)))
+    boxed = Prompt(points=((64, 60),), box=(30, 30, 70, 80))
+    found = segmenter().segment([POINT, more, boxed, BOX])
+    assert [len(c) for c in found.candidates] == [3, 1, 1, 1]
+
+
+def test_boxes_end_at_the_edges_of_the_picture() -> None:
+    made = ImageSegmenter(clip(5)[0][:40], module())
+    beyond = made.segment(np.array([[30, 10, 500, 90]])).logits
+    assert np.array_equal(beyond, made.segment(Prompt(box=(30, 10, SIZE, 40))).logits)
+
+
+def test_features_of_a_model_without_memory_are_taken_as_they_are() -> None:
+    """As SAM2ImagePredictor does where the model says so."""
+    plain = copy.deepcopy(module())
+    plain.directly_add_no_mem_embed = False
+    made, other = segmenter(), ImageSegmenter(clip(5)[0], plain)
+    assert np.abs(made.segment(BOX).logits - other.segment(BOX).logits).max() > 0.1
+
+
 def test_an_earlier_round_is_a_result_of_this_picture() -> None:
     made = segmenter()
     first = made.segment(BOX)
+    with pytest.raises(PromptError, match="give a result of the same model"):
+        made.segment(BOX, previous=replace(first, logits=first.logits[:, ::2, ::2]))
     with pytest.raises(PromptError, match="the earlier round is ndarray"):
         made.segment(BOX, previous=first.logits)  # type: ignore[arg-type]
     other = ImageSegmenter(clip(5)[0][:40], made.model)
