@@ -73,6 +73,19 @@ def test_detections_take_ids_behind_those_of_prompts(pictures: Path, tmp_path: P
     assert [[item["id"] for item in image["objects"]] for image in done.images] == [[3, 4, 5]] * 3
 
 
+def test_boxes_in_parts_of_the_picture(tmp_path: Path) -> None:
+    Image.fromarray(np.full((30, 64, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes/a.txt").write_text("0 0.5 0.5 0.5 0.6\n")  # YOLO's
+    said = Prompts({1: {0: Prompt(box=(16, 6, 48, 24))}})
+    found = []
+    for options in ({"prompts": said}, {"detections": tmp_path / "boxes"}):
+        out = tmp_path / str(len(found))
+        done = job.run([tmp_path / "a.png"], output=out, model=module(), write=["json"], **options)
+        found.append([item["area_px"] for item in done.images[0]["objects"]])
+    assert found[0] == found[1] and found[0][0] > 0
+
+
 def test_of_what_is_found_nothing_is_said(pictures: Path, tmp_path: Path) -> None:
     settings = {"points_per_side": 2, "min_iou": 0.0, "min_stability": 0.0}
     done = job.run([pictures / "0.png"], output=tmp_path, model=module(), everything=settings)
