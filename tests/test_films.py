@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from sam2track import films
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.video_file import as_scheduled
 from sam2track.export.videos import CODECS, VideoWriter
@@ -131,6 +134,41 @@ def test_a_crop_begins_where_the_object_is(project: Project, tmp_path: Path) -> 
     at = [_Window(project, 2, None, low)._at[0] for low in (0, 4, 9)]
     assert at == pytest.approx([50, 50, 50], abs=0.5)
     assert _Window(project, 1, (20, 30), 9)._at[0] == pytest.approx(42, abs=0.5)
+
+
+def test_a_crop_follows_smoothly(project: Project) -> None:
+    window = _Window(project, 1, (20, 40))
+    for place, at in (
+        ((14, 20), (12.5, 20)),  # a quarter of the way
+        ((60, 60), (55, 50)),  # but the object stays in the middle half of width and height
+        ((0, 0), (5, 10)),
+        (None, (5, 10)),
+    ):
+        window.move(SimpleNamespace(centroid=place))  # type: ignore[arg-type]
+        assert window._at == pytest.approx(at, abs=0.2)
+
+
+def test_trails_of_what_is_shown(project: Project, tmp_path: Path) -> None:
+    spread = []
+    for name, objects in (("o", None), ("p", [2])):
+        render(project, tmp_path / name, style="trails", objects=objects, ids=False, names=False)
+        picture = np.asarray(Image.open(tmp_path / name / "00005.png")).astype(int)
+        spread.append(np.ptp(picture[20, 20]))  # where object 1 was
+    assert spread[0] > 60 and spread[1] < 10
+
+
+def test_the_rate_is_that_of_the_frames_that_are_written(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+
+    def rate(times: np.ndarray) -> Fraction:
+        seen.append(times.tolist())
+        return Fraction(5)
+
+    monkeypatch.setattr(films, "usual_rate", rate)
+    render(project, tmp_path / "o.mp4", start=1, every=2)
+    assert seen == [pytest.approx(list(TIMES[1::2]), abs=2e-3)]
 
 
 def test_an_object_that_is_not_shown_is_followed(project: Project) -> None:
