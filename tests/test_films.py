@@ -148,6 +148,22 @@ def test_a_crop_follows_smoothly(project: Project) -> None:
         assert window._at == pytest.approx(at, abs=0.2)
 
 
+def test_a_crop_is_one_of_pictures_and_of_objects(project: Project, tmp_path: Path) -> None:
+    render(project, tmp_path / "o", style="cutout", follow=1, crop=(20, 30), objects=[1])
+    picture = np.asarray(Image.open(tmp_path / "o/00000.png"))
+    # The object, 15 pixels high, lies in the middle.
+    assert np.flatnonzero(picture[..., 3].any(axis=1))[[0, -1]].tolist() == [8, 22]
+    np.testing.assert_array_equal(picture[..., 3] > 0, picture[..., :3].any(axis=2))
+
+
+def test_a_crop_fits_the_longer_side(tmp_path: Path) -> None:
+    tall = np.zeros((300, 200), np.bool_)
+    tall[100:200, 90:100] = True
+    path = write_project(tmp_path / "tall.s2t", {1: {0: tall}})
+    with Project.open(path) as opened:
+        assert _Window(opened, 1, None).size == (160, 160)
+
+
 def test_trails_of_what_is_shown(project: Project, tmp_path: Path) -> None:
     spread = []
     for name, objects in (("o", None), ("p", [2])):

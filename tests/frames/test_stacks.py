@@ -220,6 +220,9 @@ def test_channels_are_colours_with_limits_of_their_own() -> None:
     np.testing.assert_array_equal(one, np.repeat(shown[..., 1:2], 3, axis=2))
     given = ArraySource(array, axes="TCYX", limits=[(0, 100), (0, 30_000)])
     np.testing.assert_array_equal(given.read(0)[..., 1], np.rint(array[0, 1] / 30_000 * 255))
+    alike = ArraySource(array, axes="TCYX", limits=(0, 30_000)).read(0)
+    np.testing.assert_array_equal(alike[..., 1], given.read(0)[..., 1])
+    np.testing.assert_array_equal(alike[..., 0], np.rint(array[0, 0] / 30_000 * 255))
 
 
 def test_limits_of_each_frame() -> None:
@@ -353,6 +356,14 @@ def test_options_that_cannot_be(axes: str, options: dict[str, Any], message: str
     with pytest.raises(UsageError, match=message) as caught:
         ArraySource(numbers(axes), axes=axes, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_of_coloured_channels_one_is_shown() -> None:
+    array = np.arange(120, dtype=np.uint8).reshape(1, 2, 4, 5, 3)
+    with pytest.raises(UsageError, match="of coloured channels only one can be shown"):
+        ArraySource(array, axes="TCYXS", channel=[0, 1])
+    shown = ArraySource(array, axes="TCYXS", channel=1).read(0)
+    np.testing.assert_array_equal(shown, array[0, 1])
 
 
 def test_more_than_three_channels_have_to_be_chosen() -> None:
