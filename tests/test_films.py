@@ -258,6 +258,14 @@ def test_trails() -> None:
         Trails(0)
 
 
+def test_trails_are_brighter_where_they_are_newer() -> None:
+    picture, trails = np.zeros((40, 60, 3), np.uint8), Trails(10)
+    for t in range(10):
+        trails.add(t, {1: (5 + 5.0 * t, 20.0)})
+    trails.draw(picture)
+    assert picture[20, 8].max() * 1.5 < picture[20, 47].max()
+
+
 def test_styles() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     labels = np.zeros((50, 70), np.int32)
@@ -270,6 +278,11 @@ def test_styles() -> None:
     assert (outline[15:25, 15:25] == picture[15:25, 15:25]).all()
     assert (outline[10, 10:30] != picture[10, 10:30]).any(axis=1).all()
     assert fitted(picture, 20, 100).shape == (20, 100, 3)
+    bars = np.repeat(np.arange(4, dtype=np.uint8), 10)[None, :, None] * np.ones(
+        (10, 1, 3), np.uint8
+    )
+    assert fitted(bars, 10, 10)[5, :, 0].tolist() == [1] * 5 + [2] * 5  # its middle, not squeezed
+    assert fitted(bars.transpose(1, 0, 2), 10, 10)[:, 5, 0].tolist() == [1] * 5 + [2] * 5
     with pytest.raises(UsageError, match="needs a picture"):
         styled("background", picture, labels)
 
@@ -304,6 +317,12 @@ def test_refusals(project: Project, tmp_path: Path, output, options, message) ->
     with pytest.raises(UsageError, match=message):
         render(project, tmp_path / output, **options)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_part_begins_at_once(project: Project, tmp_path: Path) -> None:
+    render(project, tmp_path / "o.mp4", start=2)
+    times = decoded(tmp_path / "o.mp4")[1]
+    assert times == pytest.approx([t - TIMES[2] for t in TIMES[2:]], abs=2e-3)
 
 
 def test_a_stop_past_the_end_is_the_end_and_is_said(project: Project, tmp_path: Path) -> None:

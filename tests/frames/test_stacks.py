@@ -249,6 +249,12 @@ def test_arrays_of_other_libraries(wrap: Callable[[np.ndarray], Any]) -> None:
 DIMS = ("time", "depth", "channel", "row", "column")
 
 
+def test_an_interval_is_one_of_times_alone() -> None:
+    for axes, wanted in (("TYX", 2.0), ("ZYX", None)):
+        about = ArraySource(numbers(axes), axes=axes, frame_interval_s=2.0).about
+        assert about.get("frame_interval_s") == wanted
+
+
 def test_maximum_ignores_nan() -> None:
     array = numbers("TZYX", np.float32)
     array[0, 1, 2, 3] = np.nan
