@@ -89,7 +89,7 @@ def test_fill_equals_the_naive_one(labels, alpha):
 
 
 @settings(max_examples=80)
-@given(LABELS, st.sampled_from([1, 200, 70_000]))
+@given(LABELS, st.sampled_from([1, 200, 65_536, 70_000]))
 def test_outline_equals_the_naive_one(labels, factor):
     labels = labels.astype(np.int64) * factor
     frame = np.full((*labels.shape, 3), 7, dtype=np.uint8)
@@ -125,6 +125,16 @@ def test_tags_are_written_on_their_objects_and_within_the_frame():
     corner = np.zeros_like(labels)
     corner[-3:, -3:] = 12345 % 256
     assert (render.overlay(frame, corner, names={57: "x" * 200}) != frame).any()
+
+
+def test_tags_at_the_rim_are_whole():
+    frame, letters = np.zeros((240, 320, 3), dtype=np.uint8), []
+    for y, x in ((120, 160), (0, 160), (239, 160), (120, 0), (120, 319), (0, 0), (239, 319)):
+        labels = np.zeros((240, 320), dtype=np.uint8)
+        labels[y, x] = 1
+        tagged = render.overlay(frame, labels, alpha=0, outline=False, names={1: "dog"})
+        letters.append(int((tagged > 250).all(axis=2).sum()))
+    assert letters[0] > 20 and set(letters) == {letters[0]}
 
 
 def test_a_tag_does_not_hide_a_small_object():
