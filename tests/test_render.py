@@ -137,6 +137,12 @@ def test_tags_at_the_rim_are_whole():
     assert letters[0] > 20 and set(letters) == {letters[0]}
 
 
+def test_a_stamp_is_cut_off_below():
+    picture = np.zeros((12, 90, 3), dtype=np.uint8)
+    render.stamp(picture, "0:01.500")
+    assert picture[3:6].any()  # where letters begin
+
+
 def test_a_tag_does_not_hide_a_small_object():
     frame = np.zeros((240, 320, 3), dtype=np.uint8)
     labels = np.zeros((240, 320), dtype=np.uint8)
