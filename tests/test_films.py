@@ -386,11 +386,22 @@ def test_writers_by_themselves(tmp_path: Path) -> None:
     gif.close()
     with pytest.raises(UsageError, match="closed"):
         gif.write(np.zeros((4, 4, 3), np.uint8), 1)
+    with GifWriter(tmp_path / "fast.gif", height=4, width=4) as gif:
+        for t in range(4):  # its clock is coarse, and each frame is shown
+            gif.write(np.full((4, 4, 3), 60 * t, np.uint8), 0.001 * t)
+    with Image.open(tmp_path / "fast.gif") as made:
+        shown = []
+        for t in range(made.n_frames):
+            made.seek(t)
+            shown.append(made.info["duration"])
+        assert shown[:3] == [10, 10, 10] and len(shown) == 4
     with PictureFolder(tmp_path / "o", first=7, step=2, kind="jpg") as folder:
         folder.write(np.zeros((4, 4, 3), np.uint8))
         folder.write(np.zeros((4, 4, 3), np.uint8))
         assert not (tmp_path / "o").exists()
     assert [p.name for p in sorted((tmp_path / "o").iterdir())] == ["00007.jpg", "00009.jpg"]
+    with pytest.raises(OutputError, match="is there already; give a folder that is not"):
+        PictureFolder(tmp_path / "o")  # before anything is drawn
 
 
 def test_pictures_are_read_once_and_in_order(project, tmp_path: Path, monkeypatch) -> None:
