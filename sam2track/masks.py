@@ -127,9 +127,9 @@ def decode(data: bytes) -> Mask:
     for runs in _runs(body):
         if (runs[int(count == 0) :] == 0).any():
             raise _damaged("it has an empty run")
-        if runs.max() > size or done + int(runs.sum()) > size:
+        stop = done + int(runs.sum())  # of at most 2**20 numbers below 2**35
+        if stop > size:
             raise _damaged(f"its runs pass the {size} pixels it claims")
-        stop = done + int(runs.sum())
         # From the first run of foreground to the last; the rest is 0 as it is.
         first = 1 - count % 2
         last = first + (len(runs) - first + 1) // 2 * 2 - 1
