@@ -30,8 +30,9 @@ from sam2track.errors import (
 )
 from sam2track.project import VERSION, Project
 from sam2track.prompts import Prompt, Prompts
+from sam2track.soundness import odd_pointers
 from sam2track.tracking.codes import pack, quantise
-from sam2track.tracking.history import Life, Record
+from sam2track.tracking.history import SOURCES, Life, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
@@ -736,6 +737,7 @@ def worked_on(path: Path) -> Path:
         ("DELETE FROM journal WHERE step = 3", "step 3: the journal does not hold it"),
         ("UPDATE head SET position = 99", "step 99: the journal does not hold it"),
         ("UPDATE head SET position = 4", "step 5: it does not go with step 4"),
+        ("UPDATE journal SET undone = 1 WHERE step = 5", "step 5: it does not go with step 6"),
         ("UPDATE head SET position = 0", "it does not go with step 0, which is in force"),
         ("DELETE FROM all_objects WHERE id = 300", "its prompts are of no object"),
         ("DELETE FROM all_prompts WHERE object = 1", "object 1: nothing is said of it"),
@@ -751,6 +753,18 @@ def test_what_is_gone_is_noticed(statement: str, said: str, tmp_path: Path) -> N
     with Project.open(path) as project, pytest.raises(ProjectError, match=said) as refused:
         project.check()
     assert "take a copy of it" in str(refused.value) and str(path) in str(refused.value)
+
+
+def test_pointers_are_as_long_as_most(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path)) as db:
+        imported = "UPDATE all_results SET pointer = x'', source = ? WHERE frame = 2"
+        db.execute(imported, (SOURCES.index("edited"),))  # no model has seen them
+        assert not [*odd_pointers(db, None)]
+        for length in (8, 4000):
+            db.execute("UPDATE all_results SET pointer = zeroblob(?) WHERE frame = 4", (length,))
+            (fault,) = odd_pointers(db, None)
+            assert fault.where == "object 1 on frame 4"
 
 
 def test_what_was_dropped_or_taken_back_is_not_missed(tmp_path: Path) -> None:

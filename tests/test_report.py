@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -165,6 +166,17 @@ def test_its_size_has_a_limit(made: Path, tmp_path: Path, monkeypatch) -> None:
     assert "2 more are left out" in data["listed"] and "3 more" in data["charted"]
     areas = [v for v in data["charts"][0]["series"][0]["values"] if v is not None]
     assert data["charts"][0]["title"] == "area (µm²)" and set(areas) == {4.0 * 81}
+
+
+def test_moments_of_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "BINS", 3)
+    means, least = rooms._Bins(10, 17), rooms._Bins(10, 17, least=True)
+    assert means.first_frames == least.first_frames == [10, 13, 16]
+    for frame, value in ((10, 0.5), (11, 0.25), (12, 0.75), (13, math.nan), (14, None), (16, 2.0)):
+        means.add(1, frame, value)
+        least.add(1, frame, value)
+    assert (means.values(1), least.values(1)) == ([0.5, None, 2.0], [0.25, None, 2.0])
+    assert means.values(2) == [None] * 3
 
 
 def test_without_pictures(made: Path, tmp_path: Path) -> None:
