@@ -19,6 +19,7 @@ import pytest
 from sam2track import report as rooms
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.videos import VideoWriter
+from sam2track.frames.video import VideoFile
 from sam2track.measure import Scale
 from sam2track.project import Project
 from sam2track.prompts import Prompt
@@ -177,6 +178,19 @@ def test_moments_of_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
         least.add(1, frame, value)
     assert (means.values(1), least.values(1)) == ([0.5, None, 2.0], [0.25, None, 2.0])
     assert means.values(2) == [None] * 3
+
+
+def test_an_interval_is_that_of_the_clock_and_not_of_the_player(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, close = [], VideoFile.close
+    monkeypatch.setattr(VideoFile, "close", lambda self: (closed.append(self), close(self)))
+    with Project.open(made.parent / "p.s2t") as project:
+        report(project, tmp_path / "page.html", video=False, looks=0, frame_interval_s=2.0)
+    data = Page((tmp_path / "page.html").read_text(encoding="utf-8")).data
+    assert data["clock"] == [2.0 * t for t in data["frames"]]
+    assert data["times"][:2] == pytest.approx([0, 1 / 25])
+    assert len(closed) == 1
 
 
 def test_without_pictures(made: Path, tmp_path: Path) -> None:
