@@ -238,7 +238,7 @@ class _Walk:
             last = last if line.side(last) == 0 else beside
             if line.side(beside) * side < 0 and line.met(last, at):
                 yield line.name, "left to right" if side > 0 else "right to left"
-            if side or index not in self.sides:
+            if side:
                 beside = at
             self.sides[index] = beside, at
         for index, region in enumerate(regions):
