@@ -66,6 +66,15 @@ def test_regions() -> None:
     assert not count(walk([(15, 15), (16, 16), None]), regions=[region]).events
 
 
+def test_of_the_border_the_upper_and_left_part_is_inside() -> None:
+    region = parse_region("10,10,20,20")
+    places = ((10, 15), (15, 10), (10, 10), (20, 15), (15, 20), (20, 20))
+    assert [region.holds(at) for at in places] == [True, True, True, False, False, False]
+    for text in ("1,1,1,5", "1,1,5,1"):
+        with pytest.raises(UsageError, match="a box has X0 < X1 and Y0 < Y1"):
+            parse_region(text)
+
+
 def test_polygons() -> None:
     region = parse_region("0,0,10,0,0,10")
     assert region.holds((2, 2)) and not region.holds((8, 8))
