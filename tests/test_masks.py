@@ -254,6 +254,12 @@ def test_measure_equals_the_naive_one(mask):
     assert all(type(value) is int for value in (area, *box))
 
 
+def test_a_large_mask_is_measured_as_a_small_one():
+    mask = np.zeros((700, 600), dtype=np.bool_)
+    mask[50:650, 30:551] = True
+    assert masks.measure(mask) == (600 * 521, (290.0, 349.5), (30, 50, 551, 650))
+
+
 def test_centroid_is_in_pixel_indices():
     mask = np.zeros((9, 9), dtype=np.bool_)
     mask[5, 3] = True

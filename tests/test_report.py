@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,23 @@ def test_moments_of_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
         least.add(1, frame, value)
     assert (means.values(1), least.values(1)) == ([0.5, None, 2.0], [0.25, None, 2.0])
     assert means.values(2) == [None] * 3
+    assert rooms._Bins(0, 6).first_frames == [0, 2, 4]
+
+
+def test_an_object_that_is_lost_is_not_in_sight(tmp_path: Path) -> None:
+    seen, lost = disk(20, 20, 5), np.zeros_like(disk(20, 20, 5))
+    write_project(tmp_path / "p.s2t", {1: {0: seen, 1: lost, 2: seen}})
+    with Project.open(tmp_path / "p.s2t") as project:
+        report(project, tmp_path / "page.html")
+    data = Page((tmp_path / "page.html").read_text(encoding="utf-8")).data
+    assert data["charts"][-1]["series"][0]["values"] == [1, 0, 1]
+
+
+def test_of_many_objects_the_least_sure_come_first() -> None:
+    sure: Any = {i: SimpleNamespace(values=np.array([i % 13 / 13])) for i in range(1, 14)}
+    assert rooms._least_sure(sure, 12) == [13, *range(1, 12)]
+    del sure[5]  # few enough to be charted all
+    assert rooms._least_sure(sure, 12) == sorted(sure)
 
 
 def test_an_interval_is_that_of_the_clock_and_not_of_the_player(
