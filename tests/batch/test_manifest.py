@@ -60,7 +60,9 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     ]
     table = written(tmp_path, HEADER + "".join(f"{n},p.json,out/{n},\n" for n in names))
     rows = ({"source": n, "prompts": "p.json", "output": f"out/{n}"} for n in names)
-    lines = written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "m.jsonl")
+    lines = written(
+        tmp_path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "m.jsonl"
+    )
     for path, first in ((table, 2), (lines, 1)):
         found = read_manifest(path)
         assert [Path(video.source).name for video in found] == names
