@@ -143,6 +143,11 @@ def test_other_detections_are_no_resumption(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="made with other prompts: object 9"):
         every_second(tmp_path / "a", file, prompts=said, resume=True)
     assert every_second(tmp_path / "a", file, resume=True).frames_computed == 0
+    every_second(tmp_path / "b", file, prompts=said)
+    assert every_second(tmp_path / "b", file, prompts=said, resume=True).frames_computed == 0
+    said.add(9, 3, Prompt(points=((60, 64),)))
+    with pytest.raises(UsageError, match="made with other prompts: object 9"):
+        every_second(tmp_path / "b", file, prompts=said, resume=True)
 
 
 @pytest.fixture
