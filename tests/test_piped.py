@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from sam2track import Tracker, job
+from sam2track import piped as piped_jobs
 from sam2track.errors import ProjectError, ProjectExistsError, PromptError, SourceError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import reopen_source
@@ -322,6 +323,30 @@ def test_forward_may_be_said(video: bytes, piped: Any, module: Any, tmp_path: Pa
         piped(video), said((3, 0, RED)), output=tmp_path, model=module, overwrite=True, write=[]
     )
     assert [row["id"] for row in again.objects] == [3]
+
+
+def test_a_project_that_another_made_meanwhile_stays(
+    video: bytes, piped: Any, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, meta = piped_jobs.load_model, {"height": 4, "width": 4, "frames": 1}
+
+    def slow(*given: Any, **options: Any) -> Any:
+        Project.create(tmp_path / "project.s2t", meta=meta, times=np.zeros(1)).close()
+        return load(*given, **options)
+
+    monkeypatch.setattr(piped_jobs, "load_model", slow)
+    with pytest.raises(ProjectExistsError):
+        job.run(piped(video), TWO, output=tmp_path, model=module)
+    with Project.open(tmp_path) as project:
+        assert project.height == 4
+
+
+def test_ids_that_take_16_bits(video: bytes, piped: Any, module: Any, tmp_path: Path) -> None:
+    job.run(piped(video), said((256, 0, RED)), output=tmp_path, model=module, write=["masks"])
+    with Project.open(tmp_path) as project:
+        labels = project.labels(0)
+    assert labels.max() == 256
+    assert np.array_equal(read_label_png(tmp_path / "masks/00000.png"), labels)
 
 
 def test_prompts_that_do_not_fit(video: bytes, piped: Any, module: Any, tmp_path: Path) -> None:
