@@ -215,6 +215,14 @@ def test_a_pipe_that_ends_before_the_first_frame_that_is_wanted(
         assert len(project.frames) == caught.value.outcome.frames_computed > 2
 
 
+def test_a_pipe_that_ends_with_the_last_frame_that_is_not_wanted(
+    video: bytes, piped: Any, module: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(CutShort, match=f"- ended before frame {FRAMES}, where outputs") as caught:
+        job.run(piped(video), TWO, output=tmp_path, model=module, start=FRAMES, write=["masks"])
+    assert sorted(caught.value.outcome.outputs) == ["project"]
+
+
 def whole(out: Path, count: int) -> None:
     """Project and outputs hold so many frames, and nothing half done is left."""
     with Project.open(out / "project.s2t") as project:

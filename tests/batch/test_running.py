@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from sam2track.batch import running
+from sam2track.batch.attempts import Attempt, task_of
 from sam2track.batch.manifest import read_manifest
 from sam2track.batch.record import read_record, stamp
 from sam2track.batch.running import BatchInterrupted, track_many
@@ -292,6 +293,23 @@ def test_wrong_usage(pretending: Path) -> None:
         done = CliRunner().invoke(main, ["batch", *arguments])
         assert done.exit_code == 2 and what in done.stderr and done.stderr.count("\n") == 1
     assert not (pretending / "out").exists()
+
+
+def test_ctrl_c_of_a_terminal_is_for_the_one_that_waits(pretending: Path) -> None:
+    (video,) = read_manifest(manifest(pretending, "slow"))
+    attempt = Attempt(task_of(video))
+    process = attempt._process.pid
+    assert os.getsid(process) == process != os.getsid(0)
+    attempt.stop()
+    assert attempt.wait().status == "interrupted"
+
+
+def test_nothing_is_begun_once_all_is_stopped(pretending: Path) -> None:
+    (video,) = read_manifest(manifest(pretending, "good"))
+    crew = running._Here(1)
+    crew.stop()
+    assert crew._try(video, 0).status == "interrupted"
+    assert tries(pretending, "good") == 0
 
 
 def test_ctrl_c_asks_workers_to_end_and_begins_no_more(

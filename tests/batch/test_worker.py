@@ -155,10 +155,13 @@ def test_an_address_gets_all_at_last(
     # Of a longer run before, and of somebody else.
     for name in ("overlay.mp4", "masks/00007.png", "masks/mine.png", "notes.txt", "tracks.csv"):
         files.pipe_file(f"/bucket/one/{name}", b"old")
+    files.pipe_file("/bucket/one/batch.json", b'{"status": "done"}')
     order: list[str] = []
     put = type(files).put_file
 
     def put_file(self: Any, source: str, target: str, **more: Any) -> None:
+        # With a record there, what is half put there would be taken for whole.
+        assert not files.exists("/bucket/one/batch.json")
         order.append(target.rpartition("/")[2])
         put(self, source, target, **more)
 
