@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.measure import regionprops
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.frames.folder import ImageFolder
 from sam2track.measure import OBJECT_COLUMNS, Scale, cells, columns, measured, summarised
 from sam2track.project import Project
 from sam2track.table import COLUMNS
@@ -170,6 +171,16 @@ def test_pictures_that_moved_or_changed(walked: Path, how: str, message: str) ->
         else:
             with pytest.warns(UserWarning, match="other pictures"):
                 assert "intensity_mean_r" in project.table(source=frames).columns
+
+
+def test_pictures_are_let_go_of(walked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[ImageFolder] = []
+    monkeypatch.setattr(ImageFolder, "close", lambda self: closed.append(self))
+    with Project.open(walked) as project:
+        project.table()
+        assert len(closed) == 1
+        project.table(source=ImageFolder(walked.parent / "frames"))  # it is its owner's
+        assert len(closed) == 1
 
 
 def test_pictures_of_another_length(walked: Path, tmp_path: Path) -> None:

@@ -145,6 +145,22 @@ def test_prompts_that_never_end_stop_one_video_alone(things: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_what_others_print_is_no_part_of_the_answer() -> None:
+    talks = (
+        "import os; from sam2track.batch import worker;"
+        "worker.perform = lambda task: (print('a'), os.write(1, b'b'), task)[-1]; worker.main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", talks], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b'{"status": "done"}\n')
+        process.stdin.flush()  # that it ends would stop the worker
+        answer = process.stdout.read()
+    assert json.loads(answer) == {"status": "done"}
+
+
 def test_an_address_gets_all_at_last(
     things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
