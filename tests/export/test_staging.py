@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -136,6 +137,7 @@ def test_no_descriptor_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     import fcntl
 
     def count() -> int:
+        gc.collect()  # lest what other tests left goes meanwhile
         return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
     path, kept, before = tmp_path / "out", [], count()
