@@ -260,7 +260,7 @@ def _text(row: Mapping[str, Any], name: str) -> str:
         os.fsencode(value)
     except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
         raise UsageError(f"{name} is {value!r}, which no file can be named") from error
-    return value.strip()
+    return value if value.strip() else ""  # a name may begin or end with spaces
 
 
 def _joined(base: str, path: str) -> str:

@@ -135,6 +135,8 @@ def _is_told(outcome: Mapping[str, Any]) -> bool:
         type(outcome.get("frames")) is int
         and isinstance(outcome.get("objects"), list)
         and isinstance(outcome.get("seconds"), int | float)
+        and isinstance(outcome.get("model", ""), str)
+        and isinstance(outcome.get("warnings", []), list)
         and isinstance(outputs, dict)
         and outputs.keys() <= {"project", *OUTPUTS}
         and all(isinstance(path, str) for path in outputs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from sam2track.outputs import RECORD
 __all__ = ["BatchInterrupted", "SummaryNotWritten", "track_many"]
 
 RETRIES = 2
+
+_log = logging.getLogger(__name__)
 _PAUSE = 2.0  # seconds before a second try, twice as many before a third
 
 
@@ -77,7 +80,7 @@ def track_many(
     manifest: str | os.PathLike[str],
     *,
     output: str | os.PathLike[str] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     retries: int = RETRIES,
     ray: str | None = None,
     gpus: float | None = None,
@@ -97,7 +100,7 @@ def track_many(
     output : path or address, optional
         Where outputs lie that are not absolute; beside the manifest by default.
     workers : int
-        Videos at a time on this machine.
+        Videos at a time on this machine, 1 by default; a Ray cluster takes what it has room for.
     retries : int
         How often a video is tried again, where that may help: 0 to 2.
     ray : str, optional
@@ -127,8 +130,12 @@ def track_many(
     """
     if not 0 <= retries <= RETRIES:
         raise UsageError(f"retries {retries}; a video is tried again 0 to {RETRIES} times")
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}; allowed are 1 and more")
+    if workers is not None and ray is not None:
+        raise UsageError(
+            "a Ray cluster tracks as many at a time as it has room for; leave workers out"
+        )
     if gpus is not None and ray is None:
         raise UsageError("a share of GPUs is for a Ray cluster (--ray); leave it out")
     options = settled(options)
@@ -143,7 +150,7 @@ def track_many(
     waiting = [video for video in videos if lines[video.line].status == "waiting"]
     crew: Crew | None = None
     if waiting:  # before anything is written: there may be no Ray, or no cluster
-        crew = _Here(min(workers, len(waiting))) if ray is None else _on_ray(ray, gpus)
+        crew = _Here(min(workers or 1, len(waiting))) if ray is None else _on_ray(ray, gpus)
     try:
         Summary(list(lines.values())).write(table)  # that it cannot be written is said at once
     except BaseException:
@@ -215,6 +222,7 @@ def _run(
     progress: Callable[[Line, int], None] | None,
 ) -> None:
     tries = {video.line: 1 for video in videos}
+    told: set[str] = set()  # which model was taken, where none was named
     pending = {crew.submit(video, 0): video for video in videos}
     try:
         while pending:
@@ -228,6 +236,10 @@ def _run(
                     continue
                 line = _line(video, result, count)
                 lines[video.line] = line
+                chosen = result.outcome.get("chosen", "")
+                if chosen and chosen not in told:
+                    told.add(chosen)
+                    _log.log(logging.WARNING if line.model == "nano" else logging.INFO, chosen)
                 if progress is not None:
                     progress(line, len(pending))
     except BaseException:

@@ -36,6 +36,10 @@ class Line:
         What was written, by name.
     reason : str
         Why it failed.
+    model : str
+        What it was tracked with.
+    warnings : tuple of str
+        What else is worth knowing of it.
     """
 
     line: int
@@ -48,6 +52,8 @@ class Line:
     seconds: float = 0.0
     outputs: str = ""
     reason: str = ""
+    model: str = ""
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, video: Video, status: str, outcome: dict[str, Any], **more: Any) -> Line:
@@ -61,6 +67,8 @@ class Line:
             objects=len(outcome.get("objects", ())),
             seconds=outcome.get("seconds", 0.0),
             outputs=" ".join(outcome.get("outputs", ())),
+            model=outcome.get("model", ""),
+            warnings=tuple(map(str, outcome.get("warnings", ()))),
             **more,
         )
 
@@ -98,7 +106,8 @@ class Summary:
         names = [item.name for item in fields(Line)]
         with TableWriter(path, names) as table:
             for line in self.lines:
-                table.write_cells([str(getattr(line, name)) for name in names])
+                cells = asdict(line) | {"warnings": "; ".join(line.warnings)}
+                table.write_cells([str(cells[name]) for name in names])
 
     def text(self) -> str:
         """Return it for people: aligned columns."""

@@ -99,6 +99,7 @@ def _patient(task: dict[str, Any]) -> dict[str, Any]:
 
 def _tracked(task: dict[str, Any]) -> dict[str, Any]:
     from sam2track.job import run
+    from sam2track.models.loading import why_auto
 
     output = task["output"]
     folder = folder_of(output)
@@ -117,6 +118,8 @@ def _tracked(task: dict[str, Any]) -> dict[str, Any]:
         **task["options"],
     )
     outcome = done.to_dict()
+    if task["options"].get("model", "auto") == "auto":  # told once of all videos
+        outcome["chosen"] = why_auto(done.model, done.device)
     if is_address(output):
         outcome["outputs"] = {
             name: f"{output.rstrip('/')}/{os.path.relpath(path, folder)}"

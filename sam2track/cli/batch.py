@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.terminal import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ __all__ = ["command"]
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option("-o", "--output", help="Folder or address below which the outputs lie.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Videos at a time."
+    "--workers",
+    type=click.IntRange(min=1),
+    show_default="1",
+    help="Videos at a time; a Ray cluster takes what it has room for.",
 )
 @click.option(
     "--retries",
@@ -47,7 +50,7 @@ __all__ = ["command"]
 def command(
     manifest: Path,
     output: str | None,
-    workers: int,
+    workers: int | None,
     retries: int,
     ray: str | None,
     gpus: float | None,
@@ -93,8 +96,14 @@ def command(
 
 
 def _tell(line: Line, left: int) -> None:
-    said = f"{line.frames} frames in {line.seconds:.1f} s" if line.frames else line.reason
+    by = f" by {line.model}" if line.model else ""
+    said = (
+        f"{many(line.frames, 'frame')}{by} in {line.seconds:.1f} s" if line.frames else line.reason
+    )
     click.echo(printable(f"{line.status}: {line.source}: {said}; {left} left"), err=True)
+    for warning in line.warnings:
+        said = f"warning: {line.source}: {' '.join(warning.split())}"
+        click.echo(printable(said), err=True)
 
 
 def _print(summary: Summary, as_json: bool) -> None:

@@ -69,6 +69,14 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
         assert [video.line for video in found] == [*range(first, first + len(names))]
 
 
+def test_spaces_at_the_ends_of_a_name_are_part_of_it(tmp_path: Path) -> None:
+    row = {"source": " a ", "prompts": " p ", "output": " o "}
+    (video,) = read_manifest(written(tmp_path, json.dumps(row), "m.jsonl"))
+    assert (video.source, video.prompts, video.output) == tuple(
+        str(tmp_path / name) for name in (" a ", " p ", " o ")
+    )
+
+
 def test_outputs_lie_where_it_is_said(tmp_path: Path) -> None:
     table = written(tmp_path, HEADER + "a.mp4,p.json,one,\nb.mp4,p.json,s3://other/two,\n")
     assert [v.output for v in read_manifest(table, "/out")] == ["/out/one", "s3://other/two"]

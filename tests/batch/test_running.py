@@ -101,6 +101,8 @@ def test_what_is_ruined_is_not_skipped(pretending: Path) -> None:
         {"outputs": {"table": 1}},
         {"frames": "7"},
         {"seconds": None},
+        {"model": 1},
+        {"warnings": 1},
     ],
 )
 def test_an_odd_record_is_no_record(pretending: Path, odd: dict[str, Any]) -> None:
@@ -199,6 +201,25 @@ def test_the_command_names_what_failed(pretending: Path) -> None:
     assert fine.exit_code == 0
 
 
+def test_what_a_video_warns_of_and_which_model_was_taken_are_told(pretending: Path) -> None:
+    path = manifest(pretending, "telling", "telling2")
+    done = CliRunner().invoke(main, ["batch", str(path)])
+    assert done.exit_code == 0, done.output
+    source = pretending / "telling.mp4"
+    assert f"done: {source}: 7 frames by nano in 0.5 s" in done.stderr
+    assert f"warning: {source}: a frame was odd" in done.stderr
+    with (pretending / "m.summary.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["model"], row["warnings"]) for row in rows] == [("nano", "a frame was odd")] * 2
+
+
+def test_a_model_that_was_not_named_is_told_once(
+    pretending: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    track_many(manifest(pretending, "telling", "telling2"))
+    assert caplog.messages == ["model: nano, why"]
+
+
 def test_a_link_in_place_of_the_log_is_not_followed(pretending: Path) -> None:
     out, mine = pretending / "out/good", pretending / "mine"
     out.mkdir(parents=True)
@@ -288,6 +309,7 @@ def test_wrong_usage(pretending: Path) -> None:
     for arguments, what in (
         ([path], "line 2: output"),
         ([path, "--gpus", "1"], "--ray"),
+        ([path, "--ray", "local", "--workers", "2"], "leave workers out"),
         ([str(pretending / "none.csv")], "cannot be read"),
     ):
         done = CliRunner().invoke(main, ["batch", *arguments])
