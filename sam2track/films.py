@@ -286,9 +286,12 @@ def _writer(
         raise UsageError(
             f"{made.path.name}; allowed are .mp4, .webm, .gif, or no ending for a folder"
         )
-    return PictureFolder(
-        made.path, first=first, step=every, kind=pictures or "png", quality=quality
-    )
+    kind = pictures or "png"
+    if kind == "png" and quality is not None:
+        raise UsageError(
+            "PNGs have no quality, all of a picture is kept; leave it out, or take jpg"
+        )
+    return PictureFolder(made.path, first=first, step=every, kind=kind, quality=quality)
 
 
 def _picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:

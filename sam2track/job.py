@@ -178,6 +178,8 @@ def run(
         raise UsageError("resume and overwrite exclude each other")
     if table not in ("plain", "full"):
         raise UsageError(f"table {table!r}; allowed are plain and full")
+    if table == "full" and "table" not in wanted:
+        raise UsageError("a full table is asked for, and no table written; add table to write")
     if not os.fspath(output):  # the current folder, as a path
         raise UsageError("the output folder is empty; name one")
     folder = Path(output)

@@ -261,6 +261,12 @@ def test_a_label_video_holds_the_label_maps(
         assert found[0].max() == object_id
 
 
+def test_a_full_table_that_is_not_written_is_refused(tmp_path: Path, clip: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="add table to write"):
+        run(clip, output=tmp_path / "out", table="full", write=["masks"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_outputs_are_refused(tmp_path: Path, clip: np.ndarray) -> None:
     with pytest.raises(
         UsageError, match=r"'gif'; allowed are masks, mask-video, label-video, overlay, table"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from sam2track import samples
+from sam2track.cli.main import main
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
@@ -104,3 +106,9 @@ def test_missing_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(samples, "__file__", str(tmp_path / "sam2track" / "samples.py"))
     with pytest.raises(SourceError, match="no sample_videos folder"):
         samples.sample_names()
+
+
+def test_a_folder_for_no_sample_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["sample", "-o", str(tmp_path / "a")])
+    assert done.exit_code == 2 and "no sample for it; name one" in done.stderr
+    assert done.stdout == ""

@@ -23,7 +23,7 @@ __all__ = ["command"]
 
 @click.command("count")
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("--line", "lines", multiple=True, metavar="[NAME=]X0,Y0,X1,Y1")
+@click.option("--line", "lines", multiple=True, metavar="[NAME=]X0,Y0,X1,Y1", help="Two points.")
 @click.option(
     "--region",
     "regions",
@@ -54,6 +54,8 @@ def command(
     walls = [counting.parse_line(text) for text in lines]
     areas = [counting.parse_region(text) for text in regions]
     places = [wall.name for wall in walls] + [area.name for area in areas]
+    if events is not None and not places:
+        raise UsageError("events are those of lines and regions; give some (--line, --region)")
     if len(set(places)) < len(places):
         raise UsageError(f"two lines or regions have one name: {', '.join(places)}; name each")
     with results_of(project) as results, ExitStack() as files:

@@ -20,7 +20,9 @@ __all__ = ["command"]
 @click.option("--truth-format", help="Of TRUTH.")
 @click.option("--metrics", help="Some of jf,ctc,identity; all that can be, if unsaid.")
 @click.option("--skip-ends", is_flag=True, help="Leave out first and last frame, as DAVIS does.")
-@click.option("--worst", type=click.IntRange(min=0), default=10, show_default=True)
+@click.option(
+    "--worst", type=click.IntRange(min=0), show_default="10", help="Frames of the lowest J and F."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 def command(
     pred: Path,
@@ -29,7 +31,7 @@ def command(
     truth_format: str | None,
     metrics: str | None,
     skip_ends: bool,
-    worst: int,
+    worst: int | None,
     as_json: bool,
 ) -> None:
     """Compare PRED with TRUTH, each a project or masks in any format.
@@ -42,6 +44,8 @@ def command(
     wanted = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip()]
     if wanted == []:
         raise UsageError("--metrics is empty; allowed are jf, ctc and identity")
+    if wanted and "jf" not in wanted and (skip_ends or worst is not None):
+        raise UsageError("--skip-ends and --worst are of J and F; add jf to --metrics")
     found = evaluate(
         pred,
         truth,
@@ -49,7 +53,7 @@ def command(
         truth_format=truth_format,
         metrics=wanted,
         skip_ends=skip_ends,
-        worst=worst,
+        worst=10 if worst is None else worst,
     )
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,24 @@ __all__ = ["command"]
 @click.option("--stop", type=click.IntRange(min=0), help="Frame after the last.")
 @click.option("--name", help="Of the sequence; the source's if unsaid.")
 @click.option("--pixel-size", type=float, help="Side of a pixel, in --unit.")
-@click.option("--unit", type=click.Choice(["nm", "um", "mm", "m"]), default="um", show_default=True)
+@click.option(
+    "--unit", type=click.Choice(["nm", "um", "mm", "m"]), show_default="um",
+    help="Of --pixel-size.",
+)  # fmt: skip
 @click.option("--frame-interval", type=float, help="Seconds; the source's if unsaid.")
 @click.option("--images/--no-images", default=None, help="Write the source's frames, too.")
 @click.option("--source", type=click.Path(path_type=Path), help="The video, if it was moved.")
-@click.option("--val-share", type=float, default=0.2, show_default=True, help="Of yolo-seg.")
+@click.option(
+    "--val-share", type=float, show_default="0.2",
+    help="Part of the frames for validation, of yolo-seg.",
+)  # fmt: skip
 @click.option(
     "--codec", type=click.Choice(["ffv1", "h264"]),
     help="Of masks-video; h264 for .mp4, else ffv1, if unsaid.",
 )  # fmt: skip
-@click.option("--palette", is_flag=True, help="Colours in place of grey, of masks-video.")
+@click.option(
+    "--palette", is_flag=True, default=None, help="Colours in place of grey, of masks-video."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 def command(
@@ -58,14 +67,17 @@ def command(
         raise UsageError(f"{len(formats)} formats and {len(outputs)} outputs; give one for each")
     if len({path.absolute() for path in outputs}) < len(outputs):
         raise UsageError("two formats have the same output; give each its own")
+    if options["unit"] and options["pixel_size"] is None:
+        raise UsageError(f"unit {options['unit']} is that of a pixel's side; give --pixel-size")
+    given = _shared_out(formats, {k: v for k, v in options.items() if v is not None})
     from sam2track.cli.reading import warn
     from sam2track.project import Project
 
     done = []
     with Project.open(project) as opened:
         warn(opened.warning)
-        for name, output in zip(formats, outputs, strict=True):
-            one = opened.export(output, format=name, **options)
+        for name, output, own in zip(formats, outputs, given, strict=True):
+            one = opened.export(output, format=name, **own)
             done.append(one)
             for warning in one.warnings:
                 click.echo(f"warning: {warning}", err=True)
@@ -77,3 +89,26 @@ def command(
             for one in done
         ]
         click.echo(json.dumps({"version": 1, "exports": rows}, indent=2))
+
+
+def _shared_out(formats: Sequence[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what of the options each format takes.
+
+    Raises
+    ------
+    UsageError
+        Where an option is of other formats alone.
+    """
+    from sam2track.export.exporting import FORMATS, TAKEN_BY
+
+    if all(name in FORMATS for name in formats):  # the export says which it does not know
+        for option, takers in TAKEN_BY.items():
+            if given.get(option) and not any(name in takers for name in formats):
+                raise UsageError(
+                    f"--{option.replace('_', '-')} says nothing of {', '.join(formats)}; leave it "
+                    f"out, it is for {', '.join(takers)}"
+                )
+    return [
+        {k: v for k, v in given.items() if k not in TAKEN_BY or name in TAKEN_BY[k]}
+        for name in formats
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.errors import UsageError
 
@@ -86,7 +86,8 @@ def command(
         click.echo(json.dumps(content, indent=2))
         return
     click.echo(
-        f"{done.path}: {len(done.objects)} objects on {done.frames} frames, from {done.format}"
+        f"{done.path}: {many(len(done.objects), 'object')} on {many(done.frames, 'frame')}, "
+        f"from {done.format}"
     )
 
 

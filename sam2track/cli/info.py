@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from sam2track.cli.progress import many
+
 __all__ = ["command"]
 
 
@@ -54,7 +56,7 @@ def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     for row in info["objects"]:
         click.echo(f"    {_object(row)}")
     steps = info["journal"]
-    click.echo(f"  journal   {len(steps)} steps")
+    click.echo(f"  journal   {many(len(steps), 'step')}")
     for step in steps if journal else steps[-10:]:
         click.echo(f"    {_step(step)}")
 

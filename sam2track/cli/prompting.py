@@ -27,7 +27,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _PROMPTS = (
     click.option("--point", "points", multiple=True, metavar="OBJ:X,Y[@T]", help="On the object."),
     click.option("--background", multiple=True, metavar="OBJ:X,Y[@T]", help="Beside the object."),
-    click.option("--box", "boxes", multiple=True, metavar="OBJ:X0,Y0,X1,Y1[@T]"),
+    click.option("--box", "boxes", multiple=True, metavar="OBJ:X0,Y0,X1,Y1[@T]", help="Around it."),
     click.option("--mask", "masks", multiple=True, metavar="OBJ:FILE[@T]", help="Nonzero: object."),
     click.option("--masks", "labels", multiple=True, metavar="LABELIMAGE[@T]", help="All objects."),
     click.option("--absent", multiple=True, metavar="OBJ@T", help="Not on that frame."),

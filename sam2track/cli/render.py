@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.cli.reading import check_apart, counted, ids, results_of, warn
 from sam2track.errors import UsageError
 
@@ -24,7 +24,13 @@ _STYLES = ("overlay", "outline", "cutout", "blur-background", "background", "tra
     type=click.Path(path_type=Path),
     help=".mp4, .webm or .gif; without an ending, a folder of pictures.",
 )
-@click.option("--style", type=click.Choice(_STYLES), default="overlay", show_default=True)
+@click.option(
+    "--style",
+    type=click.Choice(_STYLES),
+    default="overlay",
+    show_default=True,
+    help="How objects are shown; with --background that of this name.",
+)
 @click.option("--background", type=click.Path(path_type=Path), help="Picture behind the objects.")
 @click.option("--source", help="The video, if no longer where the project says.")
 @click.option("--objects", metavar="ID,ID…", help="Those to show.  [default: all]")
@@ -40,7 +46,11 @@ _STYLES = ("overlay", "outline", "cutout", "blur-background", "background", "tra
 @click.option(
     "--trail", type=click.IntRange(min=1), help="Of style trails, in frames.  [default: 50]"
 )
-@click.option("--codec", type=click.Choice(["h264", "hevc", "vp9", "av1"]))
+@click.option(
+    "--codec",
+    type=click.Choice(["h264", "hevc", "vp9", "av1"]),
+    help="Of videos.  [default: h264; vp9 in .webm]",
+)
 @click.option("--quality", type=int, help="Videos: crf, 0 is best. JPEG: 1 to 100.")
 @click.option("--pictures", type=click.Choice(["png", "jpg"]), help="In a folder.  [default: png]")
 @click.option("--size", type=click.IntRange(min=16), help="Longest side of what is written.")
@@ -106,7 +116,7 @@ def command(
                 progress=step,
             )
     warn(*made.warnings)
-    click.echo(f"{made.path}  {made.frames} frames of {made.width} x {made.height}")
+    click.echo(f"{made.path}  {many(made.frames, 'frame')} of {made.width} x {made.height}")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -22,10 +22,18 @@ __all__ = ["command"]
 @click.option("--title", help="[default: the source's name]")
 @click.option("--no-video", is_flag=True, help="Leave the overlay out.")
 @click.option(
-    "--size", type=click.IntRange(min=16), default=640, show_default=True, help="Of the overlay."
+    "--size",
+    type=click.IntRange(min=16),
+    show_default="640",
+    help="Longest side of the overlay in pixels.",
 )
 @click.option(
-    "-n", "--looks", type=click.IntRange(0, 200), default=12, show_default=True, help="Frames."
+    "-n",
+    "--looks",
+    type=click.IntRange(0, 200),
+    default=12,
+    show_default=True,
+    help="Frames to look at.",
 )
 @click.option("--pixel-size", type=float, metavar="UM", help="Side of a pixel in micrometres.")
 @click.option("--frame-interval", type=float, metavar="S", help="Seconds from frame to frame.")
@@ -35,7 +43,7 @@ def command(
     source: str | None,
     title: str | None,
     no_video: bool,
-    size: int,
+    size: int | None,
     looks: int,
     pixel_size: float | None,
     frame_interval: float | None,
@@ -47,6 +55,8 @@ def command(
     interrupt_on_sigterm()
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{output.name}; a page ends in .html")
+    if no_video and size is not None:
+        raise UsageError("--size is that of the overlay, which --no-video leaves out; give one")
     with results_of(project) as results:
         from sam2track.report import report
 
@@ -58,7 +68,7 @@ def command(
                 source=source,
                 title=title,
                 video=not no_video,
-                size=size,
+                size=640 if size is None else size,
                 looks=looks,
                 pixel_size_um=pixel_size,
                 frame_interval_s=frame_interval,

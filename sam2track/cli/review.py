@@ -14,7 +14,14 @@ __all__ = ["command"]
 
 @click.command("review")
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("-n", "--count", type=click.IntRange(1, 500), default=20, show_default=True)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1, 500),
+    default=20,
+    show_default=True,
+    help="Frames to list.",
+)
 @click.option(
     "--gap",
     type=click.IntRange(min=1),

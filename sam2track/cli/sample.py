@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sam2track.errors import UsageError
 from sam2track.samples import copy_sample, sample_names
 
 __all__ = ["command"]
@@ -22,6 +23,8 @@ def command(name: str | None, output: Path | None) -> None:
     Without NAME the samples are listed.
     """
     if name is None:
+        if output is not None:
+            raise UsageError(f"a folder {output}, but no sample for it; name one")
         for known in sample_names():
             click.echo(known)
         return

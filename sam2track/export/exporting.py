@@ -21,7 +21,7 @@ from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import reopen_source
 from sam2track.frames.source import FrameSource
 
-__all__ = ["FORMATS", "Exported", "Format", "export_results"]
+__all__ = ["FORMATS", "TAKEN_BY", "Exported", "Format", "export_results"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,22 @@ FORMATS = {
         "mask_video", "write", False, about="lossless video of label maps", suffix=".mkv"
     ),
 }
+
+_PICTURED = ("ytvos", "coco", "yolo-seg")
+_SCALED = ("labels-tiff", "ome-tiff", "ome-zarr")
+
+TAKEN_BY = {
+    "name": ("ytvos", "coco", "ome-tiff", "ome-zarr", "yolo-seg", "sav"),
+    "pixel_size": _SCALED,
+    "unit": _SCALED,
+    "frame_interval": _SCALED,
+    "images": _PICTURED,
+    "source": _PICTURED,
+    "val_share": ("yolo-seg",),
+    "codec": ("masks-video",),
+    "palette": ("masks-video",),
+}
+"""Options that are of some formats alone, and of which; the others have no place for them."""
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,11 @@ def run(
     wanted = wanted_files(write)
     if not (wanted or all_candidates):
         raise UsageError("nothing to write; name some of mask, overlay, cutout, json")
+    if everything is not None and (multimask is not None or all_candidates):
+        raise UsageError(
+            "everything takes each point's candidates that are good enough; leave out how many "
+            "there are (multimask, all_candidates; --multimask, --single, --all-candidates)"
+        )
     paths, left_out = _listed(images)
     ground = read_ground(background)
     said = prompts or Prompts()

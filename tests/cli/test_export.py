@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -46,6 +47,15 @@ def test_several_formats_at_once(path, tmp_path):
     assert np.array_equal(found[2][2], masks()[2][2])
 
 
+def test_options_go_to_the_formats_that_take_them(path, tmp_path):
+    run(
+        *("export", path, "-f", "davis", "-o", tmp_path / "davis", "--codec", "h264"),
+        *("-f", "masks-video", "-o", tmp_path / "a.mkv", "--no-images"),
+    )
+    with av.open(str(tmp_path / "a.mkv")) as video:
+        assert video.streams.video[0].codec_context.name == "h264"
+
+
 def test_export_as_json(path, tmp_path):
     done = run("export", path, "-f", "ctc", "-o", tmp_path / "ctc", "--json")
     said = json.loads(done.stdout)
@@ -64,8 +74,12 @@ def test_export_as_json(path, tmp_path):
         (["-f", "coco", "-o", "a.json", "--start", "99"], 2, "frames 0 to 8"),
         (["-f", "masks-video", "-o", "a.avi"], 2, ".mkv"),
         (["-f", "masks-video", "-o", "a.mp4", "--codec", "ffv1"], 2, "does not fit MP4"),
-        (["-f", "davis", "-o", "a", "--palette"], 2, "is no video"),
-        (["-f", "csv", "-o", "a", "--images"], 2, "no place for pictures"),
+        (["-f", "davis", "-o", "a", "--palette"], 2, "is for masks-video"),
+        (["-f", "csv", "-o", "a", "--images"], 2, "is for ytvos, coco, yolo-seg"),
+        (["-f", "csv", "-f", "mot", "-o", "a", "-o", "b", "--name", "x"], 2, "of csv, mot; leave"),
+        (["-f", "csv", "-o", "a", "--pixel-size", "2"], 2, "--pixel-size says nothing of csv"),
+        (["-f", "davis", "-o", "a", "--val-share", "0.2"], 2, "it is for yolo-seg"),
+        (["-f", "labels-tiff", "-o", "a", "--unit", "nm"], 2, "give --pixel-size"),
     ],
 )
 def test_exports_that_cannot_be(path, tmp_path, monkeypatch, args, code, what):
@@ -115,6 +129,7 @@ def test_eval_says_which_frames_have_no_result(tmp_path):
         (["{}", "taken"], 2, "name their format"),
         (["{}", "{}", "--metrics", "best"], 2, "allowed are jf, ctc, identity"),
         (["{}", "{}", "--metrics", ","], 2, "--metrics is empty"),
+        (["{}", "{}", "--metrics", "ctc", "--worst", "3"], 2, "add jf to --metrics"),
         (["{}", "taken", "--truth-format", "csv"], 2, "holds no masks"),
         (["{}", "taken", "--truth-format", "npz"], 1, "no archive of masks"),
         (["{}", "small"], 2, "5 x 4"),

@@ -289,6 +289,8 @@ def test_one_that_the_decoder_breaks_on_does_not_stop_the_others(
         (["cat.png", "--box", BOX, "--everything"], 2, "without prompts"),
         (["cat.png", "--box", BOX, "--min-iou", "0.5"], 2, "--everything"),
         (["cat.png", "--everything", "--points-per-side", "0"], 2, "points_per_side 0"),
+        (["cat.png", "--everything", "--single"], 2, "leave out how many"),
+        (["cat.png", "--everything", "--all-candidates"], 2, "leave out how many"),
         (["cat.png", "--everything", "--crop-layers", "9"], 2, "crop_layers 9"),
         (["cat.png", "--everything", "--min-region-area", "-1"], 2, "min_region_area -1"),
         (["cat.png", "--box", BOX, "--refine"], 2, "--refine is a setting of --everything"),
