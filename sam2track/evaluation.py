@@ -188,7 +188,7 @@ def _pairs(
             raise SourceError(f"there is nothing at {path}")
     inner = _sequences(truth) if truth_format in (None, "davis") else []
     if len(inner) < 2:
-        return [(truth.stem, pred, truth)]
+        return [(truth.absolute().stem, pred, truth)]  # . has no name of its own
     missing = [name for name in inner if not (pred / name).is_dir()]
     if missing:
         raise UsageError(f"{pred} lacks sequences of {truth}: {', '.join(missing[:5])}")

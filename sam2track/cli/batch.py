@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
+from sam2track.errors import UsageError
 from sam2track.terminal import printable
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ __all__ = ["command"]
 
 
 @click.command("batch")
-@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("manifest", type=PATH)
 @click.option("-o", "--output", help="Folder or address below which the outputs lie.")
 @click.option(
     "--workers",
@@ -43,7 +45,7 @@ __all__ = ["command"]
 @click.option("--gpus", type=float, help="With --ray: GPUs, or part of one, for each video.")
 @click.option(
     "--summary",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Table of what came of each; by default videos.summary.csv for videos.csv.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -65,6 +67,8 @@ def command(
     on: what is finished is skipped.
     """
     interrupt_on_sigterm()
+    if output == "":
+        raise UsageError("-o is empty; name a folder or an address, . for the current one")
     from sam2track.batch.running import BatchInterrupted, SummaryNotWritten, track_many
 
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of
 from sam2track.errors import UsageError
@@ -22,7 +23,7 @@ __all__ = ["command"]
 
 
 @click.command("count")
-@click.argument("project", type=click.Path(path_type=Path))
+@click.argument("project", type=PATH)
 @click.option("--line", "lines", multiple=True, metavar="[NAME=]X0,Y0,X1,Y1", help="Two points.")
 @click.option(
     "--region",
@@ -31,8 +32,8 @@ __all__ = ["command"]
     metavar="[NAME=]X0,Y0,X1,Y1[,X2,Y2…]",
     help="A box, or the corners of a polygon.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV: frame and class.")
-@click.option("--events", type=click.Path(path_type=Path), help="CSV: each crossing.")
+@click.option("-o", "--output", type=PATH, help="CSV: frame and class.")
+@click.option("--events", type=PATH, help="CSV: each crossing.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(
     project: Path,

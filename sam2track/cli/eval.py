@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
 
 
 @click.command("eval")
-@click.argument("pred", type=click.Path(path_type=Path))
-@click.argument("truth", type=click.Path(path_type=Path))
+@click.argument("pred", type=PATH)
+@click.argument("truth", type=PATH)
 @click.option("--pred-format", help="Of PRED; found from what is there if unsaid.")
 @click.option("--truth-format", help="Of TRUTH.")
 @click.option("--metrics", help="Some of jf,ctc,identity; all that can be, if unsaid.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.errors import UsageError
 
@@ -16,10 +17,10 @@ __all__ = ["command"]
 
 
 @click.command("export")
-@click.argument("project", type=click.Path(path_type=Path))
+@click.argument("project", type=PATH)
 @click.option("--format", "-f", "formats", multiple=True, required=True, metavar="F", help="Which.")
 @click.option(
-    "-o", "--output", "outputs", multiple=True, required=True, type=click.Path(path_type=Path),
+    "-o", "--output", "outputs", multiple=True, required=True, type=PATH,
     help="File or folder; one for each --format, in order.",
 )  # fmt: skip
 @click.option("--start", type=click.IntRange(min=0), help="First frame; 0 if unsaid.")
@@ -32,7 +33,7 @@ __all__ = ["command"]
 )  # fmt: skip
 @click.option("--frame-interval", type=float, help="Seconds; the source's if unsaid.")
 @click.option("--images/--no-images", default=None, help="Write the source's frames, too.")
-@click.option("--source", type=click.Path(path_type=Path), help="The video, if it was moved.")
+@click.option("--source", type=PATH, help="The video, if it was moved.")
 @click.option(
     "--val-share", type=float, show_default="0.2",
     help="Part of the frames for validation, of yolo-seg.",

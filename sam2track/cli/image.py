@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, many
 from sam2track.cli.prompting import (
     collect,
@@ -25,7 +26,7 @@ __all__ = ["command"]
 
 @click.command("image")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder.")
 @prompt_options
 @detection_options
 @click.option("--everything", is_flag=True, help="All that can be told apart, without prompts.")
@@ -77,8 +78,8 @@ def command(
     --background also takes a colour or a picture, which then lies behind the objects of
     background-removed.
     """
-    if not all(images) or not str(output).strip("."):
-        raise UsageError("IMAGE or the output folder is empty; name both")
+    if not all(images):
+        raise UsageError("an IMAGE is empty; name files or folders")
     interrupt_on_sigterm()
     settings = {
         "points_per_side": points_per_side,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.errors import UsageError
@@ -16,10 +17,8 @@ __all__ = ["command"]
 
 
 @click.command("import")
-@click.argument("masks", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Project to make."
-)
+@click.argument("masks", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="Project to make.")
 @click.option("--source", required=True, help="The video or folder of pictures they are of.")
 @click.option("--format", help="Of the masks; found from what is there if unsaid.")
 @click.option("--model", default="auto", show_default=True, help="That will track corrections.")

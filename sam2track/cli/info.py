@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import many
 
 __all__ = ["command"]
 
 
 @click.command("info")
-@click.argument("project", type=click.Path(path_type=Path))
+@click.argument("project", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option("--journal", is_flag=True, help="List every step of the journal.")
 @click.option("--check", is_flag=True, help="Read all that is stored, and say what is damaged.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of, warn
 
@@ -15,9 +16,9 @@ __all__ = ["command"]
 
 
 @click.command("measure")
-@click.argument("project", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV: object and frame.")
-@click.option("--objects", type=click.Path(path_type=Path), help="CSV: one row an object.")
+@click.argument("project", type=PATH)
+@click.option("-o", "--output", type=PATH, help="CSV: object and frame.")
+@click.option("--objects", type=PATH, help="CSV: one row an object.")
 @click.option("--source", help="The video, if no longer where the project says.")
 @click.option("--no-intensity", is_flag=True, help="Do not read the pictures.")
 @click.option("--pixel-size", type=float, metavar="UM", help="Side of a pixel in micrometres.")

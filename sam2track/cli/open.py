@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.errors import DeviceError, UsageError
 
 __all__ = ["command"]
 
 
 @click.command("open")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=PATH)
 def command(path: Path | None) -> None:
     """Open PATH, a video, a folder of pictures, a project (.s2t) or its folder, in napari."""
     if path is not None and path.is_dir() and (path / "project.s2t").is_file():

@@ -15,6 +15,7 @@ from sam2track.cli.grammar import (
     parse_tagged,
     split_frame,
 )
+from sam2track.cli.paths import PATH
 from sam2track.errors import PromptError
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompt, Prompts, merged
@@ -31,13 +32,13 @@ _PROMPTS = (
     click.option("--mask", "masks", multiple=True, metavar="OBJ:FILE[@T]", help="Nonzero: object."),
     click.option("--masks", "labels", multiple=True, metavar="LABELIMAGE[@T]", help="All objects."),
     click.option("--absent", multiple=True, metavar="OBJ@T", help="Not on that frame."),
-    click.option("--prompts", "file", type=click.Path(path_type=Path), help="Prompts as JSON."),
+    click.option("--prompts", "file", type=PATH, help="Prompts as JSON."),
 )
 
 _DETECTIONS = (
     click.option(
         "--detections",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="Boxes of a detector: YOLO or MOT .txt, COCO .json, .csv, or a YOLO folder.",
     ),
     click.option("--min-score", type=float, help="Least score of a detection."),

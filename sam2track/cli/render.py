@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.cli.reading import check_apart, counted, ids, results_of, warn
 from sam2track.errors import UsageError
@@ -16,12 +17,12 @@ _STYLES = ("overlay", "outline", "cutout", "blur-background", "background", "tra
 
 
 @click.command("render")
-@click.argument("project", type=click.Path(path_type=Path))
+@click.argument("project", type=PATH)
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help=".mp4, .webm or .gif; without an ending, a folder of pictures.",
 )
 @click.option(
@@ -31,7 +32,7 @@ _STYLES = ("overlay", "outline", "cutout", "blur-background", "background", "tra
     show_default=True,
     help="How objects are shown; with --background that of this name.",
 )
-@click.option("--background", type=click.Path(path_type=Path), help="Picture behind the objects.")
+@click.option("--background", type=PATH, help="Picture behind the objects.")
 @click.option("--source", help="The video, if no longer where the project says.")
 @click.option("--objects", metavar="ID,ID…", help="Those to show.  [default: all]")
 @click.option("--start", type=click.IntRange(min=0), help="First frame.")

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import Bar, interrupt_on_sigterm, print_outcome
 
 __all__ = ["command"]
 
 
 @click.command("replay")
-@click.argument("project", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.argument("project", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="Folder.")
 @click.option("--source", help="The video, if no longer where the project says.")
 @click.option("--model", help="The same model's name or checkpoint, if not to be found by name.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or mps.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.cli.reading import check_apart, counted, results_of, warn
 from sam2track.errors import UsageError
@@ -14,10 +15,8 @@ __all__ = ["command"]
 
 
 @click.command("report")
-@click.argument("project", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The page, .html."
-)
+@click.argument("project", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="The page, .html.")
 @click.option("--source", help="The video, if no longer where the project says.")
 @click.option("--title", help="[default: the source's name]")
 @click.option("--no-video", is_flag=True, help="Leave the overlay out.")

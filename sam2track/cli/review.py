@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of, warn
 
@@ -13,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.command("review")
-@click.argument("project", type=click.Path(path_type=Path))
+@click.argument("project", type=PATH)
 @click.option(
     "-n",
     "--count",
@@ -29,8 +30,8 @@ __all__ = ["command"]
     show_default=True,
     help="Frames between two of one object.",
 )
-@click.option("--sheet", type=click.Path(path_type=Path), help="PNG: crops with outlines.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV: the list.")
+@click.option("--sheet", type=PATH, help="PNG: crops with outlines.")
+@click.option("-o", "--output", type=PATH, help="CSV: the list.")
 @click.option("--source", help="The video, if no longer where the project says.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def command(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.errors import UsageError
 from sam2track.samples import copy_sample, sample_names
 
@@ -14,9 +15,7 @@ __all__ = ["command"]
 
 @click.command("sample")
 @click.argument("name", required=False)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder to make; NAME by default."
-)
+@click.option("-o", "--output", type=PATH, help="Folder to make; NAME by default.")
 def command(name: str | None, output: Path | None) -> None:
     """Write sample NAME: a clip, its prompts and its ground truth.
 

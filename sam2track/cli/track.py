@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.paths import PATH
 from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, print_outcome
 from sam2track.cli.prompting import (
     collect,
@@ -23,7 +24,7 @@ __all__ = ["command"]
 
 @click.command("track")
 @click.argument("source")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder.")
 @prompt_options
 @detection_options
 @click.option("--detections-frame", type=click.IntRange(min=0), help="Whose; the first else.")
@@ -91,8 +92,8 @@ def command(
     whole number that you choose; or take the boxes of a detector. The folder will hold the
     project, label maps, a mask video, an overlay video and a table.
     """
-    if not source or not str(output).strip("."):
-        raise UsageError("SOURCE or the output folder is empty; name both")
+    if not source:
+        raise UsageError("SOURCE is empty; name a video, a folder of pictures or a stack")
     interrupt_on_sigterm()
     if fps is not None and not 0 < fps <= 1000:
         raise UsageError(f"fps {fps:g}; allowed are rates above 0 and up to 1000")

@@ -323,6 +323,19 @@ def test_refusals(things: Path, command: str, arguments: list[str], status, mess
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, "info", "replay", "export"])
+def test_an_empty_name_is_not_the_current_folder(
+    things: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    shutil.copytree(things / "out", "here")
+    monkeypatch.chdir("here")
+    more = {"replay": ["-o", "o"], "export": ["-f", "csv", "-o", "o.csv"], **COMMANDS}
+    refused(invoke(command, "", *more.get(command, [])), 2, "PROJECT is empty; name a file")
+    if command in ("measure", "count", "export"):
+        refused(invoke(command, ".", *more[command], "-o", ""), 2, "--output is empty; name")
+    assert [path.name for path in Path().iterdir()] == ["project.s2t"]
+
+
 def test_what_is_read_is_not_written_over(things: Path) -> None:
     path = things / "out/project.s2t"
     before = path.read_bytes()

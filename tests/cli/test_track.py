@@ -411,6 +411,18 @@ def test_wrong_usage(arguments: list[str]) -> None:
 # -- outputs that cannot be written -----------------------------------------------------
 
 
+def test_the_current_folder_takes_outputs(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = ["--box", BOX, "--write", "table", "--stop", "1"]
+    done = small(things, "-o", "", *said)
+    assert done.exit_code == 2 and "--output is empty" in done.stderr
+    done = small(things, "-o", ".", *said)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in Path().iterdir()) == ["project.s2t", "tracks.csv"]
+
+
 def test_a_file_is_in_the_way(things: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     for out in ("out", "out/below"):

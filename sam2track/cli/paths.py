@@ -1,0 +1,34 @@
+"""Files and folders on the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sam2track.errors import UsageError
+
+__all__ = ["PATH"]
+
+
+class _Named(click.Path):
+    """A path that is named: an empty one is a variable that was not set, and no current folder."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if value == "":
+            if isinstance(param, click.Argument):
+                what = param.human_readable_name
+            else:
+                what = "a path" if param is None else param.opts[-1]
+            raise UsageError(f"{what} is empty; name a file or a folder, . for the current one")
+        return super().convert(value, param, ctx)
+
+
+PATH = _Named(path_type=Path)
