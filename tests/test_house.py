@@ -66,7 +66,7 @@ LAYERS = (
         "values",
     },
     {"display", "faults", "json_text", "regular", "terminal"},
-    {"errors", "machine"},
+    {"errors", "interrupts", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.

@@ -29,6 +29,7 @@ from sam2track.errors import (
     SourceError,
 )
 from sam2track.faults import explained, is_out_of_memory
+from sam2track.interrupts import hear_again
 
 __all__ = ["main", "perform"]
 
@@ -48,6 +49,7 @@ def main() -> None:
         if not piece:
             return
         line += piece
+    hear_again()
     threading.Thread(target=_watch, daemon=True).start()
     with answer:
         json.dump(perform(json.loads(line)), answer)

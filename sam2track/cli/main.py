@@ -14,6 +14,7 @@ import click
 
 from sam2track.errors import Sam2TrackError
 from sam2track.faults import explained
+from sam2track.interrupts import ending, hear_again
 
 __all__ = ["main"]
 
@@ -63,6 +64,15 @@ class _Lazy(click.Group):
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as a process of its own, which ends with it."""
+        hear_again()
+        try:
+            return self.main(*args, **kwargs)
+        except SystemExit as end:
+            ending(end.code if isinstance(end.code, int) else 1)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam2track.interrupts import request_to_end
+
 if TYPE_CHECKING:
     from sam2track.outcome import Outcome
     from sam2track.outputs import Progress
@@ -17,13 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "auto_model", "interrupt_on_sigterm", "many", "print_outcome"]
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def interrupt_on_sigterm() -> None:
-    """Let a request to end be what Ctrl-C is: what was done is kept."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Let a request to end be what Ctrl-C is: what was done is kept.
+
+    So is a terminal that goes away, unless `nohup` keeps that from us.
+    """
+    signal.signal(signal.SIGTERM, request_to_end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, request_to_end)
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_DFL:
+        signal.signal(hang_up, request_to_end)
 
 
 def auto_model(model: str, device: str) -> tuple[str, str | None]:

@@ -553,7 +553,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
 
 
-@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("request_to_end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c(things: Path, tmp_path: Path, request_to_end: signal.Signals) -> None:
     """The real thing: a signal to a process at work, and another one that goes on."""
     model = ["--model", str(things / "tiny.safetensors"), "--image-size", "64"]
