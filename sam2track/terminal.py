@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["one_line", "printable"]
 
 
 def printable(what: object) -> str:
     """Return text without control characters: those of a name would move the terminal's cursor."""
     return "".join(c if c.isprintable() else "?" for c in str(what))
+
+
+def one_line(what: object) -> str:
+    """Return a message as one line without control characters, which a file's names may hold.
+
+    Bytes of a name that are no text stay; standard error writes them as escapes.
+    """
+    text = " ".join(str(what).split())
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in text)

@@ -10,6 +10,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.errors import UsageError
+from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -57,7 +58,7 @@ def command(
         worst=10 if worst is None else worst,
     )
     for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {one_line(warning)}", err=True)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return

@@ -12,6 +12,7 @@ import click
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.errors import UsageError
+from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -81,7 +82,7 @@ def command(
             one = opened.export(output, format=name, **own)
             done.append(one)
             for warning in one.warnings:
-                click.echo(f"warning: {warning}", err=True)
+                click.echo(f"warning: {one_line(warning)}", err=True)
             if not as_json:
                 click.echo(f"{one.format:<12} {one.path}")
     if as_json:

@@ -20,6 +20,7 @@ from sam2track.cli.prompting import (
 )
 from sam2track.cli.reading import warn
 from sam2track.errors import UsageError
+from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -128,7 +129,7 @@ def command(
         bar.close()
     warn(*outcome.warnings)
     for line in outcome.failed:
-        click.echo(f"sam2track: {' '.join(line.split())}", err=True)
+        click.echo(f"sam2track: {one_line(line)}", err=True)
     if as_json:
         click.echo(json.dumps(outcome.to_dict(), indent=2))
     else:

@@ -12,6 +12,7 @@ from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.errors import UsageError
+from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -72,7 +73,7 @@ def command(
         **how,
     )
     for warning in done.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {one_line(warning)}", err=True)
     if as_json:
         content = {
             "version": 1,

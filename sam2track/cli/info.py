@@ -11,6 +11,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import many
+from sam2track.terminal import one_line, printable
 
 __all__ = ["command"]
 
@@ -33,7 +34,8 @@ def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     if as_json:
         click.echo(json.dumps(info, indent=2))
         return
-    source = defaultdict(lambda: "unknown", info["source"])
+    told = {key: one_line(value) for key, value in info["source"].items()}
+    source = defaultdict(lambda: "unknown", told)
     click.echo(f"{info['path']}  {_bytes(info['file_bytes'])}")
     click.echo(
         f"  source    {source['source']}, {source['frames']} frames of "
@@ -59,7 +61,7 @@ def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     steps = info["journal"]
     click.echo(f"  journal   {many(len(steps), 'step')}")
     for step in steps if journal else steps[-10:]:
-        click.echo(f"    {_step(step)}")
+        click.echo(f"    {printable(_step(step))}")
 
 
 def _object(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import click
 from sam2track.errors import Sam2TrackError
 from sam2track.faults import explained
 from sam2track.interrupts import ending, hear_again
+from sam2track.terminal import one_line
 
 __all__ = ["main"]
 
@@ -41,7 +42,7 @@ _COMMANDS = {
 
 def _show(message: Warning | str, *_: object) -> None:
     """Print a warning as one line, without where in the code it comes from."""
-    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    click.echo(f"warning: {one_line(message)}", err=True)
 
 
 def _was_said(error: BaseException) -> bool:
@@ -98,7 +99,7 @@ class _Lazy(click.Group):
         except Sam2TrackError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            click.echo(f"sam2track: {' '.join(str(error).split())}", err=True)
+            click.echo(f"sam2track: {one_line(error)}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("sam2track: interrupted", err=True)
@@ -115,7 +116,7 @@ class _Lazy(click.Group):
             elif _was_said(error):
                 said = f"cannot write standard output: {error.strerror}; write it elsewhere"
                 _say_no_more()
-            click.echo(f"sam2track: {' '.join(said.split())}", err=True)
+            click.echo(f"sam2track: {one_line(said)}", err=True)
             ctx.exit(1)
         except click.ClickException:
             raise
@@ -123,7 +124,7 @@ class _Lazy(click.Group):
             known = explained(error)
             if known is None or ctx.params.get("debug"):
                 raise
-            click.echo(f"sam2track: {' '.join(str(known).split())}", err=True)
+            click.echo(f"sam2track: {one_line(known)}", err=True)
             ctx.exit(known.exit_code)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sam2track.interrupts import request_to_end
+from sam2track.terminal import one_line
 
 if TYPE_CHECKING:
     from sam2track.outcome import Outcome
@@ -50,7 +51,7 @@ def many(count: int, thing: str) -> str:
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
     """Print what came of a job; warnings go to stderr."""
     for warning in outcome.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {one_line(warning)}", err=True)
     if as_json:
         click.echo(json.dumps(outcome.to_dict(), indent=2))
         return

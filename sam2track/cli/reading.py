@@ -15,7 +15,7 @@ import click
 from sam2track.cli.progress import Bar
 from sam2track.database import companions
 from sam2track.errors import ProjectError, UsageError
-from sam2track.terminal import printable
+from sam2track.terminal import one_line, printable
 
 if TYPE_CHECKING:
     from sam2track.project import Project
@@ -111,7 +111,7 @@ def warn(*problems: str) -> None:
     """Say on stderr what is not as it should be."""
     for problem in problems:
         if problem:
-            click.echo(f"warning: {' '.join(problem.split())}", err=True)
+            click.echo(f"warning: {one_line(problem)}", err=True)
 
 
 def print_json(content: dict[str, Any]) -> None:

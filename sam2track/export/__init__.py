@@ -42,6 +42,8 @@ def cannot_write(path: Path, why: object) -> OutputError:
     reason = " ".join(str(getattr(why, "strerror", None) or why).split())
     if not isinstance(why, OSError):
         return OutputError(f"cannot write {path}: {reason}")
+    if why.errno in (errno.EMFILE, errno.ENFILE):
+        return OutputError(f"cannot write {path}: {reason}; raise that limit (ulimit -n)")
     free = "" if why.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else "free space or "
     return OutputError(f"cannot write {path}: {reason}; {free}write to another folder")
 

@@ -250,6 +250,22 @@ def test_a_project_that_was_not_closed_is_told_of(things: Path, command: str) ->
     assert said.startswith("warning: p.s2t was not closed by what wrote it, and p.s2t-wal is not")
 
 
+def test_a_stranger_does_not_write_on_the_terminal(things: Path) -> None:
+    """Click leaves control characters to a terminal, and takes them away from a file alone."""
+    shutil.copy(things / "out/project.s2t", "p.s2t")
+    with sqlite3.connect("p.s2t") as db:
+        for key in ("source", "model"):
+            db.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps("a\x1b[2J\nb"), key))
+        db.execute("UPDATE journal SET action = json_set(action, '$.x', char(27) || '[2J')")
+    db.close()
+    for command in ("info", "render"):
+        found = CliRunner().invoke(
+            main, [command, "p.s2t", *COMMANDS.get(command, ())], color=True, prog_name="sam2track"
+        )
+        assert "\x1b" not in found.output
+        assert "a?[2J b" in found.output
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_projects_that_cannot_be_read(things: Path, command: str) -> None:
     options = COMMANDS[command]

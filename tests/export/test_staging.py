@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from sam2track.errors import OutputError
+from sam2track.export import output_errors
 from sam2track.export.staging import Staged, _locked, staged, write_bytes
 
 REPOSITORY = Path(__file__).parents[2]
 WRITES = """
 import sys, time
 from pathlib import Path
+from sam2track.export import output_errors
 from sam2track.export.staging import staged
 with staged(Path(sys.argv[1]), folder=sys.argv[2] == "folder", overwrite=True) as partial:
     place = partial / "a" if partial.is_dir() else partial
@@ -173,3 +175,11 @@ def test_where_there_are_no_locks_files_are_written_all_the_same(
     monkeypatch.setattr(fcntl, "flock", refuse)
     write_bytes(tmp_path / "out", b"all")
     assert (tmp_path / "out").read_bytes() == b"all"
+
+
+def test_too_many_open_files_are_no_full_disk(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"Too many open files; raise that limit \(ulimit -n\)"),
+        output_errors(tmp_path / "a.png"),
+    ):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
