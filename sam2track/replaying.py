@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam2track.errors import ProjectError, ProjectExistsError, UsageError
+from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
 from sam2track.founding import check_same, project_for
 from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
@@ -72,7 +72,12 @@ def replay(
             raise ProjectError(
                 f"{path} does not say its {', '.join(lacking)}; it cannot be replayed"
             )
-        opened = reopen_source(meta, source, fps=rate_of(times))
+        try:
+            opened = reopen_source(meta, source, fps=rate_of(times))
+        except SourceError as error:
+            if source is not None or "--source" in str(error):
+                raise
+            raise SourceError(f"{error}; say where the pictures are (--source)") from error
         try:
             check_apart(opened.name, folder)
             if holds_project(folder, overwrite) and not overwrite:

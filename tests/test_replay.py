@@ -288,6 +288,9 @@ def test_replay_on_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "tracks.csv").read_text() == table and table.count("\n") == 5
     refused = runner.invoke(main, again)
     assert refused.exit_code == 2 and "--overwrite" in refused.stderr
+    (tmp_path / "clip").rename(tmp_path / "moved")
+    refused = runner.invoke(main, [*again, "--overwrite"])
+    assert refused.exit_code == 1 and "say where the pictures are (--source)" in refused.stderr
 
 
 def test_journals_that_say_too_little(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:

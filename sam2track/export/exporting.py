@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import ProjectError, Sam2TrackError, UsageError
+from sam2track.errors import ProjectError, Sam2TrackError, SourceError, UsageError
 from sam2track.export import shortened
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
@@ -208,9 +208,23 @@ def _pictures(
             raise
         sequence.warnings.append(f"no pictures are written: {error}; say where they are (--source)")
         return None
-    # What a person names is taken where the project does not say what its pictures were.
     told = meta.get("fingerprint")
-    if told != source.fingerprint() and not (told is None and options.source is not None):
+    same = told == source.fingerprint()
+    if options.source is not None:  # who names pictures wants them
+        results = sequence.results
+        wanted = (len(results.times), results.width, results.height)
+        found = (len(source), source.width, source.height)
+        if found != wanted:
+            raise SourceError(
+                "{} has {} frames of {} x {}, the project was made from {} of {} x {}; name "
+                "others, or none".format(source.name, *found, *wanted)
+            )
+        if not same and told is not None:
+            sequence.warnings.append(
+                f"{source.name} holds other pictures than when the project was made; they are "
+                "written all the same"
+            )
+    elif not same:
         sequence.warnings.append(
             f"no pictures are written: {source.name} is not what was tracked, it has changed"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from sam2track.errors import OutputError, ProjectError, UsageError
+from sam2track.errors import OutputError, ProjectError, SourceError, UsageError
 from sam2track.export import ctc
 from sam2track.export.ctc import Tracks
 from sam2track.export.exporting import FORMATS
@@ -303,19 +303,27 @@ def test_the_rate_at_which_a_stack_is_played_is_no_interval(tmp_path, meta, inte
 def test_pictures_on_request(tmp_path):
     from PIL import Image
 
-    with VideoWriter(tmp_path / "clip.mp4", height=HEIGHT, width=WIDTH, threads=1) as video:
-        for t in range(FRAMES):
-            video.write(np.full((HEIGHT, WIDTH, 3), 20 * t, np.uint8))
+    (tmp_path / "clip").mkdir()
+    for t in range(FRAMES):
+        picture = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 * t, np.uint8))
+        picture.save(tmp_path / "clip" / f"{t}.png")
     with Project.open(project(tmp_path / "p.s2t"), writable=True) as opened:
         said = opened.export(tmp_path / "none", format="yolo-seg").warnings
         assert any("no pictures are written" in line and "--source" in line for line in said)
         with pytest.raises(OSError):
             opened.export(tmp_path / "x", format="coco", images=True, source=tmp_path / "gone.mp4")
-        opened.set_meta(source=str(tmp_path / "clip.mp4"))
+        opened.set_meta(source=str(tmp_path / "clip"))
         said = opened.export(tmp_path / "other", format="yolo-seg").warnings
         assert any("is not what was tracked" in line for line in said)
+        clip = {"source": tmp_path / "clip"}
+        said = opened.export(tmp_path / "named", format="yolo-seg", **clip).warnings
+        assert any("holds other pictures" in line for line in said)
+        assert len(list((tmp_path / "named/images").rglob("*.jpg"))) == FRAMES
+        with VideoWriter(tmp_path / "small.mp4", height=8, width=8, threads=1) as video:
+            video.write(np.zeros((8, 8, 3), np.uint8))
+        with pytest.raises(SourceError, match="has 1 frames of 8 x 8, the project was made from"):
+            opened.export(tmp_path / "x", format="yolo-seg", source=tmp_path / "small.mp4")
         opened.set_meta(fingerprint=None)
-        clip = {"source": tmp_path / "clip.mp4"}
         said = opened.export(tmp_path / "unsaid", format="yolo-seg").warnings
         assert any("is not what was tracked" in line for line in said)
         opened.export(tmp_path / "coco", format="coco", images=True, **clip)
