@@ -53,7 +53,12 @@ class WriterLock:
             except OutputError:
                 raise
             except OSError as error:
-                raise OutputError(f"{path.parent} cannot be written: {error.strerror}") from error
+                why = error.strerror
+                if path.parent.is_symlink() and not path.parent.exists():
+                    why = "it is a link that leads nowhere"
+                raise OutputError(
+                    f"{path.parent} cannot be written: {why}; give another folder"
+                ) from error
             try:
                 portalocker.lock(self._handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
             except portalocker.AlreadyLocked as error:

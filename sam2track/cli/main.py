@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -92,6 +93,13 @@ class _Lazy(click.Group):
             formatter.write_dl(sorted(_COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            Path.cwd()
+        except OSError:  # libraries would end the process
+            click.echo(
+                "sam2track: the current folder is gone; change to one that is there", err=True
+            )
+            ctx.exit(1)
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show  # type: ignore[assignment]

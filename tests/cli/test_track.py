@@ -430,6 +430,20 @@ def test_a_file_is_in_the_way(things: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_a_link_that_leads_nowhere(things: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("gone")
+    refused(small(things, "-o", tmp_path / "out", "--box", BOX), 1, "leads nowhere; give another")
+
+
+def test_a_current_folder_that_is_gone(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    refused(small(things, "-o", tmp_path / "out", "--box", BOX), 1, "current folder is gone")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(things: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
