@@ -67,5 +67,6 @@ def copy_sample(name: str, to: str | Path) -> list[Path]:
             whole = shutil.copytree(sample_folder() / name, Path(scratch) / name)
             whole.rename(target)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error}") from error
+        why = error.strerror or error
+        raise OutputError(f"cannot write {target}: {why}; write to another folder") from error
     return sorted(path for path in target.rglob("*") if path.is_file())

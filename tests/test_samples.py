@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -100,6 +102,17 @@ def test_found_inside_an_installed_package(tmp_path: Path, monkeypatch: pytest.M
     assert samples.sample_folder() == package / "sample_videos"
     assert samples.sample_names() == NAMES
     assert samples.copy_sample("shapes", "mine")
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "hidden")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(OutputError, match=r"a: No space left on device; write to another folder$"):
+        samples.copy_sample("shapes", tmp_path / "a")
 
 
 def test_missing_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

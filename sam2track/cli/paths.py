@@ -31,4 +31,5 @@ class _Named(click.Path):
         return super().convert(value, param, ctx)
 
 
-PATH = _Named(path_type=Path)
+# Click would tell that a file may not be read as wrong usage, of folders to write to as well.
+PATH = _Named(path_type=Path, readable=False)

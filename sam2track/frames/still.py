@@ -14,6 +14,7 @@ from sam2track.frames.coded import decoded
 from sam2track.frames.folder import pictures_in
 from sam2track.frames.headers import wrong_with
 from sam2track.frames.source import Frame
+from sam2track.frames.zarr_files import is_zarr
 from sam2track.regular import check_regular
 
 __all__ = ["list_pictures", "picture_of", "read_picture"]
@@ -25,7 +26,7 @@ _HINT = "`sam2track track` follows objects through it"
 def list_pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
     """As ``pictures_in``; UsageError where the folder is a stack."""
     path = Path(folder)
-    if path.suffix.lower() == ".zarr" or (path / "zarr.json").exists():
+    if is_zarr(path):
         raise UsageError(f"{path} is a stack, not a folder of pictures; {_HINT}")
     return pictures_in(path)
 

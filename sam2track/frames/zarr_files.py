@@ -27,7 +27,10 @@ _METADATA = frozenset({*_MARKS, ".zattrs", ".zmetadata"})
 
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a zarr array or group, or should be by its name."""
-    return path.suffix.lower() == ".zarr" or any((path / mark).is_file() for mark in _MARKS)
+    try:
+        return path.suffix.lower() == ".zarr" or any((path / mark).is_file() for mark in _MARKS)
+    except PermissionError:
+        return False  # who lists it says that it may not be read, by its own name
 
 
 def zarr_stack(path: Path, axes: str | None = None) -> Stack:

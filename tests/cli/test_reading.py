@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -337,6 +338,22 @@ def test_damaged_logits_are_named(things: Path, statement: str) -> None:
 def test_refusals(things: Path, command: str, arguments: list[str], status, message) -> None:
     refused(invoke(command, things / "out", *arguments), status, message)
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "info", "replay", "export"])
+def test_what_may_not_be_read_is_no_wrong_usage(
+    things: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Click would ask the system before we do, and end with status 2 and a line on usage."""
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    monkeypatch.setattr("sam2track.project.Project.open", _denied)
+    more = {"replay": ["-o", "o"], "export": ["-f", "csv", "-o", "o.csv"], **COMMANDS}
+    found = invoke(command, things / "out/project.s2t", *more.get(command, []))
+    refused(found, 1, "Permission denied; check this path")
+
+
+def _denied(path: Path, **_: object) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "info", "replay", "export"])

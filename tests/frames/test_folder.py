@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import string
 from pathlib import Path
 from random import Random
@@ -16,6 +18,7 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
 from sam2track.frames.folder import ImageFolder, natural_key
 from sam2track.frames.headers import is_whole, stored_size
+from sam2track.frames.opening import open_source
 from sam2track.frames.source import Frame, FrameSource
 
 from .conftest import scene
@@ -239,3 +242,16 @@ def test_natural_order_is_total(names: list[str], random: Random) -> None:
 def test_headers_of_any_bytes(data: bytes, start: bytes) -> None:
     size = stored_size(start + data)
     assert size is None or len(size) == 2
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(SourceError, match=r"^\S+/a cannot be listed \(Permission denied\)"):
+        (tmp_path / "a").mkdir()
+        open_source(tmp_path / "a")
