@@ -11,6 +11,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
+from sam2track.cli.telling import tell
 from sam2track.errors import UsageError
 from sam2track.terminal import printable
 
@@ -85,7 +86,7 @@ def command(
         )
     except BatchInterrupted as interrupted:
         _print(interrupted.summary, as_json)
-        click.echo("interrupted; what was done is kept, run it again to go on", err=True)
+        tell("interrupted; what was done is kept, run it again to go on")
         sys.exit(130)
     except SummaryNotWritten as error:
         _print(error.summary, as_json)
@@ -94,8 +95,8 @@ def command(
     if found.failed:
         for line in found.failed:
             said = f"sam2track: {line.source} (line {line.line}): {line.reason}"
-            click.echo(printable(said), err=True)
-        click.echo(f"sam2track: {len(found.failed)} of {len(found.lines)} videos failed", err=True)
+            tell(printable(said))
+        tell(f"sam2track: {len(found.failed)} of {len(found.lines)} videos failed")
         sys.exit(1)
 
 
@@ -104,10 +105,10 @@ def _tell(line: Line, left: int) -> None:
     said = (
         f"{many(line.frames, 'frame')}{by} in {line.seconds:.1f} s" if line.frames else line.reason
     )
-    click.echo(printable(f"{line.status}: {line.source}: {said}; {left} left"), err=True)
+    tell(printable(f"{line.status}: {line.source}: {said}; {left} left"))
     for warning in line.warnings:
         said = f"warning: {line.source}: {' '.join(warning.split())}"
-        click.echo(printable(said), err=True)
+        tell(printable(said))
 
 
 def _print(summary: Summary, as_json: bool) -> None:

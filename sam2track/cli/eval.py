@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sam2track.cli.paths import PATH
+from sam2track.cli.telling import tell
 from sam2track.errors import UsageError
 from sam2track.terminal import one_line
 
@@ -58,7 +59,7 @@ def command(
         worst=10 if worst is None else worst,
     )
     for warning in found.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+        tell(f"warning: {one_line(warning)}")
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return

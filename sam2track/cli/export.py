@@ -11,6 +11,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
+from sam2track.cli.telling import tell
 from sam2track.errors import UsageError
 from sam2track.terminal import one_line
 
@@ -82,7 +83,7 @@ def command(
             one = opened.export(output, format=name, **own)
             done.append(one)
             for warning in one.warnings:
-                click.echo(f"warning: {one_line(warning)}", err=True)
+                tell(f"warning: {one_line(warning)}")
             if not as_json:
                 click.echo(f"{one.format:<12} {one.path}")
     if as_json:

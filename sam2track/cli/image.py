@@ -19,6 +19,7 @@ from sam2track.cli.prompting import (
     wanted_detections,
 )
 from sam2track.cli.reading import warn
+from sam2track.cli.telling import tell
 from sam2track.errors import UsageError
 from sam2track.terminal import one_line
 
@@ -129,7 +130,7 @@ def command(
         bar.close()
     warn(*outcome.warnings)
     for line in outcome.failed:
-        click.echo(f"sam2track: {one_line(line)}", err=True)
+        tell(f"sam2track: {one_line(line)}")
     if as_json:
         click.echo(json.dumps(outcome.to_dict(), indent=2))
     else:

@@ -11,6 +11,7 @@ import click
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
 from sam2track.cli.source_options import read_reading, reading_options
+from sam2track.cli.telling import tell
 from sam2track.errors import UsageError
 from sam2track.terminal import one_line
 
@@ -58,7 +59,7 @@ def command(
         from sam2track.models.loading import choose_auto
 
         model = choose_auto(device)
-        click.echo(f"model: {model}, for corrections; --model names another", err=True)
+        tell(f"model: {model}, for corrections; --model names another")
     done = import_masks(
         _one(masks),
         output,
@@ -73,7 +74,7 @@ def command(
         **how,
     )
     for warning in done.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+        tell(f"warning: {one_line(warning)}")
     if as_json:
         content = {
             "version": 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import sys
 import traceback
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from sam2track.cli.telling import say_no_more, tell
 from sam2track.errors import Sam2TrackError
 from sam2track.faults import explained
 from sam2track.interrupts import ending, hear_again
@@ -43,7 +43,7 @@ _COMMANDS = {
 
 def _show(message: Warning | str, *_: object) -> None:
     """Print a warning as one line, without where in the code it comes from."""
-    click.echo(f"warning: {one_line(message)}", err=True)
+    tell(f"warning: {one_line(message)}")
 
 
 def _was_said(error: BaseException) -> bool:
@@ -52,9 +52,9 @@ def _was_said(error: BaseException) -> bool:
     return any(frame.f_code is click.echo.__code__ for frame, _ in frames)
 
 
-def _say_no_more() -> None:
-    """Let what is left for standard output go, which would fail again at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _status(error: BaseException) -> int:
+    """With which status to end where something cannot be said; of an interruption, its own."""
+    return 130 if isinstance(error.__context__, KeyboardInterrupt) else 1
 
 
 class _Lazy(click.Group):
@@ -96,9 +96,7 @@ class _Lazy(click.Group):
         try:
             Path.cwd()
         except OSError:  # libraries would end the process
-            click.echo(
-                "sam2track: the current folder is gone; change to one that is there", err=True
-            )
+            tell("sam2track: the current folder is gone; change to one that is there")
             ctx.exit(1)
         try:
             with warnings.catch_warnings():
@@ -107,14 +105,14 @@ class _Lazy(click.Group):
         except Sam2TrackError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            click.echo(f"sam2track: {one_line(error)}", err=True)
+            tell(f"sam2track: {one_line(error)}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("sam2track: interrupted", err=True)
+            tell("sam2track: interrupted")
             ctx.exit(130)
-        except BrokenPipeError:
-            _say_no_more()  # who read our output is gone
-            ctx.exit(1)
+        except BrokenPipeError as error:
+            say_no_more(sys.stdout.fileno())  # who read our output is gone
+            ctx.exit(_status(error))
         except OSError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
@@ -123,16 +121,16 @@ class _Lazy(click.Group):
                 said = f"{error.filename}: {error.strerror}; check this path"
             elif _was_said(error):
                 said = f"cannot write standard output: {error.strerror}; write it elsewhere"
-                _say_no_more()
-            click.echo(f"sam2track: {one_line(said)}", err=True)
-            ctx.exit(1)
+                say_no_more(sys.stdout.fileno())
+            tell(f"sam2track: {one_line(said)}")
+            ctx.exit(_status(error))
         except click.ClickException:
             raise
         except Exception as error:  # that of OpenCV, for one, inherits nothing of use
             known = explained(error)
             if known is None or ctx.params.get("debug"):
                 raise
-            click.echo(f"sam2track: {one_line(known)}", err=True)
+            tell(f"sam2track: {one_line(known)}")
             ctx.exit(known.exit_code)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam2track.cli.telling import tell
 from sam2track.interrupts import request_to_end
 from sam2track.terminal import one_line
 
@@ -51,7 +52,7 @@ def many(count: int, thing: str) -> str:
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
     """Print what came of a job; warnings go to stderr."""
     for warning in outcome.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+        tell(f"warning: {one_line(warning)}")
     if as_json:
         click.echo(json.dumps(outcome.to_dict(), indent=2))
         return
@@ -83,7 +84,7 @@ class Bar:
     def update(self, progress: Progress) -> None:
         """Show how far a job is."""
         if self.first is not None:
-            click.echo(self.first, err=True)
+            tell(self.first)
             self.first = None
         now = time.monotonic()
         last = progress.done == progress.total
@@ -93,16 +94,15 @@ class Bar:
         rate = progress.done / progress.seconds if progress.seconds else 0.0
         if not progress.total:
             told = f"\r{progress.stage:<9}{progress.done} {rate:6.1f} frames/s "
-            click.echo(told, nl=False, err=True)
+            tell(told, nl=False)
             return
         part = progress.done / progress.total
         left = (progress.total - progress.done) / rate if rate else 0.0
         bar = "#" * round(30 * part)
-        click.echo(
+        tell(
             f"\r{progress.stage:<9}[{bar:<30}] {progress.done}/{progress.total} "
             f"{rate:6.1f} frames/s, {_clock(left)} left ",
             nl=last,
-            err=True,
         )
         if last:
             self.open = False
@@ -110,7 +110,7 @@ class Bar:
     def close(self) -> None:
         """End the line."""
         if self.open:
-            click.echo(err=True)
+            tell()
             self.open = False
 
 

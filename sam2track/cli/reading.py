@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam2track.cli.progress import Bar
+from sam2track.cli.telling import tell
 from sam2track.database import companions
 from sam2track.errors import ProjectError, UsageError
 from sam2track.terminal import one_line, printable
@@ -111,7 +112,7 @@ def warn(*problems: str) -> None:
     """Say on stderr what is not as it should be."""
     for problem in problems:
         if problem:
-            click.echo(f"warning: {one_line(problem)}", err=True)
+            tell(f"warning: {one_line(problem)}")
 
 
 def print_json(content: dict[str, Any]) -> None:

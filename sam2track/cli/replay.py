@@ -9,6 +9,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import Bar, interrupt_on_sigterm, print_outcome
+from sam2track.cli.telling import tell
 
 __all__ = ["command"]
 
@@ -61,7 +62,7 @@ def command(
     except Interrupted as interrupted:
         bar.close()
         print_outcome(interrupted.outcome, as_json)
-        click.echo("interrupted; begin again with --overwrite", err=True)
+        tell("interrupted; begin again with --overwrite")
         sys.exit(130)
     finally:
         bar.close()

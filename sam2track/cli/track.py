@@ -17,6 +17,7 @@ from sam2track.cli.prompting import (
     wanted_detections,
 )
 from sam2track.cli.source_options import read_reading, reading_options
+from sam2track.cli.telling import tell
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
@@ -133,7 +134,7 @@ def command(
         bar.close()
         print_outcome(interrupted.outcome, as_json)
         on = "" if source == "-" else ", go on with --resume"
-        click.echo(f"interrupted; what was done is kept{on}", err=True)
+        tell(f"interrupted; what was done is kept{on}")
         sys.exit(130)
     except CutShort as cut:
         bar.close()
@@ -141,7 +142,7 @@ def command(
         raise
     except KeyboardInterrupt:
         bar.close()
-        click.echo("interrupted before anything was done", err=True)
+        tell("interrupted before anything was done")
         sys.exit(130)
     finally:
         bar.close()

@@ -558,8 +558,27 @@ def slowly(self, result, records):
     print(result.frame, file=sys.stderr, flush=True)
     time.sleep(0.2)
 Project.put = slowly
+"""
+
+MAIN = """
 from sam2track.cli.main import main
 main(prog_name="sam2track")
+"""
+
+TALKING = """
+import sys
+sys.stderr.isatty = lambda: True
+"""
+
+STOPPING = """
+import os, signal
+from sam2track.project import Project
+put = Project.put
+def once(self, result, records):
+    put(self, result, records)
+    if result.frame == 1:
+        os.kill(os.getpid(), signal.SIGHUP)
+Project.put = once
 """
 
 
@@ -573,7 +592,7 @@ def test_ctrl_c(things: Path, tmp_path: Path, request_to_end: signal.Signals) ->
     model = ["--model", str(things / "tiny.safetensors"), "--image-size", "64"]
     command = ["track", str(things / "clip.mp4"), *model, "-o", str(tmp_path / "out")]
     running = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *command, "--box", BOX, "--json"],
+        [sys.executable, "-c", f"{SLOW}{MAIN}", *command, "--box", BOX, "--json"],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -609,6 +628,41 @@ def test_ctrl_c(things: Path, tmp_path: Path, request_to_end: signal.Signals) ->
     for t in range(FRAMES):
         name = f"masks/{t:05d}.png"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_what_nobody_can_hear_ends_no_job(things: Path, tmp_path: Path) -> None:
+    model = ["--model", str(things / "tiny.safetensors"), "--image-size", "64"]
+    command = ["track", str(things / "clip.mp4"), *model, "-o", str(tmp_path / "out"), "--box", BOX]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{TALKING}{MAIN}", *command, "--json"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_interruption_that_cannot_be_told_is_one(things: Path, tmp_path: Path) -> None:
+    model = ["--model", str(things / "tiny.safetensors"), "--image-size", "64"]
+    command = ["track", str(things / "clip.mp4"), *model, "-o", str(tmp_path / "out"), "--box", BOX]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{STOPPING}{MAIN}", *command],
+            env=environment(),
+            stdout=full,
+            stderr=full,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 130
+    with Project.open(tmp_path / "out") as project:
+        assert project.frames == (0, 1)
 
 
 def test_as_a_module(things: Path, tmp_path: Path) -> None:

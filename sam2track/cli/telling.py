@@ -1,0 +1,29 @@
+"""What is said on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+__all__ = ["say_no_more", "tell"]
+
+
+def tell(text: str = "", *, nl: bool = True) -> None:
+    """Say something on standard error; where that cannot be written, work goes on without.
+
+    Its reader may be gone, its disk full or its terminal closed: that is no reason to lose a night
+    of tracking.
+    """
+    try:
+        click.echo(text, nl=nl, err=True)
+    except OSError:
+        say_no_more(sys.stderr.fileno())
+
+
+def say_no_more(descriptor: int) -> None:
+    """Let what is left for a stream go, which would fail again at the end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
