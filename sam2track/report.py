@@ -23,8 +23,8 @@ import numpy as np
 
 from sam2track import review
 from sam2track.confidence import Confidence, confidences
-from sam2track.errors import ProjectError
-from sam2track.export import output_errors
+from sam2track.errors import OutputError, ProjectError
+from sam2track.export import cannot_write, output_errors
 from sam2track.export.staging import Staged
 from sam2track.films import render
 from sam2track.footage import open_footage
@@ -113,15 +113,18 @@ def report(
                 film = Path(folder) / "overlay.mp4"
                 span = project.frames[-1] + 1 - project.frames[0]
                 every = -(-span // SHOWN)
-                render(
-                    project,
-                    film,
-                    source=footage.source,
-                    size=size,
-                    every=every,
-                    quality=26,
-                    progress=progress,
-                )
+                try:
+                    render(
+                        project,
+                        film,
+                        source=footage.source,
+                        size=size,
+                        every=every,
+                        quality=26,
+                        progress=progress,
+                    )
+                except OutputError as error:  # of a file that nobody has heard of
+                    raise cannot_write(path, error.__cause__ or error) from error
             with (
                 Staged(path) as whole,
                 # Names of files may be no text.

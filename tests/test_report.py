@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import html
 import json
 import math
@@ -19,6 +20,7 @@ import pytest
 
 from sam2track import report as rooms
 from sam2track.errors import OutputError, ProjectError, UsageError
+from sam2track.export import cannot_write
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.video import VideoFile
 from sam2track.measure import Scale
@@ -222,6 +224,21 @@ def test_without_pictures(made: Path, tmp_path: Path) -> None:
     assert "video" not in [tag for tag, _ in page.elements]
     assert page.data["warnings"] == [warning] and not dict(page.scripts)["overlay"].strip()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.s2t", "page.html"]
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_page(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, film: Path, **__: object) -> None:
+        raise cannot_write(film, None) from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rooms, "render", full)
+    with (
+        Project.open(made.parent / "p.s2t") as project,
+        pytest.raises(OutputError, match=r"^cannot write \S+/page.html: No space left"),
+    ):
+        report(project, tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_half_is_left(made: Path, tmp_path: Path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -98,12 +99,16 @@ class Bar:
             return
         part = progress.done / progress.total
         left = (progress.total - progress.done) / rate if rate else 0.0
-        bar = "#" * round(30 * part)
-        tell(
-            f"\r{progress.stage:<9}[{bar:<30}] {progress.done}/{progress.total} "
-            f"{rate:6.1f} frames/s, {_clock(left)} left ",
-            nl=last,
-        )
+        count = f"{progress.done}/{progress.total}"
+        until = f"{_clock(left)} left " if rate else ""
+        rest = f"] {count} {rate:6.1f} frames/s{', ' if until else ' '}{until}"
+        wide = shutil.get_terminal_size().columns - 1  # a line that wraps is not written over
+        room = min(30, wide - len(rest) - 10)
+        if room >= 5:
+            told = f"{progress.stage:<9}[{'#' * round(room * part):<{room}}{rest}"
+        else:
+            told = f"{progress.stage} {count} {until}"[: max(wide, 0)]
+        tell(f"\r{told}", nl=last)
         if last:
             self.open = False
 
