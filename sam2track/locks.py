@@ -98,9 +98,8 @@ class WriterLock:
                 self._path.unlink()
             return
         # Removed while it is still held, so that nobody locks a file that is gone.
-        with suppress(
-            OSError
-        ):  # where the folder can no longer be written: what is left locks none
+        # Where the folder can no longer be written, what is left locks nobody out.
+        with suppress(OSError):
             self._path.unlink(missing_ok=True)
         self._handle.close()
 

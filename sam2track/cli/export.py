@@ -100,13 +100,15 @@ def _shared_out(formats: Sequence[str], given: Mapping[str, Any]) -> list[dict[s
     Raises
     ------
     UsageError
-        Where an option is of other formats alone.
+        Where an option is of other formats alone, and something would be missed.
     """
     from sam2track.export.exporting import FORMATS, TAKEN_BY
 
     if all(name in FORMATS for name in formats):  # the export says which it does not know
         for option, takers in TAKEN_BY.items():
-            if given.get(option) and not any(name in takers for name in formats):
+            # Of these two nobody would miss anything in what is written.
+            idle = option not in ("source", "name") and not {*formats} & {*takers}
+            if idle and given.get(option):
                 raise UsageError(
                     f"--{option.replace('_', '-')} says nothing of {', '.join(formats)}; leave it "
                     f"out, it is for {', '.join(takers)}"

@@ -76,7 +76,7 @@ def test_export_as_json(path, tmp_path):
         (["-f", "masks-video", "-o", "a.mp4", "--codec", "ffv1"], 2, "does not fit MP4"),
         (["-f", "davis", "-o", "a", "--palette"], 2, "is for masks-video"),
         (["-f", "csv", "-o", "a", "--images"], 2, "is for ytvos, coco, yolo-seg"),
-        (["-f", "csv", "-f", "mot", "-o", "a", "-o", "b", "--name", "x"], 2, "of csv, mot; leave"),
+        (["-f", "csv", "-f", "mot", "-o", "a", "-o", "b", "--images"], 2, "of csv, mot; leave"),
         (["-f", "csv", "-o", "a", "--pixel-size", "2"], 2, "--pixel-size says nothing of csv"),
         (["-f", "davis", "-o", "a", "--val-share", "0.2"], 2, "it is for yolo-seg"),
         (["-f", "labels-tiff", "-o", "a", "--unit", "nm"], 2, "give --pixel-size"),
@@ -94,6 +94,12 @@ def test_what_is_no_project(tmp_path, data):
     if data is not None:
         (tmp_path / "p.s2t").write_bytes(data)
     run("export", tmp_path / "p.s2t", "-f", "csv", "-o", tmp_path / "a.csv", code=1)
+
+
+def test_a_script_may_name_the_source_for_all_formats(path, tmp_path):
+    for name in ("csv", "ctc"):
+        run("export", path, "-f", name, "-o", tmp_path / name, "--source", "moved", "--name", "a")
+    assert (tmp_path / "csv").is_file() and (tmp_path / "ctc").is_dir()
 
 
 def test_eval_prints_a_table(path, tmp_path):
