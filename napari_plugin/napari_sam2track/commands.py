@@ -199,9 +199,10 @@ class Commands(Panel):
         return self.frame
 
     def go(self, frame: int | None) -> None:
-        """Show a frame; none is none."""
+        """Show a frame, on the plane that is tracked; none is none."""
         if frame is not None and self.layers is not None:
             self.layers.go(frame)
+            self.layers.show_plane()
 
     def _seek(self, frame: int | None, none: str, found: str = "") -> None:
         """Show a frame and say which it is; where there is none, say so."""
@@ -278,11 +279,14 @@ class Commands(Panel):
         one, frame = self._object, self._here()
         if frame is None:
             return
-        self.change(
-            "clear",
-            lambda s: s.forget(one, frame),
-            f"nothing is said of object {one} on frame {frame} any more",
-        )
+        cleared = f"nothing is said of object {one} on frame {frame} any more"
+
+        def told(gone: bool) -> str:
+            return (
+                f"{cleared}, and it was said of no other: the object is gone" if gone else cleared
+            )
+
+        self.change("clear", lambda s: s.forget(one, frame), told)
 
     def undo(self) -> None:
         """Take back the last step; a run that is under way ends with it."""

@@ -240,9 +240,16 @@ class Session:
         self.tracker.life(object_id)
         self.tracker.prompt(object_id, frame, absent=True)
 
-    def forget(self, object_id: int, frame: int) -> None:
-        """Take back all that was said of an object on a frame, a painted mask too."""
+    def forget(self, object_id: int, frame: int) -> bool:
+        """Take back all that was said of an object on a frame, a painted mask too.
+
+        Returns
+        -------
+        bool
+            Whether the object is gone with it, as nothing is said of it elsewhere.
+        """
         self.tracker.clear(object_id, frame)
+        return object_id not in self.tracker.object_ids
 
     def paint(self, painted: Mapping[int, Stroke]) -> dict[int, list[int]]:
         """Take what was painted at once as edits of the objects that it changed.

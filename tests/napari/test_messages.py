@@ -684,6 +684,8 @@ def test_a_plane_that_is_not_shown(make_napari_viewer_proxy: Any, tmp_path: Path
         widget.layers.clicks.add(np.array([0, 2, y, x]))
         assert widget.wait()
         refused(widget, "go back to index 0 of axis z")
+        widget.go(3)
+        assert viewer.dims.point[:2] == (3, 0)
     finally:
         widget.shut()
         widget.close()
@@ -756,3 +758,17 @@ def test_an_id_that_is_none_for_pictures(opened: Any, tmp_path: Path) -> None:
     opened.export_to(tmp_path)
     assert opened.wait()
     refused(opened, "object 70000 does not fit the 16 bits of the mask pictures; export it for")
+
+
+def test_an_object_that_goes_with_its_last_prompt_is_said_to_be_gone(opened: Any) -> None:
+    click(opened, 0, 0)
+    click(opened, 0, 3)
+    opened.go(3)
+    opened.clear()
+    assert opened.wait()
+    assert opened.message.text() == "nothing is said of object 1 on frame 3 any more"
+    opened.go(0)
+    opened.clear()
+    assert opened.wait()
+    assert opened.message.text().endswith("the object is gone")
+    assert opened.view.rows() == []
