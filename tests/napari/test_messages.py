@@ -19,10 +19,11 @@ from napari.utils.interactions import mouse_press_callbacks, mouse_release_callb
 from PIL import Image
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_sam2track import memory
 from napari_sam2track.axes import guess_axes
+from napari_sam2track.line import Line
 from napari_sam2track.opening import Choice, free_or_of, source_of
 from napari_sam2track.session import Session
 from napari_sam2track.view import Said
@@ -559,6 +560,23 @@ def test_what_is_said_of_a_long_name_leaves_the_dock_as_it_is(
     assert "too little: choose a smaller model" in widget.form.state.text()
     QApplication.processEvents()
     assert widget.minimumSizeHint().width() == least
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "e\u0301",
+        "\u0e01\u0e34",
+        "\u0915\u094d\u0937",
+        "\u0644\u0645\u0651\u0645",
+        "\U0001f468\u200d\U0001f469",
+        "\U0001f44d\U0001f3fd",
+        "\U0001f1e9\U0001f1ea",
+    ],
+)
+def test_what_is_drawn_as_one_is_not_broken(qapp: Any, whole: str) -> None:
+    shown = QLabel.text(Line(f"{8 * 'a'}{whole}{8 * 'b'}"))
+    assert shown == "\u200b".join([*8 * "a", whole, *8 * "b"])
 
 
 def test_a_refusal_can_be_read_in_each_theme(opened: Any) -> None:
