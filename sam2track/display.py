@@ -43,7 +43,7 @@ def _answers(name: str) -> bool:
         try:
             with socket.create_connection((x11["host"], _TCP + number), _PATIENCE):
                 return True
-        except (OSError, OverflowError):
+        except (OSError, OverflowError, UnicodeError):  # the last of names that no host can have
             return False
     place = f"/tmp/.X11-unix/X{number}"
     # Servers in another container are met by a name without a file.

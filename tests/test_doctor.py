@@ -57,9 +57,9 @@ def _say(monkeypatch: pytest.MonkeyPatch, said: dict[str, str]) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is a display")
 def test_a_display_counts_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for said in ({"DISPLAY": ":54321"}, {"DISPLAY": "localhost:54321.0"}, {"DISPLAY": ""}):
-        _say(monkeypatch, said)
-        assert display.display() is None, said
+    for name in (":54321", "localhost:54321.0", "", "a..b:0", f"{'x' * 70}:0"):
+        _say(monkeypatch, {"DISPLAY": name})
+        assert display.display() is None, name
     _say(monkeypatch, {"QT_QPA_PLATFORM": "offscreen"})
     assert display.display() == "offscreen"
     with socket.socket() as server:
