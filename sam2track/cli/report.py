@@ -53,7 +53,7 @@ def command(
     """
     interrupt_on_sigterm()
     if output.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{output.name}; a page ends in .html")
+        raise UsageError(f"{output}; a page ends in .html")
     if no_video and size is not None:
         raise UsageError("--size is that of the overlay, which --no-video leaves out; give one")
     with results_of(project) as results:

@@ -52,7 +52,8 @@ class Staged:
     UsageError
         Where `path` is a device or a pipe, which would be replaced, too.
     OutputError
-        Where the temporary name cannot be had, most of all since another writes there now.
+        Where a folder is at a file's place, or the temporary name cannot be had, most of all since
+        another writes there now.
     """
 
     def __init__(self, path: str | Path, *, lasting: bool = True, folder: bool = False) -> None:
@@ -63,6 +64,9 @@ class Staged:
         self._closed = False
         with output_errors(self.path):
             check_no_device(self.path)
+            # Else it would be told once all is written, and with an error of the system's.
+            if not folder and self.path.is_dir():
+                raise OutputError(f"cannot write {path}: it is a folder; name a file")
             try:
                 held = _claimed(self.partial, folder=folder)
             except BlockingIOError as error:

@@ -369,6 +369,12 @@ def test_an_empty_name_is_not_the_current_folder(
     assert [path.name for path in Path().iterdir()] == ["project.s2t"]
 
 
+def test_the_current_folder_is_no_file(things: Path) -> None:
+    for command, option in (("measure", "-o"), ("count", "-o"), ("review", "--sheet")):
+        refused(invoke(command, things / "out", option, "."), 1, "write .: it is a folder; name a")
+    refused(invoke("report", things / "out", "-o", "."), 2, ".; a page ends in .html")
+
+
 def test_what_is_read_is_not_written_over(things: Path) -> None:
     path = things / "out/project.s2t"
     before = path.read_bytes()
