@@ -33,7 +33,8 @@ import atexit, os, signal, sys
 {early}
 from sam2track.cli.main import main
 {late}
-main(["sample", "nothing"], prog_name="sam2track")
+sys.argv[1:] = ["sample", "nothing"]
+main(prog_name="sam2track")
 """
 
 
@@ -61,6 +62,26 @@ def test_a_signal_at_the_end_changes_nothing(name: str, when: str) -> None:
     status, _, said = ended(program)
     assert status == 2
     assert said.startswith("sam2track: no sample named") and said.count("\n") == 1
+
+
+def test_whose_arguments_are_handed_over_hears_signals_as_before() -> None:
+    program = """
+import signal, sys
+from sam2track.cli.main import main
+handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+hook = sys.unraisablehook
+for given in ({"args": ["sample"]}, {"args": ["sample", "nothing"]}):
+    try:
+        main(**given)
+    except SystemExit as end:
+        print(end.code)
+assert sys.unraisablehook is hook
+numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+assert handlers == [signal.getsignal(number) for number in numbers]
+"""
+    status, said, _ = ended(program)
+    assert status == 0
+    assert said.endswith("0\n2\n")
 
 
 def test_requests_that_come_together_are_one() -> None:

@@ -52,6 +52,18 @@ def _was_said(error: BaseException) -> bool:
     return any(frame.f_code is click.echo.__code__ for frame, _ in frames)
 
 
+def _told_by(error: OSError) -> click.ClickException | None:
+    """Return what click was telling of when this came; None where it was nothing wrong."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    told = (frame.f_locals.get("self") for frame in frames)
+    return next((one for one in told if isinstance(one, click.ClickException)), None)
+
+
+def _unsaid(error: OSError) -> str:
+    """What to say where standard output cannot be written."""
+    return f"cannot write standard output: {error.strerror}; write it elsewhere"
+
+
 def _status(error: BaseException) -> int:
     """With which status to end where something cannot be said; of an interruption, its own."""
     return 130 if isinstance(error.__context__, KeyboardInterrupt) else 1
@@ -65,10 +77,26 @@ class _Lazy(click.Group):
             # Names of files may be no text, and what was done is told all the same.
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # of what click says by itself: help, and what is wrong usage
+            wrong = _told_by(error)
+            if wrong is not None:
+                say_no_more(sys.stderr.fileno())
+                sys.exit(wrong.exit_code)
+            if not _was_said(error):
+                raise
+            say_no_more(sys.stdout.fileno())
+            tell(f"sam2track: {_unsaid(error)}")
+            sys.exit(1)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as a process of its own, which ends with it."""
+        """Run as a process of its own, which ends with it, unless somebody hands over arguments.
+
+        Whose process it is then goes on: in a notebook Ctrl-C would end all that was worked out.
+        """
+        if args or "args" in kwargs:
+            return self.main(*args, **kwargs)
         hear_again()
         try:
             return self.main(*args, **kwargs)
@@ -120,7 +148,7 @@ class _Lazy(click.Group):
             if error.filename is not None and error.strerror:  # as [Errno 36], a name too long
                 said = f"{error.filename}: {error.strerror}; check this path"
             elif _was_said(error):
-                said = f"cannot write standard output: {error.strerror}; write it elsewhere"
+                said = _unsaid(error)
                 say_no_more(sys.stdout.fileno())
             tell(f"sam2track: {one_line(said)}")
             ctx.exit(_status(error))

@@ -94,11 +94,11 @@ def test_pictures_that_are_named_and_cannot_be_used(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("options", [["info"], ["info", "--json"], ["--help"]])
 def test_standard_output_that_is_full(things: Path, options: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         found = subprocess.run(
-            [sys.executable, "-m", "sam2track", "info", str(things / "out"), *options],
+            [sys.executable, "-m", "sam2track", *options, str(things / "out")],
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
@@ -106,6 +106,17 @@ def test_standard_output_that_is_full(things: Path, options: list[str]) -> None:
         1,
         "sam2track: cannot write standard output: No space left on device; write it elsewhere\n",
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_wrong_usage_that_cannot_be_told_is_wrong_usage() -> None:
+    with Path("/dev/full").open("wb") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "sam2track", "info", "--nothing"],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stderr=full, timeout=60, check=False,
+        )  # fmt: skip
+    assert found.returncode == 2
 
 
 def test_standard_output_that_nobody_reads(things: Path) -> None:
