@@ -83,6 +83,7 @@ class Attempt:
                 start_new_session=True,
             )
         self._input = threading.Lock()
+        self._asked = False
         with suppress(OSError):  # it has ended already: its status says so
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -95,11 +96,14 @@ class Attempt:
         with process.stdout as said:
             answer = said.read()
         status = process.wait()
+        asked = self._asked
         self.stop()
         try:
             return Result(**json.loads(answer))
         except (TypeError, ValueError):
             pass
+        if asked:  # before it had begun to listen for that, or it had to be ended by force
+            return Result("interrupted", "interrupted")
         if status < 0:
             try:
                 name = signal.Signals(-status).name
@@ -111,6 +115,7 @@ class Attempt:
 
     def stop(self) -> None:
         """Ask it to keep what was done and end."""
+        self._asked = True
         with self._input, suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from sam2track.batch import running
+from sam2track.batch import attempts, running
 from sam2track.batch.attempts import Attempt, task_of
 from sam2track.batch.manifest import read_manifest
 from sam2track.batch.record import read_record, stamp
@@ -324,6 +324,17 @@ def test_ctrl_c_of_a_terminal_is_for_the_one_that_waits(pretending: Path) -> Non
     assert os.getsid(process) == process != os.getsid(0)
     attempt.stop()
     assert attempt.wait().status == "interrupted"
+
+
+def test_who_is_stopped_before_it_listens_was_interrupted(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 2)"
+    monkeypatch.setattr(attempts, "COMMAND", (sys.executable, "-c", died))
+    (video,) = read_manifest(manifest(pretending, "good"))
+    attempt = Attempt(task_of(video))
+    attempt.stop()
+    assert attempt.wait() == attempts.Result("interrupted", "interrupted")
 
 
 def test_nothing_is_begun_once_all_is_stopped(pretending: Path) -> None:
