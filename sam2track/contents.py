@@ -108,7 +108,14 @@ class Contents(Ledger):
             yield object_id, frame, prompt
 
     def prompt_at(self, object_id: int, frame: int) -> Prompt | None:
-        """Return what was said of an object on a frame; None where nothing was."""
+        """Return what was said of an object on a frame; None where nothing was.
+
+        Raises
+        ------
+        UsageError
+            Where either is no whole number.
+        """
+        object_id, frame = whole_number("object", object_id), whole_number("frame", frame)
         with self._errors():
             found = self._db.execute(
                 "SELECT said, mask FROM prompts WHERE object = ? AND frame = ?",

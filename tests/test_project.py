@@ -259,6 +259,8 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
         assert project.has(three_hundred, three) and not project.has(np.int64(2), three)
         project.add_prompt(three_hundred, three, Prompt(absent=True))
         assert [said[:2] for said in project.prompts] == [(300, 3)]
+        said = project.prompt_at(three_hundred, three)
+        assert said is not None and said.absent
 
 
 @pytest.mark.parametrize("frame", ["3", 3.0, True, np.True_, None, np.float32(3), [3]])
@@ -271,6 +273,8 @@ def test_what_is_no_number_is_no_frame(frame: Any, tmp_path: Path) -> None:
             project.labels,
             lambda frame: project.has(1, frame),
             lambda object_id: project.has(object_id, 3),
+            lambda frame: project.prompt_at(1, frame),
+            lambda object_id: project.prompt_at(object_id, 3),
             lambda frame: list(project.observations([frame])),
             lambda frame: project.add_prompt(1, frame, Prompt(absent=True)),
         ):
