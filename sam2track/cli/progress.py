@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -102,7 +104,7 @@ class Bar:
         count = f"{progress.done}/{progress.total}"
         until = f"{_clock(left)} left " if rate else ""
         rest = f"] {count} {rate:6.1f} frames/s{', ' if until else ' '}{until}"
-        wide = shutil.get_terminal_size().columns - 1  # a line that wraps is not written over
+        wide = _columns() - 1  # a line that wraps is not written over
         room = min(30, wide - len(rest) - 10)
         if room >= 5:
             told = f"{progress.stage:<9}[{'#' * round(room * part):<{room}}{rest}"
@@ -117,6 +119,15 @@ class Bar:
         if self.open:
             tell()
             self.open = False
+
+
+def _columns() -> int:
+    """Return how wide the terminal is that standard error is; standard output may be a file."""
+    wide = 0
+    with suppress(OSError, ValueError):  # it is no terminal of the system's
+        wide = os.get_terminal_size(sys.stderr.fileno()).columns
+    # Of some terminals nothing is known; what the environment says goes before all.
+    return shutil.get_terminal_size((wide or 80, 24)).columns
 
 
 def _clock(seconds: float) -> str:

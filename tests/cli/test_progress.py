@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 
 import pytest
 
@@ -29,3 +31,23 @@ def test_the_bar_fits_in_a_line(monkeypatch: pytest.MonkeyPatch, columns: int) -
     assert len(lines) == 3 and max(map(len, lines)) < max(columns, 2)
     assert ("#" in lines[1]) == (columns >= 80)
     assert columns < 60 or ("left" in lines[1] and "left" not in lines[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+@pytest.mark.parametrize(("columns", "most"), [(50, 49), (0, 79)])
+def test_the_bar_fits_where_standard_output_is_a_file(
+    monkeypatch: pytest.MonkeyPatch, columns: int, most: int
+) -> None:
+    import termios
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown, ours = os.openpty()
+    termios.tcsetwinsize(ours, (24, columns))
+    with os.fdopen(shown, "rb", buffering=0) as screen, os.fdopen(ours, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        bar = Bar()
+        bar.update(Progress("tracking", 50_000, 100_000, 1e5))
+        bar.close()
+        told = screen.read(1000).decode().strip()
+    assert "50000/100000" in told and len(told) <= most
+    assert ("#" in told) == (columns == 0)
