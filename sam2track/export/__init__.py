@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sam2track.errors import OutputError, Sam2TrackError
@@ -18,6 +18,11 @@ from sam2track.errors import OutputError, Sam2TrackError
 __all__ = ["cannot_write", "output_errors", "partial_path", "shortened"]
 
 _LONGEST_NAME = 200  # bytes
+# What the system says of a place that no free space would make better.
+_OF_PLACES = {
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EEXIST),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
 
 
 def partial_path(path: Path) -> Path:
@@ -44,7 +49,10 @@ def cannot_write(path: Path, why: object) -> OutputError:
         return OutputError(f"cannot write {path}: {reason}")
     if why.errno in (errno.EMFILE, errno.ENFILE):
         return OutputError(f"cannot write {path}: {reason}; raise that limit (ulimit -n)")
-    free = "" if why.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else "free space or "
+    with suppress(OSError):  # what may not be looked at is told as the system told it
+        if path.is_symlink() and not path.exists():  # which to the system exists, or is no folder
+            reason = "it is a link that leads nowhere"
+    free = "" if why.errno in _OF_PLACES else "free space or "
     return OutputError(f"cannot write {path}: {reason}; {free}write to another folder")
 
 

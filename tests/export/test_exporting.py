@@ -103,8 +103,12 @@ def test_targets_that_cannot_be(path, tmp_path):
                 opened.export(tmp_path / target, format=name)
         with pytest.raises(UsageError, match="holds something"):  # never, whatever is said
             opened.export(tmp_path / "full", format="davis", overwrite=True)
-        with pytest.raises(OutputError):
+        told = r"Not a directory|File exists"
+        with pytest.raises(OutputError, match=rf"below.csv: ({told}); write to another folder"):
             opened.export(tmp_path / "file" / "below.csv", format="csv")
+        (tmp_path / "link").symlink_to(tmp_path / "none")
+        with pytest.raises(OutputError, match="link that leads nowhere; write to another"):
+            opened.export(tmp_path / "link", format="davis")
         assert (tmp_path / "file").read_text() == "mine"
         assert (tmp_path / "full" / "mine").read_text() == "mine"
         opened.export(tmp_path / "empty", format="davis")
