@@ -207,17 +207,22 @@ class Steps:
 
     def _drop_undone(self, db: sqlite3.Connection) -> None:
         """Drop what was taken back; it can be put back no longer."""
-        if not db.execute("SELECT 1 FROM journal WHERE undone = 1").fetchone():
-            return
         position = self.position
+        # Of the steps behind this one alone: all others' actions, with masks, would be read.
+        undone = db.execute("SELECT 1 FROM journal WHERE step > ? AND undone = 1", (position,))
+        if not undone.fetchone():
+            return
         for table in TABLES:
-            db.execute(f"DELETE FROM {table} WHERE since > ?", (position,))
+            # By keys that an index finds: a row says it behind its masks, which would be read.
+            key = "(id, since)" if table == "all_objects" else "rowid"
+            found = f"SELECT {key.strip('()')} FROM {table} WHERE since > ?"
+            db.execute(f"DELETE FROM {table} WHERE {key} IN ({found})", (position,))
             db.execute(
                 f"UPDATE {table} SET until = {NOW} WHERE until > ? AND until < {NOW}",
                 (position,),
             )
         db.execute("DELETE FROM states WHERE step > ?", (position,))
-        db.execute("UPDATE journal SET undone = 2 WHERE undone = 1")
+        db.execute("UPDATE journal SET undone = 2 WHERE step > ? AND undone = 1", (position,))
 
     def _prune(self, db: sqlite3.Connection) -> None:
         """Drop what was replaced longest ago where there is too much of it."""
@@ -230,7 +235,7 @@ class Steps:
             total += size
             if total > self._past_budget:
                 db.execute(
-                    "DELETE FROM all_results WHERE until <= ? "
+                    f"DELETE FROM all_results WHERE until <= ? AND until < {NOW} "  # for its index
                     "AND id NOT IN (SELECT tracked FROM all_prompts WHERE tracked IS NOT NULL)",
                     (until,),
                 )
@@ -255,10 +260,11 @@ class Steps:
     def undo(self) -> dict[str, Any] | None:
         """Take back the last step; return its action, None where there is none to take back."""
         with self._errors(), self.transaction() as db:
+            # In a join SQLite would copy the whole journal first, with the masks of its actions.
             found = db.execute(
-                "SELECT step, kind, action FROM journal, head WHERE step <= position "
-                "AND step > floor AND undone = 0 AND kind NOT IN ('undo', 'redo') "
-                "ORDER BY step DESC LIMIT 1"
+                "SELECT step, kind, action FROM journal WHERE step <= (SELECT position FROM head) "
+                "AND step > (SELECT floor FROM head) AND undone = 0 "
+                "AND kind NOT IN ('undo', 'redo') ORDER BY step DESC LIMIT 1"
             ).fetchone()
             if found is None:
                 return None
@@ -272,7 +278,8 @@ class Steps:
         """Put back the step that was taken back last; return its action, None without one."""
         with self._errors(), self.transaction() as db:
             found = db.execute(
-                "SELECT step, kind, action FROM journal WHERE undone = 1 ORDER BY step LIMIT 1"
+                "SELECT step, kind, action FROM journal WHERE step > (SELECT position FROM head) "
+                "AND undone = 1 ORDER BY step LIMIT 1"
             ).fetchone()
             if found is None:
                 return None

@@ -578,3 +578,26 @@ def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     message = "frame" if len(shape) == 2 else "shape"
     refused(made, lambda made: made.edit(1, 2, given), message)
     refused(made, lambda made: made.prompt(1, 2, mask=given), message)
+
+
+def test_undo_and_what_comes_after_it_read_no_other_steps_and_no_other_masks() -> None:
+    made = tracker()
+    db = made.history._db
+    ran: list[str] = []
+    for x in (LEFT, RIGHT, LOW):
+        made.edit(1, 4, disk(x, 7)) if made.object_ids else made.prompt(1, 0, mask=disk(x, 7))
+    db.set_trace_callback(ran.append)
+    made.undo()
+    made.redo()
+    made.undo()
+    made.rename(1, "left")
+    db.set_trace_callback(None)
+    plans = [
+        plan[3]
+        for statement in ran
+        if statement.startswith(("SELECT step", "SELECT 1 FROM journal", "DELETE FROM all_"))
+        for plan in db.execute(f"EXPLAIN QUERY PLAN {statement}")
+    ]
+    assert len([plan for plan in plans if "journal" in plan]) == 4
+    assert [plan for plan in plans if plan in ("SCAN journal", "SCAN all_prompts")] == []
+    assert not [plan for plan in plans if plan == "SCAN all_results" or "AUTOMATIC" in plan]
