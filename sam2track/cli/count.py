@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,10 @@ def command(
         with counted("counting", len(results.frames)) as step:
 
             def frames() -> Iterator[tuple[int, float, list[TrackRow]]]:
-                for frame, found in results.observations():
-                    yield frame, results.time(frame), [one.row for one in found]
+                # Not by observations: of a mask only its place counts, which is stored.
+                for frame, group in groupby(results.rows(), key=lambda row: row.frame):
+                    found = list(group)
+                    yield frame, found[0].time, found
                     step(frame)
 
             counts = counting.count(

@@ -17,7 +17,6 @@ from sam2track.export.coco_rle import decode, encode
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool
-from sam2track.masks import measure
 
 __all__ = ["read", "write_mot", "write_mots"]
 
@@ -37,13 +36,11 @@ def write_mots(path: Path, sequence: Sequenced) -> None:
 def write_mot(path: Path, sequence: Sequenced) -> None:
     """Write lines of ``frame,id,left,top,width,height,1,1,1``; pixels count from 1."""
     with path.open("w", encoding="ascii") as file:
-        for shot in sequence.shots():
-            for object_id, mask in shot.masks.items():
-                box = measure(mask).box
-                if box is not None:
-                    x0, y0, x1, y1 = box
-                    place = f"{x0 + 1},{y0 + 1},{x1 - x0},{y1 - y0}"
-                    file.write(f"{shot.frame + 1},{object_id},{place},1,1,1\n")
+        for row in sequence.rows():
+            if row.box is not None:
+                x0, y0, x1, y1 = row.box
+                place = f"{x0 + 1},{y0 + 1},{x1 - x0},{y1 - y0}"
+                file.write(f"{row.frame + 1},{row.object_id},{place},1,1,1\n")
     sequence.lose("mot", lineage=True)
 
 
