@@ -15,17 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.masks import MAX_PIXELS
+from sam2track.masks import MAX_PIXELS, bounding_box
 
 __all__ = ["decode", "encode"]
 
 
 def encode(mask: npt.NDArray[np.bool_]) -> str:
     """Return the counts of a mask, (H, W) bool, as COCO writes them."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    first = [0, 0] if flat.size and flat[0] else [0]
-    runs = np.diff(np.concatenate((first, edges, [flat.size])))
+    # Of its own columns and those beside them alone: to turn all of a picture over, for a small
+    # object, takes a hundred times as long.
+    x0, _, x1, _ = bounding_box(mask) or (0, 0, 0, 0)
+    x0 = max(0, x0 - 1)
+    flat = mask[:, x0 : x1 + 1].ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1 + x0 * len(mask)
+    first = [0, 0] if mask.size and mask[0, 0] else [0]
+    runs = np.diff(np.concatenate((first, edges, [mask.size])))
     numbers = runs.copy()
     numbers[3:] -= runs[1:-2]
     codes: list[npt.NDArray[np.uint8]] = []
@@ -66,10 +70,13 @@ def decode(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         size = height * width
         if runs.ndim != 1 or (runs < 0).any() or (runs > size).any() or int(runs.sum()) != size:
             raise ValueError(f"runs that do not cover {height} x {width} pixels")
-        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SourceError(f"a mask is no COCO run-length code: {error}") from error
-    return np.ascontiguousarray(flat.reshape(width, height).T)
+    _, x0, _, x1 = bounding_box(flat) or (0, 0, 0, 0)
+    mask = np.zeros((height, width), np.bool_)
+    mask[:, x0:x1] = flat[x0:x1].T
+    return mask
 
 
 def _runs(text: bytes) -> npt.NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,3 +65,16 @@ def test_any_text_is_a_mask_or_an_error(text, height, width):
 def test_what_is_no_code(rle):
     with pytest.raises(SourceError):
         decode(rle)
+
+
+def test_a_small_mask_in_a_large_frame_costs_its_part() -> None:
+    mask = np.zeros((4000, 4000), np.bool_)
+    mask[1000:1020, 3000:3030] = mask[-1, 2998] = mask[0, -960] = True
+    tracemalloc.start()
+    try:
+        counts = encode(mask)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < mask.size / 10
+    assert np.array_equal(decode({"size": [4000, 4000], "counts": counts}), mask)
