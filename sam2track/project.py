@@ -479,8 +479,8 @@ class Project(Contents):
             "said": pack_prompt(prompt),
             "name": name,
         }
-        known = {life.object_id: life for life in self.lives()}
-        life = known.get(object_id) or Life(object_id, name, forward=frame, backward=frame)
+        known = self.lives(object_id)  # not all: with thousands each prompt would read them
+        life = known[0] if known else Life(object_id, name, forward=frame, backward=frame)
         ahead, back = (frame if f is None else f for f in (life.forward, life.backward))
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))

@@ -978,3 +978,20 @@ def test_what_is_read_of_an_object_does_not_grow_with_the_others(tmp_path: Path)
             return len(steps)
 
     assert steps_of_sqlite(120) <= steps_of_sqlite(4) + 5
+
+
+def test_a_prompt_is_stored_without_reading_other_objects(tmp_path: Path) -> None:
+    path = write_project(tmp_path / "p.s2t", {i: {} for i in (1, 2, 3)}, count=3)
+    ran: list[str] = []
+    with Project.open(path, writable=True) as project:
+        project._db.set_trace_callback(ran.append)
+        project.add_prompt(2, 1, Prompt(box=(1, 2, 3, 4)))
+        project._db.set_trace_callback(None)
+        plans = [
+            plan[3]
+            for statement in ran
+            if not statement.startswith(("PRAGMA", "BEGIN", "COMMIT"))
+            for plan in project._db.execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    assert any("all_objects" in plan for plan in plans)
+    assert not any(plan.startswith("SCAN all_") for plan in plans)

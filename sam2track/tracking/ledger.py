@@ -66,12 +66,14 @@ class Ledger(Steps):
 
     # -- objects ------------------------------------------------------------------------
 
-    def lives(self) -> list[Life]:
-        """Return all objects, by id."""
+    def lives(self, object_id: int | None = None) -> list[Life]:
+        """Return all objects, by id; of one alone that one, if it is there."""
+        where, values = ("", ()) if object_id is None else ("WHERE id = ?", (object_id,))
         with self._errors():
             rows = self._db.execute(
                 "SELECT id, name, birth, ending, mother, locked, forward, backward, since "
-                "FROM objects ORDER BY id"
+                f"FROM objects {where} ORDER BY id",
+                values,
             ).fetchall()
             return [
                 Life(int(i), str(name), birth, end, mother, bool(locked), ahead, back, int(since))
