@@ -350,18 +350,44 @@ def test_the_last_two_states_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "p.s2t"
     with new(path) as project:
         assert project.last_state() is None
-        for following in (5, 6, None):
-            project.save_state(state(following), 0, 1)
+        for done, following in enumerate((5, 6, None, None), start=1):
+            project.save_state(state(following), 0, min(done, 3))  # one of them anew
         stored = project.last_state()
-        assert stored is not None and stored[1:] == (0, 1)
+        assert stored is not None and stored[1:] == (0, 3)
         found = stored[0]
         assert found.pending == {1: {True: 3}, 300: {}}
         memory = found.recent[1][False][5]
         assert memory.spatial is not None and memory.spatial.dtype == torch.bfloat16
         assert torch.equal(memory.pointer, torch.arange(8.0))
     db = sqlite3.connect(path)
-    assert db.execute("SELECT count(*) FROM states").fetchone() == (2,)
+    assert db.execute("SELECT done FROM states").fetchall() == [(2,), (3,)]
     db.close()
+
+
+def test_a_state_that_is_more_than_one_value_may_be_is_kept_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of SAM 2.1 that of some 300 objects is."""
+    monkeypatch.setattr("sam2track.tracking.ledger._PART", 50_000, raising=False)
+
+    def many(done: int) -> State:
+        memories = {i: Memory(torch.full((100, 99), i / done), torch.ones(8)) for i in range(1, 6)}
+        recent = {i: {False: {done: memory}} for i, memory in memories.items()}
+        return State({i: {False: done + i} for i in range(1, 7)}, recent)
+
+    with new(tmp_path / "p.s2t") as project:
+        project._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        for done in (1, 2, 3):
+            project.save_state(many(done), 0, done)
+        found = project._db.execute("SELECT done, count(*) FROM states GROUP BY done").fetchall()
+        assert found == [(2, 5), (3, 5)]
+        stored = project.last_state()
+        assert project.check_states() == 8
+    assert stored is not None and stored[1:] == (0, 3)
+    assert stored[0].pending == many(3).pending
+    for i, directions in many(3).recent.items():
+        mine, theirs = stored[0].recent[i][False][3].spatial, directions[False][3].spatial
+        assert mine is not None and theirs is not None and torch.equal(mine, theirs)
 
 
 # -- opening and closing ----------------------------------------------------------------

@@ -25,6 +25,7 @@ from sam2track.tracking.steps import NOW, Steps
 
 __all__ = ["Ledger", "how"]
 
+_PART = 2**28  # bytes of a state that are one value
 _RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
 
 
@@ -395,27 +396,36 @@ class Ledger(Steps):
     def save_state(self, state: State, step: int, done: int) -> None:
         """Keep where tracking stands after so many frames of a step; the last two are kept."""
         with self.transaction() as db:
+            db.execute("DELETE FROM states WHERE step = ? AND done = ?", (step, done))
+            # SQLite takes no more than a billion bytes at once: of SAM 2.1 some 300 objects.
+            for part in state.parts(_PART):
+                db.execute(
+                    "INSERT INTO states (step, done, data) VALUES (?, ?, ?)",
+                    (step, done, part.to_bytes()),
+                )
             db.execute(
-                "INSERT INTO states (step, done, data) VALUES (?, ?, ?)",
-                (step, done, state.to_bytes()),
-            )
-            db.execute(
-                "DELETE FROM states "
-                "WHERE id NOT IN (SELECT id FROM states ORDER BY id DESC LIMIT 2)"
+                "DELETE FROM states WHERE (step, done) NOT IN (SELECT step, done FROM states "
+                "GROUP BY step, done ORDER BY max(id) DESC LIMIT 2)"
             )
 
     def last_state(self) -> tuple[State, int, int] | None:
         """Return the last state that holds, its step, and how many frames that had run."""
         with self._errors():
             found = self._db.execute(
-                "SELECT data, step, done FROM states, head WHERE step <= position "
+                "SELECT step, done FROM states, head WHERE step <= position "
                 "ORDER BY id DESC LIMIT 1"
             ).fetchone()
             if found is None:
                 return None
-            data, step, done = found
-            with self._state_of(step):
-                return State.from_bytes(data), int(step), int(done)
+            step, done = found
+            state = State({}, {})
+            parts = "SELECT data FROM states WHERE step = ? AND done = ? ORDER BY id"
+            for (data,) in self._db.execute(parts, found):
+                with self._state_of(step):
+                    part = State.from_bytes(data)
+                state.pending.update(part.pending)
+                state.recent.update(part.recent)
+            return state, int(step), int(done)
 
     def check_states(self) -> int | None:
         """Return how many numbers pointers have; None where no state holds any.

@@ -33,6 +33,32 @@ class State:
     pending: dict[int, dict[bool, int]]
     recent: dict[int, dict[bool, dict[int, Memory]]]
 
+    def parts(self, size: int) -> Iterator[State]:
+        """Split by objects into states of about so many bytes; those of one part are itself."""
+        ids: list[int] = []
+        held = 0
+        for object_id in sorted({*self.pending, *self.recent}):
+            kept = self.recent.get(object_id, {})
+            memories = [memory for frames in kept.values() for memory in frames.values()]
+            more = sum(
+                tensor.nbytes
+                for memory in memories
+                for tensor in (memory.spatial, memory.pointer)
+                if tensor is not None
+            )
+            if ids and held + more > size:
+                yield self._of(ids)
+                ids, held = [], 0
+            ids.append(object_id)
+            held += more
+        yield self._of(ids)
+
+    def _of(self, ids: list[int]) -> State:
+        return State(
+            {i: self.pending[i] for i in ids if i in self.pending},
+            {i: self.recent[i] for i in ids if i in self.recent},
+        )
+
     def to_bytes(self) -> bytes:
         """Pack into safetensors; memories keep their bits."""
         import torch
