@@ -23,7 +23,7 @@ from sam2track.values import whole_number
 
 __all__ = ["Contents"]
 
-_PART = 500  # frames that are read at once
+_PART = 20_000  # rows that are read at once, or those of a frame
 _LEAST = np.finfo(np.float32).tiny  # what a pixel of a mask has, whatever its logit
 _UNREAD = rle.encode(np.ones((1, 1), np.bool_))  # stands for a mask that is not looked at
 _LOCKED = 100  # above all logits that are kept: by this those of locked objects are raised
@@ -284,8 +284,9 @@ class Contents(Ledger):
             carried = set(self.meta.get("carried", ()))
             interval = self.meta.get("frame_interval_s")
         # In parts, so that whoever stops in the middle leaves no query open.
-        for at in range(0, len(frames), _PART):
-            span = (frames[at], frames[min(at + _PART, len(frames)) - 1])
+        many = max(1, _PART // max(1, len(names)))
+        for at in range(0, len(frames), many):
+            span = (frames[at], frames[min(at + many, len(frames)) - 1])
             with self._errors():
                 times = self._db.execute(
                     "SELECT frame, seconds FROM times WHERE frame BETWEEN ? AND ?", span

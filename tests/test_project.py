@@ -1021,3 +1021,17 @@ def test_a_prompt_is_stored_without_reading_other_objects(tmp_path: Path) -> Non
         ]
     assert any("all_objects" in plan for plan in plans)
     assert not any(plan.startswith("SCAN all_") for plan in plans)
+
+
+@pytest.mark.parametrize("objects", [1, 3, 30])
+def test_rows_are_read_in_parts_that_do_not_grow_with_the_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objects: int
+) -> None:
+    mask = disk(20, 20, 5)
+    tracks = {i: dict.fromkeys(range(7), mask) for i in range(1, objects + 1)}
+    with Project.open(write_project(tmp_path / "p.s2t", tracks)) as project:
+        wanted, lines = list(project.rows()), "".join(project.lines())
+        monkeypatch.setattr("sam2track.contents._PART", 7)
+        assert max(len(part.found) for part in project._stored()) <= max(7, objects)
+        assert (list(project.rows()), "".join(project.lines())) == (wanted, lines)
+    assert len(wanted) == 7 * objects
