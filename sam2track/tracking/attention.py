@@ -27,13 +27,17 @@ import torch.nn.functional as F
 
 from sam2track.errors import ModelError
 from sam2track.models.loading import Model
+from sam2track.tracking.linear import Linear, linear
 
 if TYPE_CHECKING:
     from sam2.modeling.sam.transformer import RoPEAttention
 
 __all__ = ["MemoryAttention", "attended", "weighted_mean"]
 
-_BLOCK = 2**20  # scores at a time, 4 MB in float32
+_BLOCK = 2**22  # bytes of scores at a time
+_ROWS = (
+    256  # scores of at least so many queries to all keys go into a block, or of parts of the keys
+)
 _HIDDEN = 2**22  # values between the two layers of a perceptron at a time
 # Keys, or values between those layers, at a time on other devices: those of four objects on a
 # square of 1024; all of sixteen take 1.6 GB.
@@ -116,19 +120,16 @@ class _Layer:
         cos, sin = _turns(own, grid)
         self._cos, self._sin = cos, sin
         scale = own.internal_dim**-0.5
-        self._own_q = _cast(_halved(own.q_proj, scale), dtype)
-        self._own_k = _cast(_halved(own.k_proj), dtype)
-        self._own_v = _cast(_linear(own.v_proj), dtype)
-        self._own_out = _cast(_linear(own.out_proj), dtype)
-        self._cross_q = _cast(_halved(cross.q_proj, cross.internal_dim**-0.5), dtype)
-        self._cross_k = _cast(_halved(cross.k_proj), dtype)
-        inner, outer = _linear(cross.v_proj), _linear(cross.out_proj)
-        self._cross_out = _cast(
-            (outer[0] @ inner[0], outer[0] @ inner[1] + outer[1]),
-            dtype,
-        )
-        self._wide = _cast(_linear(layer.linear1), dtype)
-        self._narrow = _cast(_linear(layer.linear2), dtype)
+        self._own_q = _halved(own.q_proj, dtype, scale)
+        self._own_k = _halved(own.k_proj, dtype)
+        self._own_v = linear(own.v_proj, dtype)
+        self._own_out = linear(own.out_proj, dtype)
+        self._cross_q = _halved(cross.q_proj, dtype, cross.internal_dim**-0.5)
+        self._cross_k = _halved(cross.k_proj, dtype)
+        inner, outer = _exact(cross.v_proj), _exact(cross.out_proj)
+        self._cross_out = Linear(outer[0] @ inner[0], outer[0] @ inner[1] + outer[1], dtype)
+        self._wide = linear(layer.linear1, dtype, layer.activation)
+        self._narrow = linear(layer.linear2, dtype)
 
     def __call__(
         self,
@@ -142,11 +143,11 @@ class _Layer:
         seen = _normed(state, layer.norm1)
         placed = seen + position if layer.pos_enc_at_attn else seen
         placed, seen = placed.to(dtype), seen.to(dtype)
-        queries = self._turned(F.linear(placed, *self._own_q))
-        keys = self._turned(F.linear(placed, *self._own_k))
-        values = F.linear(seen, *self._own_v)
+        queries = self._turned(self._own_q(placed))
+        keys = self._turned(self._own_k(placed))
+        values = self._own_v(seen)
         found = attended(queries[:, None], keys[:, None], values[:, None])
-        state = state + F.linear(found[:, 0], *self._own_out)
+        state = state + self._own_out(found[:, 0])
         found = self._looked(state, position, memory, memory_position, pointer_tokens)
         return self._perceptron(state + found)
 
@@ -172,23 +173,23 @@ class _Layer:
         layer, dtype = self._layer, self._dtype
         seen = _normed(state, layer.norm2)
         placed = seen + position if layer.pos_enc_at_cross_attn_queries else seen
-        queries = self._turned(F.linear(placed.to(dtype), *self._cross_q))
+        queries = self._turned(self._cross_q(placed.to(dtype)))
         placed = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
         placed = placed.to(dtype)  # the sum, in float32, is held no longer than that
-        keys = F.linear(placed, *self._cross_k)
+        keys = self._cross_k(placed)
         # One memory after the other: in float32 all of them take as much as all else together.
         for part in keys[:, : keys.shape[1] - pointer_tokens].split(queries.shape[1], dim=1):
             part.copy_(self._turned(part))
         queries = queries.expand(len(keys), -1, -1)
         found = weighted_mean(queries, keys, memory.to(dtype))
-        return F.linear(found.to(dtype), *self._cross_out)
+        return self._cross_out(found.to(dtype))
 
     def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
         flat = state.flatten(0, 1)
-        rows = _rows(flat, len(self._wide[0]))
+        rows = _rows(flat, self._wide.width)
         for part in flat.split(rows):
             seen = _normed(part, self._layer.norm3).to(self._dtype)
-            part += F.linear(self._layer.activation(F.linear(seen, *self._wide)), *self._narrow)
+            part += self._narrow(self._wide(seen))
         return state
 
     def _turned(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -221,7 +222,8 @@ def attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) ->
     PyTorch 2.15; in float32 they are slower by a fifth or more.
     """
     if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
-        flat = (part.flatten(0, 1) for part in (queries, keys, values))
+        # Products of matrices with gaps would copy them block by block.
+        flat = (part.flatten(0, 1).contiguous() for part in (queries, keys, values))
         return weighted_mean(*flat).to(values.dtype).view(queries.shape)
     return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
 
@@ -239,13 +241,14 @@ def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tenso
     Returns
     -------
     (B, n, M) tensor
-        float32 on the CPU, else of the type of ``values``.
+        float32, or of the type of ``values``.
 
     Notes
     -----
-    On the CPU, exponentials are summed over blocks as they are, without the largest score taken
-    off, which cancels out. Where a sum leaves the range in which float32 loses nothing (scores
-    over some 57 in size), it is done again with the largest score taken off.
+    On the CPU, a block of scores holds whole rows, or where keys are many, parts of more rows.
+    Exponentials of parts are summed as they are, without the largest score taken off, which
+    cancels out. Where a sum leaves the range in which float32 loses nothing (scores over some 57
+    in size), it is done again with the largest score taken off.
     """
     if queries.device.type != "cpu":
         # Fused kernels want values as wide as keys.
@@ -254,6 +257,8 @@ def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tenso
             queries[:, None], keys[:, None], wide[:, None], scale=1.0
         )
         return found[:, 0, :, : values.shape[-1]]
+    if _held(keys) // keys.shape[1] >= min(_ROWS, queries.shape[1]):
+        return _by_rows(queries, keys, values)
     total, found = _summed(queries, keys, values, None)
     if not bool(((total > _LEAST) & (total < _MOST)).all()):
         largest = torch.full_like(total, -math.inf)
@@ -265,14 +270,44 @@ def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tenso
     return found / total
 
 
+def _held(scores: torch.Tensor) -> int:
+    """How many scores of a tensor's type are in a block."""
+    return max(1, _BLOCK // scores.element_size())
+
+
+def _by_rows(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """``weighted_mean`` in blocks of scores to all keys."""
+    count, length, _ = queries.shape
+    tokens = keys.shape[1]
+    found = queries.new_empty(count, length, values.shape[-1])
+    high = min(length, _held(keys) // tokens)
+    deep = min(count, max(1, _held(keys) // (high * tokens)))
+    scores = queries.new_empty(2, deep * high * tokens)
+    for b in range(0, count, deep):
+        few = slice(b, b + deep)
+        for i in range(0, length, high):
+            rows = queries[few, i : i + high]
+            block = _multiplied(rows, keys[few].transpose(1, 2), scores[0])
+            weights = torch.softmax(block, -1, out=scores[1, : block.numel()].view(block.shape))
+            found[few, i : i + high] = torch.bmm(weights, values[few])
+    return found
+
+
+def _multiplied(first: torch.Tensor, second: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+    """Product of matrices in room that stays: new pages cost as much as the product."""
+    count, rows, columns = len(first), first.shape[1], second.shape[2]
+    out = room[: count * rows * columns].view(count, rows, columns)
+    return torch.bmm(first, second, out=out)
+
+
 def _blocks(
     queries: torch.Tensor, keys: torch.Tensor
 ) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Rows and columns of each block of scores, over objects, queries and keys."""
     count, length, _ = queries.shape
-    high = min(length, 4096)
-    wide = min(keys.shape[1], _BLOCK // high)
-    deep = max(1, _BLOCK // (high * wide))
+    high = min(length, 4096, _held(keys))
+    wide = min(keys.shape[1], _held(keys) // high)
+    deep = max(1, _held(keys) // (high * wide))
     return [
         (
             (slice(b, b + deep), slice(i, i + high)),
@@ -294,12 +329,13 @@ def _summed(
     count, length, _ = queries.shape
     total = torch.zeros(count, length, 1)
     found = torch.zeros(count, length, values.shape[-1])
+    scores = queries.new_empty(_held(keys))
     for rows, columns in _blocks(queries, keys):
-        weights = torch.bmm(queries[rows], keys[columns].transpose(1, 2))
+        weights = _multiplied(queries[rows], keys[columns].transpose(1, 2), scores)
         if largest is not None:
             weights = (weights.float() - largest[rows]).to(weights.dtype)
         weights.exp_()
-        total[rows] += weights.sum(-1, keepdim=True, dtype=torch.float32)
+        total[rows] += weights.sum(-1, keepdim=True)  # another type here would copy the weights
         if weights.dtype == torch.float32:
             found[rows].baddbmm_(weights, values[columns])
         else:
@@ -329,21 +365,13 @@ def _turns(attention: RoPEAttention, grid: int) -> tuple[torch.Tensor, torch.Ten
     return table.real.contiguous(), table.imag.contiguous()
 
 
-_Linear = tuple[torch.Tensor, torch.Tensor]
-
-
-def _linear(layer: torch.nn.Linear) -> _Linear:
+def _exact(layer: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias of a layer, in double precision."""
     return layer.weight.detach().double(), layer.bias.detach().double()
 
 
-def _halved(layer: torch.nn.Linear, scale: float = 1.0) -> _Linear:
+def _halved(layer: torch.nn.Linear, dtype: torch.dtype, scale: float = 1.0) -> Linear:
     """A layer whose outputs are the first channels of all pairs, then the second ones."""
-    weight, bias = _linear(layer)
+    weight, bias = _exact(layer)
     order = torch.arange(len(bias), device=bias.device).view(-1, 2).T.flatten()
-    return weight[order] * scale, bias[order] * scale
-
-
-def _cast(layer: _Linear, dtype: torch.dtype) -> _Linear:
-    weight, bias = layer
-    return weight.to(dtype), bias.to(dtype)
+    return Linear(weight[order] * scale, bias[order] * scale, dtype)

@@ -5,6 +5,7 @@ the ``sam2`` package; digits may differ in the last places. What is saved:
 
 - A block works on a strip of whole windows from its first norm to its last sum, so that what lies
   between never goes out to main memory, nor to pages that are new each time.
+- Places that fill up a window, which SAM 2 multiplies as zeros, are not multiplied.
 - The position embedding is made once, position encodings of the neck not at all.
 - Two 1 x 1 convolutions in a row, of the neck and of the mask decoder, are one.
 - Weights are cast to the model's precision once, not in every frame.
@@ -20,12 +21,11 @@ import torch.nn.functional as F
 from sam2track.errors import ModelError
 from sam2track.models.loading import Model
 from sam2track.tracking.attention import attended
+from sam2track.tracking.linear import Linear, linear
 
 __all__ = ["Trunk"]
 
 _HIDDEN = 2**22  # values of the widest thing in a strip, on the CPU
-
-_Linear = tuple[torch.Tensor, torch.Tensor]
 
 
 class Trunk:
@@ -91,22 +91,23 @@ class _Block:
         self._stride: int = block.q_stride[0] if block.q_stride else 1
         self._heads: int = block.attn.num_heads
         self._qkv = _scaled(block.attn.qkv, self._heads, dtype)
-        self._out = _cast(block.attn.proj, dtype)
-        self._short = _cast(block.proj, dtype) if block.dim != block.dim_out else None
-        self._layers = [_cast(layer, dtype) for layer in block.mlp.layers]
+        self._out = linear(block.attn.proj, dtype)
+        self._short = linear(block.proj, dtype) if block.dim != block.dim_out else None
+        *inner, last = block.mlp.layers
+        self._layers = [*(linear(one, dtype, block.mlp.act) for one in inner), linear(last, dtype)]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         height, width, _ = x.shape
-        stride, widest = self._stride, max(len(weight) for weight, _ in [self._qkv, *self._layers])
+        stride, widest = self._stride, max(layer.width for layer in [self._qkv, *self._layers])
         rows = height
         if self._window and x.device.type == "cpu":
             rows = self._window * max(1, _HIDDEN // (widest * width * self._window))
-        found = x.new_empty(height // stride, width // stride, len(self._out[0]))
+        found = x.new_empty(height // stride, width // stride, self._out.width)
         for top in range(0, height, rows):
             strip = x[top : top + rows]
             seen = _normed(strip, self._block.norm1).to(self._dtype)
             if self._short is not None:
-                strip = F.linear(seen, *self._short)
+                strip = self._short(seen)
                 strip = _pooled(strip[None])[0] if stride > 1 else strip
             part = found[top // stride : top // stride + len(strip)]
             torch.add(strip, self._attended(seen), out=part)
@@ -117,37 +118,29 @@ class _Block:
         return found
 
     def _perceptron(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self._layers[:-1]:
-            x = self._block.mlp.act(F.linear(x, *layer))
-        return F.linear(x, *self._layers[-1])
+        for layer in self._layers:
+            x = layer(x)
+        return x
 
     def _attended(self, x: torch.Tensor) -> torch.Tensor:
         """Attention within the windows of a (h, W, C) strip, (h / stride, W / stride, C')."""
         height, width, channels = x.shape
-        size = self._window
-        if not size:
-            windows, down, across = x.reshape(1, height, width, channels), 1, 1
-        else:
-            x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-            down, across = x.shape[0] // size, x.shape[1] // size
-            windows = x.view(down, size, across, size, channels).transpose(1, 2)
-            windows = windows.reshape(down * across, size, size, channels)
-        count, high, wide, _ = windows.shape
-        # As one matrix: a view with gaps would be multiplied window by window, at half the rate.
-        qkv = F.linear(windows.reshape(-1, channels), *self._qkv)
-        queries, keys, values = qkv.view(count, high, wide, 3, -1).unbind(3)
+        # Places that fill up a window are zeros to SAM 2: their keys and values are the bias.
+        filling = self._qkv.bias.view(3, -1)
+        qkv = self._qkv(x.reshape(-1, channels)).view(height, width, 3, -1)
+        queries, keys, values = qkv.unbind(2)
         if self._stride > 1:
-            queries = _pooled(queries)
-            high, wide = queries.shape[1:3]
-        queries, keys, values = (
-            part.reshape(count, -1, self._heads, part.shape[-1] // self._heads).transpose(1, 2)
-            for part in (queries, keys, values)
+            queries = _pooled(queries[None])[0]
+        inner = self._window // self._stride
+        found = attended(
+            _windows(queries, inner, self._heads, filling[0]),
+            _windows(keys, self._window, self._heads, filling[1]),
+            _windows(values, self._window, self._heads, filling[2]),
         )
-        found = attended(queries, keys, values)
-        found = F.linear(found.transpose(1, 2).reshape(count, high, wide, -1), *self._out)
-        found = found.view(down, across, high, wide, -1).transpose(1, 2)
-        found = found.reshape(down * high, across * wide, -1)
-        return found[: height // self._stride, : width // self._stride]
+        height, width, _ = queries.shape
+        strip = _joined(found, inner, height, width)
+        # As one matrix: a view with gaps would be multiplied row by row, at half the rate.
+        return self._out(strip.reshape(-1, strip.shape[-1])).view(height, width, -1)
 
 
 class _Neck:
@@ -159,7 +152,7 @@ class _Neck:
         self._down = set(neck.fpn_top_down_levels)
         self._kept = len(neck.convs) - module.image_encoder.scalp
         after = [decoder.conv_s0, decoder.conv_s1] if module.use_high_res_features_in_sam else []
-        self._layers: list[list[_Linear]] = []
+        self._layers: list[list[Linear]] = []
         for index, lateral in enumerate(reversed(neck.convs)):
             layers = [_matrix(lateral.conv)]
             if index < len(after):
@@ -167,22 +160,21 @@ class _Neck:
                 if not self._down & {index, index - 1}:  # nothing is added or taken in between
                     (inner, shift), (outer, last) = layers
                     layers = [(outer @ inner, outer @ shift + last)]
-            self._layers.append([(w.to(dtype), b.to(dtype)) for w, b in layers])
+            self._layers.append([Linear(*layer, dtype) for layer in layers])
 
     def __call__(self, levels: list[torch.Tensor]) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []
         above: torch.Tensor | None = None
         for index in reversed(range(len(levels))):
             first, *rest = self._layers[index]
-            level = F.linear(levels[index].to(self._dtype), *first).permute(2, 0, 1)[None]
+            level = first(levels[index].to(self._dtype)).permute(2, 0, 1)[None]
             if above is not None and index in self._down:
                 level = level + self._enlarged(above)
                 if self._neck.fuse_type == "avg":
                     level = level / 2
             above = level
             for layer in rest:
-                level = F.linear(level[0].permute(1, 2, 0).to(self._dtype), *layer)
-                level = level.permute(2, 0, 1)[None]
+                level = layer(level[0].permute(1, 2, 0).to(self._dtype)).permute(2, 0, 1)[None]
             found.insert(0, level)
         return found[: self._kept]
 
@@ -194,6 +186,30 @@ class _Neck:
             mode=mode,
             align_corners=None if mode == "nearest" else False,
         )
+
+
+def _windows(x: torch.Tensor, size: int, heads: int, filling: torch.Tensor) -> torch.Tensor:
+    """Windows of a (h, W, C) strip by head, (windows, heads, size * size, C / heads).
+
+    The strip is one window where ``size`` is 0. Windows that reach beyond it are filled up.
+    """
+    height, width, channels = x.shape
+    high, wide = size or height, size or width
+    if height % high or width % wide:
+        full = filling.expand(height + -height % high, width + -width % wide, channels).clone()
+        full[:height, :width] = x
+        x = full
+    parts = x.view(x.shape[0] // high, high, x.shape[1] // wide, wide, heads, channels // heads)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(-1, heads, high * wide, channels // heads)
+
+
+def _joined(windows: torch.Tensor, size: int, height: int, width: int) -> torch.Tensor:
+    """The (height, width, C) strip of windows that ``_windows`` made."""
+    high, wide = size or height, size or width
+    _, heads, _, channels = windows.shape
+    down, across = -(-height // high), -(-width // wide)
+    parts = windows.view(down, across, heads, high, wide, channels).permute(0, 3, 1, 4, 2, 5)
+    return parts.reshape(down * high, across * wide, heads * channels)[:height, :width]
 
 
 def _pooled(x: torch.Tensor) -> torch.Tensor:
@@ -209,20 +225,16 @@ def _normed(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
     return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def _cast(layer: torch.nn.Linear, dtype: torch.dtype) -> _Linear:
-    return layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
-
-
-def _scaled(layer: torch.nn.Linear, heads: int, dtype: torch.dtype) -> _Linear:
+def _scaled(layer: torch.nn.Linear, heads: int, dtype: torch.dtype) -> Linear:
     """A layer of queries, keys and values whose queries come scaled."""
     weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
     width = len(bias) // 3
     factors = weight.new_ones(len(bias))
     factors[:width] = (width // heads) ** -0.5
-    return (weight * factors[:, None]).to(dtype), (bias * factors).to(dtype)
+    return Linear(weight * factors[:, None], bias * factors, dtype)
 
 
-def _matrix(layer: torch.nn.Conv2d) -> _Linear:
+def _matrix(layer: torch.nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
     """A 1 x 1 convolution as weight and bias of a linear layer, in double precision."""
     weight = layer.weight.detach().double()[:, :, 0, 0]
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().double()

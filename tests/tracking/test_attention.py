@@ -29,7 +29,7 @@ def exact(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> to
     tokens=st.integers(1, 70),
     scale=st.sampled_from([0.1, 1.0, 30.0, 300.0]),
     shift=st.sampled_from([0.0, -200.0, 200.0]),
-    block=st.sampled_from([64, 1000, 2**20]),
+    block=st.sampled_from([16, 256, 4000, 2**22]),
     seed=st.integers(0, 1000),
 )
 def test_means_are_those_of_softmax(
@@ -49,15 +49,24 @@ def test_means_are_those_of_softmax(
     assert (found - exact(queries, keys, values)).abs().max() < bound
 
 
-def test_scores_that_overflow_have_the_largest_taken_off() -> None:
+@pytest.mark.parametrize("block", [16, 2**22])
+def test_scores_that_overflow_have_the_largest_taken_off(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_BLOCK", block)
+    monkeypatch.setattr(attention, "_ROWS", 2)
     queries, keys = torch.full((1, 2, 4), 10.0), torch.full((1, 3, 4), 10.0)  # scores of 400
     values = torch.tensor([[[1.0], [2.0], [6.0]]])
     assert torch.allclose(weighted_mean(queries, keys, values), torch.tensor(3.0))
     assert torch.allclose(weighted_mean(-queries, keys, values), torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("block", [4, 2**22])
 @pytest.mark.parametrize("score", [50.0, 60.0, 80.0, 84.0, 87.0, 88.5])
-def test_large_values_and_scores_do_not_overflow_together(score: float) -> None:
+def test_large_values_and_scores_do_not_overflow_together(
+    score: float, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_BLOCK", block)
     queries, keys = torch.full((1, 1, 1), score), torch.tensor([[[1.0], [0.9]]])
     values = torch.tensor([[[3e3], [-5e4]]])
     weights = torch.softmax(queries.double() @ keys.double().mT, -1)
