@@ -19,7 +19,6 @@ n is the number of places of the grid, C the channels, M those of the memory, B 
 from __future__ import annotations
 
 import math
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,13 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["MemoryAttention", "attended", "weighted_mean"]
 
 _BLOCK = 2**22  # bytes of scores at a time
-_ROWS = (
-    256  # scores of at least so many queries to all keys go into a block, or of parts of the keys
-)
+_ROWS = 256  # a block holds whole rows of scores where it holds so many
 _HIDDEN = 2**22  # values between the two layers of a perceptron at a time
 # Keys, or values between those layers, at a time on other devices: those of four objects on a
 # square of 1024; all of sixteen take 1.6 GB.
 _MANY = 2**25
+_FEW = 2**23  # keys at a time on the CPU: of one object on a square of 1024
 # Between these a sum of exponentials has lost nothing to the ends of float32, nor has one of values
 # weighted by them, which may be many times as large.
 _LEAST, _MOST = 1e-25, 1e30
@@ -104,9 +102,29 @@ class MemoryAttention:
         (B, n, C) tensor
         """
         state = top.float() + 0.1 * position if self._pos_enc_at_input else top.float()
-        state = state[None]  # one for all objects, until memories come in
-        for layer in self._layers:
-            state = layer(state, position, memory, memory_position, pointer_tokens)
+        state = self._layers[0].own(state[None], position)  # the same for all objects
+        # In parts: keys of all take gigabytes.
+        few = _objects(memory, state.shape[-1])
+        parts = [
+            self._looked(state, position, *some, pointer_tokens)
+            for some in zip(memory.split(few), memory_position.split(few), strict=True)
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _looked(
+        self,
+        state: torch.Tensor,
+        position: torch.Tensor,
+        memory: torch.Tensor,
+        memory_position: torch.Tensor,
+        pointer_tokens: int,
+    ) -> torch.Tensor:
+        """What memories make of a frame's (1, n, C) state, (B, n, C)."""
+        given = (position, memory, memory_position, pointer_tokens)
+        first, *others = self._layers
+        state = first.across(state, *given)
+        for layer in others:
+            state = layer.across(layer.own(state, position), *given)
         norm = self._norm
         return F.layer_norm(state, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
@@ -131,14 +149,8 @@ class _Layer:
         self._wide = linear(layer.linear1, dtype, layer.activation)
         self._narrow = linear(layer.linear2, dtype)
 
-    def __call__(
-        self,
-        state: torch.Tensor,
-        position: torch.Tensor,
-        memory: torch.Tensor,
-        memory_position: torch.Tensor,
-        pointer_tokens: int,
-    ) -> torch.Tensor:
+    def own(self, state: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Attention among a frame's places, (B, n, C)."""
         layer, dtype = self._layer, self._dtype
         seen = _normed(state, layer.norm1)
         placed = seen + position if layer.pos_enc_at_attn else seen
@@ -147,11 +159,9 @@ class _Layer:
         keys = self._turned(self._own_k(placed))
         values = self._own_v(seen)
         found = attended(queries[:, None], keys[:, None], values[:, None])
-        state = state + self._own_out(found[:, 0])
-        found = self._looked(state, position, memory, memory_position, pointer_tokens)
-        return self._perceptron(state + found)
+        return state + self._own_out(found[:, 0])
 
-    def _looked(
+    def across(
         self,
         state: torch.Tensor,
         position: torch.Tensor,
@@ -159,17 +169,7 @@ class _Layer:
         memory_position: torch.Tensor,
         pointer_tokens: int,
     ) -> torch.Tensor:
-        """What a frame's places, (1 or B, n, C), find in memories, (B, n, C)."""
-        few = _objects(memory, state.shape[-1])
-        if len(memory) > few:  # in parts: keys of all take gigabytes
-            parts = (memory.split(few), memory_position.split(few))
-            states = state.split(few) if len(state) > 1 else [state] * len(parts[0])
-            return torch.cat(
-                [
-                    self._looked(*part, pointer_tokens)
-                    for part in zip(states, repeat(position), *parts, strict=False)
-                ]
-            )
+        """Attention of a frame's places, (1 or B, n, C), to memories, and the perceptron."""
         layer, dtype = self._layer, self._dtype
         seen = _normed(state, layer.norm2)
         placed = seen + position if layer.pos_enc_at_cross_attn_queries else seen
@@ -179,10 +179,10 @@ class _Layer:
         keys = self._cross_k(placed)
         # One memory after the other: in float32 all of them take as much as all else together.
         for part in keys[:, : keys.shape[1] - pointer_tokens].split(queries.shape[1], dim=1):
-            part.copy_(self._turned(part))
+            self._turned(part)
         queries = queries.expand(len(keys), -1, -1)
         found = weighted_mean(queries, keys, memory.to(dtype))
-        return self._cross_out(found.to(dtype))
+        return self._perceptron(state + self._cross_out(found.to(dtype)))
 
     def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
         flat = state.flatten(0, 1)
@@ -193,14 +193,14 @@ class _Layer:
         return state
 
     def _turned(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Rotary encoding of (B, n, C) tokens whose channels lie in halves."""
-        count, length, channels = tokens.shape
-        given = tokens.float().view(count, -1, 2, channels // 2)
-        first, second = given.unbind(-2)
-        turned = torch.empty_like(given)
-        torch.mul(first, self._cos, out=turned[..., 0, :]).addcmul_(second, self._sin, value=-1)
-        torch.mul(second, self._cos, out=turned[..., 1, :]).addcmul_(first, self._sin)
-        return turned.view(count, length, channels).to(tokens.dtype)
+        """Rotary encoding of (B, n, C) tokens whose channels lie in halves, in their place."""
+        count, _, channels = tokens.shape
+        given = tokens.float()  # themselves where they are
+        first, second = given.view(count, -1, 2, channels // 2).unbind(-2)
+        before = first.clone()
+        first.mul_(self._cos).addcmul_(second, self._sin, value=-1)
+        second.mul_(self._cos).addcmul_(before, self._sin)
+        return tokens if given is tokens else tokens.copy_(given)
 
 
 def attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -344,10 +344,10 @@ def _summed(
 
 
 def _objects(memory: torch.Tensor, channels: int) -> int:
-    """Objects whose keys are made at a time."""
-    count, tokens, _ = memory.shape
-    # On a CPU, where blocks of scores take no more for many.
-    return count if memory.device.type == "cpu" else max(1, _MANY // (tokens * channels))
+    """Objects that look at their memories at a time."""
+    _, tokens, _ = memory.shape
+    most = _FEW if memory.device.type == "cpu" else _MANY
+    return max(1, most // (tokens * channels))
 
 
 def _rows(flat: torch.Tensor, width: int) -> int:

@@ -35,6 +35,8 @@ __all__ = ["Engine", "Upcoming"]
 
 Upcoming = Callable[[], tuple[int, Picture] | None]
 
+_PIXELS = 2**21  # of the squares whose masks are decoded and remembered at a time on a CPU
+
 
 class Engine:
     """Computes frames of objects.
@@ -304,33 +306,40 @@ class Engine:
         self, features: Features, memories: conditioning.Memories
     ) -> tuple[step.Decoded, torch.Tensor]:
         """Masks of objects that are tracked, and their new memories, (B, h * w, M)."""
-        reach = self.rules.max_pointers
+        reach, cpu = self.rules.max_pointers, self.model.device.type == "cpu"
 
         def work(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
             seen = Features(*given[:3])
             conditioned = conditioning.attend(
                 self.model, self._constants, seen, conditioning.Memories(*given[3:]), reach
             )
-            found = step.decode(
-                self.model,
-                self._constants,
-                seen,
-                conditioned,
-                candidates=_candidates(self.model.module, 0, initial=False),
-            )
-            new = step.remember(
-                self.model,
-                seen,
-                found.logits,
-                found.scores,
-                prompted=False,
-                apart=self._constants.apart(len(found.logits)),
-            )
-            return found.logits, found.pointers, found.scores, found.ious, new
+            # What lies between for many large masks would go out to main memory.
+            few = max(1, _PIXELS // self.model.image_size**2) if cpu else len(conditioned)
+            parts = [self._found(seen, some) for some in conditioned.split(few)]
+            return tuple(map(torch.cat, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
 
         found = self._graphs.run(("track", reach), work, *features, *memories)
         *decoded, new = cast(tuple[torch.Tensor, ...], found)
         return step.Decoded(*decoded), new
+
+    def _found(self, seen: Features, conditioned: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Masks and memories of objects, by features in the light of their memories."""
+        found = step.decode(
+            self.model,
+            self._constants,
+            seen,
+            conditioned,
+            candidates=_candidates(self.model.module, 0, initial=False),
+        )
+        new = step.remember(
+            self.model,
+            seen,
+            found.logits,
+            found.scores,
+            prompted=False,
+            apart=self._constants.apart(len(found.logits)),
+        )
+        return found.logits, found.pointers, found.scores, found.ious, new
 
     def _view(self, item: Tracked, frame: int, *, backward: bool) -> View:
         prompted = {f: held.memory for f, held in item.prompted.items()}

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 __all__ = ["Linear", "linear"]
 
+_RELU = ("relu", "")
+
 _Activation = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -44,8 +46,9 @@ class Linear:
     ) -> None:
         self.width, self.bias = len(bias), bias.to(dtype)
         self._weight = weight.to(dtype)
-        self._activation = activation
         self._fused = _fused(activation)
+        # In place, since what a product gives is new.
+        self._activation = torch.relu_ if self._fused == _RELU else activation
         self._packed: torch.Tensor | None = None
         if dtype == torch.bfloat16 and self._weight.device.type == "cpu" and _packs():
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight.contiguous())
@@ -74,7 +77,7 @@ def linear(
 def _fused(activation: _Activation | None) -> tuple[str, str] | None:
     """An activation as oneDNN names it, with its algorithm; None where it is not known there."""
     if activation is F.relu or isinstance(activation, torch.nn.ReLU):
-        return "relu", ""
+        return _RELU
     if activation is F.gelu or getattr(activation, "approximate", None) == "none":
         return "gelu", "none"
     return None

@@ -22,7 +22,7 @@ from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
-from sam2track.tracking import conditioning, encoder, step
+from sam2track.tracking import conditioning, encoder, engine, step
 from sam2track.tracking import tracker as tracking
 from sam2track.tracking.actions import pack_mask, repeat, said_of
 from sam2track.tracking.spill import SpillFile
@@ -179,6 +179,35 @@ def test_a_batch_is_no_larger_than_allowed(monkeypatch: pytest.MonkeyPatch) -> N
     calls = attended(monkeypatch)
     list(made.propagate(0, 2))
     assert calls == [4, 4, 1]
+
+
+@pytest.mark.parametrize(("squares", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
+def test_large_masks_are_decoded_some_at_a_time(
+    squares: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same masks."""
+
+    def run() -> dict[tuple[int, int], np.ndarray]:
+        made = tracker()
+        for index in range(5):
+            made.add(index + 1, 0, Prompt(points=((10.0 + 20 * index, 60.0),)))
+        return logits(made.propagate(1, 3))
+
+    expected = run()
+    monkeypatch.setattr(engine, "_PIXELS", squares * SIZE**2 + 1)
+    decode, asked = step.decode, []
+
+    def counted(*given: Any, **options: Any) -> step.Decoded:
+        found = decode(*given, **options)
+        asked.append(len(found.logits))
+        return found
+
+    monkeypatch.setattr(step, "decode", counted)
+    found = run()
+    assert asked[5:] == 2 * sizes  # after the prompts
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        np.testing.assert_array_equal(found[key], row)
 
 
 def test_each_frame_is_encoded_once() -> None:
