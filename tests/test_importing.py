@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
+from sam2track.export import ctc
+from sam2track.export.tiffs import write_tiff
 from sam2track.importing import import_masks
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.models.loading import load_model
@@ -42,6 +45,32 @@ def given(tmp_path_factory):
         for name in ("davis", "ctc", "coco", "labels-tiff", "npz", "mots", "ome-zarr"):
             opened.export(folder / name, format=name)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("4 0 3", None),  # of no parent
+        ("4 0", "line 2 is '4 0'; it holds the label of a track, its first"),
+        ("4 0 3 0 9", "line 2 is '4 0 3 0 9'"),
+        ("4 0 three 0", "line 2 is '4 0 three 0'"),
+        ("4 3 0 0", "line 2 is '4 3 0 0'"),
+        ("4 -1 3 0", "line 2 is '4 -1 3 0'"),
+        ("0 0 3 0", "line 2 is '0 0 3 0'"),
+        ("4 0 3 -2", "line 2 is '4 0 3 -2'"),
+        ("1 0 3 0", "line 2: track 1 is there already"),
+        ("4 0 3 7", "track 4 is said to come of 7, and there is no track 7; 0 says"),
+        ("4 1 3 1", "track 4 begins before its parent 1 ends"),
+    ],
+)
+def test_lines_of_ctc_are_checked(line, said, tmp_path):
+    (tmp_path / "res_track.txt").write_text(f"1 0 2 0\n{line}\n")
+    write_tiff(tmp_path / "mask000.tif", np.ones((4, 6), np.uint16))
+    if said is None:
+        assert list(ctc.read(tmp_path, "ctc").shots()) != []
+        return
+    with pytest.raises(SourceError, match=re.escape(said)):
+        ctc.read(tmp_path, "ctc")
 
 
 def test_objects_of_one_class_of_yolo_are_said_to_be_one(given, clip, model, tmp_path):

@@ -28,6 +28,11 @@ class _Named(click.Path):
             else:
                 what = "a path" if param is None else param.opts[-1]
             raise UsageError(f"{what} is empty; name a file or a folder, . for the current one")
+        if value == "-" and isinstance(param, click.Option):
+            raise UsageError(
+                f"{param.opts[0]} -: nothing is read from or written to a pipe here; name a file "
+                f"or a folder, ./- for one of that name"
+            )
         return super().convert(value, param, ctx)
 
 

@@ -134,7 +134,12 @@ def read(path: Path, kind: str) -> Reading:
     for line in sorted(lines.values(), key=lambda line: line.begin):
         names[line.label] = line.label
         if line.parent:
-            if line.parent not in lines or lines[line.parent].end >= line.begin:
+            if line.parent not in lines:
+                raise SourceError(
+                    f"{folder}: track {line.label} is said to come of {line.parent}, and there is "
+                    f"no track {line.parent}; 0 says that it comes of none"
+                )
+            if lines[line.parent].end >= line.begin:
                 raise SourceError(
                     f"{folder}: track {line.label} begins before its parent {line.parent} ends"
                 )
@@ -163,11 +168,24 @@ def read(path: Path, kind: str) -> Reading:
 def _lines(folder: Path) -> dict[int, Track]:
     """The tracks by label; none where there is no such file."""
     for name in ("res_track.txt", "man_track.txt"):
-        if (folder / name).is_file():
-            found = {}
-            for line in (folder / name).read_text(encoding="utf-8").splitlines():
-                if line.strip():
-                    track = Track(*(int(cell) for cell in line.split()))
-                    found[track.label] = track
-            return found
+        file = folder / name
+        if not file.is_file():
+            continue
+        found: dict[int, Track] = {}
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                track = Track(*(int(cell) for cell in line.split()))
+            except (TypeError, ValueError):
+                track = Track(0, 0, 0)
+            if track.label < 1 or not 0 <= track.begin <= track.end or track.parent < 0:
+                raise SourceError(
+                    f"{file}, line {number} is {line!r}; it holds the label of a track, its first "
+                    f"and last frame, and the label of its parent or 0"
+                )
+            if track.label in found:
+                raise SourceError(f"{file}, line {number}: track {track.label} is there already")
+            found[track.label] = track
+        return found
     return {}

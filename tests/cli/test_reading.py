@@ -416,3 +416,22 @@ def test_devices_are_not_replaced(things: Path) -> None:
 def test_help(command: str) -> None:
     found = done(command, "--help")
     assert "PROJECT" in found.stdout and max(map(len, found.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["replay", "-o", "-"],
+        ["export", "-f", "csv", "-o", "-"],
+        ["report", "-o", "-"],
+        ["measure", "-o", "-"],
+    ],
+)
+def test_outputs_do_not_go_to_a_pipe(
+    things: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, *rest = words
+    found = invoke(command, things / "out/project.s2t", *rest)
+    refused(found, 2, "-o -: nothing is read from or written to a pipe here; name a file")
+    assert not os.listdir(tmp_path)
