@@ -434,4 +434,4 @@ def test_outputs_do_not_go_to_a_pipe(
     command, *rest = words
     found = invoke(command, things / "out/project.s2t", *rest)
     refused(found, 2, "-o -: nothing is read from or written to a pipe here; name a file")
-    assert not os.listdir(tmp_path)
+    assert list(tmp_path.iterdir()) == []
