@@ -15,6 +15,7 @@ from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack, read_axes
+from sam2track.frames.units import channel_names
 
 __all__ = ["czi_stack", "nd2_stack"]
 
@@ -155,8 +156,7 @@ def _further_axes(told: Mapping[str, Any]) -> list[str]:
 
 def _czi_channels(told: Mapping[str, Any]) -> tuple[str, ...]:
     found = _within(told, "Information", "Image", "Dimensions", "Channels", "Channel") or []
-    found = found if isinstance(found, list) else [found]
-    return tuple(str(c["@Name"]) for c in found if c.get("@Name"))
+    return channel_names(found if isinstance(found, list) else [found], "@Name")
 
 
 def _czi_pixel(told: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -18,7 +18,7 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.frames.files import Mapped, ends_of_file
 from sam2track.frames.pages import MOST_PLANES, check_pages
 from sam2track.frames.stack import Read, Stack, read_axes
-from sam2track.frames.units import micrometres, seconds
+from sam2track.frames.units import channel_names, micrometres, seconds
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
@@ -312,7 +312,7 @@ def _about_ome(file: TiffFile) -> dict[str, Any]:
         for a in "YX"
     )
     return {
-        "channels": tuple(str(c["Name"]) for c in channels if "Name" in c),
+        "channels": channel_names(channels, "Name"),
         "pixel_size_um": None if None in size else size,
         "frame_interval_s": seconds(
             pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")

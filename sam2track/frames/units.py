@@ -1,10 +1,11 @@
-"""Lengths and times that files give in units of their own."""
+"""What files say in ways of their own: lengths, times, names of channels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
-__all__ = ["micrometres", "seconds"]
+__all__ = ["channel_names", "micrometres", "seconds"]
 
 _MICROMETRES = {
     "nm": 1e-3,
@@ -38,6 +39,17 @@ _SECONDS = {
     "h": 3600.0,
     "hour": 3600.0,
 }
+
+
+def channel_names(told: Iterable[object], key: str) -> tuple[str, ...]:
+    """Return a name for each channel, its number where it has none; no names where none has one.
+
+    Without the number the names behind it would be those of other channels.
+    """
+    names = [channel.get(key) if isinstance(channel, Mapping) else None for channel in told]
+    if not any(names):
+        return ()
+    return tuple(str(name or number) for number, name in enumerate(names))
 
 
 def micrometres(value: object, unit: object) -> float | None:

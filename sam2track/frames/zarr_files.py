@@ -13,7 +13,7 @@ from sam2track.frames.array import array_stack
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.stack import Stack
-from sam2track.frames.units import micrometres, seconds
+from sam2track.frames.units import channel_names, micrometres, seconds
 from sam2track.regular import check_regular
 
 __all__ = ["is_zarr", "zarr_stack"]
@@ -116,8 +116,7 @@ def _ome(
         about["pixel_size_um"] = tuple(size)
     if "t" in steps:
         about["frame_interval_s"] = seconds(*steps["t"])
-    channels = attributes.get("omero", {}).get("channels", [])
-    about["channels"] = tuple(str(c["label"]) for c in channels if "label" in c)
+    about["channels"] = channel_names(attributes.get("omero", {}).get("channels", []), "label")
     return array, about
 
 

@@ -158,6 +158,31 @@ def test_what_files_say_of_themselves(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
 
 
+@pytest.mark.parametrize("kind", ["ome", "ome-zarr", "czi"])
+def test_a_channel_without_a_name_leaves_the_others_theirs(kind: str, tmp_path: Path) -> None:
+    array = numbers("TCYX")
+    if kind == "ome":
+        path = tmp_path / "a.ome.tif"
+        told = {"axes": "TCYX", "Channel": {"Name": ["nameless", "GFP"]}}
+        tifffile.imwrite(path, array, metadata=told)
+        path.write_bytes(path.read_bytes().replace(b'Name="nameless"', b" " * 15))
+    elif kind == "ome-zarr":
+        path = write_ome_zarr(tmp_path / "a", array, "TCYX")
+        group = zarr.open_group(str(path))
+        group.attrs["ome"] = group.attrs["ome"] | {"omero": {"channels": [{}, {"label": "GFP"}]}}
+    else:
+        czi = pytest.importorskip("pylibCZIrw.czi")
+        path = tmp_path / "a.czi"
+        with czi.create_czi(str(path)) as file:
+            for t, c in itertools.product(range(5), range(2)):
+                file.write(array[t, c][..., None], plane={"T": t, "C": c})
+            file.write_metadata("a", channel_names={1: "GFP"})
+    source = open_source(path, channel="GFP")
+    assert source.about["channels"] == ["0", "GFP"]
+    np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
+    source.close()
+
+
 @pytest.mark.parametrize(
     ("interval", "wanted"), [({"finterval": 30.0}, 30), ({"finterval": 2.0, "tunit": "min"}, 120)]
 )
