@@ -106,16 +106,18 @@ def _ome(
     array = group[first["path"]]
     told = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in scale.get("axes", [])]
     about: dict[str, Any] = {"axes": [axis["name"] for axis in told] or None}
-    steps = {}
-    for change in first.get("coordinateTransformations", []):
-        if change.get("type") == "scale":
-            for axis, step in zip(told, change["scale"], strict=False):
-                steps[axis["name"].lower()] = (step, axis.get("unit"))
-    size = [micrometres(*steps[a]) for a in "yx" if a in steps]
-    if len(size) == 2 and None not in size:
+    units = {axis["name"].lower(): axis.get("unit") for axis in told}
+    steps: dict[str, float] = {}
+    # Those of the whole pyramid come after those of one scale; time often stands there alone.
+    for part in (first, scale):
+        for change in part.get("coordinateTransformations") or []:
+            if change.get("type") == "scale":
+                for name, step in zip(units, change["scale"], strict=False):
+                    steps[name] = steps.get(name, 1) * step
+    size = [micrometres(steps.get(a), units.get(a)) for a in "yx"]
+    if None not in size:
         about["pixel_size_um"] = tuple(size)
-    if "t" in steps:
-        about["frame_interval_s"] = seconds(*steps["t"])
+    about["frame_interval_s"] = seconds(steps.get("t"), units.get("t"))
     about["channels"] = channel_names(attributes.get("omero", {}).get("channels", []), "label")
     return array, about
 

@@ -158,6 +158,18 @@ def test_what_files_say_of_themselves(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
 
 
+def test_ome_zarr_scales_its_whole_pyramid_too(tmp_path: Path) -> None:
+    path = write_ome_zarr(tmp_path / "a", numbers("TCYX"), "TCYX")
+    group = zarr.open_group(str(path))
+    told = group.attrs["ome"]
+    more = [{"type": "scale", "scale": [0.5, 1.0, 3.0, 2.0]}]
+    scales = [told["multiscales"][0] | {"coordinateTransformations": more}]
+    group.attrs["ome"] = told | {"multiscales": scales}
+    about = open_source(path).about
+    assert about["pixel_size_um"] == (1.5, 0.5)
+    assert about["frame_interval_s"] == 60.0
+
+
 @pytest.mark.parametrize("kind", ["ome", "ome-zarr", "czi"])
 def test_a_channel_without_a_name_leaves_the_others_theirs(kind: str, tmp_path: Path) -> None:
     array = numbers("TCYX")
