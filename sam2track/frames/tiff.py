@@ -30,13 +30,13 @@ _WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretatio
 _UNITS = {2: "inch", 3: "cm"}  # of the tag ResolutionUnit
 
 
-def tiff_stack(path: Path, axes: str | None = None) -> Stack:
+def tiff_stack(path: Path, axes: str | Sequence[str] | None = None) -> Stack:
     """Open a TIFF file as a stack; its first series where it holds several.
 
     Parameters
     ----------
     path : Path
-    axes : str, optional
+    axes : str or sequence of str, optional
         In place of those that the file names.
 
     Raises
@@ -63,7 +63,7 @@ def tiff_stack(path: Path, axes: str | None = None) -> Stack:
             raise _unreadable(path, error) from error
 
 
-def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Stack:
+def _stack(path: Path, file: TiffFile, axes: str | Sequence[str] | None, said: list[str]) -> Stack:
     check_pages(path, file)
     if file.is_ome:
         _check_ome(path, file.ome_metadata or "")
@@ -71,13 +71,13 @@ def _stack(path: Path, file: TiffFile, axes: str | None, said: list[str]) -> Sta
     first = series[0]
     told = _axes_and_sizes(first)
     whole = [(a, n) for a, n in told if n > 1 or a != "S"]
-    if axes is not None and len(axes) == len(whole):
-        # A person may name axes of one place, too, or leave them out.
-        whole = [(letter, n) for letter, (_, n) in zip(axes, whole, strict=True)]
-        axes = "".join(a for a, n in whole if n > 1 or a.upper() in "YX")
-    kept = [(a, n) for a, n in whole if n > 1 or a.upper() in "YX"]
     if len(series) > 1:
-        kept.insert(0, ("T", len(series)))
+        whole.insert(0, ("T", len(series)))
+    if isinstance(axes, Sequence) and len(axes) == len(whole):
+        # A person may name axes of one place, too, or leave them out.
+        named = read_axes(axes, tuple(n for _, n in whole), str(path))
+        axes = "".join(a for a, (_, n) in zip(named, whole, strict=True) if n > 1 or a in "YX")
+    kept = [(a, n) for a, n in whole if n > 1 or a in "YX"]
     pages = first.pages if len(series) == 1 else [one.pages[0] for one in series]
     end = path.stat().st_size
     there = len(pages)

@@ -637,6 +637,26 @@ def test_axes_of_one_place_may_be_named(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source.values(2)[..., 0], array[2, 1])
 
 
+def test_axes_of_tiff_may_be_words(tmp_path: Path) -> None:
+    array = numbers("TCYX")
+    tifffile.imwrite(tmp_path / "a.tif", array, imagej=True, metadata={"axes": "TCYX"})
+    for axes in (["time", "channel", "row", "column"], ("t", "depth", "c", "y", "x")):
+        source = open_source(tmp_path / "a.tif", axes=axes, channel=1)
+        np.testing.assert_array_equal(source.values(2)[..., 0], array[2, 1])
+    with pytest.raises(UsageError, match="axes 5; give a letter for each axis"):
+        open_source(tmp_path / "a.tif", axes=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("axes", [None, "TYX", "TZYX"])
+def test_pages_that_were_each_written_as_a_stack_of_one(tmp_path: Path, axes: str | None) -> None:
+    array = numbers("TYX")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in array:
+            file.write(page[None], contiguous=False, photometric="minisblack")
+    source = open_source(tmp_path / "a.tif", axes=axes)
+    np.testing.assert_array_equal(source.values(3)[..., 0], array[3])
+
+
 def test_arrays_of_torch_and_of_unknown_length() -> None:
     import torch
 
