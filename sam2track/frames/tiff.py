@@ -221,11 +221,14 @@ class _Pages:
         self._dtype = np.dtype(first.dtype)
         self._pages = pages
         page = [n for n in first.keyframe.shape if n > 1] if first.keyframe else []
-        # Axes that a page holds by itself are the last ones.
+        # Axes that a page holds by itself are the last ones, one row or column among them.
+        large = [place for place, n in enumerate(shape) if n > 1]
         inner = len(page)
-        while inner and list(shape[len(shape) - inner :]) != page[-inner:]:
+        while inner and [shape[place] for place in large[-inner:]] != page[-inner:]:
             inner -= 1
-        self._outer = len(shape) - inner
+        self._outer = large[-inner] if inner else len(shape)
+        while self._outer and shape[self._outer - 1] == 1:
+            self._outer -= 1
         count = math.prod(shape[: self._outer])
         if len(self._pages) == count:
             return

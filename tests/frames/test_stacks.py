@@ -657,6 +657,22 @@ def test_pages_that_were_each_written_as_a_stack_of_one(tmp_path: Path, axes: st
     np.testing.assert_array_equal(source.values(3)[..., 0], array[3])
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 8), (6, 1), (1, 1)])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_pages_of_one_row_or_column(
+    height: int, width: int, compression: str | None, tmp_path: Path
+) -> None:
+    array = numbers("TYX")[:, :height, :width]
+    told = {"axes": "TYX"}
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, photometric="minisblack", metadata=told, compression=compression
+    )
+    for axes in (None, "TYX"):
+        source = open_source(tmp_path / "a.tif", axes=axes)
+        assert (len(source), source.height, source.width) == (5, height, width)
+        np.testing.assert_array_equal(source.values(3)[..., 0], array[3])
+
+
 def test_arrays_of_torch_and_of_unknown_length() -> None:
     import torch
 
