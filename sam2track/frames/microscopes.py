@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.frames.bounds import check_size
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack, read_axes
-from sam2track.frames.units import channel_names
+from sam2track.frames.units import channel_names, micrometres
 
 __all__ = ["czi_stack", "nd2_stack"]
+
+_KINDS: dict[str, np.dtype[Any]] = {  # of numbers, by the names that CZI has for kinds of pixels
+    "Gray8": np.dtype(np.uint8),
+    "Bgr24": np.dtype(np.uint8),
+    "Gray16": np.dtype(np.uint16),
+    "Bgr48": np.dtype(np.uint16),
+    "Gray32Float": np.dtype(np.float32),
+    "Bgr96Float": np.dtype(np.float32),
+}
 
 
 def nd2_stack(path: Path, axes: str | None = None) -> Stack:
@@ -32,25 +43,24 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
     """
     with needs("nd2", "microscopes", f"{path} is ND2"):
         import nd2
-    file = None
-    try:
-        file = nd2.ND2File(path)
-        sizes = dict(file.sizes)
-        array = file.to_dask(wrapper=False, copy=True)
-        voxel, channels = file.voxel_size(), _channels_of(file)
-        interval = _interval(file)
-        kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
-        letters = read_axes(axes or "".join(kept), tuple(kept.values()), str(path))
-    except Exception as error:  # readers of closed formats fail in many ways
-        if file is not None:
-            file.close()
-        if isinstance(error, UsageError):
+    with ExitStack() as opened:
+        try:
+            file = nd2.ND2File(path)
+            opened.callback(file.close)
+            sizes = dict(file.sizes)
+            array = file.to_dask(wrapper=False, copy=True)
+            voxel, channels, interval = file.voxel_size(), _channels_of(file), _interval(file)
+            kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
+            shape, dtype = tuple(kept.values()), np.dtype(file.dtype)
+            letters = read_axes(axes or "".join(kept), shape, str(path))
+        except UsageError:
             raise
-        raise _unreadable(path, "ND2", error) from error
+        except Exception as error:  # readers of closed formats fail in many ways
+            raise _unreadable(path, "ND2", error) from error
+        close = opened.pop_all().close
     warnings = []
     if sizes.get("P", 1) > 1:
         warnings.append(f"it holds {sizes['P']} positions; the first is taken")
-    shape = tuple(kept.values())
     place = list(sizes).index("P") if "P" in sizes else None
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
@@ -63,14 +73,14 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
         str(path),
         letters,
         shape,
-        np.dtype(file.dtype),
+        dtype,
         read,
         channels=channels,
         pixel_size_um=(float(voxel.y), float(voxel.x)),
         frame_interval_s=interval,
         warnings=tuple(warnings),
         fingerprint=lambda: ends_of_file(path),
-        close=file.close,
+        close=close,
     )
 
 
@@ -86,33 +96,41 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
     """
     with needs("pylibCZIrw", "microscopes", f"{path} is CZI"):
         from pylibCZIrw import czi
-    try:
-        file = czi.CziReader(str(path))
-        box, kinds = file.total_bounding_box, file.pixel_types
-        scenes = file.scenes_bounding_rectangle
-        told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
-        outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
-        scene = {"scene": min(scenes)} if scenes else {}
-        first = file.read(plane=dict.fromkeys(outer, 0), **scene)
-    except Exception as error:
-        raise _unreadable(path, "CZI", error) from error
-    warnings = []
+    with ExitStack() as opened:
+        try:
+            file = czi.CziReader(str(path))
+            opened.callback(file.close)
+            box, scenes = file.total_bounding_box, file.scenes_bounding_rectangle
+            scene = {"scene": min(scenes)} if scenes else {}
+            place = scenes[min(scenes)] if scenes else file.total_bounding_rectangle
+            check_size(str(path), place.h, place.w)  # all of it is put together at once
+            outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
+            first = file.read(plane=dict.fromkeys(outer, 0), **scene)
+            kinds = {_KINDS.get(kind, first.dtype) for kind in file.pixel_types.values()}
+            colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
+            sizes = outer | {"Y": first.shape[0], "X": first.shape[1]} | colour
+            shape = tuple(int(size) for size in sizes.values())
+            letters = read_axes(axes or "".join(sizes), shape, str(path))
+            told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
+            warnings = _further_axes(told)
+            channels, pixel = _czi_channels(told), _czi_pixel(told)
+        except (SourceError, UsageError):
+            raise
+        except Exception as error:
+            raise _unreadable(path, "CZI", error) from error
+        close = opened.pop_all().close
     if len(scenes) > 1:
-        warnings.append(f"it holds {len(scenes)} scenes; the first is taken")
-    warnings += _further_axes(told)
-    if len(set(kinds.values())) > 1:
+        warnings.insert(0, f"it holds {len(scenes)} scenes; the first is taken")
+    if len(kinds) > 1:
         warnings.append("its channels hold numbers of several kinds")
-    colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
-    sizes = outer | {"Y": first.shape[0], "X": first.shape[1]} | colour
-    shape = tuple(int(size) for size in sizes.values())
-    letters = read_axes(axes or "".join(sizes), shape, str(path))
+    dtype = np.result_type(first.dtype, *kinds)  # one that holds all of them
     planes = [(name, a) for name, a in zip(sizes, letters, strict=True) if name in "TZC"]
     lock = threading.Lock()
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
         plane = {name: at.get(a, 0) for name, a in planes}
         with lock:
-            picture = np.asarray(file.read(plane=plane, **scene))
+            picture = np.asarray(file.read(plane=plane, **scene)).astype(dtype, copy=False)
         if picture.shape[2] == 1:
             return picture[..., 0]
         return picture[..., ::-1]  # libCZI gives blue first
@@ -121,13 +139,13 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
         str(path),
         letters,
         shape,
-        first.dtype,
+        dtype,
         read,
-        channels=_czi_channels(told),
-        pixel_size_um=_czi_pixel(told),
+        channels=channels,
+        pixel_size_um=pixel,
         warnings=tuple(warnings),
         fingerprint=lambda: ends_of_file(path),
-        close=file.close,
+        close=close,
     )
 
 
@@ -146,11 +164,11 @@ def _interval(file: Any) -> float | None:
 def _further_axes(told: Mapping[str, Any]) -> list[str]:
     """Say of which further axes, phases and views for instance, one place alone is given."""
     image = _within(told, "Information", "Image") or {}
-    sizes = {axis: int(image.get(f"Size{axis}") or 1) for axis in "HIRVB"}
+    sizes = {axis: str(image.get(f"Size{axis}")) for axis in "HIRVB"}
     return [
         f"its axis {axis} has {size} places, of which one is shown"
         for axis, size in sizes.items()
-        if size > 1
+        if size.isdecimal() and int(size) > 1
     ]
 
 
@@ -162,10 +180,9 @@ def _czi_channels(told: Mapping[str, Any]) -> tuple[str, ...]:
 def _czi_pixel(told: Mapping[str, Any]) -> tuple[float, float] | None:
     found = _within(told, "Scaling", "Items", "Distance") or []
     found = found if isinstance(found, list) else [found]
-    metres = {d.get("@Id"): float(d.get("Value") or 0) for d in found}
-    if metres.get("X", 0) > 0 and metres.get("Y", 0) > 0:
-        return metres["Y"] * 1e6, metres["X"] * 1e6
-    return None
+    sides = {d.get("@Id"): micrometres(d.get("Value"), "m") for d in found}
+    height, width = sides.get("Y"), sides.get("X")
+    return None if height is None or width is None else (height, width)
 
 
 def _within(told: Any, *keys: str) -> Any:

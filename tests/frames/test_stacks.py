@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
-from sam2track.frames.microscopes import _further_axes
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.frames.stack import StackSource, read_axes
@@ -682,45 +681,6 @@ def test_arrays_of_torch_and_of_unknown_length() -> None:
     unknown = unknown[unknown[:, 0, 0] >= 0]
     with pytest.raises(UsageError, match="compute_chunk_sizes"):
         open_source(unknown)
-
-
-# -- microscopes ----------------------------------------------------------------------------
-
-
-def test_further_axes_of_czi_are_said() -> None:
-    told = {"Information": {"Image": {"SizeX": "30", "SizeH": "3", "SizeV": "1"}}}
-    assert _further_axes(told) == ["its axis H has 3 places, of which one is shown"]
-    assert _further_axes({}) == []
-
-
-def test_czi(tmp_path: Path) -> None:
-    czi = pytest.importorskip("pylibCZIrw.czi")
-    array = numbers("TZCYX")
-    path = tmp_path / "a.czi"
-    with czi.create_czi(str(path)) as file:
-        for t, z, c in itertools.product(range(5), range(2), range(2)):
-            file.write(array[t, z, c][..., None], plane={"T": t, "Z": z, "C": c})
-        file.write_metadata(
-            "a", channel_names={0: "DAPI", 1: "GFP"}, scale_x=0.25e-6, scale_y=0.5e-6
-        )
-    source = open_source(path, z="max", channel="GFP")
-    assert source.about["channels"] == ["DAPI", "GFP"]
-    assert source.about["pixel_size_um"] == pytest.approx([0.5, 0.25])
-    for frame in range(3):
-        np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, :, 1].max(0))
-    source.close()
-
-
-@pytest.mark.parametrize("test_data", ["odd/stacks/cluster.nd2"], indirect=True)
-def test_nd2(test_data: Path) -> None:
-    nd2 = pytest.importorskip("nd2")
-    array = nd2.imread(test_data)
-    assert array.shape == (3, 10, 2, 31, 38)
-    source = open_source(test_data, z=4, channel=1)
-    assert source.about["pixel_size_um"] == pytest.approx((0.1678, 0.1678), abs=1e-4)
-    for frame in range(3):
-        np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, 4, 1])
-    source.close()
 
 
 @pytest.mark.parametrize("test_data", ["microscopy/laptrack_cells/data_small.npz"], indirect=True)

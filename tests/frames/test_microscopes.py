@@ -1,0 +1,240 @@
+"""Files of microscopes' makers: CZI as its package writes it, ND2 as its package would give it."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dask.array
+import numpy as np
+import pytest
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.microscopes import _further_axes
+from sam2track.frames.opening import open_source
+from sam2track.frames.source import FrameSource
+
+from .test_stacks import SIZES, numbers
+
+
+def test_further_axes_of_czi_are_said() -> None:
+    told = {"Information": {"Image": {"SizeX": "30", "SizeH": "3", "SizeV": "1"}}}
+    assert _further_axes(told) == ["its axis H has 3 places, of which one is shown"]
+    assert _further_axes({}) == []
+
+
+def test_czi(tmp_path: Path) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    array = numbers("TZCYX")
+    path = tmp_path / "a.czi"
+    with czi.create_czi(str(path)) as file:
+        for t, z, c in itertools.product(range(5), range(2), range(2)):
+            file.write(array[t, z, c][..., None], plane={"T": t, "Z": z, "C": c})
+        file.write_metadata(
+            "a", channel_names={0: "DAPI", 1: "GFP"}, scale_x=0.25e-6, scale_y=0.5e-6
+        )
+    source = open_source(path, z="max", channel="GFP")
+    assert source.about["channels"] == ["DAPI", "GFP"]
+    assert source.about["pixel_size_um"] == pytest.approx([0.5, 0.25])
+    for frame in range(3):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, :, 1].max(0))
+    source.close()
+
+
+def write_czi(path: Path, pictures: list[np.ndarray], along: str = "C", **told: Any) -> Path:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(path)) as file:
+        for number, picture in enumerate(pictures):
+            coloured = picture if picture.ndim == 3 else picture[..., None]
+            if along == "scene":
+                # Apart from each other, as they lie on a slide.
+                file.write(coloured, scene=number, location=(100 * number, 10 * number))
+            else:
+                file.write(coloured, plane={along: number})
+        if told:
+            file.write_metadata("a", **told)
+    return path
+
+
+def test_czi_of_several_scenes_shows_the_first(tmp_path: Path) -> None:
+    first, second = numbers("YX"), numbers("ZYX")[1, :4]
+    source = open_source(write_czi(tmp_path / "a.czi", [first, second], "scene"))
+    assert source.warnings == ["it holds 2 scenes; the first is taken"]
+    assert (source.height, source.width) == first.shape
+    np.testing.assert_array_equal(source.values(0)[..., 0], first)
+    source.close()
+
+
+def test_czi_of_colours(tmp_path: Path) -> None:
+    blue_first = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    source = open_source(write_czi(tmp_path / "a.czi", [blue_first, blue_first + 9], "T"))
+    assert len(source) == 2
+    for frame in range(2):
+        np.testing.assert_array_equal(source.read(frame), (blue_first + 9 * frame)[..., ::-1])
+    assert "pixel_size_um" not in source.about
+    source.close()
+
+
+def test_czi_whose_channels_hold_several_kinds_of_numbers(tmp_path: Path) -> None:
+    channels = [numbers("YX", np.uint8), numbers("YX") + 3060]
+    source = open_source(write_czi(tmp_path / "a.czi", channels))
+    assert source.warnings[0] == "its channels hold numbers of several kinds"
+    np.testing.assert_array_equal(source.values(0), np.stack(channels, -1))
+    shown = source.read(0)[..., 1].ravel().astype(int)
+    assert (np.diff(shown) >= 0).all()  # as the values rise, not what is left of them in 8 bits
+    source.close()
+
+
+def test_czi_whose_axes_a_person_names(tmp_path: Path) -> None:
+    array = numbers("TYX")
+    source = open_source(write_czi(tmp_path / "a.czi", [*array], "Z"), axes="ZTCYX")
+    for frame, plane in enumerate(array):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
+    source.close()
+
+
+def test_czi_whose_tiles_lie_far_apart_is_refused_before_they_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    with czi.create_czi(str(tmp_path / "a.czi")) as file:
+        for place in (0, 30_000):
+            file.write(numbers("YX")[..., None], location=(place, place))
+    monkeypatch.delattr(czi.CziReader, "read")
+    with pytest.raises(SourceError, match="claims 30008 x 30006 pixels"):
+        open_source(tmp_path / "a.czi")
+
+
+@pytest.mark.parametrize("options", [{"axes": "QQ"}, {}, None])
+def test_czi_is_closed_once(
+    options: dict[str, Any] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second time is an error, told on stderr where the first was that of another one."""
+    path = write_czi(tmp_path / "a.czi", [*numbers("TYX")], "Z")
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    closed, close = [], czi.CziReader.close
+    monkeypatch.setattr(czi.CziReader, "close", lambda self: (closed.append(self), close(self)))
+    if options is None:
+        open_source(path).close()
+    else:
+        with pytest.raises(UsageError):
+            open_source(path, z=9, **options)
+    gc.collect()
+    assert len(closed) == 1
+
+
+def test_odd_metadata_of_czi_are_no_reason_to_refuse_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_czi(tmp_path / "a.czi", [numbers("YX")])
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    scaling = {"Items": {"Distance": {"@Id": "X", "Value": "wide"}}}
+    about = {"Image": {"SizeB": "many", "SizeH": "2"}}
+    told = {"ImageDocument": {"Metadata": {"Scaling": scaling, "Information": about}}}
+    monkeypatch.setattr(czi.CziReader, "metadata", told)
+    source = open_source(path)
+    assert source.warnings == ["its axis H has 2 places, of which one is shown"]
+    assert "pixel_size_um" not in source.about
+    source.close()
+
+
+class FakeND2:
+    """What the package nd2 gives, without a file."""
+
+    def __init__(self, array: np.ndarray, axes: str, *, calibrated: bool = True) -> None:
+        self.array, self.dtype = array, array.dtype
+        self.sizes = dict(zip(axes, array.shape, strict=True))
+        volume = SimpleNamespace(axesCalibrated=(calibrated, calibrated, False))
+        names = [SimpleNamespace(name=name) for name in ("DAPI", "GFP")]
+        channels = [SimpleNamespace(channel=name, volume=volume) for name in names]
+        self.metadata = SimpleNamespace(channels=channels)
+        self.experiment: list[Any] = []
+        self.closed = 0
+
+    def to_dask(self, wrapper: bool, copy: bool) -> Any:
+        assert copy and not wrapper  # else planes are of a file that may be closed
+        return dask.array.from_array(self.array)
+
+    def voxel_size(self) -> Any:
+        return SimpleNamespace(x=0.25, y=0.5, z=1.0)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def times(self, asked: float, came: float | None) -> None:
+        """Have a loop over time, after one over positions."""
+        diff = None if came is None else SimpleNamespace(avg=came)
+        of_time = SimpleNamespace(periodMs=asked, periodDiff=diff)
+        self.experiment = [
+            SimpleNamespace(type="XYPosLoop", parameters=None),
+            SimpleNamespace(type="TimeLoop", parameters=of_time),
+        ]
+
+    def opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> FrameSource:
+        monkeypatch.setattr(pytest.importorskip("nd2"), "ND2File", lambda _: self)
+        (folder / "a.nd2").write_bytes(b"\xda\xce\xbe\n" + bytes(99))
+        return open_source(folder / "a.nd2", **options)
+
+
+@pytest.mark.parametrize("axes", ["TPCYX", "PTCYX", "TCYX"])
+def test_nd2_of_several_positions_shows_the_first(
+    axes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = SIZES | {"P": 3}
+    shape = tuple(sizes[a] for a in axes)
+    array = np.arange(np.prod(shape)).reshape(shape).astype(np.uint16)
+    made = FakeND2(array, axes)
+    source = made.opened(tmp_path, monkeypatch, channel="GFP")
+    warned = ["it holds 3 positions; the first is taken"] if "P" in axes else []
+    assert source.warnings == warned
+    assert source.about["channels"] == ["DAPI", "GFP"]
+    assert source.about["pixel_size_um"] == (0.5, 0.25)
+    first = array.take(0, axes.index("P")) if "P" in axes else array
+    for frame in range(len(first)):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], first[frame, 1])
+    source.close()
+    assert made.closed == 1
+
+
+def test_nd2_whose_axes_a_person_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = numbers("TYX")
+    source = FakeND2(array, "ZYX").opened(tmp_path, monkeypatch, axes="TYX")
+    assert source.about["axes"] == "TYX"
+    made = FakeND2(array, "ZYX")
+    with pytest.raises(UsageError, match="axes 'QQ' do not fit"):
+        made.opened(tmp_path, monkeypatch, axes="QQ")
+    assert made.closed == 1
+
+
+@pytest.mark.parametrize("kind", ["nd2", "czi"])
+def test_fingerprints_of_microscopes_files_are_theirs(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the file, not of planes: these would be read, and put together, for it."""
+    array, path = numbers("TYX"), tmp_path / f"a.{kind}"
+    if kind == "nd2":
+        source = FakeND2(array, "TYX").opened(tmp_path, monkeypatch, limits=(0, 1))
+    else:
+        source = open_source(write_czi(path, [*array], "T"), limits=(0, 1))
+    monkeypatch.setattr(source, "_plane", None)
+    first = source.fingerprint()
+    assert source.fingerprint() == first
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert source.fingerprint() != first
+    source.close()
+
+
+@pytest.mark.parametrize("test_data", ["odd/stacks/cluster.nd2"], indirect=True)
+def test_nd2(test_data: Path) -> None:
+    nd2 = pytest.importorskip("nd2")
+    array = nd2.imread(test_data)
+    assert array.shape == (3, 10, 2, 31, 38)
+    source = open_source(test_data, z=4, channel=1)
+    assert source.about["pixel_size_um"] == pytest.approx((0.1678, 0.1678), abs=1e-4)
+    for frame in range(3):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, 4, 1])
+    source.close()
