@@ -17,7 +17,7 @@ from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack, read_axes
-from sam2track.frames.units import channel_names, micrometres
+from sam2track.frames.units import channel_names, micrometres, seconds
 
 __all__ = ["czi_stack", "nd2_stack"]
 
@@ -49,7 +49,7 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
             opened.callback(file.close)
             sizes = dict(file.sizes)
             array = file.to_dask(wrapper=False, copy=True)
-            voxel, channels, interval = file.voxel_size(), _channels_of(file), _interval(file)
+            pixel, channels, interval = _pixel(file), _channels_of(file), _interval(file)
             kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
             shape, dtype = tuple(kept.values()), np.dtype(file.dtype)
             letters = read_axes(axes or "".join(kept), shape, str(path))
@@ -76,7 +76,7 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
         dtype,
         read,
         channels=channels,
-        pixel_size_um=(float(voxel.y), float(voxel.x)),
+        pixel_size_um=pixel,
         frame_interval_s=interval,
         warnings=tuple(warnings),
         fingerprint=lambda: ends_of_file(path),
@@ -154,10 +154,21 @@ def _channels_of(file: Any) -> tuple[str, ...]:
     return tuple(str(c.channel.name) for c in found)
 
 
+def _pixel(file: Any) -> tuple[float, float] | None:
+    """Return height and width of a pixel; the package says 1 where there is no calibration."""
+    found = getattr(file.metadata, "channels", None) or []
+    if not found or not all(found[0].volume.axesCalibrated[:2]):
+        return None
+    voxel = file.voxel_size()
+    return float(voxel.y), float(voxel.x)
+
+
 def _interval(file: Any) -> float | None:
+    """Return seconds between frames: as they came, else as they were asked for."""
     for loop in file.experiment:
-        if loop.type == "TimeLoop" and loop.parameters.periodMs > 0:
-            return float(loop.parameters.periodMs) / 1000
+        if loop.type == "TimeLoop":
+            came = getattr(loop.parameters.periodDiff, "avg", None) or 0
+            return seconds(came if came > 0 else loop.parameters.periodMs, "ms")
     return None
 
 

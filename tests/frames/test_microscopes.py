@@ -209,6 +209,28 @@ def test_nd2_whose_axes_a_person_names(tmp_path: Path, monkeypatch: pytest.Monke
     assert made.closed == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "came", "wanted"), [(2000, None, 2), (1, 3500, 3.5), (500, 0, 0.5), (0, 0, None)]
+)
+def test_nd2_says_how_fast_frames_came(
+    asked: float,
+    came: float | None,
+    wanted: float | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = FakeND2(numbers("TYX"), "TYX")
+    made.times(asked, came)
+    assert made.opened(tmp_path, monkeypatch).about.get("frame_interval_s") == wanted
+
+
+def test_nd2_that_is_not_calibrated_has_no_size_of_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = FakeND2(numbers("TYX"), "TYX", calibrated=False).opened(tmp_path, monkeypatch)
+    assert "pixel_size_um" not in source.about
+
+
 @pytest.mark.parametrize("kind", ["nd2", "czi"])
 def test_fingerprints_of_microscopes_files_are_theirs(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
