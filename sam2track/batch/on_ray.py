@@ -16,6 +16,7 @@ from sam2track.frames.extras import needs
 __all__ = ["RayCrew"]
 
 _PATIENCE = 90.0  # seconds for tasks that are told to end
+_LEAST = 0.0001  # of a GPU, to Ray
 
 
 class RayCrew:
@@ -34,7 +35,7 @@ class RayCrew:
     Raises
     ------
     UsageError
-        Where Ray is not installed, or no machine has so many GPUs.
+        Where Ray is not installed, no machine has so many GPUs, or Ray gives no such part of them.
     DeviceError
         Where there is no such cluster.
     """
@@ -60,22 +61,34 @@ class RayCrew:
             raise UsageError(
                 f"{share:g} GPUs for each video; a machine of the cluster has {most:g}"
             )
+        if 0 < share < _LEAST or (share > 1 and share % 1):
+            self.close()
+            raise UsageError(
+                f"{share:g} GPUs for each video; give a part of one, {_LEAST:g} or more, or a "
+                "whole number"
+            )
         self._try = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(_try)
         self._refs: list[Any] = []
 
     def submit(self, video: Video, pause: float) -> Future[Result]:
         """Begin a try as soon as a machine has room."""
-        ref = self._try.remote(task_of(video), pause)
-        self._refs.append(ref)
         found: Future[Result] = Future()
+        try:
+            ref = self._try.remote(task_of(video), pause)
+        except Exception as error:  # whatever it is, the others go on
+            found.set_result(Result("failed", f"no task can be begun: {error}", retry=True))
+            return found
+        self._refs.append(ref)
         ref.future().add_done_callback(lambda ended: found.set_result(_result(ended)))
         return found
 
     def stop(self) -> None:
-        """Let tasks keep what was done and end."""
+        """Let tasks keep what was done and end; by force where they take too long."""
         for ref in self._refs:
             self._ray.cancel(ref)
-        self._ray.wait(self._refs, num_returns=len(self._refs), timeout=_PATIENCE)
+        _, left = self._ray.wait(self._refs, num_returns=len(self._refs), timeout=_PATIENCE)
+        for ref in left:  # what came of it is waited for
+            self._ray.cancel(ref, force=True)
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -95,12 +108,12 @@ def _try(task: dict[str, Any], pause: float) -> dict[str, Any]:
 
 
 def _result(ended: Future[Any]) -> Result:
-    from ray.exceptions import RayError, TaskCancelledError
+    from ray.exceptions import TaskCancelledError
 
     try:
         return Result(**ended.result())
     except TaskCancelledError:
         return Result("interrupted", "interrupted")
-    except RayError as error:
-        first = str(error).strip().splitlines()[0]
+    except Exception as error:  # another version of this package there, for one; the others go on
+        first = next(iter(str(error).strip().splitlines()), "it does not say why")
         return Result("failed", f"its task was lost ({type(error).__name__}): {first}", retry=True)
