@@ -80,16 +80,21 @@ def _stack(path: Path, file: TiffFile, axes: str | Sequence[str] | None, said: l
     kept = [(a, n) for a, n in whole if n > 1 or a in "YX"]
     pages = first.pages if len(series) == 1 else [one.pages[0] for one in series]
     end = path.stat().st_size
+    frames = _frames_there(path, file, first, kept[0][1])
     there = len(pages)
-    while there > 1 and not _lies_in(pages[there - 1], end):
-        there -= 1
+    if frames is not None:
+        warnings.append(f"it is cut short: its first {frames} of {kept[0][1]} frames are read")
+        pages, kept[0] = pages[:1], (kept[0][0], frames)
+    else:
+        while there > 1 and not _lies_in(pages[there - 1], end):
+            there -= 1
     if there < len(pages) == kept[0][1] and kept[0][0] not in "YXS":
         warnings.append(f"it is cut short: its first {there} of {len(pages)} pages are read")
         pages, kept[0] = pages[:there], (kept[0][0], there)
     sizes = tuple(n for _, n in kept)
     letters = read_axes("".join(a for a, _ in kept) if axes is None else axes, sizes, str(path))
     said, more = _checked_whole(path, file, math.prod(n for a, n in kept if a not in "YXS"), said)
-    warnings += more
+    warnings += more if frames is None else []
     if axes is None and letters == "SYX":
         warnings.append(
             f"its {sizes[0]} planes are the colours of one picture, as it says; where they are "
@@ -160,6 +165,24 @@ def _axes_and_sizes(series: Any) -> list[tuple[str, int]]:
     else:
         axes, shape = series.axes, series.shape
     return [(axis, int(size)) for axis, size in zip(axes, shape, strict=True)]
+
+
+def _frames_there(path: Path, file: TiffFile, series: TiffPageSeries, frames: int) -> int | None:
+    """Return how many frames are there of planes whose pages a cut took; None where it took none.
+
+    tifffile writes planes one after the other, the first page before and all others behind them.
+
+    Raises
+    ------
+    SourceError
+        Where not one is left.
+    """
+    if series.dataoffset is None or len(file.pages) >= len(series.pages):
+        return None
+    there = (path.stat().st_size - series.dataoffset) * frames // series.nbytes
+    if there < 1:
+        raise SourceError(f"{path} is cut short; fetch or export it again")
+    return min(there, frames)
 
 
 def _checked_whole(
@@ -238,7 +261,7 @@ class _Pages:
                 "damaged: fetch or export it again"
             )
         # ImageJ writes one page and lets all planes follow it.
-        if first.dataoffset + first.nbytes > self._bytes:
+        if first.dataoffset + math.prod(shape) * self._dtype.itemsize > self._bytes:
             raise SourceError(f"{path} is cut short; fetch or export it again")
         dtype = self._dtype.newbyteorder(file.byteorder)
         self._mapped = Mapped(path, dtype, first.dataoffset, shape)
