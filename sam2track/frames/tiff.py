@@ -209,7 +209,9 @@ def _checked_whole(
 
 def _painted(read: Read, colormap: npt.NDArray[np.uint16]) -> Read:
     """Colours in place of indices."""
-    table = (np.asarray(colormap).T >> 8).astype(np.uint8)
+    # Some programs write 8 bits in place of 16; libtiff reads those so, too.
+    unused = 8 if np.max(colormap, initial=0) > 255 else 0
+    table = (np.asarray(colormap).T >> unused).astype(np.uint8)
     return lambda at: table[read(at)]
 
 
