@@ -130,7 +130,7 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
         plane = {name: at.get(a, 0) for name, a in planes}
         with lock:
-            picture = np.asarray(file.read(plane=plane, **scene)).astype(dtype, copy=False)
+            picture = np.asarray(file.read(plane=plane, **scene))
         if picture.shape[2] == 1:
             return picture[..., 0]
         return picture[..., ::-1]  # libCZI gives blue first

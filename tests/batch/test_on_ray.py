@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from concurrent.futures import Future
 from pathlib import Path
@@ -93,7 +94,8 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     vars(exceptions).update(RayError=RayError, TaskCancelledError=TaskCancelledError)
     monkeypatch.setitem(sys.modules, "ray", made)
     monkeypatch.setitem(sys.modules, "ray.exceptions", exceptions)
-    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "")  # so that it is as it was afterwards
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
     return made
 
 
@@ -123,6 +125,7 @@ def test_a_video_takes_its_share(
     # Ray trying again would count as no try.
     assert ray.asked == {"num_cpus": 1, "num_gpus": share, "max_retries": 0}
     assert ray.begun["address"] == "local"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 @pytest.mark.parametrize(

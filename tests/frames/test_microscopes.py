@@ -21,8 +21,11 @@ from .test_stacks import SIZES, numbers
 
 
 def test_further_axes_of_czi_are_said() -> None:
-    told = {"Information": {"Image": {"SizeX": "30", "SizeH": "3", "SizeV": "1"}}}
-    assert _further_axes(told) == ["its axis H has 3 places, of which one is shown"]
+    told = {"Information": {"Image": {"SizeX": "30", "SizeH": "3", "SizeV": "1", "SizeB": "2"}}}
+    assert _further_axes(told) == [
+        "its axis H has 3 places, of which one is shown",
+        "its axis B has 2 places, of which one is shown",
+    ]
     assert _further_axes({}) == []
 
 
@@ -50,8 +53,8 @@ def write_czi(path: Path, pictures: list[np.ndarray], along: str = "C", **told: 
         for number, picture in enumerate(pictures):
             coloured = picture if picture.ndim == 3 else picture[..., None]
             if along == "scene":
-                # Apart from each other, as they lie on a slide.
-                file.write(coloured, scene=number, location=(100 * number, 10 * number))
+                # Apart from each other, as they lie on a slide: too far to be one picture.
+                file.write(coloured, scene=number, location=(30_000 * number, 20_000 * number))
             else:
                 file.write(coloured, plane={along: number})
         if told:
@@ -88,9 +91,26 @@ def test_czi_whose_channels_hold_several_kinds_of_numbers(tmp_path: Path) -> Non
     source.close()
 
 
+def test_czi_of_one_channel_has_its_name(tmp_path: Path) -> None:
+    path = write_czi(tmp_path / "a.czi", [numbers("YX")], channel_names={0: "GFP"})
+    source = open_source(path, channel="GFP")
+    assert source.about["channels"] == ["GFP"]
+    source.close()
+
+
+@pytest.mark.parametrize("ending", ["czi", "nd2"])
+def test_a_file_of_another_kind_is_told_as_that(ending: str, tmp_path: Path) -> None:
+    pytest.importorskip("pylibCZIrw" if ending == "czi" else "nd2")
+    (tmp_path / f"a.{ending}").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
+    message = f"is PNG, whatever its name says, not {ending.upper()}; name it as what it is"
+    with pytest.raises(SourceError, match=message):
+        open_source(tmp_path / f"a.{ending}")
+
+
 def test_czi_whose_axes_a_person_names(tmp_path: Path) -> None:
     array = numbers("TYX")
     source = open_source(write_czi(tmp_path / "a.czi", [*array], "Z"), axes="ZTCYX")
+    assert source.about["axes"] == "ZTCYX"
     for frame, plane in enumerate(array):
         np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
     source.close()
@@ -104,7 +124,7 @@ def test_czi_whose_tiles_lie_far_apart_is_refused_before_they_are_put_together(
         for place in (0, 30_000):
             file.write(numbers("YX")[..., None], location=(place, place))
     monkeypatch.delattr(czi.CziReader, "read")
-    with pytest.raises(SourceError, match="claims 30008 x 30006 pixels"):
+    with pytest.raises(SourceError, match=r"^\S+ claims 30008 x 30006 pixels"):
         open_source(tmp_path / "a.czi")
 
 
@@ -131,7 +151,8 @@ def test_odd_metadata_of_czi_are_no_reason_to_refuse_it(
 ) -> None:
     path = write_czi(tmp_path / "a.czi", [numbers("YX")])
     czi = pytest.importorskip("pylibCZIrw.czi")
-    scaling = {"Items": {"Distance": {"@Id": "X", "Value": "wide"}}}
+    sides = [{"@Id": "X", "Value": "wide"}, {"@Id": "Y", "Value": "1e-6"}]
+    scaling = {"Items": {"Distance": sides}}
     about = {"Image": {"SizeB": "many", "SizeH": "2"}}
     told = {"ImageDocument": {"Metadata": {"Scaling": scaling, "Information": about}}}
     monkeypatch.setattr(czi.CziReader, "metadata", told)

@@ -157,6 +157,18 @@ def test_what_files_say_of_themselves(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
 
 
+def test_axes_of_ome_zarr_may_be_letters_alone(tmp_path: Path) -> None:
+    """As its version 0.3 has them."""
+    path = write_ome_zarr(tmp_path / "a", numbers("TCYX"), "TCYX")
+    group = zarr.open_group(str(path))
+    told = group.attrs["ome"]
+    group.attrs["ome"] = {
+        "multiscales": [told["multiscales"][0] | {"axes": ["T", "C", "Y", "X"]}],
+    }
+    assert open_source(path).about == {"axes": "TCYX"}  # lengths have no units
+    assert open_source(path, axes="ZCYX").about == {"axes": "ZCYX"}
+
+
 def test_ome_zarr_scales_its_whole_pyramid_too(tmp_path: Path) -> None:
     path = write_ome_zarr(tmp_path / "a", numbers("TCYX"), "TCYX")
     group = zarr.open_group(str(path))
@@ -470,6 +482,9 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     few = open_source(tmp_path / "few.tif", axes="TYX")
     assert len(few) == 4 and not few.warnings
     few.close()
+    few = open_source(tmp_path / "few.tif", axes="SYX")
+    assert len(few) == 1 and not few.warnings  # who says so need not be told
+    few.close()
     (tmp_path / "none.zarr").mkdir()
     refused(tmp_path / "none.zarr", SourceError, "no zarr that can be read")
     np.save(tmp_path / "o.npy", np.array([{}], object), allow_pickle=True)
@@ -580,6 +595,18 @@ def test_photometric_interpretations_are_honoured(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "p.tif", values, photometric="palette", colormap=colormap)
     source = open_source(tmp_path / "p.tif")
     assert source.read(2)[3, 4].tolist() == [255, values[2, 3, 4], 0]
+    eight = colormap >> 8  # as other programs write it
+    tifffile.imwrite(tmp_path / "8.tif", values, photometric="palette", colormap=eight)
+    source = open_source(tmp_path / "8.tif")
+    assert source.read(2)[3, 4].tolist() == [255, values[2, 3, 4], 0]
+    for kind, black in ((np.bool_, False), (np.float32, 0)):
+        array = np.zeros((5, 20, 30), kind)
+        array[2, 3, 4] = 1
+        tifffile.imwrite(tmp_path / "k.tif", array, photometric="miniswhite")
+        source = open_source(tmp_path / "k.tif")
+        # Of floating numbers nobody knows what white is.
+        assert source.values(2)[3, 4, 0] == (black if kind is np.bool_ else 1)
+        source.close()
     tifffile.imwrite(tmp_path / "w.tif", values, photometric="miniswhite")
     source = open_source(tmp_path / "w.tif")
     assert source.read(2)[3, 4].tolist() == [255 - values[2, 3, 4]] * 3
@@ -670,6 +697,159 @@ def test_pages_of_one_row_or_column(
         source = open_source(tmp_path / "a.tif", axes=axes)
         assert (len(source), source.height, source.width) == (5, height, width)
         np.testing.assert_array_equal(source.values(3)[..., 0], array[3])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kinds", "frames", "warned"),
+    [
+        ([(6, 8), (6, 8)], ["u1", "u1"], 2, []),
+        ([(6, 8), (6, 9)], ["u1", "u1"], 1, ["it holds 2 series of pictures; the first is taken"]),
+        ([(6, 8), (6, 8)], ["u1", "u2"], 1, ["it holds 2 series of pictures; the first is taken"]),
+        ([(3, 6, 8)] * 2, ["u1", "u1"], 3, ["it holds 2 series of pictures; the first is taken"]),
+    ],
+)
+def test_of_several_series_the_first_is_taken_where_they_are_no_stack(
+    shapes: list[tuple[int, ...]], kinds: list[str], frames: int, warned: list[str], tmp_path: Path
+) -> None:
+    arrays = [np.full(s, n, k) for n, (s, k) in enumerate(zip(shapes, kinds, strict=True))]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for array in arrays:
+            file.write(array, contiguous=False, photometric="minisblack")
+    source = open_source(tmp_path / "a.tif")
+    assert (len(source), source.height, source.width) == (frames, *shapes[0][-2:])
+    assert source.warnings == warned
+    assert source.values(frames - 1).max() == (0 if warned else frames - 1)
+    source.close()
+
+
+def test_of_several_images_of_ome_the_first_is_taken(tmp_path: Path) -> None:
+    """Positions, mostly: they are no frames of one place."""
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for number in range(2):
+            size = {"PhysicalSizeX": number + 1, "PhysicalSizeY": number + 1}
+            file.write(np.full((6, 8), number, np.uint8), metadata={"axes": "YX", **size})
+    source = open_source(tmp_path / "a.ome.tif")
+    assert len(source) == 1 and source.values(0).max() == 0
+    assert source.warnings == ["it holds 2 series of pictures; the first is taken"]
+    assert source.about["pixel_size_um"] == (1, 1)
+    source.close()
+
+
+def test_frames_that_a_cut_lost_are_told_where_there_are_channels(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 999, (5, 2, 60, 80)).astype(np.uint16)
+    path, told = tmp_path / "a.tif", {"axes": "TCYX"}
+    tifffile.imwrite(path, array, photometric="minisblack", metadata=told, compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        last = file.pages[9].dataoffsets[0]
+    path.write_bytes(path.read_bytes()[: last + 10])
+    source = open_source(path, channel=0, limits=(0, 999), axes="TCYX")
+    assert len(source) == 5
+    np.testing.assert_array_equal(source.values(4)[..., 0], array[4, 0])
+    source.close()
+    source = open_source(path, channel=1, limits=(0, 999), axes="TCYX")
+    with pytest.raises(SourceError, match="does not give frame 4: the file is cut short before it"):
+        source.read(4)
+    source.close()
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_numbers_of_either_order_of_bytes(
+    imagej: bool, byteorder: str, kind: Any, tmp_path: Path
+) -> None:
+    array = numbers("TYX", kind)
+    told = {"axes": "TYX"}
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, imagej=imagej, byteorder=byteorder, metadata=told
+    )  # fmt: skip
+    source = open_source(tmp_path / "a.tif", axes="TYX")
+    for frame, plane in enumerate(array):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
+    source.close()
+
+
+def test_planes_that_follow_one_page_are_all_there_or_it_is_refused(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.tif", {"axes": "TYX"}
+    tifffile.imwrite(path, numbers("TYX"), photometric="minisblack", metadata=told)
+    with tifffile.TiffFile(path) as file:
+        end = file.series[0].dataoffset + file.series[0].nbytes
+    data = path.read_bytes()
+    for axes, cut, frames in (("TYX", 0, 5), ("TYX", 1, 4), ("TYX", 96 * 4, 1), ("TCYX", 96, 4)):
+        array = numbers(axes)
+        tifffile.imwrite(path, array, photometric="minisblack", metadata={"axes": axes})
+        with tifffile.TiffFile(path) as file:
+            begin = file.series[0].dataoffset
+        path.write_bytes(path.read_bytes()[: begin + array.nbytes - cut])
+        source = open_source(path, axes=axes, channel=0 if "C" in axes else None)
+        assert len(source) == frames
+        assert source.warnings == [f"it is cut short: its first {frames} of 5 frames are read"]
+        plane = array[frames - 1]
+        np.testing.assert_array_equal(
+            source.values(frames - 1)[..., 0], plane[0] if "C" in axes else plane
+        )
+        source.close()
+    path.write_bytes(data[: end - 5 * 96 + 50])
+    with pytest.raises(SourceError, match="is cut short; fetch or export it again"):
+        open_source(path)
+
+
+def test_what_follows_pages_that_are_lost_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for page in numbers("TYX"):
+            file.write(page, contiguous=False, photometric="minisblack", compression="deflate")
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[2].offset
+    data = bytearray(path.read_bytes())
+    tags = int.from_bytes(data[place : place + 2], "little")
+    data[place + 2 + 12 * tags : place + 6 + 12 * tags] = (2**31).to_bytes(4, "little")
+    path.write_bytes(data)
+    source = open_source(path)
+    assert len(source) == 3
+    assert source.warnings == ["it is cut short or damaged: its first 3 pages are read"]
+    source.close()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_fingerprints_are_of_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planes would be read, and decoded, for them."""
+    path = WRITERS[kind](tmp_path / "a.tif", numbers("TYX"), "TYX")
+    source = open_source(path, axes="TYX", limits=(0, 1))
+    assert isinstance(source, StackSource)
+    monkeypatch.setattr(source, "_plane", None)
+    assert len(source.fingerprint()) == 16
+    source.close()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_folder_of_zarr_needs_no_name_of_its_own(
+    zarr_format: Any, grouped: bool, tmp_path: Path
+) -> None:
+    array = numbers("TYX")
+    if grouped:
+        group = zarr.open_group(str(tmp_path / "a"), mode="w", zarr_format=zarr_format)
+        group.create_array("only", data=array)
+    else:
+        zarr.create_array(str(tmp_path / "a"), data=array, zarr_format=zarr_format)
+    source = open_source(tmp_path / "a", axes="TYX")
+    np.testing.assert_array_equal(source.values(3)[..., 0], array[3])
+    (tmp_path / "b.ZARR").mkdir()
+    with pytest.raises(SourceError, match="no zarr that can be read"):
+        open_source(tmp_path / "b.ZARR")
+
+
+def test_of_bioformats2raw_the_first_image_is_taken(tmp_path: Path) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=3)
+    group.attrs["bioformats2raw.layout"] = 3
+    for number in range(2):
+        path = write_ome_zarr(tmp_path / f"{number}.tif", numbers("TCYX") + number, "TCYX")
+        path.rename(tmp_path / "a.zarr" / str(number))
+    source = open_source(tmp_path / "a.zarr", channel="GFP")
+    np.testing.assert_array_equal(source.values(1)[..., 0], numbers("TCYX")[1, 1])
 
 
 def test_arrays_of_torch_and_of_unknown_length() -> None:
