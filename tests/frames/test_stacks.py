@@ -167,6 +167,15 @@ def test_axes_of_ome_zarr_may_be_letters_alone(tmp_path: Path) -> None:
     }
     assert open_source(path).about == {"axes": "TCYX"}  # lengths have no units
     assert open_source(path, axes="ZCYX").about == {"axes": "ZCYX"}
+    change = {"type": "translation", "translation": [9.0, 9.0, 9.0, 9.0]}
+    scale = told["multiscales"][0]
+    sets = [scale["datasets"][0] | {"coordinateTransformations": [change]}]
+    group.attrs["ome"] = {"multiscales": [scale | {"datasets": sets}]}
+    assert open_source(path).about == {"axes": "TCYX"}  # where it lies is not how large it is
+    axes = [axis | {"name": axis["name"].upper()} for axis in scale["axes"]]
+    group.attrs["ome"] = {"multiscales": [scale | {"axes": axes}]}
+    about = open_source(path).about
+    assert (about["pixel_size_um"], about["frame_interval_s"]) == ((0.5, 0.25), 120)
 
 
 def test_ome_zarr_scales_its_whole_pyramid_too(tmp_path: Path) -> None:
@@ -248,6 +257,111 @@ def test_compressed_pages(
     for frame in range(4):
         expected = pages[frame] if colour else pages[frame][..., None]
         np.testing.assert_array_equal(source.values(frame), expected)
+
+
+def test_compressions_that_are_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    def missing(*_: object, **__: object) -> None:
+        raise ValueError("requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", missing)
+    pages = np.random.default_rng(0).integers(0, 255, (1, 20, 30, 4), np.uint8)
+    pages[..., 3] = 255  # opaque: OpenCV mixes what is not with black
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="rgb", extrasamples=["unassalpha"])
+    source = open_source(tmp_path / "a.tif")
+    np.testing.assert_array_equal(source.read(0), pages[0, ..., :3])
+    monkeypatch.setattr(cv2, "imreadmulti", lambda *_, **__: (False, ()))
+    with pytest.raises(SourceError, match="not known here; install imagecodecs to read it"):
+        source.read(0)
+    source.close()
+
+
+def test_planes_that_ome_tiff_leaves_out_are_empty(tmp_path: Path) -> None:
+    array = numbers("TYX")[:2] + 1
+    place = '<TiffData FirstT="{}" IFD="{}" PlaneCount="1"/>'
+    told = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+        'SizeX="8" SizeY="6" SizeZ="1" SizeC="1" SizeT="4">'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="1" Name="GFP"/>'
+        f"{place.format(0, 0)}{place.format(2, 1)}</Pixels></Image></OME>"
+    )
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        for number, page in enumerate(array):
+            file.write(
+                page,
+                description=told if number == 0 else None,
+                metadata=None,
+                contiguous=False,
+                photometric="minisblack",
+            )
+    source = open_source(tmp_path / "a.ome.tif")
+    assert source.about == {"axes": "TYX", "channels": ["GFP"]}
+    for frame, plane in enumerate([array[0], array[0] * 0, array[1], array[0] * 0]):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("unit", "resolution", "size"),
+    [
+        ("CENTIMETER", (20_000, 10_000), (1.0, 0.5)),
+        ("INCH", (25_400, 12_700), (2.0, 1.0)),
+        ("NONE", (1, 1), None),
+        ("CENTIMETER", (0, 10_000), None),
+    ],
+)
+def test_sizes_of_pixels_that_plain_tiff_has(
+    unit: str, resolution: tuple[int, int], size: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        numbers("TYX"),
+        photometric="minisblack",
+        resolution=resolution,
+        resolutionunit=unit,
+    )
+    about = open_source(tmp_path / "a.tif", axes="TYX").about
+    assert about.get("pixel_size_um") == (size and pytest.approx(size))
+
+
+@pytest.mark.parametrize("changed", ["SizeC", "SizeZ", "SizeT"])
+def test_ome_tiff_that_claims_very_many_planes(changed: str, tmp_path: Path) -> None:
+    from sam2track.frames.tiff import _check_ome
+
+    told = '<OME><Pixels SizeC="2" SizeZ="2" SizeT="2"/></OME>'
+    _check_ome(tmp_path, told)
+    with pytest.raises(SourceError, match="claims 8388608 planes; at most 4194304 are read"):
+        _check_ome(tmp_path, told.replace(f'{changed}="2"', f'{changed}="{2**21}"'))
+
+
+def test_what_tifffile_says_is_said_once_and_not_on_stderr(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import logging
+
+    logger = logging.getLogger("tifffile")
+    handlers, propagate = list(logger.handlers), logger.propagate
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for page in numbers("TYX"):
+            file.write(page, contiguous=False, photometric="minisblack", software="maker")
+    with tifffile.TiffFile(path) as file:
+        places = [page.tags["Software"].offset for page in file.pages]
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[place + 8 : place + 12] = (2**31).to_bytes(4, "little")  # where its text would lie
+    path.write_bytes(data)
+    source = open_source(path)
+    assert len(source) == 5
+    said = [line for line in source.warnings if "invalid value offset" in line]
+    assert said and all(line.startswith("TIFF: ") for line in said)
+    assert len(set(said)) == len(said)
+    source.read(4)
+    source.close()
+    assert not caplog.records
+    assert (logger.handlers, logger.propagate) == (handlers, propagate)
 
 
 def test_channels_are_colours_with_limits_of_their_own() -> None:
