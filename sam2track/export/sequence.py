@@ -20,6 +20,8 @@ __all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
 UNITS = ("nm", "um", "mm", "m")
 """Of a pixel's side."""
 
+_NUMBERS = (int, float, np.integer, np.floating)
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -111,14 +113,16 @@ class Options:
     def __post_init__(self) -> None:
         for what in ("pixel_size", "frame_interval"):
             value = getattr(self, what)
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{what} {value}; allowed are numbers above 0")
+            if value is not None and not (isinstance(value, _NUMBERS) and 0 < value < float("inf")):
+                raise UsageError(f"{what} {value!r}; allowed are numbers above 0")
         if self.unit not in UNITS:
             raise UsageError(f"unit {self.unit!r}; allowed are {', '.join(UNITS)}")
-        if not 0 <= self.val_share < 1:
-            raise UsageError(f"val_share {self.val_share}; allowed are 0 and more, below 1")
+        if not (isinstance(self.val_share, _NUMBERS) and 0 <= self.val_share < 1):
+            raise UsageError(f"val_share {self.val_share!r}; allowed are 0 and more, below 1")
         if self.name is not None and (
-            not self.name.strip(". ") or {"/", "\\", "\0", "\n"} & set(self.name)
+            not isinstance(self.name, str)
+            or not self.name.strip(". ")
+            or {"/", "\\", "\0", "\n"} & set(self.name)
         ):
             raise UsageError(f"name {self.name!r}; give one that can be a file's")
 
@@ -290,7 +294,7 @@ class Sequenced:
 
     @property
     def interval(self) -> float | None:
-        """Seconds from frame to frame, where that is known and even enough to be said."""
+        """Seconds from frame to frame, on average, where the source says something of them."""
         if self.options.frame_interval is not None:
             return self.options.frame_interval
         if len(self.times) < 2 or self._only_played:
