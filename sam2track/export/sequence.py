@@ -150,8 +150,6 @@ class Shot:
     def labels(self) -> npt.NDArray[np.int32]:
         """Label map, (H, W) int32; where masks overlap, the project says whose a pixel is."""
         owner = self._owner
-        if not self.masks:
-            return np.zeros((owner.height, owner.width), np.int32)
         labels = np.zeros((owner.height, owner.width), np.int32)
         total = 0
         for object_id, mask in self.masks.items():

@@ -157,6 +157,23 @@ def test_what_files_say_of_themselves(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.values(1)[..., 0], array[1, 1])
 
 
+@pytest.mark.parametrize("shards", [None, (4, 200, 200)])
+def test_chunks_that_cannot_be_compressed_are_read(shards: Any, tmp_path: Path) -> None:
+    """However large they may be at most: a shard holds many of them."""
+    array = np.random.default_rng(0).random((4, 200, 200))
+    zarr.create_array(str(tmp_path / "a.zarr"), data=array, chunks=(1, 200, 200), shards=shards)
+    source = open_source(tmp_path / "a.zarr")
+    for frame, plane in enumerate(array):
+        np.testing.assert_array_equal(source.values(frame)[..., 0], plane)
+
+
+def test_bytes_of_chunks_are_counted_not_their_numbers(tmp_path: Path) -> None:
+    path, chunk = tmp_path / "a.zarr", (700, 1000, 1000)
+    zarr.create_array(str(path), shape=chunk, chunks=chunk, dtype="float64")
+    with pytest.raises(SourceError, match="has chunks of 5,600,000,000 bytes"):
+        open_source(path)
+
+
 def test_axes_of_ome_zarr_may_be_letters_alone(tmp_path: Path) -> None:
     """As its version 0.3 has them."""
     path = write_ome_zarr(tmp_path / "a", numbers("TCYX"), "TCYX")
@@ -889,7 +906,13 @@ def test_planes_that_follow_one_page_are_all_there_or_it_is_refused(tmp_path: Pa
     with tifffile.TiffFile(path) as file:
         end = file.series[0].dataoffset + file.series[0].nbytes
     data = path.read_bytes()
-    for axes, cut, frames in (("TYX", 0, 5), ("TYX", 1, 4), ("TYX", 96 * 4, 1), ("TCYX", 96, 4)):
+    for axes, cut, frames in (
+        ("TYX", -100, 5),
+        ("TYX", 0, 5),
+        ("TYX", 1, 4),
+        ("TYX", 96 * 4, 1),
+        ("TCYX", 96, 4),
+    ):
         array = numbers(axes)
         tifffile.imwrite(path, array, photometric="minisblack", metadata={"axes": axes})
         with tifffile.TiffFile(path) as file:
