@@ -185,3 +185,4 @@ def test_seconds_between_frames(
     wanted = times if told is None else [n * told for n in range(len(times))]
     np.testing.assert_allclose(of.times, wanted)
     np.testing.assert_array_equal(of.played, times)
+    np.testing.assert_allclose([shot.time for shot in of.shots()], wanted)

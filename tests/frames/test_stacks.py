@@ -857,12 +857,13 @@ def test_of_several_images_of_ome_the_first_is_taken(tmp_path: Path) -> None:
     """Positions, mostly: they are no frames of one place."""
     with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
         for number in range(2):
-            size = {"PhysicalSizeX": number + 1, "PhysicalSizeY": number + 1}
-            file.write(np.full((6, 8), number, np.uint8), metadata={"axes": "YX", **size})
+            told = dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY", "TimeIncrement"), number + 1)
+            file.write(np.full((6, 8), number, np.uint8), metadata={"axes": "YX", **told})
     source = open_source(tmp_path / "a.ome.tif")
     assert len(source) == 1 and source.values(0).max() == 0
     assert source.warnings == ["it holds 2 series of pictures; the first is taken"]
-    assert source.about["pixel_size_um"] == (1, 1)
+    # Without units they are micrometres and seconds.
+    assert (source.about["pixel_size_um"], source.about["frame_interval_s"]) == ((1, 1), 1)
     source.close()
 
 
@@ -977,6 +978,12 @@ def test_a_folder_of_zarr_needs_no_name_of_its_own(
     (tmp_path / "b.ZARR").mkdir()
     with pytest.raises(SourceError, match="no zarr that can be read"):
         open_source(tmp_path / "b.ZARR")
+
+
+def test_dimensions_of_zarr_that_are_not_all_named_are_those_of_arrays(tmp_path: Path) -> None:
+    array, names = numbers("TYX"), [None, "y", "x"]
+    zarr.create_array(str(tmp_path / "a.zarr"), data=array, dimension_names=names)
+    assert open_source(tmp_path / "a.zarr").about == {"axes": "TYX"}
 
 
 def test_of_bioformats2raw_the_first_image_is_taken(tmp_path: Path) -> None:
