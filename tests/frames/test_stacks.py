@@ -509,6 +509,21 @@ def test_a_copy_of_zarr_is_the_same(zarr_format: Any, tmp_path: Path) -> None:
     assert len({first, second, third, told[0]()}) == 4
 
 
+def test_zarr_whose_sizes_stay_the_same_is_told_apart(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (9, 8, 8), np.uint8)
+    array = zarr.create_array(
+        tmp_path / "a.zarr", data=values, chunks=(1, 8, 8), attributes={"made": "early"}
+    )
+    source = open_source(tmp_path / "a.zarr", axes="TYX", limits=(0, 255))
+    told = [source.fingerprint()]
+    array.attrs["made"] = "after"
+    told.append(source.fingerprint())
+    chunks = tmp_path / "a.zarr" / "c"
+    (chunks / "8").rename(chunks / "9")  # the last frame is empty now
+    told.append(source.fingerprint())
+    assert len(set(told)) == 3
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npy_of_either_order(order: Any, tmp_path: Path) -> None:
     array = numbers("TYX")
