@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
+from sam2track.masks import bounding_box
 
 __all__ = [
     "TOLERANCE",
@@ -129,7 +130,13 @@ def boundary_f(a: npt.NDArray[Any], b: npt.NDArray[Any], *, tolerance: float = T
     if tolerance < 0:
         raise UsageError(f"a tolerance is not negative: {tolerance}")
     radius = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*a.shape))
-    edge_a, edge_b = _contour(a), _contour(b)
+    box = bounding_box(a | b)
+    if box is None:
+        return 1.0
+    # All of both contours lies here: a pixel belongs to one by those to the right and below.
+    x0, y0, x1, y1 = box
+    around = (slice(max(0, y0 - 1), y1 + 1), slice(max(0, x0 - 1), x1 + 1))
+    edge_a, edge_b = _contour(a[around]), _contour(b[around])
     if not edge_a.any() or not edge_b.any():
         return float(edge_a.any() == edge_b.any())
     precision = _share_near(edge_a, edge_b, radius)
