@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ __all__ = ["METRICS", "Evaluation", "evaluate"]
 METRICS = ("jf", "ctc", "identity")
 """J and F; SEG, DET and TRA; HOTA and IDF1."""
 
-Masks = dict[int, npt.NDArray[np.bool_]]
+Masks = Mapping[int, npt.NDArray[np.bool_]]
 
 
 @dataclass

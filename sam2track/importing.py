@@ -27,6 +27,7 @@ from sam2track.tracking.result import FrameResult
 __all__ = ["Imported", "import_masks"]
 
 _SURE = 10.0  # the logit of a mask that is given
+_AT_ONCE = 2**22  # pixels of masks: all of a frame of a thousand cells would be gigabytes
 
 
 @dataclass(frozen=True)
@@ -147,23 +148,32 @@ def _fill(
 ) -> dict[int, int]:
     """Store all masks as one step; return the first frame of each object."""
     first: dict[int, int] = {}
+    none = np.zeros((reading.height, reading.width), np.bool_)
+    many = max(1, _AT_ONCE // none.size)
     with project.step("import", {"masks": str(reading.path), "format": reading.format}):
         for frame, masks in reading.shots():
             if frame >= count:
                 raise UsageError(
                     f"{reading.path} has a mask of frame {frame}, the video frames 0 to {count - 1}"
                 )
-            new = [i for i, mask in masks.items() if i not in first and mask.any()]
-            for object_id in new:
-                first[object_id] = frame
-                life = Life(object_id, reading.names.get(object_id, ""))
-                if reading.lineage.get(object_id) in first:
-                    life = replace(life, birth=frame, mother=reading.lineage[object_id])
-                project.keep_life(life)
-                project.say(object_id, frame, Prompt.painted(masks[object_id]))
-            # An object that is lost has an empty mask, as one that was tracked.
-            none = np.zeros((reading.height, reading.width), np.bool_)
-            _put(project, frame, {i: masks.get(i, none) for i in sorted(first)}, side)
+            some: dict[int, npt.NDArray[np.bool_]] = {}
+            for object_id in sorted({*first, *masks}):
+                # An object that is lost has an empty mask, as one that was tracked.
+                mask = masks.get(object_id, none)
+                if object_id not in first:
+                    if not mask.any():
+                        continue
+                    first[object_id] = frame
+                    life = Life(object_id, reading.names.get(object_id, ""))
+                    if reading.lineage.get(object_id) in first:
+                        life = replace(life, birth=frame, mother=reading.lineage[object_id])
+                    project.keep_life(life)
+                    project.say(object_id, frame, Prompt.painted(mask))
+                some[object_id] = mask
+                if len(some) >= many:
+                    _put(project, frame, some, side)
+                    some = {}
+            _put(project, frame, some, side)
             if progress is not None:
                 progress(frame + 1, count)
         _end_mothers(project, reading, first)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from safetensors.torch import save_file
 
@@ -105,6 +107,34 @@ def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
             assert (opened.names[1], opened.names[3]) == ('a "cell"', "")
         assert {row.source for row in opened.rows()} == {"edited"}
         assert [step["action"] for step in opened.journal()] == ["import"]
+
+
+@pytest.mark.parametrize("kind", ["labels-tiff", "ctc"])
+def test_memory_does_not_grow_with_the_objects_of_a_frame(model, tmp_path, kind):
+    """A mask of each of a thousand cells in 2048 x 2048 pixels takes four gigabytes."""
+    side = 1024
+    picture = np.zeros((1, side, side, 3), np.uint8)
+    peaks = []
+    for count in (16, 16, 128):  # the first loads what all of them need
+        labels = np.zeros((side, side), np.uint16)
+        for i in range(count):
+            y, x = divmod(i, 12)
+            labels[80 * y : 80 * y + 40, 80 * x : 80 * x + 40] = i + 1
+        given = tmp_path / f"{len(peaks)}"
+        given.mkdir()
+        tifffile.imwrite(given / "mask000.tif", labels)
+        tifffile.imwrite(given / "labels.tif", labels)
+        masks = given if kind == "ctc" else given / "labels.tif"
+        if kind == "ctc":  # all but the first are a label that goes on under another number
+            (given / "labels.tif").unlink()
+            ends = "".join(f"{1000 + i} 0 0 0\n{i} 1 1 {1000 + i}\n" for i in range(2, count + 1))
+            (given / "res_track.txt").write_text(f"1 0 1 0\n{ends}")
+        tracemalloc.start()
+        done = import_masks(masks, given / "p.s2t", source=picture, format=kind, model=model)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(done.objects) == count
+    assert peaks[2] < 1.5 * peaks[1]
 
 
 def test_a_correction_is_tracked_on_from_there(given, clip, model, tmp_path):

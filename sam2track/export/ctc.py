@@ -7,7 +7,7 @@ parent is the old one. Where a parent has one child alone, evaluation takes both
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,18 +149,20 @@ def read(path: Path, kind: str) -> Reading:
                 lineage[line.label] = names[line.parent]
     height, width = read_tiff(next(iter(files.values()))).shape
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame, file in files.items():
             labels = read_tiff(file)
             if labels.shape != (height, width):
                 raise SourceError(f"{file} is {labels.shape}; the first is {(height, width)}")
-            found: dict[int, npt.NDArray[np.bool_]] = {}
-            for label, mask in by_label(labels).items():
+            here = by_label(labels)
+            for label in here:
                 if lines and label not in names:
                     raise SourceError(f"{file} holds label {label}, of which there is no track")
-                object_id = names.get(label, label)
-                found[object_id] = found[object_id] | mask if object_id in found else mask
-            yield frame, dict(sorted(found.items()))
+            if any(names.get(label, label) != label for label in here):
+                there, places = np.unique(labels, return_inverse=True)
+                ids = [names.get(i, i) if i > 0 else 0 for i in there.tolist()]
+                here = by_label(np.array(ids, np.int64)[places].reshape(labels.shape))
+            yield frame, here
 
     return Reading(path, kind, height, width, list(files), shots, {}, lineage)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ def read(path: Path, kind: str) -> Reading:
     files = numbered(folder, "*.png")
     height, width = read_label_png(next(iter(files.values()))).shape
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame, file in files.items():
             labels = read_label_png(file)
             if labels.shape != (height, width):

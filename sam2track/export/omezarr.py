@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def read(path: Path, kind: str) -> Reading:
         name, label = str(said.get("name", "")), int(said.get("label-value", 0))
         names[label] = "" if name == f"object {label}" else name
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in range(count):
             labels: npt.NDArray[Any] = np.asarray(array[frame] if len(shape) > 2 else array[:])
             yield frame, by_label(labels.reshape(shape[-2:]))

@@ -38,7 +38,8 @@ class Reading:
         Which frames there are, ascending; None where the format does not say, so that a frame
         without a mask is one without objects.
     shots : callable
-        Yields each frame and its masks by object, ascending; one is held at a time.
+        Yields each frame and its masks by object, ascending; one is held at a time. Those of a
+        label map are made one by one, as they are asked for.
     names : mapping of int to str
     lineage : mapping of int to int
         Mother of each daughter.
@@ -51,7 +52,7 @@ class Reading:
     height: int
     width: int
     frames: Sequence[int] | None
-    shots: Callable[[], Iterator[tuple[int, dict[int, Mask]]]]
+    shots: Callable[[], Iterator[tuple[int, Mapping[int, Mask]]]]
     names: Mapping[int, str] = field(default_factory=dict)
     lineage: Mapping[int, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -75,9 +76,31 @@ READERS = {
 }
 
 
-def by_label(labels: npt.NDArray[np.generic]) -> dict[int, Mask]:
-    """Masks by object of a label map."""
-    return {int(i): labels == i for i in np.unique(labels) if i > 0}
+class _Labelled(Mapping[int, Mask]):
+    """Masks of a label map, none of which is kept: a thousand take a thousand times its memory."""
+
+    def __init__(self, labels: npt.NDArray[np.generic]) -> None:
+        self._labels = labels
+        self._ids = dict.fromkeys(int(i) for i in np.unique(labels) if i > 0)
+
+    def __getitem__(self, object_id: int) -> Mask:
+        if object_id not in self._ids:
+            raise KeyError(object_id)
+        return np.asarray(self._labels == object_id, np.bool_)
+
+    def __contains__(self, object_id: object) -> bool:
+        return object_id in self._ids  # that of Mapping makes the mask
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def by_label(labels: npt.NDArray[np.generic]) -> Mapping[int, Mask]:
+    """Masks by object of a label map, ascending; each is made when it is asked for."""
+    return _Labelled(labels)
 
 
 def open_masks(path: str | Path, format: str | None = None) -> Reading:
@@ -109,7 +132,7 @@ def open_masks(path: str | Path, format: str | None = None) -> Reading:
             check_regular(held)
         reading: Reading = module.read(path, found)
 
-    def shots() -> Iterator[tuple[int, dict[int, Mask]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, Mask]]]:
         with _errors(path, found):
             yield from reading.shots()
 

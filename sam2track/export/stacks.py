@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def read(path: Path, kind: str) -> Reading:
         )
     count = shape[0] if len(shape) == 3 else 1
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         with tifffile.TiffFile(path) as file:
             if paged:
                 for frame, page in enumerate(file.series[0].pages):
