@@ -261,12 +261,12 @@ class Contents(Ledger):
                     )
             yield frame, found
 
-    def rows(self) -> Iterator[TrackRow]:
-        """Yield one row for each begun object and frame, by frame and object.
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[TrackRow]:
+        """Yield one row for each begun object and frame of [start, stop), by frame and object.
 
         Places and areas are stored, so that no mask is read.
         """
-        for part in self._stored():
+        for part in self._stored(start, stop):
             with self._errors():
                 rows = part.rows()
             yield from rows
@@ -278,8 +278,9 @@ class Contents(Ledger):
                 lines = part.lines()
             yield lines
 
-    def _stored(self) -> Iterator[Stored]:
-        names, frames = self.names, self.frames
+    def _stored(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
+        names = self.names
+        frames = [t for t in self.frames if t >= start and (stop is None or t < stop)]
         with self._errors():
             carried = set(self.meta.get("carried", ()))
             interval = self.meta.get("frame_interval_s")

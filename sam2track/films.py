@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,6 +153,7 @@ def render(
         made.height, made.width = max(1, round(height * scale)), max(1, round(width * scale))
         drawing = _Drawing(
             project=project,
+            found=_by_frame(project, low, high),
             look=look,
             behind=_picture(background, pictured.height, pictured.width) if background else None,
             trails=Trails(50 if trail is None else trail),
@@ -196,6 +198,7 @@ class _Drawing:
     """Draws frames of a project, which are gone through in order."""
 
     project: Project
+    found: Iterator[Mapping[int, TrackRow]]
     look: Style
     behind: Picture | None
     trails: Trails
@@ -215,8 +218,7 @@ class _Drawing:
         self.frame = frame
         if not (self.scores or self.look == "trails" or self.window):
             return
-        ((_, found),) = self.project.observations([frame])
-        rows = {one.row.object_id: one.row for one in found}
+        rows = next(self.found)
         if self.window is not None:  # it may follow an object that is not shown
             self.window.move(rows.get(self.window.object_id))
         self.rows = {i: r for i, r in rows.items() if self.objects is None or i in self.objects}
@@ -368,6 +370,17 @@ class _Window:
         x0 = min(max(0, round(self._at[0] - wide / 2)), width - wide)
         y0 = min(max(0, round(self._at[1] - high / 2)), height - high)
         return x0, y0, x0 + wide, y0 + high
+
+
+def _by_frame(project: Project, low: int, high: int) -> Iterator[Mapping[int, TrackRow]]:
+    """Yield where objects are on each of the frames [low, high): stored, so no mask is read."""
+    groups = groupby(project.rows(low, high), key=lambda row: row.frame)
+    at = next(groups, None)
+    for frame in range(low, high):
+        rows = {row.object_id: row for row in at[1]} if at and at[0] == frame else {}
+        if rows:
+            at = next(groups, None)
+        yield rows
 
 
 def _own(project: Project, object_id: int) -> Iterator[TrackRow]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.frames.stack import StackSource
 from sam2track.shape import intensity, shape
-from sam2track.table import COLUMNS, Observation, Results, TrackRow
+from sam2track.table import COLUMNS, Results, TrackRow
 
 __all__ = ["OBJECT_COLUMNS", "Measured", "Scale", "cells", "columns", "measured", "summarised"]
 
@@ -146,6 +147,7 @@ def measured(
     source: FrameSource | None = None,
     scale: Scale | None = None,
     sure: Mapping[int, Confidence] | None = None,
+    shapes: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Measured:
     """Measure all objects on all frames.
@@ -162,6 +164,8 @@ def measured(
         That of the project, if not given.
     sure : mapping of int to Confidence, optional
         What `confidences` gives, where it is known already.
+    shapes : bool
+        Whether shapes are measured. Without, and without pictures, no mask is read here.
     progress : callable, optional
         Called with each frame that was read; each comes twice, once where `sure` is given.
 
@@ -175,7 +179,7 @@ def measured(
     made = Measured(
         iter(()), columns(intensities=_intensities(source), units=scale.pixel_size_um is not None)
     )
-    made.rows = _rows(results, source, scale, sure, made.warnings, progress)
+    made.rows = _rows(results, source, scale, sure, shapes, made.warnings, progress)
     return made
 
 
@@ -260,6 +264,7 @@ def _rows(
     source: FrameSource | None,
     scale: Scale,
     sure: Mapping[int, Confidence] | None,
+    shapes: bool,
     warnings: list[str],
     progress: Callable[[int], None] | None,
 ) -> Iterator[Row]:
@@ -267,23 +272,41 @@ def _rows(
     pictures = _Pictures(source, warnings)
     names = _intensities(source)
     before: dict[int, tuple[float, tuple[float, float]]] = {}
-    for frame, found in results.observations():
+    for frame, found in _found(results, masks=shapes or source is not None):
         picture = pictures.at(frame)
-        for one in found:
-            yield _row(one, picture, names, scale, before, known[one.row.object_id])
+        for plain, mask in found:
+            row = _row(plain, scale, before, known[plain.object_id])
+            if mask is not None:
+                if shapes and (form := shape(mask)) is not None:
+                    row |= dict(zip(_SHAPE, form, strict=True))
+                if picture is not None and (values := intensity(mask, picture)) is not None:
+                    told = np.stack(values, axis=1).ravel().tolist()
+                    row |= dict(zip(names, told, strict=True))
+            if scale.pixel_size_um is not None:
+                _add_units(row, scale.pixel_size_um)
+            yield row
         if progress is not None:
             progress(frame)
 
 
+def _found(
+    results: Results, *, masks: bool
+) -> Iterator[tuple[int, Iterable[tuple[TrackRow, npt.NDArray[np.bool_] | None]]]]:
+    """Yield frames with the rows of their objects, and their masks where they are wanted."""
+    if masks:
+        for frame, found in results.observations():
+            yield frame, ((one.row, one.mask) for one in found)
+        return
+    for frame, rows in groupby(results.rows(), key=lambda row: row.frame):
+        yield frame, ((row, None) for row in rows)
+
+
 def _row(
-    one: Observation,
-    picture: npt.NDArray[Any] | None,
-    names: Sequence[str],
+    plain: TrackRow,
     scale: Scale,
     before: dict[int, tuple[float, tuple[float, float]]],
     sure: Confidence,
 ) -> Row:
-    plain = one.row
     time = scale.time(plain)
     x, y = plain.centroid or (None, None)
     x0, y0, x1, y1 = plain.box or (None,) * 4
@@ -304,9 +327,6 @@ def _row(
         "source": plain.source,
         "confidence": sure.at(plain.frame)[0],
     }
-    form = shape(one.mask)
-    if form is not None:
-        row |= dict(zip(_SHAPE, form, strict=True))
     if plain.centroid is not None:
         if plain.object_id in before:
             then, place = before[plain.object_id]
@@ -314,10 +334,6 @@ def _row(
             if time > then:
                 row["speed_px_per_s"] = row["displacement_px"] / (time - then)
         before[plain.object_id] = time, plain.centroid
-    if picture is not None and (values := intensity(one.mask, picture)) is not None:
-        row |= dict(zip(names, np.stack(values, axis=1).ravel().tolist(), strict=True))
-    if scale.pixel_size_um is not None:
-        _add_units(row, scale.pixel_size_um)
     return row
 
 

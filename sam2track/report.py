@@ -197,7 +197,7 @@ def _content(
     area, speed = ("area_um2", "speed_um_per_s") if unit == "um" else ("area_px", "speed_px_per_s")
     # All from the start: there is none of a class before its first object comes.
     classes: Counter[str] = Counter(dict.fromkeys(map(str, project.names.values()), 0))
-    made = measured(project, scale=scale, sure=sure, progress=progress)
+    made = measured(project, scale=scale, sure=sure, shapes=False, progress=progress)
 
     def rows() -> Iterator[dict[str, Any]]:
         current, here = low, Counter[str]()

@@ -177,6 +177,10 @@ class Results(Protocol):
         """When a frame is, in seconds."""
         ...
 
+    def rows(self) -> Iterator[TrackRow]:
+        """Yield what is stored of each object and frame, by frame and object; no mask is read."""
+        ...
+
     def observations(
         self, frames: Iterable[int] | None = None
     ) -> Iterator[tuple[int, list[Observation]]]:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam2track import films
+from sam2track import films, masks
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.video_file import as_scheduled
 from sam2track.export.videos import CODECS, VideoWriter
-from sam2track.films import _clock, _Drawing, _Window, render
+from sam2track.films import _by_frame, _clock, _Drawing, _Window, render
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.video import VideoFile
 from sam2track.project import Project
@@ -41,7 +41,7 @@ def project(tmp_path: Path):
         2: {t: disk(50, 36, 5, (46, 62)) for t in range(2, 6)},
     }
     path = write_project(tmp_path / "p.s2t", tracks, source=video, names={1: "ball"})
-    with Project.open(path) as opened:
+    with Project.open(path, writable=True) as opened:
         yield opened
 
 
@@ -200,10 +200,38 @@ def test_an_object_that_is_not_shown_is_followed(project: Project) -> None:
 
 def drawn_by(project: Project, window: _Window, objects: list[int] | None) -> _Drawing:
     return _Drawing(
-        project=project, look="overlay", behind=None, trails=Trails(), window=window,
-        objects=objects, size=window.size, ids=True, names={}, scores=False, clock=False,
-        transparent=False,
+        project=project, found=_by_frame(project, 0, 6), look="overlay", behind=None,
+        trails=Trails(), window=window, objects=objects, size=window.size, ids=True, names={},
+        scores=False, clock=False, transparent=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [{"style": "trails"}, {"scores": True}, {"follow": 1}], ids=["trails", "scores", "f"]
+)
+def test_masks_are_read_of_what_is_drawn_alone(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options
+) -> None:
+    """Places are stored: of a mask that is drawn none is read a second time for its own."""
+    read = []
+    decode = masks.decode
+    monkeypatch.setattr(masks, "decode", lambda data: read.append(1) or decode(data))
+    render(project, tmp_path / "o.mp4", every=2, **options)
+    assert len(read) == 1 + 2 + 2  # on frames 0, 2 and 4
+
+
+def test_frames_without_results_are_gone_through(project: Project) -> None:
+    assert [set(rows) for rows in _by_frame(project, 1, 4)] == [{1}, {1, 2}, {1, 2}]
+    with project.step("edit", {}):
+        project.forget(1, 2, 3)
+        project.forget(2, 2, 3)
+    assert [set(rows) for rows in _by_frame(project, 0, 6)] == [
+        {1}, {1}, set(), {1, 2}, {1, 2}, {1, 2},
+    ]  # fmt: skip
+    for frame, rows in enumerate(_by_frame(project, 0, 6)):
+        assert list(rows.values()) == [
+            one.row for _, found in project.observations([frame]) for one in found
+        ]
 
 
 def test_the_clock_rounds_before_it_counts_minutes() -> None:

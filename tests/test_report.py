@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sam2track import masks
 from sam2track import report as rooms
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export import cannot_write
@@ -182,6 +183,18 @@ def test_moments_of_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (means.values(1), least.values(1)) == ([0.5, None, 2.0], [0.25, None, 2.0])
     assert means.values(2) == [None] * 3
     assert rooms._Bins(0, 6).first_frames == [0, 2, 4]
+
+
+def test_masks_are_read_once_for_charts_and_table(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Confidence wants them; areas and places are stored, and no shapes are shown."""
+    read = []
+    decode = masks.decode
+    monkeypatch.setattr(masks, "decode", lambda data: read.append(1) or decode(data))
+    with Project.open(made.with_name("p.s2t")) as project:
+        report(project, tmp_path / "page.html", video=False, looks=0)
+        assert len(read) == sum(1 for _ in project.rows()) > 0
 
 
 def test_an_object_that_is_lost_is_not_in_sight(tmp_path: Path) -> None:
