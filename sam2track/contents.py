@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -148,13 +148,19 @@ class Contents(Ledger):
         UsageError
             Where it is no whole number.
         """
+        makers = self.mask_makers(frame)
+        with self._errors():
+            return {object_id: make() for object_id, make in makers.items()}
+
+    def mask_makers(self, frame: int) -> dict[int, Callable[[], npt.NDArray[np.bool_]]]:
+        """As ``masks``, but each mask is decoded when it is called for."""
         frame = whole_number("frame", frame)
         self.time(frame)
         with self._errors():
             rows = self._db.execute(
                 "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
             ).fetchall()
-            return {object_id: self._mask(object_id, frame, mask) for object_id, mask in rows}
+        return {object_id: partial(self._mask, object_id, frame, mask) for object_id, mask in rows}
 
     def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32, of all objects or some.

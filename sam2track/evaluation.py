@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.export.extras import needed
-from sam2track.export.reading import Reading, open_masks
+from sam2track.export.reading import Masks, Reading, open_masks
 from sam2track.metrics import boundary_f, jaccard, statistics
 from sam2track.project import Project
 from sam2track.tracking_scores import TrackScores
@@ -27,7 +27,7 @@ __all__ = ["METRICS", "Evaluation", "evaluate"]
 METRICS = ("jf", "ctc", "identity")
 """J and F; SEG, DET and TRA; HOTA and IDF1."""
 
-Masks = Mapping[int, npt.NDArray[np.bool_]]
+_Found = Mapping[int, npt.NDArray[np.bool_]]
 
 
 @dataclass
@@ -119,8 +119,7 @@ def evaluate(
             for frame, own, their in _paired(left, right, skip_ends, found):
                 frames.append(frame)
                 if "jf" in wanted:
-                    true_ids |= {i for i, mask in their.items() if mask.any()}
-                    _measure(own, their, values)
+                    true_ids |= _measure(own, their, values)
                 if scores is not None:
                     scores.add(own, their)
                 done += 1
@@ -216,11 +215,10 @@ def _opened(path: Path, format: str | None, stack: ExitStack, warnings: list[str
             "was it tracked to the end?"
         )
 
-    def shots() -> Iterator[tuple[int, Masks]]:
+    def shots() -> Iterator[tuple[int, _Found]]:
         known = set(project.frames)
         for frame in frames:
-            masks = project.masks(frame) if frame in known else {}
-            yield frame, {i: mask for i, mask in masks.items() if mask.any()}
+            yield frame, Masks(project.mask_makers(frame) if frame in known else {})
 
     return Reading(
         file,
@@ -251,7 +249,7 @@ def _check(pred: Reading, truth: Reading) -> None:
 
 def _paired(
     pred: Reading, truth: Reading, skip_ends: bool, found: Evaluation
-) -> Iterator[tuple[int, Masks, Masks]]:
+) -> Iterator[tuple[int, _Found, _Found]]:
     """Yield each frame of the truth with the masks of both."""
     if truth.frames is not None:
         frames = list(truth.frames)
@@ -267,10 +265,10 @@ def _paired(
     yield from zip(frames, _of(pred, frames), _of(truth, frames), strict=True)
 
 
-def _of(reading: Reading, frames: Sequence[int]) -> Iterator[Masks]:
+def _of(reading: Reading, frames: Sequence[int]) -> Iterator[_Found]:
     """Yield the masks of the frames asked for, in order; none where there is no such frame."""
     shots = reading.shots()
-    at: tuple[int, Masks] | None = next(shots, None)
+    at: tuple[int, _Found] | None = next(shots, None)
     for frame in frames:
         while at is not None and at[0] < frame:
             at = next(shots, None)
@@ -278,15 +276,20 @@ def _of(reading: Reading, frames: Sequence[int]) -> Iterator[Masks]:
 
 
 def _measure(
-    own: Masks, their: Masks, values: dict[int, tuple[array[float], array[float]]]
-) -> None:
-    """Add J and F of each object that one of the two has shown so far."""
+    own: _Found, their: _Found, values: dict[int, tuple[array[float], array[float]]]
+) -> set[int]:
+    """Add J and F of each object that one of the two has shown so far; return who is in `their`."""
     none: npt.NDArray[np.bool_] | None = None
-    for object_id, mask in (*their.items(), *own.items()):
-        if mask.any():
-            values.setdefault(object_id, (array("d"), array("d")))
-    for object_id, (js, fs) in values.items():
-        a, b = own.get(object_id), their.get(object_id)
+    shown = set()
+    for object_id in {**values, **dict.fromkeys(their), **dict.fromkeys(own)}:
+        a, b = own.get(object_id), their.get(object_id)  # made once each
+        if b is not None and b.any():
+            shown.add(object_id)
+        if object_id not in values:
+            if object_id not in shown and (a is None or not a.any()):
+                continue
+            values[object_id] = array("d"), array("d")
+        js, fs = values[object_id]
         if a is None and b is None:
             j = f = 1.0
         else:
@@ -296,6 +299,7 @@ def _measure(
             j, f = float(jaccard(a, b)), float(boundary_f(a, b))
         js.append(j)
         fs.append(f)
+    return shown
 
 
 def _lowest(

@@ -220,7 +220,8 @@ def _pair(
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 2 or a.shape != b.shape:
         raise UsageError(f"masks to compare are (H, W) and alike, not {a.shape} and {b.shape}")
-    return a != 0, b != 0
+    a, b = (mask if mask.dtype == np.bool_ else mask != 0 for mask in (a, b))
+    return a, b
 
 
 def _contour(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

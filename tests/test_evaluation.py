@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
+import tifffile
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.evaluation import evaluate
@@ -15,6 +17,7 @@ from sam2track.metrics import statistics
 from sam2track.project import Project
 from sam2track.tracking_scores import TrackScores
 from tests.export.known import FRAMES, masks, project
+from tests.made import write_project
 
 
 def write(folder, frames):
@@ -214,6 +217,28 @@ def test_a_truth_of_some_frames(tmp_path):
     assert "2 frames of" in e.warnings[0] and len(e.warnings) == 1
     with pytest.raises(UsageError, match=r"3 frames and lacks 2 of the 5 .* first is 1"):
         evaluate(truth, tmp_path / "pred", metrics=["jf"])
+
+
+def test_memory_does_not_grow_with_the_objects_of_a_frame(tmp_path):
+    """All masks of 1000 cells in 2048 x 2048 pixels are four gigabytes on either side."""
+    side, peaks = 1024, []
+    for count in (16, 16, 128):  # the first loads what all of them need
+        labels = np.zeros((2, side, side), np.uint16)
+        for i in range(count):
+            y, x = divmod(i, 12)
+            labels[:, 40 * y : 40 * y + 20, 40 * x : 40 * x + 20] = i + 1
+        truth, pred = tmp_path / f"{len(peaks)}.tif", tmp_path / f"{len(peaks)}.s2t"
+        tifffile.imwrite(truth, labels)
+        moved = np.roll(labels[0], 2, axis=0)
+        tracks = {i: moved == i for i in range(1, count + 1)}
+        write_project(pred, {i: {0: mask, 1: mask} for i, mask in tracks.items()})
+        del tracks
+        tracemalloc.start()
+        found = evaluate(pred, truth)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.mean["j"] == pytest.approx(18 / 22)
+    assert peaks[2] < 2.5 * peaks[1]  # matrices of 128 x 128 objects are in it
 
 
 def test_what_cannot_be_compared(tmp_path):

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
 from sam2track.regular import check_regular
 
-__all__ = ["READERS", "Reading", "by_label", "detect", "open_masks"]
+__all__ = ["READERS", "Masks", "Reading", "by_label", "detect", "open_masks"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -76,31 +77,38 @@ READERS = {
 }
 
 
-class _Labelled(Mapping[int, Mask]):
-    """Masks of a label map, none of which is kept: a thousand take a thousand times its memory."""
+class Masks(Mapping[int, Mask]):
+    """Masks of a frame, none of which is kept: a thousand take a thousand times its memory.
 
-    def __init__(self, labels: npt.NDArray[np.generic]) -> None:
-        self._labels = labels
-        self._ids = dict.fromkeys(int(i) for i in np.unique(labels) if i > 0)
+    Parameters
+    ----------
+    makers : mapping of int to callable
+        Makes the mask of an object.
+    """
+
+    def __init__(self, makers: Mapping[int, Callable[[], Mask]]) -> None:
+        self._makers = makers
 
     def __getitem__(self, object_id: int) -> Mask:
-        if object_id not in self._ids:
-            raise KeyError(object_id)
-        return np.asarray(self._labels == object_id, np.bool_)
+        return self._makers[object_id]()
 
     def __contains__(self, object_id: object) -> bool:
-        return object_id in self._ids  # that of Mapping makes the mask
+        return object_id in self._makers  # that of Mapping makes the mask
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._ids)
+        return iter(self._makers)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._makers)
 
 
 def by_label(labels: npt.NDArray[np.generic]) -> Mapping[int, Mask]:
     """Masks by object of a label map, ascending; each is made when it is asked for."""
-    return _Labelled(labels)
+    return Masks({int(i): partial(_equal, labels, int(i)) for i in np.unique(labels) if i > 0})
+
+
+def _equal(labels: npt.NDArray[np.generic], object_id: int) -> Mask:
+    return np.asarray(labels == object_id, np.bool_)
 
 
 def open_masks(path: str | Path, format: str | None = None) -> Reading:
