@@ -190,26 +190,29 @@ class Contents(Ledger):
         self, frame: int, rows: Sequence[tuple[int, bytes, bytes, int, int]]
     ) -> npt.NDArray[np.int32]:
         labels = np.zeros((self.height, self.width), np.int32)
-        found = [
-            (object_id, self._mask(object_id, frame, mask), codes, side, locked)
-            for object_id, mask, codes, side, locked in rows
-        ]
+        # What of each lies in its box: masks of a thousand cells in a large frame are gigabytes.
+        found = []
+        for object_id, packed, codes, side, locked in rows:
+            whole = self._mask(object_id, frame, packed)
+            x0, y0, x1, y1 = rle.bounding_box(whole) or (0, 0, 0, 0)
+            part = slice(y0, y1), slice(x0, x1)
+            found.append((object_id, part, whole[part].copy(), codes, side, locked))
         if len(found) < 2:
-            for object_id, mask, *_ in found:
-                labels[mask] = object_id
+            for object_id, part, mask, *_ in found:
+                labels[part][mask] = object_id
             return labels
         covered = np.zeros(labels.shape, np.uint16)
-        for _, mask, *_ in found:
-            covered += mask
+        for _, part, mask, *_ in found:
+            covered[part] += mask
         shared = covered > 1
         contested = bool(shared.any())
         best = np.zeros(labels.shape, np.float32) if contested else None
-        for object_id, mask, codes, side, locked in found:
+        for object_id, part, mask, codes, side, locked in found:
             if best is None:
-                labels[mask] = object_id
+                labels[part][mask] = object_id
                 continue
-            labels[mask & ~shared] = object_id
-            here = mask & shared
+            labels[part][mask & ~shared[part]] = object_id
+            here = mask & shared[part]
             if not here.any():
                 continue
             import cv2
@@ -217,11 +220,11 @@ class Contents(Ledger):
             # Of logits, as masks are: between probabilities another might win.
             small = dequantise(self._codes(object_id, frame, codes, side))
             size = (self.width, self.height)
-            large = np.maximum(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), _LEAST)
-            large += np.float32(locked * _LOCKED)
-            wins = here & (large > best)
-            labels[wins] = object_id
-            best[wins] = large[wins]
+            large = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)[part]
+            large = np.maximum(large, _LEAST) + np.float32(locked * _LOCKED)
+            wins = here & (large > best[part])
+            labels[part][wins] = object_id
+            best[part][wins] = large[wins]
         return labels
 
     def observations(

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from contextlib import closing
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -1035,3 +1036,22 @@ def test_rows_are_read_in_parts_that_do_not_grow_with_the_objects(
         assert max(len(part.found) for part in project._stored()) <= max(7, objects)
         assert (list(project.rows()), "".join(project.lines())) == (wanted, lines)
     assert len(wanted) == 7 * objects
+
+
+def test_label_maps_hold_one_mask_at_a_time(tmp_path):
+    """All of 1000 cells in 2048 x 2048 pixels would be gigabytes."""
+    side, peaks = 512, []
+    for count in (8, 8, 128):  # the first loads what all of them need
+        tracks = {}
+        for i in range(count):
+            y, x = divmod(i, 12)
+            tracks[i + 1] = {0: np.zeros((side, side), bool)}
+            tracks[i + 1][0][40 * y : 40 * y + 20, 40 * x : 40 * x + 20] = True
+        write_project(tmp_path / f"{len(peaks)}.s2t", tracks)
+        with Project.open(tmp_path / f"{len(peaks)}.s2t") as opened:
+            tracemalloc.start()
+            labels = opened.labels(0)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert all((labels[mask[0]] == i).all() for i, mask in tracks.items())
+    assert peaks[2] < 1.5 * peaks[1]
