@@ -123,10 +123,10 @@ class TrackScores:
             mapped_true.append([true[row] for row in rows])
             mapped_own.append([own[column] for column in columns])
             ious.append(self._iou(frame)[rows, columns].tolist())
+        # An empty frame more changes nothing; of one alone the package makes no edges, and fails.
+        labelled = ([*each, []] for each in (true_labels, own_labels, mapped_true, mapped_own))
         with contextlib.redirect_stdout(io.StringIO()):
-            counted = count_acyclic_graph_correction_operations(
-                true_tracks, own_tracks, true_labels, own_labels, mapped_true, mapped_own
-            )
+            counted = count_acyclic_graph_correction_operations(true_tracks, own_tracks, *labelled)
         return {
             "SEG": seg(true_labels, ious),
             "DET": det(**counted),

@@ -139,6 +139,14 @@ def test_ctc_by_hand():
     assert scores(truth, truth).ctc({}, {}) == {"SEG": 1, "DET": 1, "TRA": 1}
 
 
+def test_ctc_of_one_frame():
+    truth = [band(1, 2)]
+    assert scores(truth, truth).ctc({}, {}) == {"SEG": 1, "DET": 1, "TRA": 1}
+    ctc = scores([band(1, 0, 9)], truth).ctc({}, {})
+    assert ctc["SEG"] == pytest.approx(1 / 2)
+    assert ctc["DET"] == ctc["TRA"] == pytest.approx(1 - (10 + 1) / (2 * 10))
+
+
 def test_ctc_counts_divisions():
     frames = [band(1), band(1), band(2, 3), band(2, 3)]
     right = scores(frames, frames)
