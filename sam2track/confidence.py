@@ -219,13 +219,13 @@ def _covered(found: Sequence[Observation]) -> list[float]:
     """Return the share of each mask that others cover, too."""
     if len(found) < 2:
         return [0.0] * len(found)
-    depth = np.zeros(found[0].mask.shape, np.uint16)
+    depth = np.zeros(found[0].size, np.uint16)
     for one in found:
-        depth += one.mask
+        depth[one.place] += one.part
     shared = depth > 1
     if not shared.any():
         return [0.0] * len(found)
-    return [np.count_nonzero(shared & one.mask) / max(1, one.row.area) for one in found]
+    return [np.count_nonzero(shared[one.place] & one.part) / max(1, one.row.area) for one in found]
 
 
 def _mark(rows: Iterable[TrackRow]) -> int:

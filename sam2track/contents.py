@@ -265,9 +265,9 @@ class Contents(Ledger):
                         object_score=float(score),
                         predicted_iou=float(iou),
                     )
-                    found.append(
-                        Observation(one, mask, partial(self._codes, object_id, frame, codes, side))
-                    )
+                    x0, y0, x1, y1 = one.box or (0, 0, 0, 0)
+                    read = partial(self._codes, object_id, frame, codes, side)
+                    found.append(Observation(one, mask[y0:y1, x0:x1].copy(), mask.shape, read))
             yield frame, found
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[TrackRow]:

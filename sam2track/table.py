@@ -130,14 +130,31 @@ class Observation:
     Parameters
     ----------
     row : TrackRow
-    mask : (H, W) bool array
+    part : (h, w) bool array
+        What of the mask lies in the row's box. All of many masks would be gigabytes.
+    size : (int, int)
+        Height and width of the frame.
     codes : callable
         Reads the logits as the project keeps them, on the decoder's grid.
     """
 
     row: TrackRow
-    mask: npt.NDArray[np.bool_]
+    part: npt.NDArray[np.bool_]
+    size: tuple[int, int]
     codes: Callable[[], npt.NDArray[np.uint16]]
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the frame that the part is of."""
+        x0, y0, x1, y1 = self.row.box or (0, 0, 0, 0)
+        return slice(y0, y1), slice(x0, x1)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """The mask, (H, W) bool; made anew each time."""
+        found = np.zeros(self.size, np.bool_)
+        found[self.place] = self.part
+        return found
 
     @property
     def stability(self) -> float:
