@@ -948,6 +948,18 @@ def test_values_that_cannot_be(tmp_path: Path, statement: str) -> None:
         read_all(project)
 
 
+def test_damage_is_told_when_a_mask_is_made(tmp_path: Path) -> None:
+    path = fill(tmp_path / "p.s2t")
+    db = sqlite3.connect(path)
+    db.execute("UPDATE all_results SET mask = 3 WHERE object = 1")
+    db.commit()
+    db.close()
+    with Project.open(path) as project:
+        makers = project.mask_makers(4)
+        with pytest.raises(ProjectError, match="damaged"):
+            makers[1]()
+
+
 @pytest.mark.parametrize("said", ['{"pints": 3}', "[]", "{", '{"box": [0, 0, 0, 1]}', "{}"])
 def test_a_damaged_prompt_is_named(tmp_path: Path, said: str) -> None:
     path = fill(tmp_path / "p.s2t")
