@@ -99,7 +99,7 @@ class Book:
     def _anchor(self, record: Record) -> Anchor:
         device = self.engine.model.device
         return Anchor(
-            Memory(None, self.engine.pointer(record).to(device)),
+            Memory(None, self.engine.recall.pointer(record).to(device)),
             torch.tensor([[record.score]], device=device),
             record.iou,
             record.source,
@@ -115,7 +115,7 @@ class Book:
     def _restore(self, item: Tracked, state: State) -> None:
         item.pending = dict(state.pending.get(item.object_id, {}))
         for backward, kept in state.recent.get(item.object_id, {}).items():
-            item.recent[backward] = self.engine.recent(kept, backward=backward)
+            item.recent[backward] = self.engine.recall.recent(kept, backward=backward)
 
     def standing(self) -> State:
         """Where tracking stands, in memories that the next frame does not change."""
@@ -246,7 +246,7 @@ class Book:
             if rows is not None and object_id in rows:
                 logits[index] = rows[object_id]
             else:
-                logits[index] = self.engine.filled(record.logits)[0, 0].numpy()
+                logits[index] = self.engine.recall.filled(record.logits)[0, 0].numpy()
             prompt = prompts.get(object_id)
             if prompt is not None and prompt.is_mask_alone and prompt.mask is not None:
                 given[object_id] = prompt.mask

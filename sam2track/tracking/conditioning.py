@@ -41,6 +41,18 @@ class Reading:
     spatial: list[tuple[int, torch.Tensor]]
     pointers: list[tuple[int, torch.Tensor]]
 
+    def is_same(self, other: Reading) -> bool:
+        """Whether another holds the very same tensors in the same places."""
+        return _same(self.spatial, other.spatial) and _same(self.pointers, other.pointers)
+
+
+def _same(
+    some: Sequence[tuple[int, torch.Tensor]], others: Sequence[tuple[int, torch.Tensor]]
+) -> bool:
+    return len(some) == len(others) and all(
+        one[0] == other[0] and one[1] is other[1] for one, other in zip(some, others, strict=True)
+    )
+
 
 class Constants:
     """What does not change from frame to frame, made once for a model."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sam2track.errors import ProjectError
+from sam2track.errors import Sam2TrackError
 from sam2track.frames.source import FrameSource
 from sam2track.models.loading import Model
 from sam2track.prompts import Prompt
@@ -23,8 +23,10 @@ from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.fetching import Fetch
 from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.history import History, Record
-from sam2track.tracking.memory import Memory, Recent, Rules, View, look_back
+from sam2track.tracking.launch import Launch
+from sam2track.tracking.memory import Memory, Recent, Rules, View
 from sam2track.tracking.objects import Anchor, Tracked
+from sam2track.tracking.recall import Recall
 from sam2track.tracking.room import Room
 from sam2track.tracking.stream import StreamSource
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Upcoming"]
 
 Upcoming = Callable[[], tuple[int, Picture] | None]
+Found = dict[int, tuple[Record, npt.NDArray[np.float32]]]
 
 _PIXELS = 2**21  # of the squares whose masks are decoded and remembered at a time on a CPU
 
@@ -72,6 +75,11 @@ class Engine:
         self.store = store
         self.room = Room(model, self.store, self._graphs)
         self._threads = self.threads
+        self.recall = Recall(
+            model, history, rules, self.room, self.features, once=isinstance(source, StreamSource)
+        )
+        self._ahead: dict[int, Launch] = {}  # by their first object
+        self._launches_ahead = True
 
     @property
     def threads(self) -> int | None:
@@ -97,18 +105,6 @@ class Engine:
             found = self.encoder.encode(picture)
             self.store.put(frame, found.to(self.room.home))
         return found.to(self.model.device)
-
-    def recent(self, kept: dict[int, Memory], *, backward: bool) -> Recent:
-        """Memories of recent frames, where state is kept."""
-        device = self.room.home
-        here = {
-            frame: Memory(
-                None if memory.spatial is None else memory.spatial.to(device),
-                memory.pointer.to(device),
-            )
-            for frame, memory in kept.items()
-        }
-        return Recent(self.rules, backward, here)
 
     def answer(
         self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None
@@ -144,7 +140,7 @@ class Engine:
                 dense = inputs.mask_logits(self.model, prompt.mask)
             elif tracked is not None:
                 # As official: what was shown of it, within what the encoder is used to.
-                dense = self.filled(tracked.logits).to(self.model.device).clamp(-32, 32)
+                dense = self.recall.filled(tracked.logits).to(self.model.device).clamp(-32, 32)
             conditioned = self._conditioned(item, frame, features, tracked)
             points = inputs.clicks(
                 self.model, prompt, height=self.source.height, width=self.source.width
@@ -168,21 +164,6 @@ class Engine:
         )
         return anchor, found.logits
 
-    def pointer(self, record: Record) -> torch.Tensor:
-        """Return a record's object pointer, (C,); ProjectError where it is of another model."""
-        size = self.model.module.hidden_dim
-        if record.pointer.shape != (size,):
-            raise ProjectError(
-                f"object {record.object_id} on frame {record.frame}: its pointer has "
-                f"{record.pointer.size} numbers, this model's have {size}; the project is of "
-                "another model, or damaged: do it anew with `sam2track replay`"
-            )
-        return torch.from_numpy(record.pointer.copy())
-
-    def filled(self, logits: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Logits of a record, with holes filled as they are shown, (1, 1, 4h, 4w)."""
-        return step.filled(self.model, torch.from_numpy(logits.copy())[None, None])
-
     def _conditioned(
         self, item: Tracked, frame: int, features: Features, tracked: Record | None
     ) -> torch.Tensor:
@@ -198,14 +179,13 @@ class Engine:
                 key: Recent(recent.rules, recent.backward, dict(recent.kept))
                 for key, recent in item.recent.items()
             }
-        self._recall(alone, frame, backward=backward)
-        view = self._view(alone, frame, backward=backward)
+        view = self.recall.view(alone, frame, backward=backward)
         return conditioning.attend(
             self.model,
             self._constants,
             features,
             conditioning.gathered(
-                self.model, self._constants, [self._reading(alone, view, backward=backward)]
+                self.model, self._constants, [self.recall.reading(alone, view, backward=backward)]
             ),
             self.rules.max_pointers,
         )
@@ -219,7 +199,7 @@ class Engine:
         backward: bool,
         max_batch: int,
         upcoming: Upcoming | None = None,
-    ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
+    ) -> Found:
         """Track objects on a frame on which nothing is said of them.
 
         Objects that look at equal numbers of memories go through one batch.
@@ -227,8 +207,8 @@ class Engine:
         Parameters
         ----------
         upcoming : callable, optional
-            Gives the next frame and its picture, None where they are not at hand; it is encoded
-            while this one's masks come from a GPU.
+            Gives the next frame and its picture, None where they are not at hand. While this one's
+            masks come from a GPU, it is given the next one's work.
 
         Returns
         -------
@@ -238,66 +218,102 @@ class Engine:
         if not items:
             return {}
         features = self.room.insist(lambda: self.features(frame, picture), items)
-        groups: dict[tuple[int, int], list[tuple[Tracked, View]]] = {}
-        for item in items:
-            view = self.room.insist(partial(self._recalled, item, frame, backward=backward), items)
-            groups.setdefault(view.shape, []).append((item, view))
-        found: dict[int, tuple[Record, npt.NDArray[np.float32]]] = {}
-        for group in groups.values():
+        found: Found = {}
+        last: Launch | None = None
+        for group in self._groups(frame, items, backward=backward):
             while group:
                 batch = group[: min(max_batch, self.room.batch or max_batch)]
-                work = partial(self._batch, frame, features, batch, upcoming, backward=backward)
-                done = self.room.attempt(work, items, len(batch))
-                if done is not None:
-                    found |= done
-                    del group[: len(batch)]
-        return found
+                work = partial(self._launched, frame, features, batch, backward=backward)
+                launch = self.room.attempt(work, items, len(batch))
+                if launch is None:
+                    continue
+                for item, memory in zip(launch.items, launch.memories, strict=True):
+                    item.recent[backward].add(frame, memory)
+                del group[: len(batch)]
+                if last is not None:  # while the device is at work on this one
+                    found |= self._read(last)
+                last = launch
+        self._ahead.clear()  # what was not asked for
+        if upcoming is not None and self.reads_ahead and not self.room.limited:
+            self._launch_ahead(upcoming, items, max_batch, backward=backward)
+        return found if last is None else found | self._read(last)
 
-    def _recalled(self, item: Tracked, frame: int, *, backward: bool) -> View:
-        self._recall(item, frame, backward=backward)
-        return self._view(item, frame, backward=backward)
+    def _groups(
+        self, frame: int, items: Sequence[Tracked], *, backward: bool
+    ) -> list[list[tuple[Tracked, View]]]:
+        """Objects that look at equal numbers of memories, and what each looks at."""
+        groups: dict[tuple[int, int], list[tuple[Tracked, View]]] = {}
+        for item in items:
+            work = partial(self.recall.view, item, frame, backward=backward)
+            view = self.room.insist(work, items)
+            groups.setdefault(view.shape, []).append((item, view))
+        return list(groups.values())
 
-    def _batch(
+    def _launched(
         self,
         frame: int,
         features: Features,
         batch: list[tuple[Tracked, View]],
-        upcoming: Upcoming | None,
         *,
         backward: bool,
-    ) -> dict[int, tuple[Record, npt.NDArray[np.float32]]]:
-        readings = [self._reading(item, view, backward=backward) for item, view in batch]
+    ) -> Launch:
+        """Give the device the work on a batch, unless it was given it ahead."""
+        items = [item for item, _ in batch]
+        readings = [self.recall.reading(item, view, backward=backward) for item, view in batch]
+        ahead = self._ahead.pop(items[0].object_id, None)
+        if ahead is not None and ahead.is_for(frame, items, readings, backward=backward):
+            return ahead
         decoded, memories = self._tracked(
             features, conditioning.gathered(self.model, self._constants, readings)
         )
+        # Clones, so that no object keeps the memories of the whole batch alive.
+        kept = [
+            Memory(memory.clone().to(self.room.home), pointer.clone().to(self.room.home))
+            for memory, pointer in zip(memories, decoded.pointers, strict=True)
+        ]
         fetch = Fetch(
             decoded.logits, decoded.scores[:, 0].float(), decoded.ious, decoded.pointers.float()
         )
-        if upcoming is not None and self.reads_ahead and not self.room.limited:
-            following = upcoming()
-            if following is not None:
-                self.features(*following)
-        logits, *others = fetch.wait()
+        return Launch(frame, backward, items, readings, kept, fetch)
+
+    def _launch_ahead(
+        self, upcoming: Upcoming, items: Sequence[Tracked], max_batch: int, *, backward: bool
+    ) -> None:
+        """Give the device the next frame, as far as it is known what will be asked for."""
+        following = upcoming()
+        if following is None:
+            return
+        frame, picture = following
+        features = self.features(frame, picture)
+        waiting = [item for item in items if frame not in item.prompted]
+        if not waiting or len(waiting) > max_batch or not self._launches_ahead:
+            return  # of many objects, each batch keeps the device at work while one is read
+        try:
+            for group in self._groups(frame, waiting, backward=backward):
+                launch = self._launched(frame, features, group, backward=backward)
+                self._ahead[launch.items[0].object_id] = launch
+        except (RuntimeError, MemoryError, Sam2TrackError):
+            # Once it is its turn it is tried again, and said what is wrong.
+            self._launches_ahead = False
+            self._ahead.clear()
+
+    def _read(self, launch: Launch) -> Found:
+        """What came of a batch, once the device is through with it."""
+        logits, *others = launch.fetch.wait()
         raw = logits[:, 0].numpy()
         # In main memory: holes are filled there, whatever the device.
         shown = step.filled(self.model, logits)[:, 0].numpy()
         scores, ious, pointers = (part.numpy() for part in others)
         found = {}
-        for index, (item, _) in enumerate(batch):
-            # Clones, so that no object keeps the memories of the whole batch alive.
-            memory = Memory(
-                memories[index].clone().to(self.room.home),
-                decoded.pointers[index].clone().to(self.room.home),
-            )
-            item.recent[backward].add(frame, memory)
+        for index, item in enumerate(launch.items):
             record = Record(
                 item.object_id,
-                frame,
+                launch.frame,
                 raw[index],
                 pointers[index],
                 float(scores[index]),
                 float(ious[index]),
-                "backward" if backward else "forward",
+                "backward" if launch.backward else "forward",
             )
             found[item.object_id] = (record, shown[index])
         return found
@@ -340,115 +356,6 @@ class Engine:
             apart=self._constants.apart(len(found.logits)),
         )
         return found.logits, found.pointers, found.scores, found.ious, new
-
-    def _view(self, item: Tracked, frame: int, *, backward: bool) -> View:
-        prompted = {f: held.memory for f, held in item.prompted.items()}
-        tracked = {f: m for f, m in item.recent[backward].kept.items() if f not in prompted}
-        return look_back(self.rules, frame, prompted, tracked, backward=backward)
-
-    def _reading(self, item: Tracked, view: View, *, backward: bool) -> conditioning.Reading:
-        tracked = item.recent[backward].kept
-        spatial = []
-        for t_pos, frame in view.spatial:
-            if frame in item.prompted:
-                spatial.append((t_pos, self._prompted_memory(item, frame)))
-            else:
-                kept = tracked[frame].spatial
-                if kept is not None:
-                    spatial.append((t_pos, kept))
-        pointers = [
-            (
-                distance,
-                (item.prompted[f].memory if f in item.prompted else tracked[f]).pointer,
-            )
-            for distance, f in view.pointers
-        ]
-        self._drop_unselected(item, {f for _, f in view.spatial})
-        device = self.model.device
-        return conditioning.Reading(
-            [(t_pos, memory.to(device)) for t_pos, memory in spatial],
-            [(distance, pointer.to(device)) for distance, pointer in pointers],
-        )
-
-    def _prompted_memory(self, item: Tracked, frame: int) -> torch.Tensor:
-        """Memory of a prompted frame, made again where it was dropped."""
-        anchor = item.prompted[frame]
-        if anchor.memory.spatial is None:
-            answer = self.history.said(item.object_id, frame)
-            if answer is None:
-                raise ProjectError(f"the prompt of object {item.object_id} on {frame} is gone")
-            anchor.memory.spatial = step.remember(
-                self.model,
-                self.features(frame),
-                self.filled(answer.record.logits).to(self.model.device),
-                anchor.score.to(self.model.device),
-                prompted=True,
-            )[0].to(self.room.home)
-        return anchor.memory.spatial
-
-    def _drop_unselected(self, item: Tracked, looked_at: set[int]) -> None:
-        """Keep the memories of no more prompted frames than are looked at."""
-        if isinstance(self.source, StreamSource):
-            return  # they could not be made again
-        if len(item.prompted) > self.rules.max_cond_frames > 0:
-            for frame, held in item.prompted.items():
-                if frame not in looked_at:
-                    held.memory.spatial = None
-
-    def forget_prompts(self, item: Tracked, frame: int) -> None:
-        """Forget the prompts of a stream that no later frame looks at.
-
-        Frames only come, so that those closest in time are the latest; one more is kept, since
-        a prompt on the latest frame looks at the others.
-        """
-        most = self.rules.max_cond_frames
-        if most < 0:
-            return
-        reach = max(self.rules.max_pointers, self.rules.spatial_reach)
-        for old in sorted(item.prompted)[: -(most + 1)]:
-            if frame - old > reach:
-                del item.prompted[old]
-
-    def _recall(self, item: Tracked, frame: int, *, backward: bool) -> None:
-        """Make the recent memories fit a frame, from the history where they are not held.
-
-        Where the history holds the logits as they were, so is a memory made from them; where
-        it holds twelve bits of them, it is nearly so.
-        """
-        recent = item.recent.get(backward)
-        if recent is None:
-            recent = item.recent[backward] = self.recent({}, backward=backward)
-        ahead = [f for f in recent.kept if (f <= frame if backward else f >= frame)]
-        for f in ahead:  # of a run that is out of date
-            del recent.kept[f]
-        way, back = ("backward", 1) if backward else ("forward", -1)
-        looked_at = {f for _, f in self.rules.window(frame, backward=backward)}
-        for distance in range(max(self.rules.max_pointers, self.rules.spatial_reach + 1)):
-            earlier = frame + back * distance
-            held = recent.kept.get(earlier)
-            if held is not None and (held.spatial is not None or earlier not in looked_at):
-                continue
-            if (
-                distance == 0
-                or earlier in item.prompted
-                or not item.begun(earlier, backward=backward)
-            ):
-                continue
-            record = self.history.get(item.object_id, earlier)
-            if record is None or record.source != way:
-                continue
-            spatial = None
-            if earlier in looked_at:
-                logits = torch.from_numpy(record.logits.copy())[None, None]
-                spatial = step.remember(
-                    self.model,
-                    self.features(earlier),
-                    logits.to(self.model.device),
-                    torch.tensor([[record.score]], device=self.model.device),
-                    prompted=False,
-                )[0].to(self.room.home)
-            pointer = self.pointer(record).to(self.room.home)
-            recent.kept[earlier] = Memory(spatial, pointer)
 
 
 def _candidates(module: SAM2Base, points: int, *, initial: bool) -> bool:

@@ -647,7 +647,7 @@ class Tracker:
         result = self._book.track(frame, picture, active, backward=False, max_batch=self.max_batch)
         for item in active:
             item.advance(frame, -1, backward=False)
-            self._engine.forget_prompts(item, frame)
+            self._engine.recall.forget_prompts(item, frame)
         if isinstance(self.history, SpillFile) and frame % _TIDY == 0:
             old = frame - _KEPT
             said = [(i, f) for i, it in self._book.objects.items() for f in it.prompted if f < old]
