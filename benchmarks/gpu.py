@@ -156,7 +156,7 @@ def _watched(clock: Clock) -> contextlib.ExitStack:
             yield picture
 
     stack.enter_context(mock.patch.object(VideoFile, "frames", read))
-    stack.enter_context(clock.watched(Encoder, "prepare", "resize"))
+    stack.enter_context(clock.watched(Encoder, "_placed", "resize"))
     stack.enter_context(clock.watched(Encoder, "encode", "encoder"))
     stack.enter_context(clock.watched(Ledger, "put", "history"))
     for name, part in (
@@ -264,6 +264,21 @@ def without_cudnn(plan: Plan, name: str) -> Iterator[Row]:
     yield row | {"what": row["what"] + ", cuDNN's attention off"}
 
 
+def ways(plan: Plan, count: int) -> Iterator[Row]:
+    """Measure each way in which the full memories of objects are looked at, of tiny and large."""
+    import torch
+
+    from sam2track.tracking.kernels import WAYS, timed, trials
+
+    places, channels, width = (plan.size // 16) ** 2, 256, 64
+    made = ((count, n, c) for n, c in ((places, channels), (7 * places + 64, channels)))
+    queries, keys = (torch.randn(s, device=plan.device, dtype=torch.bfloat16) / 4 for s in made)
+    values = torch.randn(*keys.shape[:2], width, device=plan.device, dtype=torch.bfloat16)
+    took = trials(queries, keys, values, WAYS, timed)
+    row: Row = {"what": "one layer's look at memories", "model": "", "objects": count}
+    yield row | {"ways_ms": {way.name: 1000 * seconds for way, seconds in took.items()}}
+
+
 def compiled(plan: Plan, name: str, left: Callable[[], float]) -> Iterator[Row]:
     """Measure ``vos_optimized``, in a process of its own that can be ended."""
     case = replace(
@@ -312,6 +327,8 @@ def _report(machine: Row, rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        if "ways_ms" in row:
+            continue
         iou = f"{row['iou_with_ours']:.4f}" if "iou_with_ours" in row else ""
         memory = f"{row['gpu_bytes'] / 1e9:.2f}" if "gpu_bytes" in row else ""
         speed = f"{row['fps']:.1f} | {row['median_ms']:.1f}" if "fps" in row else None
@@ -319,6 +336,10 @@ def _report(machine: Row, rows: Sequence[Row]) -> str:
         speed = speed or f"{' '.join(why.split())[-120:].replace('|', '/')} |"
         told = [row.get(key, "") for key in ("what", "model", "objects", "precision")]
         lines.append(f"| {' | '.join(map(str, told))} | {speed} | {memory} | {iou} |")
+    for row in (row for row in rows if "ways_ms" in row):
+        best = sorted(row["ways_ms"].items(), key=lambda way: way[1])
+        told = ", ".join(f"{name} {took:.2f}" for name, took in best)
+        lines += ["", f"{row['what']}, {row['objects']} objects, ms: {told}."]
     split = [row for row in rows if "parts_ms" in row]
     if split:
         names = list(dict.fromkeys(name for row in split for name in row["parts_ms"]))
@@ -357,6 +378,7 @@ def measure(plan: Plan, seconds: float, out: Path) -> list[Row]:
             work.append((1, partial(over_file, plan, name, MANY, video)))
         work += [(1, partial(nano, plan, count)) for count in (1, NANO_MANY)]
         if plan.device.startswith("cuda"):
+            work += [(0.2, partial(ways, plan, count)) for count in (1, 4)]
             work.append((1, partial(without_cudnn, plan, plan.models[0])))
             work.append((0, partial(compiled, plan, plan.models[0], left)))
         for needed, thing in work:

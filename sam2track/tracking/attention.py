@@ -26,6 +26,7 @@ import torch.nn.functional as F
 
 from sam2track.errors import ModelError
 from sam2track.models.loading import Model
+from sam2track.tracking.kernels import Kernels
 from sam2track.tracking.linear import Linear, linear
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class MemoryAttention:
                     )
         self._pos_enc_at_input: bool = held.pos_enc_at_input
         self._norm = held.norm
-        self._layers = [_Layer(layer, model.dtype, grid) for layer in held.layers]
+        kernels = Kernels()
+        self._layers = [_Layer(layer, model.dtype, grid, kernels) for layer in held.layers]
 
     def __call__(
         self,
@@ -132,11 +134,13 @@ class MemoryAttention:
 class _Layer:
     """One layer: attention among the frame's places, to memories, and a perceptron."""
 
-    def __init__(self, layer: Any, dtype: torch.dtype, grid: int) -> None:
+    def __init__(self, layer: Any, dtype: torch.dtype, grid: int, kernels: Kernels) -> None:
         self._layer, self._dtype = layer, dtype
         own, cross = layer.self_attn, layer.cross_attn_image
         cos, sin = _turns(own, grid)
         self._cos, self._sin = cos, sin
+        self._cpu = cos.device.type == "cpu"
+        self._mean = weighted_mean if self._cpu else kernels
         scale = own.internal_dim**-0.5
         self._own_q = _halved(own.q_proj, dtype, scale)
         self._own_k = _halved(own.k_proj, dtype)
@@ -158,8 +162,11 @@ class _Layer:
         queries = self._turned(self._own_q(placed))
         keys = self._turned(self._own_k(placed))
         values = self._own_v(seen)
-        found = attended(queries[:, None], keys[:, None], values[:, None])
-        return state + self._own_out(found[:, 0])
+        if self._cpu:
+            found = attended(queries[:, None], keys[:, None], values[:, None])[:, 0]
+        else:
+            found = self._mean(queries, keys, values).to(dtype)
+        return state + self._own_out(found)
 
     def across(
         self,
@@ -177,11 +184,13 @@ class _Layer:
         placed = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
         placed = placed.to(dtype)  # the sum, in float32, is held no longer than that
         keys = self._cross_k(placed)
-        # One memory after the other: in float32 all of them take as much as all else together.
-        for part in keys[:, : keys.shape[1] - pointer_tokens].split(queries.shape[1], dim=1):
+        # On a CPU one memory after the other, which stays in its cache.
+        spatial = keys[:, : keys.shape[1] - pointer_tokens]
+        few = len(self._cos) if self._cpu else max(1, spatial.shape[1])
+        for part in spatial.split(few, dim=1):
             self._turned(part)
         queries = queries.expand(len(keys), -1, -1)
-        found = weighted_mean(queries, keys, memory.to(dtype))
+        found = self._mean(queries, keys, memory.to(dtype))
         return self._perceptron(state + self._cross_out(found.to(dtype)))
 
     def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
@@ -193,10 +202,11 @@ class _Layer:
         return state
 
     def _turned(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Rotary encoding of (B, n, C) tokens whose channels lie in halves, in their place."""
+        """Rotary encoding of (B, k * n, C) tokens whose channels lie in halves, in their place."""
         count, _, channels = tokens.shape
         given = tokens.float()  # themselves where they are
-        first, second = given.view(count, -1, 2, channels // 2).unbind(-2)
+        pairs = given.view(count, -1, len(self._cos), 2, channels // 2)
+        first, second = pairs.unbind(-2)
         before = first.clone()
         first.mul_(self._cos).addcmul_(second, self._sin, value=-1)
         second.mul_(self._cos).addcmul_(before, self._sin)
@@ -229,7 +239,7 @@ def attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) ->
 
 
 def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``softmax(queries @ keys') @ values``, for values that may be narrower than keys.
+    """``softmax(queries @ keys') @ values`` on the CPU, for values that may be narrower than keys.
 
     Parameters
     ----------
@@ -245,18 +255,11 @@ def weighted_mean(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tenso
 
     Notes
     -----
-    On the CPU, a block of scores holds whole rows, or where keys are many, parts of more rows.
+    A block of scores holds whole rows, or where keys are many, parts of more rows.
     Exponentials of parts are summed as they are, without the largest score taken off, which
     cancels out. Where a sum leaves the range in which float32 loses nothing (scores over some 57
     in size), it is done again with the largest score taken off.
     """
-    if queries.device.type != "cpu":
-        # Fused kernels want values as wide as keys.
-        wide = F.pad(values, (0, keys.shape[-1] - values.shape[-1]))
-        found = F.scaled_dot_product_attention(
-            queries[:, None], keys[:, None], wide[:, None], scale=1.0
-        )
-        return found[:, 0, :, : values.shape[-1]]
     if _held(keys) // keys.shape[1] >= min(_ROWS, queries.shape[1]):
         return _by_rows(queries, keys, values)
     total, found = _summed(queries, keys, values, None)

@@ -92,12 +92,18 @@ class Encoder:
 
     def prepare(self, picture: Picture) -> torch.Tensor:
         """Resize and normalise a picture into (1, 3, S, S) float32."""
+        return self._normalised(self._placed(picture))
+
+    def _placed(self, picture: Picture) -> torch.Tensor:
+        """Resize a picture into (1, 3, S, S) uint8, on the model's device."""
         pixels = picture if isinstance(picture, torch.Tensor) else self.fit(picture)
         cuda = self.model.device.type == "cuda"
         if cuda:  # from other pages the copy would wait until the device is through with its work
             pixels = pixels.pin_memory()
-        image = pixels.to(self.model.device, non_blocking=cuda).float() / 255
-        return (image - self._mean) / self._std
+        return pixels.to(self.model.device, non_blocking=cuda)
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.float() / 255 - self._mean) / self._std
 
     @torch.inference_mode()
     def encode(self, picture: Picture) -> Features:
@@ -108,11 +114,11 @@ class Encoder:
         in fewer operations (``sam2track.tracking.trunk``).
         """
         self.encoded += 1
-        found = self._graphs.run("encode", self._features, self.prepare(picture))
+        found = self._graphs.run("encode", self._features, self._placed(picture))
         return Features(*cast(Features, found))
 
-    def _features(self, image: torch.Tensor) -> Features:
-        module = self.model.module
+    def _features(self, pixels: torch.Tensor) -> Features:
+        module, image = self.model.module, self._normalised(pixels)
         if self._trunk is not None:
             levels = self._trunk(image)
             if not module.use_high_res_features_in_sam:

@@ -16,6 +16,7 @@ from sam2track import Tracker
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
 from sam2track.tracking.engine import Engine
+from sam2track.tracking.kernels import WAYS, plain, timed, trials
 from sam2track.training.batches import Batch
 from sam2track.training.graphs import Graphs
 from sam2track.training.scenes import TRAINING, draw_clip
@@ -104,6 +105,21 @@ def test_what_is_encoded_ahead_gives_the_same(
     # Another frame's features would be seen; a last digit that trained weights make large is not.
     for one, other in zip(ahead, masks(), strict=True):
         assert np.mean((one > 0) == (other > 0)) > 0.99
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_ways_of_memory_attention_give_the_same(count: int, dtype: torch.dtype) -> None:
+    """At least one beside torch's own choice, and what is chosen is within its bound."""
+    torch.manual_seed(0)
+    queries, keys = (torch.randn(count, n, 256, device="cuda") / 4 for n in (4096, 28736))
+    values = torch.randn(count, 28736, 64, device="cuda")
+    given = [part.to(dtype) for part in (queries, keys, values)]
+    took = trials(*given, WAYS, timed)
+    assert len(took) > 1 and all(0 < seconds < 1 for seconds in took.values())
+    exact = torch.softmax(queries @ keys.mT, -1) @ values
+    for way in (plain, *took):
+        assert (way(*given) - exact).abs().mean() < 3e-4
 
 
 def test_auto_takes_the_device() -> None:
