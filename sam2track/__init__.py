@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from sam2track.image.segmenter import ImageSegmenter as ImageSegmenter
     from sam2track.image.segmenter import segment as segment
     from sam2track.job import track as track
-    from sam2track.models.loading import Model as Model
     from sam2track.models.loading import load_model as load_model
+    from sam2track.models.model import Model as Model
     from sam2track.project import Project as Project
     from sam2track.prompts import Prompt as Prompt
     from sam2track.prompts import Prompts as Prompts
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "FrameResult": "sam2track.tracking.result",
     "ImageSegmenter": "sam2track.image.segmenter",
-    "Model": "sam2track.models.loading",
+    "Model": "sam2track.models.model",
     "Project": "sam2track.project",
     "Prompt": "sam2track.prompts",
     "Prompts": "sam2track.prompts",

@@ -14,7 +14,7 @@ from sam2track.errors import OutputError, ProjectError, ProjectExistsError, Usag
 from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import options_of
 from sam2track.frames.source import FrameSource
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.outputs import holds_project, remove_outputs
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompts

@@ -18,7 +18,8 @@ from sam2track.export.staging import staged
 from sam2track.founding import project_meta
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 from sam2track.project import Project, WriterLock
 from sam2track.prompts import Prompt
 from sam2track.tracking.history import Life, Record

@@ -19,7 +19,8 @@ from sam2track.errors import ProjectExistsError, PromptError, UsageError
 from sam2track.founding import other_names, project_for, resumed_precision, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 from sam2track.outcome import Outcome
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
 from sam2track.pictures import read_mask

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sam2track.errors import SourceError
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.project import Project
 
 __all__ = ["CutShort", "Interrupted", "Outcome"]

@@ -18,7 +18,8 @@ from sam2track.errors import OutputError, ProjectExistsError, PromptError, Usage
 from sam2track.founding import model_meta
 from sam2track.frames.pipe import PipeVideo
 from sam2track.frames.source import Frame
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 from sam2track.outcome import CutShort, Interrupted, Outcome
 from sam2track.outputs import (
     PictureOutputs,

@@ -12,7 +12,8 @@ from sam2track.errors import ProjectError, ProjectExistsError, SourceError, Usag
 from sam2track.founding import check_same, project_for
 from sam2track.frames.bounds import rate_of
 from sam2track.frames.opening import reopen_source
-from sam2track.models.loading import Model, load_model, stored_model
+from sam2track.models.loading import load_model, stored_model
+from sam2track.models.model import Model
 from sam2track.outcome import Outcome
 from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
 from sam2track.project import Project, WriterLock

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking.encoder import LARGE
 
 __all__ = ["a_core_spared"]

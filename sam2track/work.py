@@ -13,7 +13,7 @@ from typing import Any
 from sam2track.detections import unpacked
 from sam2track.errors import PromptError, SourceError
 from sam2track.frames.source import FrameSource
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.outcome import Interrupted, Outcome
 from sam2track.outputs import Progress, Writing, paths_of, write_table
 from sam2track.project import Project

@@ -22,7 +22,7 @@ from sam2track.errors import Sam2TrackError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sam2track.models.loading import Model
+    from sam2track.models.model import Model
 
 __all__ = ["Beginning"]
 

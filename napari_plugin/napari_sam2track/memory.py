@@ -10,7 +10,7 @@ import psutil
 from sam2track.models.zoo import ZOO
 
 if TYPE_CHECKING:
-    from sam2track.models.loading import Model
+    from sam2track.models.model import Model
 
 __all__ = ["needed", "used"]
 

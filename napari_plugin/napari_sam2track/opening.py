@@ -28,7 +28,7 @@ from sam2track.project import Project, WriterLock
 if TYPE_CHECKING:
     from napari_sam2track.session import Session
     from sam2track.frames.source import FrameSource
-    from sam2track.models.loading import Model
+    from sam2track.models.model import Model
 
 __all__ = ["Choice", "free_or_of", "project_path", "source_of", "source_of_project", "stored_meta"]
 

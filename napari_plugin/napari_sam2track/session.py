@@ -32,7 +32,7 @@ from sam2track.tracking.tracker import Direction, Tracker
 if TYPE_CHECKING:
     from sam2track.export.exporting import Exported
     from sam2track.frames.source import FrameSource
-    from sam2track.models.loading import Model
+    from sam2track.models.model import Model
     from sam2track.prompts import Prompt
     from sam2track.table import TrackRow
     from sam2track.tracking.result import FrameResult

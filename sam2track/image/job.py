@@ -25,7 +25,8 @@ from sam2track.image.outputs import (
     write,
 )
 from sam2track.image.segmenter import ImageSegmenter
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 from sam2track.outputs import Progress
 from sam2track.prompts import Prompts, merged
 

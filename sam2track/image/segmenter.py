@@ -15,7 +15,8 @@ from sam2track.detections import as_detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.still import picture_of
 from sam2track.masks import Box
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 from sam2track.pictures import read_mask
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompt, Prompts, check_prompt

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import os
 import re
 import warnings
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +21,7 @@ from sam2track.errors import (
 from sam2track.faults import explained
 from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
+from sam2track.models.model import DTYPES, Model
 from sam2track.models.rates import bf16_pays
 from sam2track.models.renaming import VIDEO_ONLY
 from sam2track.models.weights import find_folder, find_weights, pinned, weights_on_disk
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 __all__ = [
-    "Model",
     "build_checked",
     "choose_auto",
     "load_model",
@@ -45,70 +42,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Model:
-    """SAM 2 modules, where they run and how precisely.
-
-    Attributes
-    ----------
-    module : SAM2Base
-        The modules; never changed by this package.
-    name : str
-        Name in the zoo, file name, or class of a module that was handed in.
-    device : torch.device
-        Where it runs.
-    precision : {"fp32", "bf16", "fp16"}
-        Of matrix products and convolutions (autocast); state and logits stay float32.
-    image_size : int
-        Side of the square that frames are resized to, in pixels.
-    tracks : bool
-        Whether there are weights for video; a ``Sam2Model`` of Transformers has none.
-    """
-
-    def __init__(self, module: SAM2Base, *, name: str, precision: str, tracks: bool = True) -> None:
-        self.module = module
-        self.name = name
-        self.device: torch.device = next(module.parameters()).device
-        self.precision = precision
-        self.image_size: int = module.image_size
-        self.tracks = tracks
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of matrix products and convolutions."""
-        return _DTYPES[self.precision]
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Context in which the modules run at the model's precision."""
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, _DTYPES[self.precision])
-
-    def fingerprint(self) -> str:
-        """Return a short text that tells other weights: of a few values of each tensor."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.module.state_dict().items()):
-            few = value.detach().flatten()[:16].float().cpu()
-            digest.update(f"{name}{tuple(value.shape)}{few.tolist()}".encode())
-        return digest.hexdigest()[:16]
-
-    @property
-    def fill_hole_area(self) -> float:
-        """Largest hole that is filled, in pixels of the decoder's grid.
-
-        The module's setting is meant for a grid of 256; it scales with the grid's area.
-        """
-        area = float(getattr(self.module, "fill_hole_area", 0))
-        return area * (self.image_size / 1024) ** 2
-
-    def __repr__(self) -> str:
-        return (
-            f"Model({self.name!r}, device={str(self.device)!r}, "
-            f"precision={self.precision!r}, image_size={self.image_size})"
-        )
 
 
 def _pick_device(device: str) -> torch.device:
@@ -152,8 +85,8 @@ def _pick_precision(precision: str, device: torch.device, image_size: int) -> st
 
 
 def _check_precision(precision: object) -> None:
-    if precision not in ("auto", *_DTYPES):
-        raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(_DTYPES)}")
+    if precision not in ("auto", *DTYPES):
+        raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(DTYPES)}")
 
 
 def _check_image_size(image_size: int | None) -> None:

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2track.errors import ModelError
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking.kernels import Kernels
 from sam2track.tracking.linear import Linear, linear
 

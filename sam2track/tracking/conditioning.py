@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking.apart import attended_apart
 from sam2track.tracking.attention import MemoryAttention
 from sam2track.tracking.encoder import LARGE, Features
 
 if TYPE_CHECKING:
-    from sam2.modeling.sam2_base import SAM2Base
+    pass
 
 __all__ = ["Constants", "Memories", "Reading", "attend", "gathered", "without_memory"]
 
@@ -154,7 +154,7 @@ def attend(
             # On a CPU of each object apart, as these are few rows (see ``apart``).
             few = memories.distances.split(1 if constants.apart(count) else count, dim=1)
             codes = torch.cat(
-                [_pointer_codes(module, part, max_pointers, channels) for part in few], dim=1
+                [_pointer_codes(model, part, max_pointers, channels) for part in few], dim=1
             )
         splits = channels // module.mem_dim
         if splits > 1:
@@ -172,7 +172,7 @@ def attend(
             pointer_tokens,
         )
         return fused.transpose(1, 2).view(count, channels, height, width)
-    attention = module.memory_attention
+    attention = model.part("memory_attention")
     if count > 1:
         attention = partial(attended_apart, attention)
     with model.autocast():
@@ -187,9 +187,10 @@ def attend(
 
 
 def _pointer_codes(
-    module: SAM2Base, distances: torch.Tensor, max_pointers: int, channels: int
+    model: Model, distances: torch.Tensor, max_pointers: int, channels: int
 ) -> torch.Tensor:
     """Time codes of pointers, (P, B, M), from their distances, (P, B)."""
+    module = model.module
     if not module.add_tpos_enc_to_obj_ptrs:
         return torch.zeros(*distances.shape, module.mem_dim, device=distances.device)
     dim = channels if module.proj_tpos_enc_in_obj_ptrs else module.mem_dim
@@ -198,7 +199,8 @@ def _pointer_codes(
     scale = torch.arange(half, dtype=torch.float32, device=distances.device)
     scale = 10000 ** (2 * (scale // 2) / half)
     angle = (distances / (max_pointers - 1))[..., None] / scale
-    codes: torch.Tensor = module.obj_ptr_tpos_proj(torch.cat([angle.sin(), angle.cos()], dim=-1))
+    project = model.part("obj_ptr_tpos_proj")
+    codes: torch.Tensor = project(torch.cat([angle.sin(), angle.cos()], dim=-1))
     return codes
 
 
@@ -212,7 +214,7 @@ def without_memory(model: Model, constants: Constants, features: Features) -> to
     channels, height, width = features.top.shape[1:]
     top = features.top.flatten(2).permute(2, 0, 1)
     with model.autocast():
-        fused: torch.Tensor = module.memory_attention(
+        fused: torch.Tensor = model.part("memory_attention")(
             curr=top,
             curr_pos=constants.position,
             memory=module.no_mem_embed.expand(1, 1, module.mem_dim),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.trunk import Trunk
 
@@ -128,12 +128,12 @@ class Encoder:
             levels = self._pyramid(image)
             if not module.use_high_res_features_in_sam:
                 return Features(None, None, levels[-1])
-            decoder = module.sam_mask_decoder
+            decoder = self.model.part("sam_mask_decoder")
             fine, middle, coarse = levels[-3:]
             return Features(decoder.conv_s0(fine), decoder.conv_s1(middle), coarse)
 
     def _pyramid(self, image: torch.Tensor) -> list[torch.Tensor]:
-        encoder = self.model.module.image_encoder
+        encoder = self.model.part("image_encoder")
         neck, trunk_levels = encoder.neck, encoder.trunk(image)
         last = len(neck.convs) - 1
         levels: list[torch.Tensor] = []

@@ -15,7 +15,7 @@ import torch
 
 from sam2track.errors import Sam2TrackError
 from sam2track.frames.source import FrameSource
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.prompts import Prompt
 from sam2track.tracking import conditioning, inputs, step
 from sam2track.tracking.encoder import Encoder, Features, Picture

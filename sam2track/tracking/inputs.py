@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.prompts import Prompt
 
 __all__ = ["clicks", "mask_logits", "square"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from sam2track.errors import ProjectError
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking import step
 from sam2track.tracking.conditioning import Reading
 from sam2track.tracking.encoder import Features

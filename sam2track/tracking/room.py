@@ -11,7 +11,7 @@ import torch
 
 from sam2track.errors import OutOfMemoryError
 from sam2track.faults import explained, is_out_of_memory
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.models.zoo import smaller
 from sam2track.tracking.features import FeatureStore
 from sam2track.tracking.graphs import Graphs

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2track.masks import fill_holes
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking.apart import decoded_apart, encoded_apart, one_by_one
 from sam2track.tracking.conditioning import Constants
 from sam2track.tracking.encoder import Features
@@ -104,12 +104,12 @@ def heads(
     apart : bool
         Give each object the digits that it has alone.
     """
-    module = model.module
+    prompt_encoder, decoder = model.part("sam_prompt_encoder"), model.part("sam_mask_decoder")
     with model.autocast():
-        sparse, dense_embedding = module.sam_prompt_encoder(points=points, boxes=None, masks=dense)
+        sparse, dense_embedding = prompt_encoder(points=points, boxes=None, masks=dense)
         if apart:
             found = decoded_apart(
-                module.sam_mask_decoder,
+                decoder,
                 conditioned,
                 constants.prompt_grid,
                 sparse,
@@ -118,7 +118,7 @@ def heads(
                 candidates=candidates,
             )
             return Heads(*found)
-        masks, ious, tokens, scores = module.sam_mask_decoder(
+        masks, ious, tokens, scores = decoder(
             image_embeddings=conditioned,
             image_pe=constants.prompt_grid,
             sparse_prompt_embeddings=sparse,
@@ -172,7 +172,7 @@ def decode(
             token = tokens[rows, best] if tokens.shape[1] > 1 else tokens[:, 0]
         else:
             ious, token = ious[:, 0], tokens[:, 0]
-        project = module.obj_ptr_proj
+        project = model.part("obj_ptr_proj")
         pointers = one_by_one(project, token) if alone else project(token)
         if module.pred_obj_scores:
             masks = torch.where((scores > 0)[:, None, None], masks, _ABSENT)
@@ -209,7 +209,7 @@ def given_mask(
             mask * 20 - 10, (size, size), mode="bilinear", align_corners=False, antialias=True
         )
         if module.use_obj_ptrs_in_encoder:
-            dense = module.mask_downsample(mask)
+            dense = model.part("mask_downsample")(mask)
             found = decode(model, constants, features, features.top, dense=dense, candidates=False)
             pointers = found.pointers
         else:
@@ -259,7 +259,7 @@ def remember(
     apart : bool
         Give each object the digits that it has alone.
     """
-    module = model.module
+    module, encoder = model.module, model.part("memory_encoder")
     size = model.image_size
     with model.autocast():
         # torch's CPU kernel for three channels ends in other digits than that for one; official
@@ -287,9 +287,9 @@ def remember(
         tokens = features.top.flatten(2).permute(2, 0, 1).expand(-1, count, -1)
         top = tokens.permute(1, 2, 0).view(count, channels, height, width)
         if apart:
-            memory = encoded_apart(module.memory_encoder, top, mask)
+            memory = encoded_apart(encoder, top, mask)
         else:
-            found = module.memory_encoder(top, mask, skip_mask_sigmoid=True)
+            found = encoder(top, mask, skip_mask_sigmoid=True)
             memory = found["vision_features"]
         if module.no_obj_embed_spatial is not None:
             absent = (scores <= 0).float()[..., None, None]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.tracking import detected, identity
 from sam2track.tracking.actions import pack_mask, said_of

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from sam2track.errors import ModelError
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.tracking.attention import attended
 from sam2track.tracking.linear import Linear, linear
 

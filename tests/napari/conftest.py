@@ -15,7 +15,8 @@ import pytest
 from napari_sam2track.session import Session
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
-from sam2track.models.loading import Model, load_model
+from sam2track.models.loading import load_model
+from sam2track.models.model import Model
 
 FRAMES, HEIGHT, WIDTH = 8, 96, 128
 

@@ -24,7 +24,7 @@ from sam2track.confidence import at_most, confidences
 from sam2track.errors import OutputError, PromptError, UsageError
 from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import open_source
-from sam2track.models.loading import Model
+from sam2track.models.model import Model
 from sam2track.project import Project
 from sam2track.review import worst
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
