@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from sam2track.errors import ProjectError
+from sam2track.faults import maybe_full
 
 __all__ = [
     "check_tables",
@@ -162,7 +163,8 @@ def refusal(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
             f"{path} was not closed by what wrote it, and can only be read in a folder that can be "
             f"written; copy it to one, with {path.name}-wal if that is somewhere, and open it there"
         )
-    return f"{path} cannot be opened as a project: {error}"
+    full = maybe_full(error) if isinstance(error, sqlite3.Error) else ""
+    return f"{path} cannot be opened as a project: {error}{full}"
 
 
 def check_tables(db: sqlite3.Connection, schema: str, name: str) -> None:

@@ -1,13 +1,14 @@
-"""Errors of torch and CUDA that people meet, recognised and turned into ours with their fix."""
+"""Errors of torch, CUDA and disks that people meet, recognised, with their fix."""
 
 from __future__ import annotations
 
 import errno
 import re
+import sqlite3
 
 from sam2track.errors import DeviceError, ModelError, OutOfMemoryError, Sam2TrackError
 
-__all__ = ["explained", "is_out_of_memory"]
+__all__ = ["explained", "is_out_of_memory", "maybe_full"]
 
 _MEMORY = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|"
@@ -99,3 +100,8 @@ def explained(error: BaseException) -> Sam2TrackError | None:
         if pattern.search(str(error)):
             return kind(f"{first}: {fix}")
     return None
+
+
+def maybe_full(error: sqlite3.Error) -> str:
+    """What to ask behind a database's error, where a full disk may be why; else nothing."""
+    return "; is there space left?" if re.search("I/O|full", str(error)) else ""

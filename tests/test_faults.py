@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from sam2track.cli.main import main
+from sam2track.database import refusal
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
 from sam2track.export.videos import VideoWriter
 from sam2track.faults import is_out_of_memory
@@ -588,3 +590,12 @@ def test_memory_that_is_short_in_libraries(
     done = CliRunner().invoke(main, ["info", str(tmp_path)], prog_name="sam2track")
     assert ("what was done is kept" in done.output) is short
     assert isinstance(done.exception, SystemExit) is short
+
+
+def test_a_project_that_a_full_disk_lets_nobody_open_says_so(tmp_path: Path) -> None:
+    full = refusal(tmp_path / "a.s2t", sqlite3.OperationalError("disk I/O error"))
+    assert full.endswith(
+        "a.s2t cannot be opened as a project: disk I/O error; is there space left?"
+    )
+    other = refusal(tmp_path / "a.s2t", sqlite3.DatabaseError("file is not a database"))
+    assert other.endswith("cannot be opened as a project: file is not a database")

@@ -323,7 +323,8 @@ def _about(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:
             return _about_ome(file)
         if file.is_imagej:
             return _about_imagej(file, series)
-        return {"pixel_size_um": _resolution(series, None)}
+        size = _resolution(series, None)
+        return {"pixel_size_um": None if size is None or _is_screen(size) else size}
     except (AttributeError, KeyError, LookupError, TypeError, ValueError, ZeroDivisionError):
         return {}  # odd metadata are no reason to refuse the pictures
 
@@ -369,6 +370,12 @@ def _resolution(series: TiffPageSeries, unit: str | None) -> tuple[float, float]
             return None
         size.append(length)
     return size[0], size[1]
+
+
+def _is_screen(size: tuple[float, float]) -> bool:
+    """Whether pixels are those of a screen, which programs write that know of no size."""
+    screens = [25_400 / dots for dots in (72, 96)]  # micrometres
+    return any(all(abs(length / a - 1) < 0.01 for length in size) for a in screens)
 
 
 @contextmanager

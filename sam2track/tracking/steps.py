@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
+from sam2track.faults import maybe_full
 from sam2track.values import check_step
 
 __all__ = ["NOW", "SCHEMA", "TABLES", "Steps"]
@@ -178,8 +179,8 @@ class Steps:
                 raise ProjectError(
                     f"{self.name} is open for reading alone; open it with writable=True"
                 ) from error
-            full = "; is there space left?" if "I/O" in str(error) or "full" in str(error) else ""
-            raise OutputError(f"{self.name} cannot be written: {error}{full}") from error
+            what = f"{self.name} cannot be written: {error}{maybe_full(error)}"
+            raise OutputError(what) from error
 
     def _misused(self, error: sqlite3.ProgrammingError) -> ProjectError:
         if "closed" in str(error):

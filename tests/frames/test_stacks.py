@@ -325,12 +325,17 @@ def test_planes_that_ome_tiff_leaves_out_are_empty(tmp_path: Path) -> None:
     [
         ("CENTIMETER", (20_000, 10_000), (1.0, 0.5)),
         ("INCH", (25_400, 12_700), (2.0, 1.0)),
+        ("INCH", (72, 72), None),  # of a screen, not of what is seen
+        ("INCH", (96, 96), None),
+        ("CENTIMETER", (28.35, 28.35), None),
+        ("INCH", (72, 300), (25_400 / 300, 25_400 / 72)),
+        ("INCH", (1200, 1200), (25_400 / 1200,) * 2),  # of a scanner
         ("NONE", (1, 1), None),
         ("CENTIMETER", (0, 10_000), None),
     ],
 )
 def test_sizes_of_pixels_that_plain_tiff_has(
-    unit: str, resolution: tuple[int, int], size: tuple[float, float] | None, tmp_path: Path
+    unit: str, resolution: tuple[float, float], size: tuple[float, float] | None, tmp_path: Path
 ) -> None:
     tifffile.imwrite(
         tmp_path / "a.tif",
