@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +54,10 @@ class _Masks:
         """Label map of a frame, (H, W)."""
         return self._read(frame)
 
-    def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
-        """Masks of a frame, by label."""
+    def mask_makers(self, frame: int) -> dict[int, Callable[[], npt.NDArray[np.bool_]]]:
+        """What makes each mask of a frame, by label."""
         labels = self.labels(frame)
-        return {int(i): labels == i for i in np.unique(labels) if i}
+        return {int(i): partial(np.equal, labels, int(i)) for i in np.unique(labels) if i}
 
     def rows(self) -> Iterator[Any]:
         """No table."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.images import write_jpegs
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Masks, Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool, items
 from sam2track.masks import measure
@@ -106,15 +107,16 @@ def read(path: Path, kind: str) -> Reading:
         names[object_id] = "" if name == "object" else name
     there = sorted(frames.values())
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in there:
-            masks = spool.masks(frame)
-            yield frame, {i: _mask(json.loads(said), height, width) for i, said in masks.items()}
+            said = spool.masks(frame)
+            yield frame, Masks({i: partial(_mask, said[i], height, width) for i in said})
 
     return Reading(path, kind, height, width, there, shots, names)
 
 
-def _mask(said: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
+def _mask(text: str, height: int, width: int) -> npt.NDArray[np.bool_]:
+    said = json.loads(text)
     if isinstance(said, dict):
         mask = decode(said)
         if mask.shape != (height, width):

@@ -104,10 +104,10 @@ def write(folder: Path, sequence: Sequenced) -> None:
     digits = max(3, len(str(len(sequence.span) - 1)))
     tracks = Tracks(sequence.results.lineage, sequence.largest)
     for place, shot in enumerate(sequence.shots()):
-        labels = np.zeros((sequence.height, sequence.width), np.uint16)
-        apart = shot.apart
-        for object_id, label in tracks.label(list(apart), place).items():
-            labels[apart[object_id]] = label
+        here = np.unique(shot.labels)  # with what is no object's, mostly
+        given = tracks.label([int(i) for i in here if i], place)
+        new = np.array([given.get(int(i), 0) for i in here], np.uint16)
+        labels = new[np.searchsorted(here, shot.labels)]
         write_tiff(folder / f"mask{place:0{digits}d}.tif", labels)
     lines = sorted(tracks.lines, key=lambda track: track.label)
     text = "".join(f"{t.label} {t.begin} {t.end} {t.parent}\n" for t in lines)

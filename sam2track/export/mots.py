@@ -6,7 +6,8 @@ challenges evaluate, whatever the objects are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Masks, Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool
 
@@ -70,9 +71,10 @@ def read(path: Path, kind: str) -> Reading:
     if size is None:
         raise SourceError(f"{path} holds no object")
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in spool.frames():
-            masks = spool.masks(frame)
-            yield frame, {i: decode({"size": size, "counts": c}) for i, c in masks.items()}
+            said = spool.masks(frame)
+            codes = {i: {"size": size, "counts": counts} for i, counts in said.items()}
+            yield frame, Masks({i: partial(decode, code) for i, code in codes.items()})
 
     return Reading(path, kind, *size, None, shots)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Masks, Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.masks import MAX_PIXELS
 
@@ -42,8 +43,8 @@ def write(path: Path, sequence: Sequenced) -> None:
         for shot in sequence.shots():
             if shot.masks:
                 put(f"ids_{shot.frame:05d}", np.array(list(shot.masks), np.int64))
-                packed = np.packbits(np.stack(list(shot.masks.values())), axis=-1)
-                put(f"masks_{shot.frame:05d}", packed)
+                packed = (np.packbits(mask, axis=-1) for mask in shot.masks.values())
+                put(f"masks_{shot.frame:05d}", np.stack(list(packed)))
 
 
 def read(path: Path, kind: str) -> Reading:
@@ -60,7 +61,7 @@ def read(path: Path, kind: str) -> Reading:
     if not 0 < height * width <= MAX_PIXELS:
         raise SourceError(f"{path} claims frames of {height} x {width}")
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for frame in frames:
                 if f"ids_{frame:05d}" not in archive:
@@ -69,8 +70,12 @@ def read(path: Path, kind: str) -> Reading:
                 ids, packed = archive[f"ids_{frame:05d}"], archive[f"masks_{frame:05d}"]
                 if packed.shape != (len(ids), height, (width + 7) // 8):
                     raise SourceError(f"{path}: masks of frame {frame} are {packed.shape}")
-                masks = np.unpackbits(packed, axis=-1, count=width).astype(np.bool_)
-                yield frame, {int(i): mask for i, mask in zip(ids, masks, strict=True)}
+                made = (partial(_unpacked, mask, width) for mask in packed)
+                yield frame, Masks(dict(zip(map(int, ids), made, strict=True)))
 
     lineage = {i: mother for i, mother in mothers.items() if mother}
     return Reading(path, kind, height, width, frames, shots, names, lineage)
+
+
+def _unpacked(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.bool_]:
+    return np.unpackbits(packed, axis=-1, count=width).astype(np.bool_)

@@ -7,7 +7,7 @@ import sqlite3
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.masks import bounding_box
 from sam2track.regular import check_regular
 
-__all__ = ["READERS", "Masks", "Reading", "by_label", "detect", "open_masks"]
+__all__ = ["READERS", "Masks", "Reading", "boxed", "by_label", "detect", "open_masks"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -109,6 +110,28 @@ def by_label(labels: npt.NDArray[np.generic]) -> Mapping[int, Mask]:
 
 def _equal(labels: npt.NDArray[np.generic], object_id: int) -> Mask:
     return np.asarray(labels == object_id, np.bool_)
+
+
+def boxed(masks: Iterable[tuple[int, Mask]]) -> Masks:
+    """Masks by object, those that are not empty; of each, what lies in its box is held."""
+    makers = ((object_id, _held(mask)) for object_id, mask in masks)
+    return Masks({object_id: make for object_id, make in makers if make is not None})
+
+
+def _held(mask: Mask) -> Callable[[], Mask] | None:
+    """What makes a mask again, of what lies in its box; None where it is empty."""
+    box = bounding_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    part, size = mask[y0:y1, x0:x1].copy(), mask.shape
+
+    def made() -> Mask:
+        found = np.zeros(size, np.bool_)
+        found[y0:y1, x0:x1] = part
+        return found
+
+    return made
 
 
 def open_masks(path: str | Path, format: str | None = None) -> Reading:

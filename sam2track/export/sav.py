@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.images import numbered
 from sam2track.export.pngs import read_label_png, write_label_png
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Reading, boxed
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import items
 
@@ -74,17 +74,16 @@ def read(path: Path, kind: str) -> Reading:
     some = next(iter(next(iter(files.values())).values()))
     height, width = read_label_png(some).shape
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def mask(file: Path) -> npt.NDArray[np.bool_]:
+        found = np.not_equal(read_label_png(file), 0)
+        if found.shape != (height, width):
+            raise SourceError(f"{file} is {found.shape}, not {(height, width)}")
+        return found
+
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in frames:
-            found = {}
-            for object_id, of in files.items():
-                if frame in of:
-                    mask = read_label_png(of[frame]) != 0
-                    if mask.shape != (height, width):
-                        raise SourceError(f"{of[frame]} is {mask.shape}, not {(height, width)}")
-                    if mask.any():
-                        found[object_id + shift] = mask
-            yield frame, found
+            here = ((i + shift, of[frame]) for i, of in files.items() if frame in of)
+            yield frame, boxed((i, mask(file)) for i, file in here)
 
     return Reading(path, kind, height, width, frames, shots)
 
@@ -98,10 +97,10 @@ def _read_json(path: Path, kind: str) -> Reading:
     step = max(1, round(_only(path, "video_frame_count") / max(1, count)))
     frames = range(0, count * step, step)
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame, codes in zip(frames, items(path, "masklet.item"), strict=True):
-            masks = {i + shift: decode(c) for i, c in zip(ids, codes, strict=True)}
-            yield frame, {i: mask for i, mask in sorted(masks.items()) if mask.any()}
+            said = sorted(zip(ids, codes, strict=True), key=lambda one: one[0])
+            yield frame, boxed((i + shift, decode(code)) for i, code in said)
 
     return Reading(path, kind, height, width, frames, shots)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
+from sam2track.export.reading import boxed, by_label
 from sam2track.frames.source import USUAL_FPS, FrameSource
 
 __all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
@@ -61,7 +62,7 @@ class Results(Protocol):
     def lineage(self) -> dict[int, int]: ...  # noqa: D102
     @property
     def times(self) -> npt.NDArray[np.float64]: ...  # noqa: D102
-    def masks(self, frame: int) -> dict[int, Mask]: ...  # noqa: D102
+    def mask_makers(self, frame: int) -> Mapping[int, Callable[[], Mask]]: ...  # noqa: D102
     def labels(self, frame: int) -> npt.NDArray[np.int32]: ...  # noqa: D102
     def rows(self) -> Iterator[Any]: ...  # noqa: D102
 
@@ -136,11 +137,14 @@ class Shot:
         In the source.
     time : float
         Seconds.
-    masks : dict of int to (H, W) bool array
-        By object, ascending; those that are not empty. They may overlap.
+    masks : mapping of int to (H, W) bool array
+        By object, ascending; those that are not empty. They may overlap. What lies in their boxes
+        is held, and each is made when it is asked for.
     """
 
-    def __init__(self, owner: Sequenced, frame: int, time: float, masks: dict[int, Mask]) -> None:
+    def __init__(
+        self, owner: Sequenced, frame: int, time: float, masks: Mapping[int, Mask]
+    ) -> None:
         self._owner = owner
         self.frame = frame
         self.time = time
@@ -161,10 +165,9 @@ class Shot:
         return owner.results.labels(self.frame)
 
     @property
-    def apart(self) -> dict[int, Mask]:
-        """Masks by object without overlaps, those that are not empty."""
-        labels = self.labels
-        return {int(i): labels == i for i in np.unique(labels) if i}
+    def apart(self) -> Mapping[int, Mask]:
+        """Masks by object without overlaps, those that are not empty; each made when asked for."""
+        return by_label(self.labels)
 
 
 @dataclass
@@ -218,8 +221,8 @@ class Sequenced:
         """Yield each frame of the span, also those without a mask; one is held at a time."""
         known = set(self.results.frames)
         for done, frame in enumerate(self.span, start=1):
-            masks = self.results.masks(frame) if frame in known else {}
-            here = {i: mask for i, mask in sorted(masks.items()) if mask.any()}
+            makers = self.results.mask_makers(frame) if frame in known else {}
+            here = boxed((i, makers[i]()) for i in sorted(makers))
             self.passed(done, len(self.span))  # before it: a writer may not ask for what is after
             yield Shot(self, frame, float(self.times[frame]), here)
 

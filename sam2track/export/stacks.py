@@ -113,8 +113,11 @@ def read(path: Path, kind: str) -> Reading:
                 for frame, page in enumerate(file.series[0].pages):
                     if page is not None:
                         yield frame, by_label(page.asarray())
-            else:  # a series that lies in one piece
-                stack = tifffile.memmap(path, mode="r").reshape(count, *shape[-2:])
+            else:  # a series in one piece, or several frames to a page, as samples of it
+                whole = file.series[0]
+                lies_open = whole.dataoffset is not None
+                held = tifffile.memmap(path, mode="r") if lies_open else whole.asarray()
+                stack = held.reshape(count, *shape[-2:])
                 for frame in range(count):
                     yield frame, by_label(np.asarray(stack[frame]))
 

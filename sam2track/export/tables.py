@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.extras import needed
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Reading, boxed
 from sam2track.export.sequence import Row, Sequenced
 
 __all__ = ["read", "write_csv", "write_parquet", "write_tracks_csv"]
@@ -93,14 +93,14 @@ def write_parquet(path: Path, sequence: Sequenced) -> None:
     # Arrow takes no name that is not UTF-8.
     with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
         waiting: list[dict[str, Any]] = []
-        frame, masks = -1, {}
+        frame, masks = -1, sequence.results.mask_makers(sequence.span.start)
         for row in sequence.rows():
             if row.frame != frame:
                 if row.frame // _GROUP != frame // _GROUP and waiting:
                     writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
                     waiting = []
-                frame, masks = row.frame, sequence.results.masks(row.frame)
-            waiting.append(_values(row) | {"rle": encode(masks[row.object_id])})
+                frame, masks = row.frame, sequence.results.mask_makers(row.frame)
+            waiting.append(_values(row) | {"rle": encode(masks[row.object_id]())})
         if waiting:
             writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
     sequence.lose("parquet", lineage=True)
@@ -132,7 +132,7 @@ def read(path: Path, kind: str) -> Reading:
     for rows in _groups(path, ["object", "name"]):
         names |= {row["object"]: row["name"] or "" for row in rows}
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         following = start
         for rows in _groups(path, ["frame", "object", "rle"]):
             found: dict[int, dict[int, str]] = {}
@@ -143,8 +143,8 @@ def read(path: Path, kind: str) -> Reading:
                     yield following, {}
                     following += 1
                 size = (height, width)
-                masks = {i: decode({"size": size, "counts": c}) for i, c in objects.items()}
-                yield frame, {i: mask for i, mask in sorted(masks.items()) if mask.any()}
+                codes = ((i, {"size": size, "counts": objects[i]}) for i in sorted(objects))
+                yield frame, boxed((i, decode(code)) for i, code in codes)
                 following = frame + 1
         for frame in range(following, stop):
             yield frame, {}

@@ -36,7 +36,7 @@ def path(tmp_path_factory):
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_an_export_that_stops_midway_leaves_nothing(path, tmp_path, monkeypatch, name):
     with Project.open(path) as opened:
-        real, rows = Project.masks, Project.rows
+        real, rows = Project.mask_makers, Project.rows
 
         def fails(self, frame):
             if frame >= 5:
@@ -49,7 +49,7 @@ def test_an_export_that_stops_midway_leaves_nothing(path, tmp_path, monkeypatch,
                     raise KeyboardInterrupt
                 yield row
 
-        monkeypatch.setattr(Project, "masks", fails)
+        monkeypatch.setattr(Project, "mask_makers", fails)
         monkeypatch.setattr(Project, "rows", ends)
         with pytest.raises(KeyboardInterrupt):
             opened.export(tmp_path / "there", format=name)
@@ -81,7 +81,7 @@ def test_a_full_disk_is_an_output_error(path, tmp_path, monkeypatch, name):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Project, "masks", full)
+    monkeypatch.setattr(Project, "mask_makers", full)
     with Project.open(path) as opened, pytest.raises(OutputError, match="No space left"):
         opened.export(tmp_path / "there", format=name)
     assert list(tmp_path.iterdir()) == []
@@ -416,7 +416,7 @@ def test_ctc_numbers_its_files_alike(tmp_path, monkeypatch):
         warnings=[],
         label_type=lambda name: np.uint16,
         lose=lambda name: None,
-        shots=lambda: iter([SimpleNamespace(apart={})] * 1001),
+        shots=lambda: iter([SimpleNamespace(labels=np.zeros((1, 1), np.int32))] * 1001),
     )
     names = []
     monkeypatch.setattr(ctc, "write_tiff", lambda path, labels: names.append(path.name))

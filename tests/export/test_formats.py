@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -526,3 +527,34 @@ def test_csv_is_that_of_a_job(export, path, tmp_path):
     assert target.read_text() == (tmp_path / "tracks.csv").read_text()
     rows = list(csv.DictReader(target.read_text().splitlines()))
     assert len(rows) == sum(len(here) for here in masks())
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_masks_of_a_frame_are_not_held_at_once(name, tmp_path):
+    """All of a thousand cells in 2048 x 2048 pixels would be four gigabytes."""
+    side, count = 512, 144
+    frame = {}
+    for i in range(count):
+        y, x = divmod(i, 12)
+        frame[i + 1] = np.zeros((side, side), bool)
+        frame[i + 1][40 * y : 40 * y + 20, 40 * x : 40 * x + 20] = True
+    path = project(tmp_path / "p.s2t", [frame], lineage=False)
+    peaks = []
+    for turn in ("first", "second"):  # the first loads what is needed
+        target = tmp_path / turn / TARGETS.get(name, name)
+        target.parent.mkdir()
+        tracemalloc.start()
+        with Project.open(path) as opened:
+            opened.export(target, format=name)
+        found = [
+            (i, int(mask.sum()))
+            for _, here in open_masks(target).shots()
+            for i, mask in here.items()
+        ]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    if name == "yolo-seg":  # which object is which it does not say
+        assert sum(size for _, size in found) == 400 * count
+    else:
+        assert found == [(i, 400) for i in frame]
+    assert peaks[1] < count * side * side / 3

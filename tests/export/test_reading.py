@@ -202,6 +202,18 @@ def test_stacks_of_others(tmp_path, shape, options):
     assert shots(tmp_path / "a.tif") == {t: {300: 4} for t in range(count)}
 
 
+@pytest.mark.parametrize("count", [3, 4])
+def test_stacks_whose_frames_were_taken_for_samples(count, tmp_path):
+    """Three or four frames become the colours of one page where nothing else is said."""
+    stack = np.zeros((count, 40, 50), np.uint16)
+    for frame in range(count):
+        stack[frame, 2:4, 3 : 5 + frame] = 300
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert len(file.pages) == 1
+    assert shots(tmp_path / "a.tif") == {t: {300: 4 + 2 * t} for t in range(count)}
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @pytest.mark.parametrize("test_data", ["video/sav_000001_json"], indirect=True)
 def test_sav_of_meta(test_data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -29,11 +30,11 @@ class Results:
     lineage: ClassVar[dict[int, int]] = {}
     times = np.arange(5) * 0.5
 
-    def masks(self, frame: int) -> dict[int, np.ndarray]:
+    def mask_makers(self, frame: int) -> dict[int, Callable[[], np.ndarray]]:
         assert frame in self.frames
         if frame == 2:
-            return {300: box(2, 6), 2: box(0, 3)}
-        return {300: box(3, 6), 2: box(0, 2 if frame < 3 else 0)}
+            return {300: lambda: box(2, 6), 2: lambda: box(0, 3)}
+        return {300: lambda: box(3, 6), 2: lambda: box(0, 2 if frame < 3 else 0)}
 
     def labels(self, frame: int) -> np.ndarray:
         """The project's own word, unlike the order of ids: the lower one has what both have."""
