@@ -194,12 +194,12 @@ class _Layer:
         return self._perceptron(state + self._cross_out(found.to(dtype)))
 
     def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
-        flat = state.flatten(0, 1)
+        flat = state.flatten(0, 1)  # a copy, where a frame's features lie channel by channel
         rows = _rows(flat, self._wide.width)
         for part in flat.split(rows):
             seen = _normed(part, self._layer.norm3).to(self._dtype)
             part += self._narrow(self._wide(seen))
-        return state
+        return flat.view(state.shape)
 
     def _turned(self, tokens: torch.Tensor) -> torch.Tensor:
         """Rotary encoding of (B, k * n, C) tokens whose channels lie in halves, in their place."""
