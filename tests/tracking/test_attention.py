@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sam2.modeling.sam.transformer import Attention
 
 from sam2track import load_model
 from sam2track.errors import ModelError
@@ -115,6 +116,17 @@ def test_large_values_and_scores_do_not_overflow_together(
     assert torch.allclose(weighted_mean(queries, keys, values), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("score", [-50.0, -60.0, -75.0, -84.0, -100.0, -120.0])
+def test_small_values_and_scores_do_not_vanish_together(
+    score: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_BLOCK", 4)
+    queries, keys = torch.full((1, 1, 1), score), torch.tensor([[[1.0], [0.99]]])
+    values = torch.tensor([[[3e-9], [-5e-10]]])
+    expected = exact(queries, keys, values).float()
+    assert torch.allclose(weighted_mean(queries, keys, values), expected, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("shape", [(2, 3, 9, 9), (5, 1, 4, 16), (1, 2, 70, 70)])
 def test_heads_attend_by_themselves(
@@ -158,8 +170,57 @@ def test_it_does_not_matter_how_features_lie(count: int) -> None:
         np.testing.assert_array_equal(found, attends(top, *rest))
 
 
-def test_other_attention_is_refused() -> None:
+@pytest.mark.parametrize("hidden", [1, 40_000])  # a row at a time, and a part at the end
+def test_rows_of_a_perceptron_go_some_at_a_time(
+    hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = built("nano")
+    given = drawn(module, 2, 0)
+    monkeypatch.setattr(attention, "_HIDDEN", hidden)
+    with torch.inference_mode():
+        found = MemoryAttention(load_model(module, precision="fp32"), GRID)(*given)
+        np.testing.assert_allclose(found, official(module, *given), atol=2e-5)
+
+
+def test_settings_of_the_modules_are_followed() -> None:
+    """All models have the same four; others may not."""
+    module = built("nano")
+    held = module.memory_attention
+    held.pos_enc_at_input = not held.pos_enc_at_input
+    for layer in held.layers:
+        for name in ("attn", "cross_attn_queries", "cross_attn_keys"):
+            setting = f"pos_enc_at_{name}"
+            setattr(layer, setting, not getattr(layer, setting))
+    given = drawn(module, 2, 8)
+    with torch.inference_mode():
+        found = MemoryAttention(load_model(module, precision="fp32"), GRID)(*given)
+        np.testing.assert_allclose(found, official(module, *given), atol=2e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_bfloat16_is_near(count: int) -> None:
+    module = built("nano")
+    given = drawn(module, count, 8)
+    with torch.inference_mode():
+        exact = official(module, *given)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = official(module, *given).float()
+        found = MemoryAttention(load_model(module, precision="bf16"), GRID)(*given)
+    assert found.dtype == torch.float32
+    assert 0 < (found - exact).abs().mean() <= 1.2 * (rough - exact).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "says"),
+    [
+        ("self_attn", {"num_heads": 2}, "RoPEAttention of 2 heads"),
+        ("cross_attn_image", {"num_heads": 2}, "RoPEAttention of 2 heads"),
+        ("self_attn", {"__class__": Attention}, "has a Attention of 1 heads"),
+    ],
+)
+def test_other_attention_is_refused(part: str, changes: dict[str, Any], says: str) -> None:
     module = build(ARCHITECTURES["nano"]).requires_grad_(False)
-    module.memory_attention.layers[1].self_attn.num_heads = 2
-    with pytest.raises(ModelError, match="RoPEAttention of 2 heads"):
+    for name, value in changes.items():
+        setattr(getattr(module.memory_attention.layers[1], part), name, value)
+    with pytest.raises(ModelError, match=says):
         MemoryAttention(load_model(module), 16)
