@@ -44,8 +44,12 @@ def official(
             earlier = ((frame - 2) // own.stride) * own.stride - (behind - 2) * own.stride
         if earlier in other or earlier in unselected:
             spatial.append((t_pos, earlier))
+    if not own.uses_pointers:
+        return spatial, []
     pointers = [
-        ((frame - f) * sign, f) for f in selected if (f >= frame if backward else f <= frame)
+        ((frame - f) * sign if own.signed else abs(frame - f), f)
+        for f in selected
+        if not own.past_pointers_only or (f >= frame if backward else f <= frame)
     ]
     for distance in range(1, own.max_pointers):
         earlier = frame - sign * distance
@@ -61,11 +65,22 @@ def official(
     backward=st.booleans(),
     stride=st.integers(1, 3),
     most=st.sampled_from([-1, 2, 4, 8]),
+    num_maskmem=st.sampled_from([1, 2, 7, 20]),
+    settings=st.fixed_dictionaries(
+        dict.fromkeys(("uses_pointers", "past_pointers_only", "signed"), st.booleans())
+    ),
 )
 def test_the_same_memories_as_official(
-    frame: int, prompted: set[int], begin: int, backward: bool, stride: int, most: int
+    frame: int,
+    prompted: set[int],
+    begin: int,
+    backward: bool,
+    stride: int,
+    most: int,
+    num_maskmem: int,
+    settings: dict[str, bool],
 ) -> None:
-    own = rules(stride=stride, max_cond_frames=most)
+    own = rules(stride=stride, max_cond_frames=most, num_maskmem=num_maskmem, **settings)
     run = range(begin, frame, -1) if backward else range(begin, frame)
     recent = Recent(own, backward)
     for earlier in run:
