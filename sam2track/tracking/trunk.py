@@ -55,9 +55,11 @@ class Trunk:
             )
         self._dtype = model.dtype
         self._ends = set(trunk.stage_ends)
-        self._patch = trunk.patch_embed.proj
-        size = model.image_size // self._patch.stride[0]
+        patch = self._patch = trunk.patch_embed.proj
+        size = model.image_size // patch.stride[0]
         with torch.inference_mode():
+            self._kernel = patch.weight.to(self._dtype)
+            self._shift = None if patch.bias is None else patch.bias.to(self._dtype)
             self._positions = trunk._get_pos_embed((size, size))[0]
             self._blocks = [_Block(block, self._dtype) for block in trunk.blocks]
             self._neck = _Neck(module, self._dtype)
@@ -66,13 +68,7 @@ class Trunk:
         """Levels of a (1, 3, S, S) image, finest first, each (1, C, h, w)."""
         patch = self._patch
         image = image.to(self._dtype).contiguous(memory_format=torch.channels_last)
-        x = F.conv2d(
-            image,
-            patch.weight.to(self._dtype),
-            None if patch.bias is None else patch.bias.to(self._dtype),
-            patch.stride,
-            patch.padding,
-        )
+        x = F.conv2d(image, self._kernel, self._shift, patch.stride, patch.padding)
         x = x[0].permute(1, 2, 0) + self._positions
         found = []
         for index, block in enumerate(self._blocks):
