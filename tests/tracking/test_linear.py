@@ -78,7 +78,14 @@ def test_a_layer_is_pytorchs(
 
 @pytest.mark.parametrize(
     ("activation", "taken"),
-    [(None, "none"), (F.relu, "relu"), (torch.nn.GELU(), "gelu"), (torch.nn.GELU("tanh"), "none")],
+    [
+        (None, "none"),
+        (F.relu, "relu"),
+        (torch.nn.ReLU(), "relu"),
+        (F.gelu, "gelu"),
+        (torch.nn.GELU(), "gelu"),
+        (torch.nn.GELU("tanh"), "none"),
+    ],
 )
 def test_what_is_taken_with_the_product(
     activation: Callable[[torch.Tensor], torch.Tensor] | None,
@@ -114,6 +121,23 @@ def test_what_is_taken_with_the_product(
     linear(layer, torch.bfloat16, activation)(torch.ones(1, 3, dtype=torch.bfloat16))
     linear(layer, torch.float32, activation)(torch.ones(1, 3))
     assert asked == [(taken, [], "none" if taken == "gelu" else "")]
+
+
+@pytest.mark.parametrize("multiplies", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_weights_are_laid_out_for_processors_that_multiply_bfloat16(
+    multiplies: bool, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ops:
+        _reorder_linear_weight = _linear_pointwise = None
+
+        @staticmethod
+        def _is_mkldnn_bf16_supported() -> bool:
+            return multiplies
+
+    monkeypatch.setattr(torch.ops, "mkldnn", Ops)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
+    assert module._packs() == (multiplies and there)
 
 
 def test_where_pytorch_has_no_layouts_layers_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
