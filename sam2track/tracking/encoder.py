@@ -141,13 +141,9 @@ class Encoder:
         for index in range(last, -1, -1):
             lateral = neck.convs[last - index](trunk_levels[index])
             if above is not None and index in neck.fpn_top_down_levels:
-                up = F.interpolate(
-                    above.float(),
-                    scale_factor=2.0,
-                    mode=neck.fpn_interp_model,
-                    align_corners=None if neck.fpn_interp_model == "nearest" else False,
+                lateral = lateral + F.interpolate(
+                    above.float(), scale_factor=2.0, mode=neck.fpn_interp_model
                 )
-                lateral = lateral + up
                 if neck.fuse_type == "avg":
                     lateral = lateral / 2
             above = lateral

@@ -175,13 +175,7 @@ class _Neck:
         return found[: self._kept]
 
     def _enlarged(self, above: torch.Tensor) -> torch.Tensor:
-        mode = self._neck.fpn_interp_model
-        return F.interpolate(
-            above.float(),
-            scale_factor=2.0,
-            mode=mode,
-            align_corners=None if mode == "nearest" else False,
-        )
+        return F.interpolate(above.float(), scale_factor=2.0, mode=self._neck.fpn_interp_model)
 
 
 def _windows(x: torch.Tensor, size: int, heads: int, filling: torch.Tensor) -> torch.Tensor:
