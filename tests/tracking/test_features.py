@@ -111,6 +111,20 @@ def test_a_frame_that_was_prepared_is_not_encoded_again_when_prompted() -> None:
         tracker.prepare(12)
 
 
+def test_features_of_other_threads_are_not_taken() -> None:
+    """Sums depend on how many there are: results would, on what was held."""
+    tracker = Tracker(predictor("nano", True), clip(3))
+    tracker.prepare(0)
+    held = torch.get_num_threads()
+    torch.set_num_threads(held + 1)
+    try:
+        for _ in range(2):
+            tracker.prepare(0)
+            assert tracker._engine.encoder.encoded == 2
+    finally:
+        torch.set_num_threads(held)
+
+
 def test_without_a_budget_the_masks_are_the_same() -> None:
     runs = []
     for budget in (0, None):
@@ -179,6 +193,31 @@ def test_the_farthest_frame_makes_room_on_the_disk(tmp_path: Path) -> None:
     assert overflow.get(8, [part]) and bytes(part) == bytes([8] * 10)
     assert not overflow.get(0, [part])
     assert not list(tmp_path.iterdir())  # the file has no name
+
+
+def test_a_place_that_a_write_left_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may come between the frame that made room and the one that it was made for."""
+    overflow = Overflow(tmp_path, 20)
+    for frame in (0, 1):
+        assert overflow.put(frame, [block(10, frame)])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(overflow, "_file", _Interrupted())
+        overflow.put(9, [block(10, 9)])
+    assert [frame for frame in range(10) if frame in overflow] == [1]
+    for frame in (5, 6):
+        assert overflow.put(frame, [block(10, frame)])
+    for frame in (5, 6):
+        part = block(10)
+        assert overflow.get(frame, [part]) == (frame in overflow)
+        assert bytes(part) == bytes([frame * (frame in overflow)] * 10)
+    assert len(overflow) == 2
+
+
+class _Interrupted:
+    def seek(self, _: int) -> None:
+        raise KeyboardInterrupt
 
 
 def test_the_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
