@@ -330,8 +330,8 @@ def _summed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums of exponentials, (B, n, 1), and of values weighted by them, (B, n, M); float32."""
     count, length, _ = queries.shape
-    total = torch.zeros(count, length, 1)
-    found = torch.zeros(count, length, values.shape[-1])
+    total = queries.new_zeros(count, length, 1, dtype=torch.float32)
+    found = queries.new_zeros(count, length, values.shape[-1], dtype=torch.float32)
     scores = queries.new_empty(_held(keys))
     for rows, columns in _blocks(queries, keys):
         weights = _multiplied(queries[rows], keys[columns].transpose(1, 2), scores)

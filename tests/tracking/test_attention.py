@@ -103,6 +103,16 @@ def test_scores_that_overflow_have_the_largest_taken_off(
     assert torch.allclose(weighted_mean(-queries, keys, values), torch.tensor(3.0))
 
 
+@pytest.mark.parametrize("block", [16, 2**22])
+def test_means_lie_where_their_queries_do(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever device, or type, a program has set for new tensors."""
+    monkeypatch.setattr(attention, "_BLOCK", block)
+    queries, keys, values = torch.randn(3, 1, 9, 4)
+    expected = weighted_mean(queries, keys, values)
+    with torch.device("meta"):
+        assert torch.equal(weighted_mean(queries, keys, values), expected)
+
+
 @pytest.mark.parametrize("block", [4, 2**22])
 @pytest.mark.parametrize("score", [50.0, 60.0, 80.0, 84.0, 87.0, 88.5])
 def test_large_values_and_scores_do_not_overflow_together(
