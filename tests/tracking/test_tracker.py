@@ -555,6 +555,34 @@ def test_a_mask_with_points_is_refined_by_them() -> None:
     assert np.array_equal(alone.masks[0], mask)
     assert not np.array_equal(refined.masks[0], mask)
     assert np.abs(refined.logits - points.logits).max() > 1e-3
+    # Decoded, not taken as it is; and with these points.
+    assert np.abs(refined.logits - alone.logits).max() > 1
+    other = tracker().prompt(1, 0, mask=mask, points=[(60, 60), (64, 66)], labels=[1, 0])
+    assert np.abs(refined.logits - other.logits).max() > 1e-3
+
+
+def test_a_correction_begins_with_what_was_shown_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = tracker(3)
+    made.add(1, 0, BOX)
+    list(made.propagate())
+    decode, given = step.decode, []
+
+    def watched(*arguments: Any, **options: Any) -> step.Decoded:
+        given.append(options["dense"])
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(step, "decode", watched)
+    monkeypatch.setattr(
+        engine.Engine, "filled", lambda _, logits: torch.from_numpy(100 * logits)[None, None]
+    )
+    tracked = made.history.get(1, 2)
+    assert tracked is not None
+    made.add(1, 2, POINT)
+    (dense,) = given
+    assert np.array_equal(dense[0, 0], (100 * tracked.logits).clip(-32, 32))
+    assert dense.abs().max() == 32
 
 
 def test_the_module_handed_in_is_not_changed() -> None:
