@@ -76,7 +76,13 @@ class Engine:
         self.room = Room(model, self.store, self._graphs)
         self._threads = self.threads
         self.recall = Recall(
-            model, history, rules, self.room, self.features, once=isinstance(source, StreamSource)
+            model,
+            history,
+            rules,
+            self.room,
+            self.features,
+            self._can_be_seen,
+            once=isinstance(source, StreamSource),
         )
         self._ahead: dict[int, Launch] = {}  # by their first object
         self._launches_ahead = True
@@ -356,6 +362,11 @@ class Engine:
             apart=self._constants.apart(len(found.logits)),
         )
         return found.logits, found.pointers, found.scores, found.ious, new
+
+    def _can_be_seen(self, frame: int) -> bool:
+        """Whether a frame can be read, or its features are held."""
+        streams = isinstance(self.source, StreamSource)
+        return not streams or frame in self.store or frame == len(self.source) - 1
 
 
 def _candidates(module: SAM2Base, points: int, *, initial: bool) -> bool:

@@ -35,6 +35,8 @@ class Recall:
         Says where state is kept.
     features : callable
         Gives a frame's features.
+    can_be_seen : callable
+        Says whether a frame can be read, or its features are held.
     once : bool
         Whether frames come but once, so that no memory could be made again.
     """
@@ -46,11 +48,12 @@ class Recall:
         rules: Rules,
         room: Room,
         features: Callable[[int], Features],
+        can_be_seen: Callable[[int], bool],
         *,
         once: bool,
     ) -> None:
         self._model, self._history, self._rules, self._room = model, history, rules, room
-        self._features, self._once = features, once
+        self._features, self._can_be_seen, self._once = features, can_be_seen, once
 
     def recent(self, kept: dict[int, Memory], *, backward: bool) -> Recent:
         """Memories of recent frames, where state is kept."""
@@ -154,7 +157,8 @@ class Recall:
         """Make the recent memories fit a frame, from the history where they are not held.
 
         Where the history holds the logits as they were, so is a memory made from them; where
-        it holds twelve bits of them, it is nearly so.
+        it holds twelve bits of them, it is nearly so. Of a stream's frame whose features are gone
+        none is made: one memory less is better than an end.
         """
         recent = item.recent.get(backward)
         if recent is None:
@@ -164,22 +168,18 @@ class Recall:
             del recent.kept[f]
         way, back = ("backward", 1) if backward else ("forward", -1)
         looked_at = {f for _, f in self._rules.window(frame, backward=backward)}
-        for distance in range(max(self._rules.max_pointers, self._rules.spatial_reach + 1)):
+        for distance in range(1, max(self._rules.max_pointers, self._rules.spatial_reach + 1)):
             earlier = frame + back * distance
             held = recent.kept.get(earlier)
             if held is not None and (held.spatial is not None or earlier not in looked_at):
                 continue
-            if (
-                distance == 0
-                or earlier in item.prompted
-                or not item.begun(earlier, backward=backward)
-            ):
+            if earlier in item.prompted or not item.begun(earlier, backward=backward):
                 continue
             record = self._history.get(item.object_id, earlier)
             if record is None or record.source != way:
                 continue
             spatial = None
-            if earlier in looked_at:
+            if earlier in looked_at and self._can_be_seen(earlier):
                 logits = torch.from_numpy(record.logits.copy())[None, None]
                 spatial = step.remember(
                     self._model,

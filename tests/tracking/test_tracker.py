@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ import torch
 
 import sam2track
 from sam2track import Tracker
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import ProjectError, PromptError, UsageError
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
@@ -531,6 +532,75 @@ def test_what_was_tracked_before_other_prompts_is_not_brought_back() -> None:
     assert made.clear(1, 4).object_ids == ()
     rest = [result.frame for result in made.propagate()]
     assert 4 in rest and made.result(4).sources == ("forward",)
+
+
+def test_a_prompt_whose_others_are_gone_is_answered_without_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    list(made.propagate())
+    made.add(1, 4, OUTSIDE)
+    made.clear(1, 0)
+    calls = attended(monkeypatch)
+    made.add(1, 4, POINT)
+    assert not calls
+    made.add(1, 6, POINT)
+    list(made.propagate())
+    made.add(1, 8, POINT)
+    assert calls[-1:] == [1]
+
+
+def test_a_correction_does_not_depend_on_what_is_in_memory() -> None:
+    """But on the history, of which twelve bits may be all that there is."""
+    made = tracker(history=SpillFile(budget=0))
+    made.add(1, 0, BOX)
+    list(made.propagate())
+    copied = SpillFile(budget=0)
+    made.history._db.backup(copied._db)
+    other = tracker(history=copied)
+    assert np.array_equal(made.add(1, 5, POINT).logits, other.add(1, 5, POINT).logits)
+
+
+def test_a_stream_is_corrected_though_no_features_are_held() -> None:
+    """The oldest memory that the frame looks at cannot be made again; all others are there."""
+    shown = []
+    for budget in (0, None):
+        made = Tracker(module(), features_budget=budget)
+        for number, frame in enumerate(clip(10)):
+            made.update(frame)
+            if number == 1:
+                made.add(1, 1, BOX)
+        shown.append(made.add(1, 9, POINT).logits)
+    assert np.abs(shown[0] - shown[1]).max() < 0.5  # without any it is 2.7
+
+
+@pytest.mark.parametrize("budget", [0, None])
+def test_a_stream_goes_on_where_a_prompt_was_taken_back(budget: int | None) -> None:
+    """Where features are held, as if nothing had been said; else with a memory less."""
+    runs = []
+    for corrected in (False, True):
+        made = Tracker(module(), features_budget=budget)
+        for number, frame in enumerate(clip(12)):
+            made.update(frame)
+            if number == 1:
+                made.add(1, 1, BOX)
+            if number == 5 and corrected:
+                made.add(1, 5, OUTSIDE)
+                made.clear(1, 5)
+        runs.append([made.result(number).logits for number in range(1, 12)])
+    same = [np.array_equal(one, other) for one, other in zip(*runs, strict=True)]
+    assert all(same[:5]) and all(same[5:]) == (budget is None)
+    assert np.mean((runs[0][-1] > 0) == (runs[1][-1] > 0)) > 0.99
+
+
+def test_a_pointer_of_another_model_is_refused() -> None:
+    made = tracker(2)
+    made.add(1, 0, BOX)
+    record = made.history.get(1, 0)
+    assert record is not None
+    with pytest.raises(ProjectError, match="its pointer has 3 numbers, this model's have 128"):
+        made._engine.pointer(replace(record, pointer=record.pointer[:3]))
 
 
 def test_absent_gives_an_empty_mask_and_is_remembered() -> None:
