@@ -98,11 +98,58 @@ def test_no_more_than_a_few_are_kept(replayed: type[_Replayed]) -> None:
     assert len(made._kept) == 4
 
 
+def test_what_is_told_apart_has_recordings_of_its_own(replayed: type[_Replayed]) -> None:
+    """By name, and by shapes, types and strides of what is given."""
+    made = Graphs(torch.device("cpu"))
+    grid = torch.arange(6.0).view(2, 3)
+    givens: list[tuple[Any, ...]] = [(grid,), (grid.double(),), (grid.T.contiguous().T,)]
+    for _ in range(4):
+        for factor in (2, 3):
+            for given in givens:
+                (found,) = made.run(factor, lambda t, by=factor: (by * t,), *given)
+                expected = factor * given[0]
+                assert found is not None and torch.equal(found, expected)
+                assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
+
+
+def test_the_recording_used_longest_ago_goes_and_has_to_come_often_again(
+    replayed: type[_Replayed],
+) -> None:
+    made = Graphs(torch.device("cpu"))
+
+    def run(size: int, times: int) -> int:
+        for _ in range(times):
+            made.run("same", lambda t: (t,), torch.zeros(size))
+        return replayed.made
+
+    assert [run(size, 3) for size in range(1, 5)] == [1, 2, 3, 4]
+    run(6, 2)
+    assert run(1, 1) == 4
+    assert run(5, 3) == 5
+    assert run(1, 1) == 5
+    assert run(2, 2) == run(6, 2) == 5
+    assert run(2, 1) == 6
+
+
+def test_what_was_stopped_holds_nothing_and_records_no_more(replayed: type[_Replayed]) -> None:
+    made = Graphs(torch.device("cpu"))
+    for _ in range(3):
+        made.run("same", lambda t: (t,), torch.zeros(1))
+    made.stop()
+    assert not made._kept
+    for _ in range(4):
+        made.run("same", lambda t: (t,), torch.zeros(1))
+    assert replayed.made == 1 and not made._kept
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("x")])
 def test_work_goes_on_where_it_cannot_be_recorded(
     error: RuntimeError, replayed: type[_Replayed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried = []
+
     def fails(work: Any, given: Any) -> Any:
+        tried.append(given)
         raise error
 
     monkeypatch.setattr(graphs, "_Recording", fails)
@@ -111,6 +158,7 @@ def test_work_goes_on_where_it_cannot_be_recorded(
         for _ in range(4):
             found.append(made.run("double", lambda t: (2 * t,), torch.ones(2)))
     assert [t.tolist() for (t,) in found if t is not None] == [[2.0, 2.0]] * 4
+    assert len(tried) == 1
 
 
 def _quiet() -> Any:
