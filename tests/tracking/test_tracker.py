@@ -182,7 +182,18 @@ def test_a_batch_is_no_larger_than_allowed(monkeypatch: pytest.MonkeyPatch) -> N
     assert calls == [4, 4, 1]
 
 
-@pytest.mark.parametrize(("squares", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
+def test_no_object_keeps_the_memories_of_a_batch() -> None:
+    made = tracker(4)
+    for index in range(3):
+        made.add(index + 1, 0, Prompt(points=((10.0 + 20 * index, 60.0),)))
+    list(made.propagate())
+    for item in made._book.objects.values():
+        for memory in item.recent[False].kept.values():
+            for part in (memory.spatial, memory.pointer):
+                assert part is not None and part.untyped_storage().nbytes() == part.nbytes
+
+
+@pytest.mark.parametrize(("squares", "sizes"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
 def test_large_masks_are_decoded_some_at_a_time(
     squares: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
