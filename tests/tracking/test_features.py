@@ -180,7 +180,31 @@ def test_what_leaves_memory_comes_back_from_the_disk(
     # Nothing is lost while there is room; what was read from the disk stays there, too.
     assert len(seen) > max(held, slots) or all(frame in store for frame in seen)
     store.clear()
-    assert not any(frame in store for frame in range(12))
+    assert store.held == 0 and not any(frame in store for frame in range(12))
+
+
+def test_what_was_read_from_the_disk_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    overflow = Overflow(Path(tempfile.gettempdir()), 2**20)
+    store, reads = FeatureStore(1, overflow), []
+    read = overflow.get
+    monkeypatch.setattr(overflow, "get", lambda *given: bool(reads.append(1)) or read(*given))
+    for frame in (0, 1):
+        store.put(frame, marked(frame))
+    for _ in range(3):
+        assert store.get(0) is not None
+    assert len(reads) == 1
+
+
+def test_features_move_to_another_device() -> None:
+    """Where there is no other, to one that holds nothing."""
+    store = FeatureStore(2**20)
+    store.put(0, marked(0))
+    store.put(1, Features(None, None, torch.ones(1, 3)))
+    store.move(torch.device("meta"))
+    for frame in (0, 1):
+        found = store.get(frame)
+        assert found is not None
+        assert all(part is None or part.device.type == "meta" for part in found)
 
 
 def test_the_farthest_frame_makes_room_on_the_disk(tmp_path: Path) -> None:

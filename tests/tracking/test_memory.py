@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sam2.modeling.sam2_utils import select_closest_cond_frames
 
@@ -101,9 +101,29 @@ def test_the_same_memories_as_official(
     prompted=st.lists(frames, unique=True, max_size=20),
     most=st.integers(2, 9),
 )
+@example(frame=5, prompted=[1, 5, 9, 20], most=2)
+@example(frame=5, prompted=[1, 9, 20, 5], most=3)
 def test_the_closest_prompted_frames(frame: int, prompted: list[int], most: int) -> None:
     selected, _ = select_closest_cond_frames(frame, dict.fromkeys(prompted), most)
     assert closest(frame, prompted, most) == list(selected)
+
+
+def made(spatial: bool = True) -> Memory:
+    return Memory(torch.zeros(1) if spatial else None, torch.zeros(1))
+
+
+def test_of_a_memory_that_cannot_be_made_again_there_is_the_pointer() -> None:
+    view = look_back(rules(), 5, {0: made()}, {3: made(), 4: made(False)}, backward=False)
+    assert view.spatial == [(0, 0), (5, 3)]
+    assert view.pointers == [(5, 0), (1, 4), (2, 3)]
+
+
+def test_what_a_run_left_ahead_is_forgotten() -> None:
+    for backward, ahead in ((False, 8), (True, 2)):
+        recent = Recent(rules(), backward)
+        for frame in (ahead, 5):
+            recent.add(frame, made())
+        assert list(recent.kept) == [5]
 
 
 def test_a_spill_file_gives_back_what_it_took() -> None:
