@@ -175,6 +175,9 @@ def test_what_leaves_memory_comes_back_from_the_disk(
             for one, other in zip(found, marked(frame), strict=True):
                 assert one is not None and other is not None
                 assert one.dtype == other.dtype and torch.equal(one, other)
+            # How they lie decides which kernels run.
+            assert found.fine is not None
+            assert found.fine.is_contiguous(memory_format=torch.channels_last)
         assert len(store) <= held and store.held <= held * size
         assert len(overflow) <= slots
     # Nothing is lost while there is room; what was read from the disk stays there, too.
@@ -195,8 +198,27 @@ def test_what_was_read_from_the_disk_is_held(monkeypatch: pytest.MonkeyPatch) ->
     assert len(reads) == 1
 
 
+def test_features_of_another_form_do_not_go_to_the_disk() -> None:
+    """As many bytes may be of another shape."""
+    store = FeatureStore(1, Overflow(Path(tempfile.gettempdir()), 2**20))
+    for frame, shape in enumerate([(1, 6), (2, 3), (1, 6), (1, 6)]):
+        store.put(frame, Features(None, None, torch.full(shape, float(frame))))
+    assert [frame for frame in range(4) if frame in store] == [0, 2, 3]
+    found = store.get(0)
+    assert found is not None and torch.equal(found.top, torch.zeros(1, 6))
+
+
+def test_features_on_a_device_are_counted_and_do_not_go_to_the_disk() -> None:
+    """Of which the meta device is one, that holds nothing."""
+    overflow = Overflow(Path(tempfile.gettempdir()), 2**20)
+    store = FeatureStore(30, overflow)
+    for frame in range(3):
+        store.put(frame, Features(None, None, torch.ones(1, 3, device="meta")))
+        assert store.held == 12 * min(2, frame + 1)
+    assert len(overflow) == 0
+
+
 def test_features_move_to_another_device() -> None:
-    """Where there is no other, to one that holds nothing."""
     store = FeatureStore(2**20)
     store.put(0, marked(0))
     store.put(1, Features(None, None, torch.ones(1, 3)))
@@ -216,6 +238,10 @@ def test_the_farthest_frame_makes_room_on_the_disk(tmp_path: Path) -> None:
     part = block(10)
     assert overflow.get(8, [part]) and bytes(part) == bytes([8] * 10)
     assert not overflow.get(0, [part])
+    assert overflow.put(2, [block(10, 2)])
+    assert [frame for frame in range(10) if frame in overflow] == [1, 2, 8]
+    assert overflow.put(8, [block(10, 3)]) and len(overflow) == 3  # once more, in its own place
+    assert overflow.get(8, [part]) and bytes(part) == bytes([3] * 10)
     assert not list(tmp_path.iterdir())  # the file has no name
 
 
@@ -252,6 +278,10 @@ def test_the_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     usage = usage._replace(free=2**30 + 5)
     assert overflow.put(1, [block(20)])  # in the place of the other
     assert [frame for frame in range(2) if frame in overflow] == [1]
+    usage = usage._replace(free=2**40)
+    assert overflow.put(2, [block(20)])  # nor does it grow later
+    assert len(overflow) == 1
+    assert disk_budget(tmp_path) == 8 * 2**30
 
 
 def test_a_disk_that_fails_is_told_once_and_frames_are_encoded_again(tmp_path: Path) -> None:

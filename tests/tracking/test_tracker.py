@@ -193,7 +193,9 @@ def test_no_object_keeps_the_memories_of_a_batch() -> None:
                 assert part is not None and part.untyped_storage().nbytes() == part.nbytes
 
 
-@pytest.mark.parametrize(("squares", "sizes"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
+@pytest.mark.parametrize(
+    ("squares", "sizes"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (9, [5])]
+)
 def test_large_masks_are_decoded_some_at_a_time(
     squares: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
