@@ -268,6 +268,18 @@ def test_dropped_memories_are_made_again_as_they_were() -> None:
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
+@pytest.mark.parametrize("bias", [4.0, -4.0])  # of the score: there, or nowhere
+def test_a_run_that_goes_back_a_little_makes_what_was_forgotten_again(bias: float) -> None:
+    made = Tracker(predictor("nano", True, score_bias=bias), clip(40)[:18])
+    made.add(1, 0, BOX)
+    whole = {result.frame: result for result in made.propagate()}
+    again = list(made.propagate(14, 18))
+    assert len(again) == 4
+    for result in again:
+        assert np.array_equal(result.logits, whole[result.frame].logits)
+        assert np.array_equal(result.object_scores, whole[result.frame].object_scores)
+
+
 def test_equal_runs_give_equal_bits() -> None:
     runs = []
     for _ in range(2):
