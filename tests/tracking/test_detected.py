@@ -148,7 +148,7 @@ def test_a_stream_of_detections_keeps_a_bounded_number_of_prompts(
     rules = made._engine.rules
     most = rules.max_cond_frames + 1 + max(rules.max_pointers, rules.spatial_reach)
     assert len(made.prompted(1)) <= most < len(frames)
-    monkeypatch.setattr(made._engine.__class__, "forget_prompts", lambda *_: None)
+    monkeypatch.setattr(made._engine.recall.__class__, "forget_prompts", lambda *_: None)
     whole, expected = refreshed(frames)
     assert len(whole.prompted(1)) == len(frames)
     assert all(np.array_equal(a, b) for a, b in zip(seen, expected, strict=True))

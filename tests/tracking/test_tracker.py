@@ -26,6 +26,7 @@ from sam2track.prompts import Prompt
 from sam2track.tracking import conditioning, encoder, engine, step
 from sam2track.tracking import tracker as tracking
 from sam2track.tracking.actions import pack_mask, repeat, said_of
+from sam2track.tracking.recall import Recall
 from sam2track.tracking.spill import SpillFile
 from tests.parity.oracle import SIZE, clip, enliven, predictor
 
@@ -625,7 +626,7 @@ def test_a_pointer_of_another_model_is_refused() -> None:
     record = made.history.get(1, 0)
     assert record is not None
     with pytest.raises(ProjectError, match="its pointer has 3 numbers, this model's have 128"):
-        made._engine.pointer(replace(record, pointer=record.pointer[:3]))
+        made._engine.recall.pointer(replace(record, pointer=record.pointer[:3]))
 
 
 def test_absent_gives_an_empty_mask_and_is_remembered() -> None:
@@ -670,7 +671,7 @@ def test_a_correction_begins_with_what_was_shown_within_bounds(
 
     monkeypatch.setattr(step, "decode", watched)
     monkeypatch.setattr(
-        engine.Engine, "filled", lambda _, logits: torch.from_numpy(100 * logits)[None, None]
+        Recall, "filled", lambda _, logits: torch.from_numpy(100 * logits)[None, None]
     )
     tracked = made.history.get(1, 2)
     assert tracked is not None
