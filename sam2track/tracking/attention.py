@@ -74,7 +74,7 @@ class MemoryAttention:
                         f"{part.num_heads} heads; SAM 2's has RoPEAttention of one head"
                     )
         self._pos_enc_at_input: bool = held.pos_enc_at_input
-        self._norm = held.norm
+        self._norm, self._dtype = held.norm, model.dtype
         kernels = Kernels()
         self._layers = [_Layer(layer, model.dtype, grid, kernels) for layer in held.layers]
 
@@ -122,7 +122,9 @@ class MemoryAttention:
         pointer_tokens: int,
     ) -> torch.Tensor:
         """What memories make of a frame's (1, n, C) state, (B, n, C)."""
-        given = (position, memory, memory_position, pointer_tokens)
+        dtype = self._dtype
+        placed = (memory + memory_position).to(dtype)  # the sum, in float32, is held no longer
+        given = (position, memory.to(dtype), placed, pointer_tokens)
         first, *others = self._layers
         state = first.across(state, *given)
         for layer in others:
@@ -173,24 +175,25 @@ class _Layer:
         state: torch.Tensor,
         position: torch.Tensor,
         memory: torch.Tensor,
-        memory_position: torch.Tensor,
+        placed_memory: torch.Tensor,
         pointer_tokens: int,
     ) -> torch.Tensor:
-        """Attention of a frame's places, (1 or B, n, C), to memories, and the perceptron."""
+        """Attention of a frame's places, (1 or B, n, C), to memories, and the perceptron.
+
+        ``placed_memory`` is ``memory`` with its position encoding, both in the layer's precision.
+        """
         layer, dtype = self._layer, self._dtype
         seen = _normed(state, layer.norm2)
         placed = seen + position if layer.pos_enc_at_cross_attn_queries else seen
         queries = self._turned(self._cross_q(placed.to(dtype)))
-        placed = memory + memory_position if layer.pos_enc_at_cross_attn_keys else memory
-        placed = placed.to(dtype)  # the sum, in float32, is held no longer than that
-        keys = self._cross_k(placed)
+        keys = self._cross_k(placed_memory if layer.pos_enc_at_cross_attn_keys else memory)
         # On a CPU one memory after the other, which stays in its cache.
         spatial = keys[:, : keys.shape[1] - pointer_tokens]
         few = len(self._cos) if self._cpu else max(1, spatial.shape[1])
         for part in spatial.split(few, dim=1):
             self._turned(part)
         queries = queries.expand(len(keys), -1, -1)
-        found = self._mean(queries, keys, memory.to(dtype))
+        found = self._mean(queries, keys, memory)
         return self._perceptron(state + self._cross_out(found.to(dtype)))
 
     def _perceptron(self, state: torch.Tensor) -> torch.Tensor:
