@@ -9,9 +9,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_span
 
-__all__ = ["USUAL_FPS", "ByFrame", "Frame", "FrameSource"]
+__all__ = ["USUAL_FPS", "ByFrame", "Frame", "FrameSource", "check_picture"]
 
 USUAL_FPS = 25.0  # frames a second at which pictures are played that say nothing of time
 Frame = npt.NDArray[np.uint8]
@@ -97,3 +98,33 @@ class ByFrame(ABC):
         first, end = check_span(self.name, start, stop, len(self))
         numbers = range(end - 1, first - 1, -1) if backward else range(first, end)
         return (self.read(number) for number in numbers)
+
+
+class _Promised(Protocol):
+    name: str
+    height: int
+    width: int
+
+    def __len__(self) -> int: ...
+
+
+def check_picture(source: _Promised, frame: int, picture: object) -> Frame:
+    """Return what a source gave for a frame.
+
+    Raises
+    ------
+    SourceError
+        Where it is not what was promised, as of sources that people write: floats, or a picture of
+        another size, would be tracked to masks that are wrong.
+    """
+    shape = (source.height, source.width, 3)
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape == shape:
+        return picture
+    if isinstance(picture, np.ndarray):
+        given = f"{picture.dtype} {picture.shape}"
+    else:
+        given = "nothing" if picture is None else type(picture).__name__
+    raise SourceError(
+        f"{source.name} gives {given} for frame {frame}; a source gives arrays, uint8 {shape}, one "
+        f"for each of its {len(source)} frames"
+    )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from sam2track.errors import Sam2TrackError
-from sam2track.frames.source import FrameSource
+from sam2track.frames.source import FrameSource, check_picture
 from sam2track.models.model import Model
 from sam2track.prompts import Prompt
 from sam2track.tracking import conditioning, inputs, step
@@ -107,7 +107,8 @@ class Engine:
             self.store.clear()
         found = self.store.get(frame)
         if found is None:
-            picture = self.source.read(frame) if picture is None else picture
+            if picture is None:
+                picture = check_picture(self.source, frame, self.source.read(frame))
             found = self.encoder.encode(picture)
             self.store.put(frame, found.to(self.room.home))
         return found.to(self.model.device)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
 from sam2track.frames.ahead import Ahead
+from sam2track.frames.source import check_picture
 from sam2track.tracking.book import Book
 from sam2track.tracking.encoder import Picture
 from sam2track.tracking.objects import Tracked
@@ -273,7 +274,9 @@ class Run:
         apart = engine.reads_ahead and getattr(source, "frames_apart", False)
 
         def numbered() -> Iterator[tuple[int, Picture]]:
-            for frame, picture in zip(order, pictures, strict=True):
+            coming = iter(pictures)
+            for frame in order:
+                picture = check_picture(source, frame, next(coming, None))
                 yield frame, engine.encoder.fit(picture) if apart else picture
 
         return Ahead(numbered(), apart=apart)

@@ -18,7 +18,7 @@ import torch
 
 import sam2track
 from sam2track import Tracker
-from sam2track.errors import ProjectError, PromptError, UsageError
+from sam2track.errors import ProjectError, PromptError, SourceError, UsageError
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
@@ -792,3 +792,60 @@ def test_a_run_that_was_left_is_quiet_at_the_end_of_the_interpreter() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+class Written:
+    """A source as a person writes one, of the contract alone."""
+
+    name, height, width, warnings = "mine", SIZE, SIZE, []
+    times = np.arange(4) / 10
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def __len__(self) -> int:
+        return 4
+
+    def read(self, frame: int) -> Any:
+        return clip(4)[frame] if frame == 0 else self.given(clip(4)[frame])
+
+    def frames(self, start: int, stop: int, *, backward: bool = False) -> Any:
+        return map(self.read, range(start, stop)[:: -1 if backward else 1])
+
+    def fingerprint(self) -> str:
+        return "mine"
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda picture: picture.astype(np.float32) / 255, r"float32 \(128, 128, 3\)"),
+        (lambda picture: picture[:-1], r"uint8 \(127, 128, 3\)"),
+        (lambda picture: picture[..., 0], r"uint8 \(128, 128\)"),
+        (lambda picture: picture.tolist(), "list"),
+        (lambda _: None, "nothing"),
+    ],
+)
+def test_what_a_source_gives_is_held_to_its_word(given: Any, told: str) -> None:
+    made = Tracker(module(), Written(given))
+    made.add(1, 0, BOX)
+    with pytest.raises(SourceError, match=f"mine gives {told} for frame 1; a source gives"):
+        list(made.propagate())
+    with pytest.raises(SourceError, match=f"mine gives {told} for frame 2"):
+        made.add(2, 2, BOX)
+
+
+def test_a_source_that_ends_early_is_told() -> None:
+    class Short(Written):
+        def frames(self, start: int, stop: int, *, backward: bool = False) -> Any:
+            return itertools.islice(super().frames(start, stop, backward=backward), 2)
+
+    made = Tracker(module(), Short(np.copy))
+    made.add(1, 0, BOX)
+    run = made.propagate()
+    assert [next(run).frame, next(run).frame] == [0, 1]
+    with pytest.raises(SourceError, match="mine gives nothing for frame 2"):
+        next(run)
