@@ -36,6 +36,7 @@ from sam2track.export import output_errors
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
+from sam2track.frames.source import USUAL_FPS
 from sam2track.locks import WriterLock
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.table import COLUMNS
@@ -469,6 +470,26 @@ class Project(Contents):
         with self.transaction() as db:
             db.execute("INSERT INTO times VALUES (?, ?)", (frame, seconds))
             self.set_meta(frames=frame + 1)
+
+    def extend(self, frame: int, height: int, width: int) -> None:
+        """Know of a stream's next frame, 1/25 s after the one before unless `add_frame` said when.
+
+        Raises
+        ------
+        ProjectError
+            Where frames of the project are of another size.
+        """
+        if (height, width) != (self.height, self.width):
+            raise ProjectError(
+                f"{self.path} is of frames of {self.width} x {self.height} pixels, the stream's "
+                f"have {width} x {height}; make another project for it"
+            )
+        with self._errors():
+            last = self._db.execute(
+                "SELECT frame, seconds FROM times ORDER BY frame DESC LIMIT 1"
+            ).fetchone()
+        if last is None or last[0] < frame:
+            self.add_frame(frame, 0.0 if last is None else float(last[1]) + 1 / USUAL_FPS)
 
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
         """Store a prompt as a step; a tracker that opens the project answers it."""

@@ -136,6 +136,16 @@ class History(Protocol):
         """
         ...
 
+    def extend(self, frame: int, height: int, width: int) -> None:
+        """Know of a stream's next frame, (height, width), before anything is kept of it.
+
+        Raises
+        ------
+        ProjectError
+            Where frames are of another size.
+        """
+        ...
+
     def step(self, kind: str, action: Mapping[str, Any]) -> AbstractContextManager[int]:
         """Begin a step and keep all that is written within, or nothing of it."""
         ...

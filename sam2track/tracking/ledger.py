@@ -60,6 +60,9 @@ class Ledger(Steps):
         self._masks = masks
         self._exact_left = exact_budget
 
+    def extend(self, frame: int, height: int, width: int) -> None:
+        """Know of a stream's next frame; there is nothing to know without a source."""
+
     @property
     def folder(self) -> Path | None:
         """A folder on the disk where it lies, None where there is none."""

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from sam2track.errors import ProjectError
 from sam2track.tracking.ledger import Ledger
 from sam2track.tracking.steps import SCHEMA
 
@@ -47,6 +48,11 @@ class SpillFile(Ledger):
         with self.transaction() as db:
             for table in ("all_results", "all_prompts"):
                 db.execute(f"DELETE FROM {table} WHERE frame < ? {kept}", values)
+
+    def _misused(self, error: sqlite3.ProgrammingError) -> ProjectError:
+        if "closed" in str(error):
+            return ProjectError("this tracker is closed, and what it held is gone; make a new one")
+        return super()._misused(error)
 
     @property
     def folder(self) -> Path | None:

@@ -25,8 +25,8 @@ class StreamSource:
         self._count = 0
         self._latest: Frame | None = None
 
-    def push(self, picture: npt.NDArray[np.uint8]) -> tuple[int, Frame]:
-        """Take the next frame; return its index and itself as (H, W, 3)."""
+    def checked(self, picture: npt.NDArray[np.uint8]) -> Frame:
+        """Return what may come next as (H, W, 3); UsageError where it may not."""
         frame = np.asarray(picture)
         if frame.dtype != np.uint8:
             raise UsageError(f"a frame of dtype {frame.dtype}; give uint8")
@@ -39,6 +39,11 @@ class StreamSource:
                 f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels in a stream of "
                 f"{self.width} x {self.height}; every frame has the size of the first"
             )
+        return frame
+
+    def push(self, picture: npt.NDArray[np.uint8]) -> tuple[int, Frame]:
+        """Take the next frame; return its index and itself as (H, W, 3)."""
+        frame = self.checked(picture)
         self.height, self.width = frame.shape[:2]
         # A copy, since cameras hand over the same buffer again and again.
         self._latest = frame.copy()

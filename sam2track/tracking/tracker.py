@@ -109,6 +109,11 @@ class Tracker:
             StreamSource() if source is None else open_source(source)
         )
         self.history: History = SpillFile() if history is None else history
+        if source is None and self.history.lives():
+            raise UsageError(
+                "the project holds objects already, and a stream begins with none; give another "
+                "project (history), or the source that it was made from"
+            )
         self.max_batch = max_batch
         count = None if isinstance(self.source, StreamSource) else len(self.source)
         rules = Rules.of(self.model.module, count, max_cond_frames)
@@ -630,8 +635,11 @@ class Tracker:
         """
         if not isinstance(self.source, StreamSource):
             raise UsageError("this tracker reads a source; make one without a source for streams")
+        self._check_here()
         # Before the frame is taken: it would be tracked twice where it is handed over again.
         boxes = detected.checked([] if detections is None else detections, min_iou)
+        picture = self.source.checked(picture)
+        self.history.extend(len(self.source), *picture.shape[:2])
         frame, picture = self.source.push(picture)
         result = self._advance(frame, picture)
         return result if detections is None else self.detect(frame, boxes, min_iou=min_iou)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sam2track import Tracker
-from sam2track.errors import ProjectError
+from sam2track.errors import ProjectError, UsageError
 from sam2track.founding import open_project, project_meta
 from sam2track.frames.array import ArraySource
 from sam2track.frames.opening import open_source
@@ -105,3 +105,69 @@ def test_a_run_that_is_open_when_its_project_is_closed_is_kept(tmp_path: Path) -
                 assert np.array_equal(again.masks(frame)[1], mask)
         tracker = Tracker(model(), pictures(), history=project)
         assert [r.frame for r in tracker.propagate()] == [5, 6, 7]
+
+
+def of_a_stream(path: Path, height: int = 48, width: int = 64) -> Project:
+    return Project.create(path, meta={"height": height, "width": width, "frames": 0}, times=[])
+
+
+def test_a_stream_may_be_kept_in_a_project(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with of_a_stream(path) as project:
+        tracker = Tracker(model(), history=project)
+        for picture in pictures():
+            result = tracker.update(picture)
+            if result.frame == 0:
+                tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        masks = [tracker.result(frame).masks[0] for frame in range(FRAMES)]
+    with Project.open(path) as project:
+        assert project.meta["frames"] == FRAMES
+        assert np.allclose(project.times, np.arange(FRAMES) / 25)
+        assert [row.frame for row in project.rows()] == list(project.frames) == list(range(FRAMES))
+        for frame, mask in enumerate(masks):
+            assert np.array_equal(project.masks(frame)[1], mask)
+
+
+def test_times_of_a_stream_may_be_told_before_its_frames(tmp_path: Path) -> None:
+    with of_a_stream(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), history=project)
+        for frame, picture in enumerate(pictures(4)):
+            if frame < 3:
+                project.add_frame(frame, 10.0 * frame)
+            tracker.update(picture)
+        assert project.times.tolist() == [0, 10, 20, 20.04]
+
+
+def test_a_stream_that_does_not_fit_a_project_is_refused(tmp_path: Path) -> None:
+    with of_a_stream(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), history=project)
+        with pytest.raises(
+            ProjectError, match="frames of 64 x 48 pixels, the stream's have 64 x 40"
+        ):
+            tracker.update(pictures(1, height=40)[0])
+        assert tracker.update(pictures(1)[0]).frame == 0  # what was refused was not counted
+        tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        with pytest.raises(
+            UsageError, match="holds objects already, and a stream begins with none"
+        ):
+            Tracker(model(), history=project)
+        assert tracker.update(pictures(2)[1]).frame == 1  # goes on with the one that it served
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_stream_that_is_closed_takes_no_frame(tmp_path: Path, kept: bool) -> None:
+    project = of_a_stream(tmp_path / "p.s2t")
+    tracker = Tracker(model(), history=project if kept else None)
+    tracker.update(pictures(1)[0])
+    (project if kept else tracker).close()
+    with pytest.raises(UsageError, match="was closed"):
+        tracker.update(pictures(1)[0])
+    project.close()
+
+
+def test_what_a_closed_tracker_held_is_told_as_gone() -> None:
+    tracker = Tracker(model(), pictures())
+    tracker.prompt(1, 0, box=(7, 7, 24, 24))
+    tracker.close()
+    with pytest.raises(ProjectError, match="this tracker is closed, and what it held is gone"):
+        tracker.result(0)
