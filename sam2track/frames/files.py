@@ -50,7 +50,8 @@ class Mapped:
         shape: tuple[int, ...],
         order: Any = "C",
     ) -> None:
-        self.path, self.offset, self.order = path, offset, order
+        # Absolute, as the current folder may be another when a part is read.
+        self.path, self.offset, self.order = path.absolute(), offset, order
         self.shape, self.dtype = shape, np.dtype(dtype)
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:

@@ -119,7 +119,9 @@ class ImageFolder(ByFrame):
         self, path: str | os.PathLike[str], fps: float = 25.0, *, limits: object = None
     ) -> None:
         self.name = os.fspath(path)
-        self.paths, self.warnings = pictures_in(path)
+        found, self.warnings = pictures_in(path)
+        # The current folder may be another when they are read, and hold such names as well.
+        self.paths = [picture.absolute() for picture in found]
         self.times: npt.NDArray[np.float64] = even_times(len(self.paths), fps)
         first = self._load(self.paths[0])
         self.height, self.width = first.shape[:2]

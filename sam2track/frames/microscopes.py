@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
         pixel_size_um=pixel,
         frame_interval_s=interval,
         warnings=tuple(warnings),
-        fingerprint=lambda: ends_of_file(path),
+        fingerprint=partial(ends_of_file, path.absolute()),
         close=close,
     )
 
@@ -144,7 +145,7 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
         channels=channels,
         pixel_size_um=pixel,
         warnings=tuple(warnings),
-        fingerprint=lambda: ends_of_file(path),
+        fingerprint=partial(ends_of_file, path.absolute()),
         close=close,
     )
 

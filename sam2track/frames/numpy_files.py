@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,11 @@ def numpy_stack(path: Path, axes: str | None = None, key: str | None = None) -> 
             f"{path} is no array that can be read ({str(error)[:200]}); save it again with numpy"
         ) from error
     return array_stack(
-        array, axes=axes, name=str(path), key=key, fingerprint=lambda: ends_of_file(path)
+        array,
+        axes=axes,
+        name=str(path),
+        key=key,
+        fingerprint=partial(ends_of_file, path.absolute()),
     )
 
 

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def _stack(path: Path, file: TiffFile, axes: str | Sequence[str] | None, said: l
         dtype=dtype,
         read=read,
         warnings=(*warnings, *(f"TIFF: {line}" for line in said)),
-        fingerprint=lambda: ends_of_file(path),
+        fingerprint=partial(ends_of_file, path.absolute()),
         close=file.close,
         **_about(file, first),
     )
@@ -239,7 +240,7 @@ class _Pages:
         axes: str,
         shape: tuple[int, ...],
     ) -> None:
-        self._path, self._shape, self._axes = path, shape, axes
+        self._path, self._shape, self._axes = path.absolute(), shape, axes
         self._lock = threading.Lock()
         self._bytes = path.stat().st_size
         self._mapped: Mapped | None = None

@@ -87,8 +87,8 @@ class VideoFile:
         hwaccel: str | None = None,
     ) -> None:
         self.name = os.fspath(path)
-        self._path = Path(path)
-        _check_file(self._path)
+        _check_file(Path(path))
+        self._path = Path(path).absolute()  # the current folder may be another when it is read
         self._video = VideoInput(self._path, stream, hwaccel)
         found = self._video.read()
         self._video, self._index = found.video, found.index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
     with needs("zarr", "stacks", f"{path} is zarr"):
         import zarr
     try:
-        store = _guarded(path)
+        store = _guarded(path.absolute())
         node = zarr.open(store, mode="r")
         about: dict[str, Any] = {}
         if isinstance(node, zarr.Group):
@@ -65,7 +66,7 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
             node,
             axes=axes if axes is not None else names,
             name=str(path),
-            fingerprint=lambda: _fingerprint(path),
+            fingerprint=partial(_fingerprint, path.absolute()),
             **about,
         )
     except (UsageError, SourceError):

@@ -1,0 +1,63 @@
+"""What is opened by a relative path stays what it was, wherever the program goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from sam2track.frames.opening import open_source
+from tests.frames.conftest import scene, write_video
+
+
+def folder(path: Path, pictures: list[np.ndarray]) -> None:
+    path.mkdir()
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(path / f"{number}.png"), picture)
+
+
+def compressed(path: Path, pictures: list[np.ndarray]) -> None:
+    tifffile.imwrite(path, np.stack(pictures), compression="zlib", photometric="rgb")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("v.mp4", write_video),
+        ("pictures", folder),
+        ("a.npy", lambda path, pictures: np.save(path, np.stack(pictures))),
+        ("a.npz", lambda path, pictures: np.savez(path, a=np.stack(pictures))),
+        ("a.zarr", lambda path, pictures: zarr.save(str(path), np.stack(pictures))),
+        ("a.tif", lambda path, pictures: tifffile.imwrite(path, np.stack(pictures))),
+        ("z.tif", compressed),
+    ],
+)
+def test_a_source_stays_itself_in_another_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    write: Callable[[Path, list[np.ndarray]], object],
+) -> None:
+    for seed, place in enumerate(["here", "there"]):
+        (tmp_path / place).mkdir()
+        write(tmp_path / place / name, scene(4, seed=seed))
+    monkeypatch.chdir(tmp_path / "here")
+    opened, same = open_source(name), open_source(tmp_path / "here" / name)
+    monkeypatch.chdir(tmp_path / "there")  # which holds others of that name
+    assert opened.name == name
+    assert np.array_equal(opened.read(2), same.read(2))
+    for backward in (False, True):
+        pairs = zip(
+            opened.frames(0, 4, backward=backward),
+            same.frames(0, 4, backward=backward),
+            strict=True,
+        )
+        assert all(np.array_equal(one, two) for one, two in pairs)
+    assert opened.fingerprint() == same.fingerprint()
+    opened.close()
+    same.close()
