@@ -409,14 +409,21 @@ class Contents(Ledger):
             }
             for row in self.summary()
         ]
+        try:
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise ProjectError(
+                f"{self.path} is not where it was opened ({error.strerror}); put it back, or open "
+                "it where it is now"
+            ) from error
         per_result = {
-            name: round((size or 0) / max(1, results), 1)
-            for name, size in zip(("mask", "logits", "pointer"), sizes, strict=True)
+            name: round((many or 0) / max(1, results), 1)
+            for name, many in zip(("mask", "logits", "pointer"), sizes, strict=True)
         }
         return {
             "version": 1,
             "path": str(self.path),
-            "file_bytes": self.path.stat().st_size,
+            "file_bytes": size,
             "source": self.meta,
             "frames": frames,
             "results": results,

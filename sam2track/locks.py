@@ -35,7 +35,8 @@ class WriterLock:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
-        self._path = path.with_name(path.name + ".lock")
+        # Absolute, as the current folder may be another when it is released.
+        self._path = path.with_name(path.name + ".lock").absolute()
         while True:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ class WriterLock:
         """Whether what is held still lies where others look for it."""
         try:
             return os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat())
-        except OSError:
+        except (OSError, ValueError):  # the latter where it was released already
             return False
 
     def release(self) -> None:
@@ -100,7 +101,8 @@ class WriterLock:
         # Removed while it is still held, so that nobody locks a file that is gone.
         # Where the folder can no longer be written, what is left locks nobody out.
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if self._is_there():  # where the folder was moved another's lock may lie there
+                self._path.unlink(missing_ok=True)
         self._handle.close()
 
     def __enter__(self) -> Self:

@@ -68,7 +68,7 @@ class Project(Contents):
     Attributes
     ----------
     path : Path
-        The file.
+        The file, absolute.
     meta : dict of str to JSON value
         Source, its size and fingerprint, model and settings.
     warning : str
@@ -86,7 +86,7 @@ class Project(Contents):
         lock: WriterLock | None = None,
     ) -> None:
         super().__init__(connection, name=str(path), masks=True)
-        self.path = path
+        self.path = path.absolute()  # whatever the current folder is later
         self._file = identity(path)
         self._writable = writable
         self._lock = lock
@@ -251,7 +251,7 @@ class Project(Contents):
     @property
     def folder(self) -> Path:
         """The folder that holds the file."""
-        return self.path.absolute().parent
+        return self.path.parent
 
     def bind(self, leave: Callable[[], None], made_with: Mapping[str, Any]) -> None:
         """Serve a tracker of the same pictures and model; the one before leaves.

@@ -25,6 +25,7 @@ from sam2track.errors import (
     OutputError,
     ProjectError,
     ProjectExistsError,
+    ProjectInUseError,
     PromptError,
     Sam2TrackError,
     UsageError,
@@ -1067,3 +1068,37 @@ def test_label_maps_hold_one_mask_at_a_time(tmp_path):
             tracemalloc.stop()
         assert all((labels[mask[0]] == i).all() for i, mask in tracks.items())
     assert peaks[2] < 1.5 * peaks[1]
+
+
+def test_a_project_stays_itself_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        write_project(tmp_path / place / "p.s2t", {1: {0: disk(20, 15, 6)}})
+    monkeypatch.chdir(tmp_path / "here")
+    project = Project.open("p.s2t", writable=True)
+    monkeypatch.chdir(tmp_path / "there")  # which holds another of that name
+    assert project.folder == tmp_path / "here"
+    assert project.in_place
+    assert project.info()["file_bytes"] == (tmp_path / "here" / "p.s2t").stat().st_size
+    with pytest.raises(UsageError):  # else it would be written over
+        project.export(tmp_path / "here" / "p.s2t", format="coco", overwrite=True)
+    with Project.open("p.s2t", writable=True):
+        project.close()  # and lets go of its own lock, not of this one's
+        assert (tmp_path / "there" / "p.s2t.lock").exists()
+    assert [file.name for file in (tmp_path / "here").iterdir()] == ["p.s2t"]
+
+
+def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    new(tmp_path / "a" / "p.s2t").close()
+    project = Project.open(tmp_path / "a" / "p.s2t", writable=True)
+    (tmp_path / "a").rename(tmp_path / "b")
+    with pytest.raises(ProjectError, match="is not where it was opened"):
+        project.info()
+    (tmp_path / "a").mkdir()
+    with new(tmp_path / "a" / "p.s2t"):
+        project.close()
+        with pytest.raises(ProjectInUseError):
+            Project.open(tmp_path / "a" / "p.s2t", writable=True)
