@@ -362,10 +362,16 @@ class Session:
         run: Callable[[Tracker], Iterator[FrameResult]],
     ) -> Iterator[FrameResult]:
         """Yield a run's frames; where the project was kept elsewhere meanwhile, go on there."""
-        yield from frames
-        while tracker is not self.tracker:
+        while True:
+            try:
+                yield from frames
+            except UsageError:  # as of one whose project is closed
+                if tracker is self.tracker:
+                    raise
+            if tracker is self.tracker:
+                return
             tracker = self.tracker
-            yield from run(tracker)
+            frames = run(tracker)
 
     def delete(self, ids: Collection[int]) -> None:
         """Forget objects altogether, as one step; none of them where one is locked."""

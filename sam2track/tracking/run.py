@@ -68,6 +68,7 @@ class Run:
         self._max_batch = max_batch
         self._edition = book.edition
         self.ended = False
+        self.cut = False  # it was ended while frames were left to run
         self._first: int | None = None  # step that began it
         self._step: int | None = None  # step that it writes to now
         self._done = 0
@@ -103,6 +104,7 @@ class Run:
                 pictures = self._pictures(windows, backward=backward)
                 for frame, picture in pictures:
                     if self.ended or self._book.edition != self._edition:
+                        self.cut = True
                         return
                     before = self._book.standing()
                     reached = {

@@ -547,7 +547,8 @@ class Tracker:
         Raises
         ------
         UsageError, PromptError
-            At once, not when the first frame is asked for.
+            At once, not when the first frame is asked for. A UsageError also in the middle, where
+            the tracker or its history was closed, or another tracker took over the history.
         """
         if direction not in ("forward", "backward", "both"):
             raise UsageError(f"direction {direction!r}; allowed are forward, backward, both")
@@ -587,6 +588,8 @@ class Tracker:
     def _frames(self, run: Run) -> Generator[FrameResult]:
         """Yield a run's frames, and hold the tracker meanwhile: with it its files would go."""
         yield from run.frames()
+        if run.cut:  # whoever waits for the rest would take what came for all of it
+            self._check_here()
 
     def detect(self, frame: int, detections: Any, *, min_iou: float = 0.5) -> FrameResult:
         """Take a detector's boxes on a frame.

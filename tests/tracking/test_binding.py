@@ -92,7 +92,8 @@ def test_a_run_that_is_open_when_its_project_is_closed_is_kept(tmp_path: Path) -
     for _ in range(5):
         next(run)
     project.close()
-    assert list(run) == []
+    with pytest.raises(UsageError, match="was closed"):
+        next(run)
     with Project.open(tmp_path / "p.s2t", writable=True) as project:
         assert project.frames == (0, 1, 2, 3, 4)
         assert project.journal()[-1]["done"] == 5
@@ -171,3 +172,30 @@ def test_what_a_closed_tracker_held_is_told_as_gone() -> None:
     tracker.close()
     with pytest.raises(ProjectError, match="this tracker is closed, and what it held is gone"):
         tracker.result(0)
+
+
+@pytest.mark.parametrize("end", ["tracker", "project", "another"])
+def test_a_run_does_not_end_as_if_it_were_done(tmp_path: Path, end: str) -> None:
+    with made(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), pictures(), history=project)
+        tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        run = tracker.propagate()
+        assert [next(run).frame, next(run).frame] == [0, 1]
+        if end == "another":
+            other = Tracker(model(), pictures(), history=project)
+            assert [result.frame for result in other.propagate()] == list(range(2, FRAMES))
+        else:
+            (tracker if end == "tracker" else project).close()
+        with pytest.raises(UsageError, match="was closed, or the history is used by another"):
+            next(run)
+
+
+def test_a_run_that_is_done_may_be_closed_before_it_is_left() -> None:
+    tracker = Tracker(model(), pictures())
+    tracker.prompt(1, 0, box=(7, 7, 24, 24))
+    frames = []
+    for result in tracker.propagate():
+        frames.append(result.frame)
+        if result.frame == FRAMES - 1:
+            tracker.close()
+    assert frames == list(range(FRAMES))
