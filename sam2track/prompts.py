@@ -65,6 +65,8 @@ class Prompt:
         labels = _labels(self.labels, len(points))
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "labels", labels)
+        for name in ("absent", "edited"):
+            object.__setattr__(self, name, _flag(name, getattr(self, name)))
         if self.box is not None:
             object.__setattr__(self, "box", _box(self.box))
         if self.mask is not None:
@@ -148,6 +150,13 @@ def _number(value: object, what: str) -> float:
     return number
 
 
+def _flag(name: str, value: object) -> bool:
+    """One of Python's own, which JSON can hold."""
+    if not isinstance(value, (bool, np.bool_)):  # "no" would say yes
+        raise PromptError(f"{name} {value!r:.60}; give True or False")
+    return bool(value)
+
+
 def _points(given: Any) -> tuple[tuple[float, float], ...]:
     points = []
     for point in _sequence(given, "points"):
@@ -165,7 +174,11 @@ def _labels(given: Any, count: int) -> tuple[int, ...]:
     if len(values) != count:
         raise PromptError(f"{count} points but {len(values)} labels; give one for each point")
     for value in values:
-        if isinstance(value, (Sequence, np.ndarray)) or value not in (0, 1):
+        try:
+            fits = not isinstance(value, (Sequence, np.ndarray)) and value in (0, 1)
+        except (TypeError, ValueError, RuntimeError):  # as of pandas.NA, or a tensor of several
+            fits = False
+        if not fits:
             raise PromptError(f"label {value!r}; allowed are 1 (object) and 0 (background)")
     return tuple(int(value) for value in values)
 

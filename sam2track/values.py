@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sam2track.errors import UsageError
 from sam2track.masks import MAX_PIXELS
 
-__all__ = ["check_meta", "check_new", "check_rows", "check_step", "whole_number"]
+__all__ = ["check_flag", "check_meta", "check_new", "check_rows", "check_step", "whole_number"]
 
 Kind = Callable[[Any], bool]
 
@@ -126,6 +126,19 @@ def whole_number(what: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(f"{what} {value!r}; give a whole number") from None
+
+
+def check_flag(what: str, value: object) -> bool:
+    """Return a truth as one of Python's own, which JSON can hold.
+
+    Raises
+    ------
+    UsageError
+        Where it is none: "no" would say yes.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{what} {value!r:.60}; give True or False")
+    return bool(value)
 
 
 def check_meta(meta: Mapping[str, Any]) -> None:

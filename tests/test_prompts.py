@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import example, given
@@ -165,11 +166,21 @@ def test_labels_default_to_object() -> None:
         {"box": 5},
         {"box": {0, 1, 2, 3}},
         {"absent": True, "points": ((1, 2),)},
+        {"absent": "no"},
+        {"absent": np.array([True, False])},
+        {"mask": np.ones((4, 4), bool), "edited": "no"},
+        {"points": ((1, 2),), "labels": (pandas.NA,)},
     ],
 )
 def test_bad_prompts(parts: dict[str, Any]) -> None:
     with pytest.raises(PromptError):
         Prompt(**parts)
+
+
+def test_a_truth_of_numpy_is_kept_as_one_of_python() -> None:
+    said = Prompt(absent=np.True_, edited=np.True_)  # type: ignore[arg-type]
+    assert said.absent is True and said.edited is True
+    assert json.loads(json.dumps(said.to_dict()))["absent"] is True
 
 
 def test_whatever_holds_numbers_in_order_will_do() -> None:

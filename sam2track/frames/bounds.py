@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.masks import MAX_PIXELS
+from sam2track.values import whole_number
 
 __all__ = [
     "MAX_FRAMES",
@@ -58,8 +59,10 @@ def check_frame(name: str, frame: int, count: int) -> int:
     ------
     SourceError
         Where it is not in [0, count).
+    UsageError
+        Where it is no whole number.
     """
-    number = operator.index(frame)
+    number = whole_number("frame", frame)
     if not 0 <= number < count:
         raise SourceError(f"{name} has no frame {number}; its frames are 0 to {count - 1}")
     return number
@@ -97,8 +100,10 @@ def check_span(name: str, start: int, stop: int, count: int) -> tuple[int, int]:
     ------
     SourceError
         Where [start, stop) is not a part of [0, count).
+    UsageError
+        Where they are no whole numbers.
     """
-    first, end = operator.index(start), operator.index(stop)
+    first, end = whole_number("start", start), whole_number("stop", stop)
     if not 0 <= first <= end <= count:
         raise SourceError(
             f"{name} has no frames [{first}, {end}); ask for a part of [0, {count}) in rising order"
@@ -118,8 +123,9 @@ def even_times(count: int, fps: float) -> npt.NDArray[np.float64]:
     """
     if count > MAX_FRAMES:
         raise SourceError(f"it claims {count} frames; at most {MAX_FRAMES} are read")
-    if not (math.isfinite(fps) and fps > 0):
-        raise UsageError(f"fps is {fps}; give a number above 0")
+    number = isinstance(fps, Real) and not isinstance(fps, bool)
+    if not (number and math.isfinite(fps) and fps > 0):
+        raise UsageError(f"fps is {fps!r:.60}; give a number above 0")
     return np.arange(count) / float(fps)
 
 

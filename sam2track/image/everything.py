@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from sam2track import masks as rle
 from sam2track.errors import UsageError
 from sam2track.masks import Box, label_dtype, measure
+from sam2track.values import check_flag, whole_number
 
 if TYPE_CHECKING:
     from sam2track.image.segmenter import ImageSegmenter
@@ -117,7 +119,20 @@ def find(
     UsageError
         Where a setting cannot be.
     """
+    points_per_side = whole_number("points_per_side", points_per_side)
+    crop_layers = whole_number("crop_layers", crop_layers)
+    points_downscale = whole_number("points_downscale", points_downscale)
+    min_region_area = whole_number("min_region_area", min_region_area)
+    refine = check_flag("refine", refine)
     _check(points_per_side, crop_layers, points_downscale, min_region_area)
+    for setting, least in (
+        ("min_iou", min_iou),
+        ("min_stability", min_stability),
+        ("duplicate_iou", duplicate_iou),
+    ):
+        # Nothing is above or below NaN: all masks would pass.
+        if not isinstance(least, Real) or not math.isfinite(least):
+            raise UsageError(f"{setting} {least!r:.60}; give a number, usually from 0 to 1")
     accepted = _Accepted(min_iou, min_stability, refine, min_region_area)
     found: list[_Candidate] = []
     crops = _crops(segmenter.height, segmenter.width, crop_layers)

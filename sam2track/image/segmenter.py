@@ -23,6 +23,7 @@ from sam2track.prompts import Prompt, Prompts, check_prompt
 from sam2track.tracking import conditioning, inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.result import FrameResult
+from sam2track.values import check_flag, whole_number
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -149,6 +150,7 @@ class ImageSegmenter:
         PromptError
             Where a prompt cannot be, or lies outside the picture.
         """
+        multimask = None if multimask is None else check_flag("multimask", multimask)
         said = self._said(prompts)
         self._check_previous(previous)
         groups: dict[tuple[int, bool, bool], list[int]] = {}
@@ -203,8 +205,24 @@ class ImageSegmenter:
         return find(self, **settings)
 
     def cropped(self, box: Box) -> ImageSegmenter:
-        """A part of the picture, (x0, y0, x1, y1) in whole pixels, with features of its own."""
-        x0, y0, x1, y1 = box
+        """A part of the picture, (x0, y0, x1, y1) in whole pixels, with features of its own.
+
+        Raises
+        ------
+        UsageError
+            Where it is none.
+        """
+        try:
+            x0, y0, x1, y1 = (whole_number("side of a box", side) for side in box)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"box {box!r:.60}; give x0, y0, x1, y1") from error
+        if not (0 <= x0 < x1 <= self.width and 0 <= y0 < y1 <= self.height):
+            raise UsageError(
+                f"box ({x0}, {y0}, {x1}, {y1}) is no part of the picture of {self.width} x "
+                f"{self.height} pixels"
+            )
         return ImageSegmenter(self.picture[y0:y1, x0:x1], self.model, max_batch=self.max_batch)
 
     def decode(

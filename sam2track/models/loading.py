@@ -26,6 +26,7 @@ from sam2track.models.rates import bf16_pays
 from sam2track.models.renaming import VIDEO_ONLY
 from sam2track.models.weights import find_folder, find_weights, pinned, weights_on_disk
 from sam2track.models.zoo import ZOO, ZooModel, resolve
+from sam2track.values import whole_number
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -89,11 +90,11 @@ def _check_precision(precision: object) -> None:
         raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(DTYPES)}")
 
 
-def _check_image_size(image_size: int | None) -> None:
-    if image_size is not None and (image_size < 64 or image_size % 64 or image_size > 4096):
-        raise UsageError(
-            f"image size {image_size}; allowed are multiples of 64 between 64 and 4096"
-        )
+def _check_image_size(image_size: int | None) -> int | None:
+    size = None if image_size is None else whole_number("image size", image_size)
+    if size is not None and (size < 64 or size % 64 or size > 4096):
+        raise UsageError(f"image size {size}; allowed are multiples of 64 between 64 and 4096")
+    return size
 
 
 def choose_auto(device: str = "auto") -> str:
@@ -161,7 +162,7 @@ def load_model(
     ------
     UnknownModelError, WeightsNotFoundError, ModelError, DeviceError, UsageError
     """
-    _check_image_size(image_size)
+    image_size = _check_image_size(image_size)
     if isinstance(model, Model):
         _check_as_asked(model, device, precision, image_size)
         return model

@@ -27,6 +27,7 @@ from sam2track.tracking.result import FrameResult
 from sam2track.tracking.run import Direction, Plan, Run
 from sam2track.tracking.spill import SpillFile
 from sam2track.tracking.stream import StreamSource
+from sam2track.values import check_flag
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -414,9 +415,7 @@ class Tracker:
         While it is locked, label maps give its pixels to no other object that is not.
         """
         item = self._book.known(object_id, changes=False)
-        if not isinstance(locked, (bool, np.bool_)):
-            raise UsageError(f"locked {locked!r}; give True or False")
-        locked = bool(locked)
+        locked = check_flag("locked", locked)
         if item.locked == locked:
             return
         with self._book.step("lock", object=item.object_id, locked=locked):
@@ -476,7 +475,11 @@ class Tracker:
         """
         if not isinstance(daughters, Iterable):
             raise UsageError(f"daughters {daughters!r}; give their numbers, or masks by number")
-        given = daughters if isinstance(daughters, Mapping) else dict.fromkeys(daughters)
+        given = (
+            daughters
+            if isinstance(daughters, Mapping)
+            else dict.fromkeys(map(check_object_id, daughters))
+        )
         identity.divide(self._book, mother_id, frame, given)
 
     # -- back and forth -----------------------------------------------------------------
@@ -575,8 +578,8 @@ class Tracker:
             stop=None if stop is None else int(stop),
             direction=direction,
             objects=None if objects is None else tuple(ids),
-            unfinished=unfinished,
-            until_prompted=until_prompted,
+            unfinished=check_flag("unfinished", unfinished),
+            until_prompted=check_flag("until_prompted", until_prompted),
         )
         if self._run is not None:
             self._run.save()

@@ -234,6 +234,22 @@ def test_importing_stays_light(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), "10", True, None, [1]])
+def test_a_rate_that_is_none(fps: Any) -> None:
+    with pytest.raises(UsageError, match=r"fps is .*; give a number above 0"):
+        ArraySource(np.zeros((2, 4, 4), np.uint8), fps=fps)
+
+
+def test_frames_are_whole_numbers() -> None:
+    source = ArraySource(np.zeros((2, 4, 4), np.uint8))
+    for frame in (1.0, True, None):
+        with pytest.raises(UsageError, match=r"frame .*; give a whole number"):
+            source.read(frame)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"stop 2.0; give a whole number"):
+        source.frames(0, 2.0)  # type: ignore[arg-type]
+    assert source.read(np.int64(1)).shape == (4, 4, 3)  # type: ignore[arg-type]
+
+
 BAD = [-1, 0, float("inf"), float("nan"), "x", "0.5", True, 1e13, [[1, 1], [1, 1]]]
 
 

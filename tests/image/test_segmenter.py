@@ -250,3 +250,41 @@ def test_an_earlier_round_is_a_result_of_this_picture() -> None:
 def test_lists_that_are_neither_prompts_nor_boxes(prompts: Any, says: str) -> None:
     with pytest.raises(PromptError, match=says):
         segmenter().segment(prompts)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_iou": float("nan")},
+        {"min_iou": "high"},
+        {"min_stability": None},
+        {"duplicate_iou": float("inf")},
+        {"points_per_side": 2.5},
+        {"crop_layers": True},
+        {"refine": "no"},
+    ],
+)
+def test_settings_of_everything_that_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(settings))} "):
+        segmenter().everything(**settings)
+
+
+def test_whether_to_decode_three_is_a_truth() -> None:
+    with pytest.raises(UsageError, match="multimask 'no'; give True or False"):
+        segmenter().segment(Prompt(points=((5, 5),)), multimask="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("box", "says"),
+    [
+        ((-5, 0, 20, 20), "no part of the picture"),
+        ((0, 0, SIZE + 1, 20), "no part of the picture"),
+        ((9, 0, 9, 20), "no part of the picture"),
+        ((0.5, 0, 9, 20), "give a whole number"),
+        ((0, 0, 9), "give x0, y0, x1, y1"),
+        (5, "give x0, y0, x1, y1"),
+    ],
+)
+def test_what_is_no_part_of_a_picture(box: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        segmenter().cropped(box)

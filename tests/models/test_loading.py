@@ -430,6 +430,9 @@ def test_what_is_asked_for_is_used_or_refused() -> None:
         sam2track.load_model("nano", device="cpu", precision="fp16")
     with pytest.raises(UsageError, match="multiples of 64"):
         sam2track.load_model("nano", device="cpu", image_size=100)
+    for size in (256.0, True, "256"):
+        with pytest.raises(UsageError, match=r"image size .*; give a whole number"):
+            sam2track.load_model("nano", device="cpu", image_size=size)  # type: ignore[arg-type]
 
 
 def test_a_module_handed_in_is_neither_moved_nor_resized() -> None:

@@ -589,6 +589,7 @@ ONE = {9: disk(LEFT, 9)}
     ("action", "message"),
     [
         (lambda made: made.divide(7, 4, ONE), "no object 7"),
+        (lambda made: made.divide(1, 4, [[3]]), r"object \[3\]; ids are positive integers"),
         (lambda made: made.divide(1, FRAMES, ONE), f"frame {FRAMES} does not exist"),
         (lambda made: made.divide(1, 4, {}), "without daughters"),
         (lambda made: made.divide(1, 0, ONE), "object 1 is first prompted on frame 0"),

@@ -421,6 +421,11 @@ def test_bad_runs_say_what_is_wrong_at_once() -> None:
         made.propagate(-1)
     with pytest.raises(PromptError, match="object 'a'; ids are"):
         made.propagate(objects=[1, "a"])  # type: ignore[list-item]
+    for flag in ("unfinished", "until_prompted"):
+        for value in ("no", np.array([True, False]), None, 1):
+            with pytest.raises(UsageError, match=f"{flag} .*; give True or False"):
+                made.propagate(**{flag: value})
+    assert len(list(made.propagate(0, 2, unfinished=np.False_))) == 2  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
