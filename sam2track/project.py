@@ -7,12 +7,14 @@ write-ahead mode, so that others may read it; a clean close leaves one file.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,19 +33,25 @@ from sam2track.database import (
     remove_companions,
     settle,
 )
-from sam2track.errors import OutputError, ProjectError, ProjectExistsError, UsageError
+from sam2track.errors import (
+    OutputError,
+    ProjectError,
+    ProjectExistsError,
+    PromptError,
+    UsageError,
+)
 from sam2track.export import output_errors
 from sam2track.export.exporting import Exported, export_results
 from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
 from sam2track.frames.source import USUAL_FPS
 from sam2track.locks import WriterLock
-from sam2track.prompts import Prompt, check_object_id
+from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
 from sam2track.tracking.steps import SCHEMA
-from sam2track.values import check_meta, check_new, check_rows, whole_number
+from sam2track.values import check_meta, check_new, check_rows, check_settings, whole_number
 
 if TYPE_CHECKING:
     import pandas
@@ -305,7 +313,7 @@ class Project(Contents):
         """Whether the file at its path is still the one that is open, not removed or replaced."""
         return identity(self.path) == self._file
 
-    def written_anew(self, path: Path) -> Self:
+    def written_anew(self, path: str | os.PathLike[str]) -> Self:
         """Write all that it holds to another file, close it, and open that one for writing.
 
         Raises
@@ -313,6 +321,7 @@ class Project(Contents):
         OutputError
             Where that cannot be written; this one stays open then.
         """
+        path = Path(path)
         self._part()  # a tracker keeps where it stands first
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -457,7 +466,20 @@ class Project(Contents):
                     self._db.execute("PRAGMA synchronous = NORMAL")
 
     def set_meta(self, **values: Any) -> None:
-        """Store settings."""
+        """Store settings, JSON values.
+
+        Raises
+        ------
+        UsageError
+            Where they are such that the project would be called damaged later.
+        """
+        check_settings(values)
+        for key in ("height", "width"):
+            if values.get(key, self.meta[key]) != self.meta[key]:
+                raise UsageError(
+                    f"{key} {values[key]!r:.100}; the frames have {self.meta[key]}, and keep it, "
+                    "as masks are of their size: make another project"
+                )
         with self.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
@@ -466,10 +488,33 @@ class Project(Contents):
         self.meta.update(values)
 
     def add_frame(self, frame: int, seconds: float) -> None:
-        """Note that the source has one frame more, of a stream, and when it is shown."""
+        """Note that the source has one frame more, of a stream, and when it is shown.
+
+        Raises
+        ------
+        UsageError
+            Where it is not the frame that comes next, or not shown later than the one before.
+        """
+        frame, count = whole_number("frame", frame), int(self.meta["frames"])
+        if frame != count:
+            raise UsageError(f"frame {frame}; the one that comes next is {count}")
+        before = self._played(frame - 1)
+        number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+        if not number or not (-math.inf if before is None else before) < seconds < math.inf:
+            raise UsageError(
+                f"frame {frame} at {seconds!r:.60} s; give seconds"
+                + ("" if before is None else f", more than {before:g}, where the one before is")
+            )
         with self.transaction() as db:
-            db.execute("INSERT INTO times VALUES (?, ?)", (frame, seconds))
+            db.execute("INSERT INTO times VALUES (?, ?)", (frame, float(seconds)))
             self.set_meta(frames=frame + 1)
+
+    def _played(self, frame: int) -> float | None:
+        """When a frame is played, in seconds; None where there is none."""
+        with self._errors():
+            found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
+            row = found.fetchone()
+            return None if row is None else float(row[0])
 
     def extend(self, frame: int, height: int, width: int) -> None:
         """Know of a stream's next frame, 1/25 s after the one before unless `add_frame` said when.
@@ -484,16 +529,27 @@ class Project(Contents):
                 f"{self.path} is of frames of {self.width} x {self.height} pixels, the stream's "
                 f"have {width} x {height}; make another project for it"
             )
-        with self._errors():
-            last = self._db.execute(
-                "SELECT frame, seconds FROM times ORDER BY frame DESC LIMIT 1"
-            ).fetchone()
-        if last is None or last[0] < frame:
-            self.add_frame(frame, 0.0 if last is None else float(last[1]) + 1 / USUAL_FPS)
+        if frame >= self.meta["frames"]:
+            before = self._played(frame - 1)
+            self.add_frame(frame, 0.0 if before is None else before + 1 / USUAL_FPS)
 
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
-        """Store a prompt as a step; a tracker that opens the project answers it."""
+        """Store a prompt as a step; a tracker that opens the project answers it.
+
+        Raises
+        ------
+        PromptError
+            Where the prompt, the object, its name or the frame cannot be: no tracker could go on
+            with the project.
+        """
         object_id, frame = check_object_id(object_id), whole_number("frame", frame)
+        if not 0 <= frame < self.meta["frames"]:
+            raise PromptError(
+                f"frame {frame} does not exist; {self.path} is of {self.meta['frames']} frames, "
+                "counted from 0"
+            )
+        check_prompt(prompt).check(self.height, self.width)
+        name = check_name(name)
         action: dict[str, Any] = {
             "object": object_id,
             "frame": frame,
@@ -502,6 +558,8 @@ class Project(Contents):
         }
         known = self.lives(object_id)  # not all: with thousands each prompt would read them
         life = known[0] if known else Life(object_id, name, forward=frame, backward=frame)
+        if life.locked:
+            raise PromptError(f"object {object_id} is locked; unlock it first")
         ahead, back = (frame if f is None else f for f in (life.forward, life.backward))
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))

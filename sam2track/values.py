@@ -18,7 +18,15 @@ import numpy.typing as npt
 from sam2track.errors import UsageError
 from sam2track.masks import MAX_PIXELS
 
-__all__ = ["check_flag", "check_meta", "check_new", "check_rows", "check_step", "whole_number"]
+__all__ = [
+    "check_flag",
+    "check_meta",
+    "check_new",
+    "check_rows",
+    "check_settings",
+    "check_step",
+    "whole_number",
+]
 
 Kind = Callable[[Any], bool]
 
@@ -123,9 +131,12 @@ def whole_number(what: str, value: object) -> int:
     try:
         if isinstance(value, bool | np.bool_):  # which Python takes for 0 and 1
             raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(f"{what} {value!r}; give a whole number") from None
+    if not -(2**63) <= number < 2**63:
+        raise UsageError(f"{what} {number}; give one below 2**63")  # as SQLite has them
+    return number
 
 
 def check_flag(what: str, value: object) -> bool:
@@ -156,6 +167,26 @@ def _odd(meta: Mapping[str, Any]) -> str | None:
     return next(odd, None)
 
 
+def check_settings(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are read again.
+
+    Raises
+    ------
+    UsageError
+        Where they are no JSON values, or not of the kinds that they are of.
+    """
+    try:
+        read: dict[str, Any] = json.loads(json.dumps(dict(meta)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"meta is not in JSON values: {error}") from error
+    key = _odd(read)
+    if key is not None:
+        raise UsageError(
+            f"meta says {key} {read[key]!r:.100}, which it cannot be; see docs/project-file.md"
+        )
+    return read
+
+
 def check_new(meta: Mapping[str, Any], times: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return the times of a new project, (T,) float64.
 
@@ -164,18 +195,10 @@ def check_new(meta: Mapping[str, Any], times: npt.ArrayLike) -> npt.NDArray[np.f
     UsageError
         Where they, or its settings, are such that it would be called damaged later.
     """
-    try:
-        read = json.loads(json.dumps(dict(meta)))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"meta is not in JSON values: {error}") from error
+    read = check_settings(meta)
     lacks = [key for key in _NEEDED if key not in read]
     if lacks:
         raise UsageError(f"meta lacks {', '.join(lacks)}; say them of the source")
-    key = _odd(read)
-    if key is not None:
-        raise UsageError(
-            f"meta says {key} {read[key]!r:.100}, which it cannot be; see docs/project-file.md"
-        )
     if read["height"] * read["width"] > MAX_PIXELS:
         raise UsageError(
             f"frames of {read['height']} x {read['width']} pixels; a mask may have "

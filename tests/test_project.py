@@ -43,6 +43,7 @@ from tests.made import disk, half_written, write_project
 HEIGHT, WIDTH, SIDE = 37, 53, 16
 TIMES = np.arange(20) / 25
 META = {"height": HEIGHT, "width": WIDTH, "frames": 20, "source": "clip.mp4"}
+BOX = Prompt(box=(1, 1, 9, 9))
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -1102,3 +1103,42 @@ def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path
         project.close()
         with pytest.raises(ProjectInUseError):
             Project.open(tmp_path / "a" / "p.s2t", writable=True)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.add_prompt(1, -3, BOX), "frame -3 does not exist"),
+        (lambda p: p.add_prompt(1, 20, BOX), "frame 20 does not exist; .* is of 20 frames"),
+        (lambda p: p.add_prompt(1, 0, Prompt(box=(0, 0, 500, 5))), "reaches outside the frame"),
+        (lambda p: p.add_prompt(1, 0, Prompt(mask=np.ones((5, 5), bool))), "the mask is 5 x 5"),
+        (lambda p: p.add_prompt(1, 0, None), "None is no prompt"),
+        (lambda p: p.add_prompt(1, 0, BOX, name=5), "name 5; a name is text"),
+        (lambda p: p.add_prompt(7, 0, BOX), "object 7 is locked"),
+        (lambda p: p.set_meta(height=5), "height 5; the frames have 37, and keep it"),
+        (lambda p: p.set_meta(width="a"), "meta says width 'a'"),
+        (lambda p: p.set_meta(frame_interval_s=float("nan")), "meta says frame_interval_s nan"),
+        (lambda p: p.set_meta(own=object()), "not in JSON values"),
+        (lambda p: p.add_frame(3, 1.0), "frame 3; the one that comes next is 20"),
+        (lambda p: p.add_frame(20, 0.1), "at 0.1 s; give seconds, more than 0.76"),
+        (lambda p: p.add_frame(20, float("nan")), "at nan s; give seconds"),
+        (lambda p: p.add_frame(20, "a"), "at 'a' s; give seconds"),
+        (lambda p: p.masks(10**30), r"give one below 2\*\*63"),
+    ],
+)
+def test_what_would_damage_a_project_is_not_written(
+    tmp_path: Path, write: Any, message: str
+) -> None:
+    path = tmp_path / "p.s2t"
+    with new(path) as project:
+        project.add_prompt(7, 1, BOX)
+        with project.step("lock", {"object": 7, "locked": True}):
+            project.keep_life(Life(7, locked=True))
+        meta, journal = dict(project.meta), project.journal()
+        with pytest.raises(UsageError, match=message):
+            write(project)
+        assert project.meta == meta and project.journal() == journal
+    with Project.open(path) as project:
+        assert project.meta == meta
+        assert [(i, frame) for i, frame, _ in project.prompts] == [(7, 1)]
+        assert np.array_equal(project.times, TIMES)
