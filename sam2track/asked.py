@@ -10,6 +10,7 @@ from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompts
+from sam2track.values import whole_number
 
 __all__ = ["Pictures", "check_prompts", "detection_frames", "stems_of", "with_boxes"]
 
@@ -31,6 +32,7 @@ def detection_frames(
     if frame is not None and not 0 <= frame < len(source):
         raise UsageError(f"frame {frame} of the detections; {source.name} has {len(source)} frames")
     if every is not None:
+        every = whole_number("detections of every so many frames", every)
         if every < 1:
             raise UsageError(f"every {every} frames; allowed are 1 and more")
         return range(*span, every)

@@ -288,6 +288,8 @@ class Contents(Ledger):
             yield lines
 
     def _stored(self, start: int = 0, stop: int | None = None) -> Iterator[Stored]:
+        start = whole_number("start", start)
+        stop = None if stop is None else whole_number("stop", stop)
         names = self.names
         frames = [t for t in self.frames if t >= start and (stop is None or t < stop)]
         with self._errors():

@@ -29,6 +29,7 @@ from sam2track.project import Project, WriterLock
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompts
 from sam2track.tracking.tracker import Direction
+from sam2track.values import check_flag
 from sam2track.work import Work
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def run(
     """
     began = time.monotonic()
     wanted = wanted_outputs(write)
+    resume, overwrite = check_flag("resume", resume), check_flag("overwrite", overwrite)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
     if table not in ("plain", "full"):
@@ -222,8 +224,8 @@ def run(
             timeout=timeout,
         )
     if timeout is not None:
-        raise UsageError(f"a time-out of {timeout:g} s is for a pipe (-); leave it out")
-    direction = direction or "both"
+        raise UsageError(f"a time-out of {timeout!r:.60} s is for a pipe (-); leave it out")
+    direction = "both" if direction is None else direction
     if resume:
         reading = resumed_reading(folder, source, reading)
         if not isinstance(model, Model):  # which has a precision of its own

@@ -20,6 +20,7 @@ from sam2track.frames.source import FrameSource
 from sam2track.frames.stack import StackSource
 from sam2track.shape import intensity, shape
 from sam2track.table import COLUMNS, Results, TrackRow
+from sam2track.values import is_number
 
 __all__ = ["OBJECT_COLUMNS", "Measured", "Scale", "cells", "columns", "measured", "summarised"]
 
@@ -82,8 +83,10 @@ class Scale:
             ("pixel size", self.pixel_size_um),
             ("interval", self.frame_interval_s),
         ):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{what} {value:g}; it must be a number above 0")
+            if value is None:
+                continue
+            if not (is_number(value) and math.isfinite(value) and value > 0):
+                raise UsageError(f"{what} {value!r:.60}; it must be a number above 0")
 
     @classmethod
     def of(

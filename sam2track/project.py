@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,7 +50,14 @@ from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
 from sam2track.tracking.steps import SCHEMA
-from sam2track.values import check_meta, check_new, check_rows, check_settings, whole_number
+from sam2track.values import (
+    check_meta,
+    check_new,
+    check_rows,
+    check_settings,
+    is_number,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -499,8 +505,10 @@ class Project(Contents):
         if frame != count:
             raise UsageError(f"frame {frame}; the one that comes next is {count}")
         before = self._played(frame - 1)
-        number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-        if not number or not (-math.inf if before is None else before) < seconds < math.inf:
+        if (
+            not is_number(seconds)
+            or not (-math.inf if before is None else before) < seconds < math.inf
+        ):
             raise UsageError(
                 f"frame {frame} at {seconds!r:.60} s; give seconds"
                 + ("" if before is None else f", more than {before:g}, where the one before is")

@@ -10,6 +10,7 @@ import json
 import operator
 import sqlite3
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "check_rows",
     "check_settings",
     "check_step",
+    "is_number",
     "whole_number",
 ]
 
@@ -137,6 +139,11 @@ def whole_number(what: str, value: object) -> int:
     if not -(2**63) <= number < 2**63:
         raise UsageError(f"{what} {number}; give one below 2**63")  # as SQLite has them
     return number
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, of numpy as well; truths are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_flag(what: str, value: object) -> bool:

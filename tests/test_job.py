@@ -424,6 +424,9 @@ def test_a_project_is_replaced_only_when_asked(
         run(clip, TWO, output=tmp_path, model=module)
     with pytest.raises(UsageError, match="exclude each other"):
         run(clip, TWO, output=tmp_path, model=module, resume=True, overwrite=True)
+    for name in ("resume", "overwrite"):  # "no" would say yes
+        with pytest.raises(UsageError, match=f"{name} 'no'; give True or False"):
+            run(clip, TWO, output=tmp_path, model=module, **{name: "no"})
     # What cannot begin must not cost what is there.
     with pytest.raises(PromptError):
         run(clip, prompts((1, 99, RED)), output=tmp_path, model=module, overwrite=True)
@@ -965,3 +968,21 @@ def test_an_object_without_any_frame_is_warned_of(
     }
     outcome = run(clip, late, output=tmp_path, model=module, stop=3, direction="forward")
     assert "object 1 has no frame in [0, 3)" in outcome.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"start": 1.0},
+        {"start": "1"},
+        {"stop": float("nan")},
+        {"stop": True},
+        {"direction": ""},
+        {"timeout": "long"},
+    ],
+)
+def test_what_is_of_another_type_is_told_as_that(
+    tmp_path: Path, module: Any, clip: np.ndarray, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        run(clip, TWO, output=tmp_path / "out", model=module, **options)

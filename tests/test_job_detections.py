@@ -155,6 +155,11 @@ def wrong(file: Path) -> Iterator[dict[str, Any]]:
     yield {
         "both": {"detections": file, "detections_frame": 0, "detections_every": 2},
         "beyond": {"detections": file, "detections_frame": FRAMES},
+        "half": {"detections": file, "detections_every": 1.5},
+        "no number": {"detections": file, "min_score": "high"},
+        "not a score": {"detections": file, "min_score": float("nan")},
+        "no classes": {"detections": file, "classes": 5},
+        "no names": {"detections": file, "class_names": 5},
         "never": {"detections": file, "detections_every": 0},
         "backward": {"detections": file, "detections_every": 2, "direction": "backward"},
         "none there": {"detections": file, "detections_frame": 3},
@@ -172,6 +177,11 @@ def wrong(file: Path) -> Iterator[dict[str, Any]]:
     [
         ("both", "not both"),
         ("beyond", "has 8 frames"),
+        ("half", "so many frames 1.5; give a whole number"),
+        ("no number", "min_score 'high'; give a number"),
+        ("not a score", "min_score nan; give a number"),
+        ("no classes", "classes 5; give a list of names"),
+        ("no names", "class names 5; give a list of names, or a dict"),
         ("never", "every 0 frames"),
         ("backward", "forward, or both"),
         ("none there", "no detections on frame 3"),

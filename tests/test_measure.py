@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -232,3 +233,9 @@ def test_a_project_without_results(tmp_path: Path) -> None:
         assert project.object_table().empty
     names, rows = summarised([])
     assert names == OBJECT_COLUMNS and rows == []
+
+
+@pytest.mark.parametrize("size", ["a", True, [1, 2], 0, float("nan")])
+def test_a_scale_that_is_none(size: Any) -> None:
+    with pytest.raises(UsageError, match=r"pixel size .*; it must be a number above 0"):
+        Scale(pixel_size_um=size)

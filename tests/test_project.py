@@ -1124,6 +1124,8 @@ def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path
         (lambda p: p.add_frame(20, float("nan")), "at nan s; give seconds"),
         (lambda p: p.add_frame(20, "a"), "at 'a' s; give seconds"),
         (lambda p: p.masks(10**30), r"give one below 2\*\*63"),
+        (lambda p: list(p.rows("a")), "start 'a'; give a whole number"),
+        (lambda p: list(p.rows(0, 1.5)), "stop 1.5; give a whole number"),
     ],
 )
 def test_what_would_damage_a_project_is_not_written(

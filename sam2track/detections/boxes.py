@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ import numpy.typing as npt
 
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, Prompts, check_name
+from sam2track.values import is_number
 
-__all__ = ["Detections", "as_detections", "by_number", "match", "named_classes"]
+__all__ = ["Detections", "as_detections", "by_number", "least_score", "match", "named_classes"]
 
 Boxes = npt.NDArray[np.float64]
 
@@ -81,7 +83,7 @@ class Detections:
         """Boxes with at least a score, of some classes; a text names them between commas."""
         keep = np.ones(len(self), np.bool_)
         if min_score is not None:
-            keep &= self.scores >= min_score
+            keep &= self.scores >= least_score(min_score)
         if classes is not None:
             wanted = named_classes(classes)
             keep &= np.array([name in wanted for name in self.names], np.bool_)
@@ -106,9 +108,18 @@ class Detections:
         return said
 
 
+def least_score(min_score: float) -> float:
+    """Return the score that boxes must have; PromptError where it is no number."""
+    if not is_number(min_score) or math.isnan(min_score):
+        raise PromptError(f"min_score {min_score!r:.60}; give a number")
+    return min_score
+
+
 def named_classes(classes: Collection[str] | str) -> Collection[str]:
     """Class names, also of a text that has them between commas, as the command line takes it."""
     if not isinstance(classes, str):
+        if not isinstance(classes, Collection):
+            raise PromptError(f"classes {classes!r:.60}; give a list of names")
         return classes
     return [name.strip() for name in classes.split(",") if name.strip()]
 
@@ -129,7 +140,11 @@ def by_number(
     """Return names of classes by their numbers; a sequence has them from 0 on."""
     if isinstance(class_names, str):  # a sequence, too: of letters
         raise PromptError(f"class names {class_names!r:.100}; give a list of names, or a dict")
-    return dict(enumerate(class_names)) if isinstance(class_names, Sequence) else class_names or {}
+    if class_names is None or isinstance(class_names, Mapping):
+        return class_names or {}
+    if not isinstance(class_names, Sequence):
+        raise PromptError(f"class names {class_names!r:.100}; give a list of names, or a dict")
+    return dict(enumerate(class_names))
 
 
 def as_detections(

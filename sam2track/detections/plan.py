@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2track.detections.boxes import Detections, as_detections, named_classes
+from sam2track.detections.boxes import Detections, as_detections, least_score, named_classes
 from sam2track.detections.files import load_detections
 from sam2track.detections.rows import DetectionFile
 from sam2track.errors import PromptError
@@ -77,6 +77,7 @@ def chosen(
         Where file or boxes cannot be, or do not fit the source.
     """
     classes = None if classes is None else named_classes(classes)
+    min_score = None if min_score is None else least_score(min_score)
     found: dict[int, Detections] = {}
     unnamed = frames[0] if anywhere is None else anywhere
     given = opened(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import ProjectError, Sam2TrackError, SourceError, UsageError
-from sam2track.export import shortened
+from sam2track.export import output_errors, shortened
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.bounds import asked_span
@@ -165,11 +165,12 @@ def export_results(
     with ExitStack() as stack:
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
-        for taken in (*keep, Path(source)):
-            if _same(path, taken):
-                raise UsageError(
-                    f"{path} is what is exported from, or belongs to it; name another target"
-                )
+        with output_errors(path):  # of a name that no file can have
+            own = any(_same(path, taken) for taken in (*keep, Path(source)))
+        if own:
+            raise UsageError(
+                f"{path} is what is exported from, or belongs to it; name another target"
+            )
         folder = how.folder or (format == "coco" and bool(options.images))
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)

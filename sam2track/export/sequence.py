@@ -15,6 +15,7 @@ from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
 from sam2track.export.reading import boxed, by_label
 from sam2track.frames.source import USUAL_FPS, FrameSource
+from sam2track.values import check_flag
 
 __all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
 
@@ -116,6 +117,10 @@ class Options:
             value = getattr(self, what)
             if value is not None and not (isinstance(value, _NUMBERS) and 0 < value < float("inf")):
                 raise UsageError(f"{what} {value!r}; allowed are numbers above 0")
+        for what in ("palette", "overwrite"):
+            check_flag(what, getattr(self, what))
+        if self.images is not None:
+            check_flag("images", self.images)
         if self.unit not in UNITS:
             raise UsageError(f"unit {self.unit!r}; allowed are {', '.join(UNITS)}")
         if not (isinstance(self.val_share, _NUMBERS) and 0 <= self.val_share < 1):

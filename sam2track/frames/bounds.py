@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.masks import MAX_PIXELS
-from sam2track.values import whole_number
+from sam2track.values import is_number, whole_number
 
 __all__ = [
     "MAX_FRAMES",
@@ -40,9 +39,10 @@ def asked_span(
     Raises
     ------
     UsageError
-        Where there are no such frames.
+        Where there are no such frames, or they are no whole numbers.
     """
-    low, high = start or 0, count if stop is None else min(stop, count)
+    low = 0 if start is None else whole_number("start", start)
+    high = count if stop is None else min(whole_number("stop", stop), count)
     if not 0 <= low < count:
         raise UsageError(f"start {low}; {name} has frames 0 to {count - 1}")
     if high <= low:
@@ -123,8 +123,7 @@ def even_times(count: int, fps: float) -> npt.NDArray[np.float64]:
     """
     if count > MAX_FRAMES:
         raise SourceError(f"it claims {count} frames; at most {MAX_FRAMES} are read")
-    number = isinstance(fps, Real) and not isinstance(fps, bool)
-    if not (number and math.isfinite(fps) and fps > 0):
+    if not (is_number(fps) and math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps is {fps!r:.60}; give a number above 0")
     return np.arange(count) / float(fps)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import select
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from sam2track.frames.packets import coded_packets
 from sam2track.frames.pixels import Upright
 from sam2track.frames.source import Frame
 from sam2track.frames.video_input import VideoInput, moving_pictures
+from sam2track.values import is_number
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -172,8 +172,10 @@ class _Bytes:
     """
 
     def __init__(self, descriptor: int, timeout: float) -> None:
-        if not (math.isfinite(timeout) and 0 < timeout <= 1e6):
-            raise UsageError(f"a time-out of {timeout:g} s; allowed are 0 to 1,000,000, without 0")
+        if not is_number(timeout) or not 0 < timeout <= 1e6:
+            raise UsageError(
+                f"a time-out of {timeout!r:.60} s; allowed are 0 to 1,000,000, without 0"
+            )
         if not hasattr(select, "poll"):
             raise UsageError("a pipe cannot be read on this system; save the video to a file")
         self._descriptor = descriptor

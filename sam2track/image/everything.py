@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from sam2track import masks as rle
 from sam2track.errors import UsageError
 from sam2track.masks import Box, label_dtype, measure
-from sam2track.values import check_flag, whole_number
+from sam2track.values import check_flag, is_number, whole_number
 
 if TYPE_CHECKING:
     from sam2track.image.segmenter import ImageSegmenter
@@ -131,7 +130,7 @@ def find(
         ("duplicate_iou", duplicate_iou),
     ):
         # Nothing is above or below NaN: all masks would pass.
-        if not isinstance(least, Real) or not math.isfinite(least):
+        if not is_number(least) or not math.isfinite(least):
             raise UsageError(f"{setting} {least!r:.60}; give a number, usually from 0 to 1")
     accepted = _Accepted(min_iou, min_stability, refine, min_region_area)
     found: list[_Candidate] = []

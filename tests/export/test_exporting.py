@@ -155,9 +155,21 @@ def test_options_that_cannot_be(path, tmp_path):
             ("sav", {"name": "a/b"}),
             ("sav", {"name": ".."}),
             ("yolo-seg", {"val_share": 1}),
+            ("coco", {"start": 1.5}),
+            ("coco", {"start": "1"}),
+            ("coco", {"stop": float("nan")}),
+            ("coco", {"overwrite": "no"}),
+            ("coco", {"images": "no"}),
+            ("masks-video", {"palette": "no"}),
         ]:
             with pytest.raises(UsageError):
                 opened.export(tmp_path / "there", format=format, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_no_file_can_have(path, tmp_path):
+    with Project.open(path) as opened, pytest.raises(OutputError, match="File name too long"):
+        opened.export(tmp_path / ("a" * 300), format="coco")
     assert list(tmp_path.iterdir()) == []
 
 
