@@ -300,8 +300,11 @@ class Project(Contents):
     def close(self) -> None:
         """Leave one file without a write-ahead log.
 
-        A tracker that works on it keeps where it stands first.
+        A tracker that works on it keeps where it stands first. In a fork nothing happens: file and
+        lock are its parent's.
         """
+        if self._is_fork:
+            return
         if self._unclosed is not None:
             self._unclosed.detach()
         try:

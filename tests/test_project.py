@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import random
 import sqlite3
 import subprocess
@@ -1144,3 +1145,39 @@ def test_what_would_damage_a_project_is_not_written(
         assert project.meta == meta
         assert [(i, frame) for i, frame, _ in project.prompts] == [(7, 1)]
         assert np.array_equal(project.times, TIMES)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+def test_a_fork_leaves_the_project_of_its_parent_alone(tmp_path: Path) -> None:
+    """In a process of its own: torch, which is loaded here, has threads that a fork would lack."""
+    program = f"""
+        import os
+        from sam2track.errors import ProjectError
+        from sam2track.project import Project
+        from sam2track.prompts import Prompt
+
+        project = Project.create({str(tmp_path / "p.s2t")!r}, meta={META!r}, times=range(20))
+        project.add_prompt(1, 0, Prompt(box=(1, 1, 9, 9)))
+        if not (child := os.fork()):
+            status = 0
+            for use in (lambda: project.add_prompt(1, 1, Prompt(absent=True)), project.summary):
+                try:
+                    use()
+                except ProjectError as error:
+                    status += "that this one was forked from" in str(error)
+            project.close()
+            os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        assert project.path.with_name("p.s2t.lock").exists()
+        project.add_prompt(1, 2, Prompt(absent=True))
+        project.close()
+        with Project.open(project.path) as project:
+            assert [frame for _, frame, _ in project.prompts] == [0, 2]
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ comes after the position is dropped when something new is done.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import weakref
 import zlib
@@ -94,6 +95,7 @@ class Steps:
     ) -> None:
         self.name = name
         self._db = connection
+        self._process = os.getpid()
         self._past_budget = past_budget
         self._leave: weakref.WeakMethod[Callable[[], None]] | None = None
 
@@ -113,8 +115,22 @@ class Steps:
         """Let go of the database, once the tracker that it serves has kept where it stands."""
         self._db.close()
 
+    @property
+    def _is_fork(self) -> bool:
+        """Whether this is a fork of the process that opened it."""
+        return self._process != os.getpid()
+
+    def _check_process(self) -> None:
+        """Locks do not pass to a fork: its parent's files would be written beside its parent."""
+        if self._is_fork:
+            raise ProjectError(
+                f"{self.name} was opened in the process that this one was forked from; open it "
+                "again here, or start processes anew (spawn)"
+            )
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        self._check_process()
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -157,6 +173,7 @@ class Steps:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Keep all that is written within, or nothing of it; may be nested."""
+        self._check_process()
         try:
             if self._db.in_transaction:
                 yield self._db
