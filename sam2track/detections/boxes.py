@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,9 @@ class Detections:
         count = len(boxes)
         scores = np.ones(count) if self.scores is None else _floats(self.scores, "scores")
         given = ("",) * count if self.names is None else self.names
-        names = tuple(check_name(str(name)) for name in given)
+        if isinstance(given, str) or not isinstance(given, Iterable):  # a text is one of letters
+            raise PromptError(f"names {given!r:.60}; give a list of names, one for each box")
+        names = tuple(check_name("" if name is None else str(name)) for name in given)
         if scores.shape != (count,) or len(names) != count:
             raise PromptError(
                 f"{count} boxes but {scores.size} scores and {len(names)} names; give one for each"
@@ -73,7 +75,12 @@ class Detections:
         return len(self.boxes)
 
     def only(self, keep: npt.NDArray[Any]) -> Detections:
-        """Some of the boxes, by a (N,) bool array."""
+        """Some of the boxes, by a (N,) bool array; PromptError where it is none."""
+        keep = np.asarray(keep)
+        if keep.dtype != np.bool_ or keep.shape != (len(self),):
+            raise PromptError(
+                f"{keep.dtype} {keep.shape} chooses among {len(self)} boxes; give a bool for each"
+            )
         names = tuple(name for name, kept in zip(self.names, keep, strict=True) if kept)
         return Detections(self.boxes[keep], self.scores[keep], names)
 
@@ -126,7 +133,8 @@ def named_classes(classes: Collection[str] | str) -> Collection[str]:
 
 def _floats(given: Any, what: str) -> npt.NDArray[np.float64]:
     try:
-        values = np.asarray(given, np.float64)
+        # A copy, since detectors use their buffers again.
+        values = np.asarray(given, np.float64).copy()
     except (TypeError, ValueError, RuntimeError) as error:  # the last of tensors with a gradient
         raise PromptError(f"{what} are not numbers: {error}") from error
     if not np.isfinite(values).all():

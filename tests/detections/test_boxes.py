@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +104,28 @@ def test_the_same_class_comes_first() -> None:
     # A class that was mistaken begins no second object.
     person = rider.only(np.array([True, False]))
     assert match(person, {2: (0, 0, 10, 10)}, {2: "dog"}, min_iou=0.5) == [2]
+
+
+def test_what_a_detector_does_with_its_buffer_later_changes_nothing() -> None:
+    boxes, scores = np.array([[1.0, 2, 3, 4]]), np.array([0.5])
+    found = Detections(boxes, scores)
+    boxes[:], scores[:] = 0, 0
+    assert found.boxes.tolist() == [[1, 2, 3, 4]] and found.scores.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("names", ["ab", 5])
+def test_names_of_boxes_are_several(names: Any) -> None:
+    with pytest.raises(PromptError, match=r"names .*; give a list of names, one for each box"):
+        Detections([[0, 0, 1, 1], [0, 0, 2, 2]], names=names)  # type: ignore[arg-type]
+
+
+def test_a_box_without_a_name_has_none() -> None:
+    assert Detections([[0, 0, 1, 1]], names=[None]).names == ("",)  # type: ignore[arg-type,list-item]
+
+
+@pytest.mark.parametrize("keep", [[0], [True], np.array([1, 0]), [[True, False]]])
+def test_boxes_are_chosen_by_truths(keep: Any) -> None:
+    two = Detections([[0, 0, 1, 1], [0, 0, 2, 2]])  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match="chooses among 2 boxes; give a bool for each"):
+        two.only(keep)
+    assert len(two.only([True, False])) == 1  # type: ignore[arg-type]
