@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,18 @@ class Prompt:
     mask: Mask | None = None
     absent: bool = False
     edited: bool = False
+
+    if TYPE_CHECKING:  # more is taken than what is held then
+
+        def __init__(
+            self,
+            points: Iterable[Iterable[float]] = ...,
+            labels: Iterable[int] = ...,
+            box: Iterable[float] | None = ...,
+            mask: npt.ArrayLike | None = ...,
+            absent: bool | np.bool_ = ...,
+            edited: bool | np.bool_ = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         points = _points(self.points)

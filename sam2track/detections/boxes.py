@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,15 @@ class Detections:
     boxes: Boxes
     scores: npt.NDArray[np.float64] = None  # type: ignore[assignment]
     names: Sequence[str] = None  # type: ignore[assignment]
+
+    if TYPE_CHECKING:  # more is taken than what is held then
+
+        def __init__(
+            self,
+            boxes: npt.ArrayLike,
+            scores: npt.ArrayLike | None = ...,
+            names: Iterable[str | None] | None = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         boxes = _floats(self.boxes, "boxes")
@@ -183,7 +192,7 @@ def as_detections(
             known = by_number(class_names)
             names = [known.get(int(number), str(int(number))) for number in classes]
         scores: Any = getattr(given, "confidence", None)
-        return Detections(given.xyxy, scores, names)  # type: ignore[arg-type]
+        return Detections(given.xyxy, scores, names)
     if hasattr(given, "shape") or (isinstance(given, Sequence) and not isinstance(given, str)):
         return Detections(given)
     raise PromptError(

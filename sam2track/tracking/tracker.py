@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -238,11 +238,11 @@ class Tracker:
         object_id: int,
         frame: int,
         *,
-        points: Iterable[tuple[float, float]] | None = None,
+        points: Iterable[Iterable[float]] | None = None,
         labels: Iterable[int] | None = None,
-        box: Sequence[float] | None = None,
+        box: Iterable[float] | None = None,
         mask: npt.ArrayLike | None = None,
-        absent: bool = False,
+        absent: bool | np.bool_ = False,
     ) -> FrameResult:
         """Say where an object is on a frame; replaces what was said of it there.
 
@@ -274,10 +274,10 @@ class Tracker:
             Where the prompt, the object or the frame cannot be.
         """
         prompt = Prompt(
-            points=() if points is None else points,  # type: ignore[arg-type]
-            labels=() if labels is None else labels,  # type: ignore[arg-type]
-            box=box,  # type: ignore[arg-type]
-            mask=mask,  # type: ignore[arg-type]
+            points=() if points is None else points,
+            labels=() if labels is None else labels,
+            box=box,
+            mask=mask,
             absent=absent,
         )
         return self.add(object_id, frame, prompt)
