@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -1181,3 +1183,19 @@ def test_a_fork_leaves_the_project_of_its_parent_alone(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_two_threads_do_not_write_into_one_transaction(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project, ThreadPoolExecutor(1) as other:
+        with contextlib.suppress(ZeroDivisionError), project.transaction():
+            project.add_prompt(1, 0, BOX)
+            # Else it would be answered as written, and be gone with what fails here.
+            with pytest.raises(ProjectError, match="is being written by another thread"):
+                other.submit(project.add_prompt, 2, 0, BOX).result()
+            project.add_prompt(1, 1, BOX)
+            raise ZeroDivisionError
+        assert project.objects == ()
+        other.submit(project.add_prompt, 2, 0, BOX).result()  # one after the other they may
+        with project.transaction():
+            project.add_prompt(1, 0, BOX)
+        assert project.objects == (1, 2)

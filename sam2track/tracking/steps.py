@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +97,7 @@ class Steps:
         self.name = name
         self._db = connection
         self._process = os.getpid()
+        self._writing: int | None = None  # the thread whose transaction is open
         self._past_budget = past_budget
         self._leave: weakref.WeakMethod[Callable[[], None]] | None = None
 
@@ -127,6 +129,17 @@ class Steps:
                 f"{self.name} was opened in the process that this one was forked from; open it "
                 "again here, or start processes anew (spawn)"
             )
+
+    def _check_thread(self) -> None:
+        """What one thread writes within the transaction of another would go with that one's."""
+        if self._writing not in (None, threading.get_ident()):
+            self._refuse_thread()
+
+    def _refuse_thread(self) -> NoReturn:
+        raise ProjectError(
+            f"{self.name} is being written by another thread; a tracker and its history are for "
+            "one thread at a time: use a lock, or open it again"
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -176,19 +189,31 @@ class Steps:
         self._check_process()
         try:
             if self._db.in_transaction:
+                self._check_thread()
                 yield self._db
                 return
+            quicker = False  # another thread was, whose transaction is not to be rolled back here
             try:
-                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._db.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    quicker = "within a transaction" in str(error)
+                    raise
+                self._writing = threading.get_ident()
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
+                if quicker:
+                    self._refuse_thread()
                 # Also where Ctrl-C comes as it begins, or a commit fails: what is written later
                 # would be part of a transaction that nobody ends. On a full disk SQLite has rolled
                 # back already.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            finally:
+                if not quicker:
+                    self._writing = None
         except sqlite3.ProgrammingError as error:
             raise self._misused(error) from error
         except sqlite3.Error as error:
