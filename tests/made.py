@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,10 @@ def write_project(
         for object_id, track in tracks.items():
             first = min(track, default=0)
             box = (0, 0, width, height)
-            name = (names or {}).get(object_id, "")
-            project.add_prompt(object_id, first, Prompt(box=box), name=name)
+            project.add_prompt(object_id, first, Prompt(box=box))
+            # Also such as the package itself would refuse: a project may be a stranger's.
+            (life,) = project.lives(object_id)
+            project.keep_life(replace(life, name=(names or {}).get(object_id, "")))
         for frame in sorted({t for track in tracks.values() for t in track}):
             ids = tuple(sorted(i for i, track in tracks.items() if frame in track))
             scores = [(said or {}).get((i, frame), (9.0, 0.9)) for i in ids]

@@ -134,7 +134,7 @@ def test_what_it_says(made: Path) -> None:
 
 def test_prompts_are_counted_by_kind(made: Path, tmp_path: Path) -> None:
     tracks = {1: {0: disk(20, 20, 5)}}
-    with Project.open(write_project(tmp_path / "p.s2t", tracks), writable=True) as project:
+    with Project.open(write_project(tmp_path / "p.s2t", tracks, count=4), writable=True) as project:
         kinds = [
             Prompt(points=((1.0, 2.0),)),
             Prompt(mask=disk(20, 20, 5)),

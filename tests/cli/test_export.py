@@ -180,12 +180,12 @@ def test_a_killed_export_leaves_no_half_file(path, tmp_path):
     program = f"""
 import os
 from sam2track.project import Project
-real = Project.masks
-def masks(self, frame):
+real = Project.mask_makers
+def makers(self, frame):
     if frame == 5:
         os._exit(9)
     return real(self, frame)
-Project.masks = masks
+Project.mask_makers = makers
 Project.open({str(path)!r}).export({str(tmp_path / "a.npz")!r}, format="npz")
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
