@@ -71,7 +71,9 @@ def _pick_device(device: str) -> torch.device:
     return chosen
 
 
-def _pick_precision(precision: str, device: torch.device, image_size: int) -> str:
+def _pick_precision(
+    precision: str, device: torch.device, image_size: int, *, own_size: bool = True
+) -> str:
     _check_precision(precision)
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("fp16 was asked for on a CPU, which is slow at it; use fp32 or bf16")
@@ -79,8 +81,9 @@ def _pick_precision(precision: str, device: torch.device, image_size: int) -> st
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
-    if device.type == "cpu" and image_size >= 512:
-        # Casting costs more than it saves on small grids.
+    if device.type == "cpu" and image_size >= (512 if own_size else 256):
+        # On small squares little is gained; what is another size than a model's own is not exact
+        # in any case.
         return "bf16" if bf16_pays() else "fp32"
     return "fp32"
 
@@ -180,6 +183,7 @@ def load_model(
         _log.log(logging.WARNING if name == "nano" else logging.INFO, why_auto(name, device))
     path, entry = locate(model if isinstance(model, os.PathLike) else name)
     module, weights = build_checked(path, entry, image_size)
+    own = weights.image_size or recognise(weights, path).image_size
     try:
         module.requires_grad_(False).to(chosen)
     except RuntimeError as error:
@@ -190,7 +194,12 @@ def load_model(
     return Model(
         module,
         name=entry.name if entry else path.name,
-        precision=_pick_precision(precision, chosen, module.image_size),
+        precision=_pick_precision(
+            precision,
+            chosen,
+            module.image_size,
+            own_size=module.image_size == own,
+        ),
         tracks=not weights.image_only,
     )
 

@@ -102,6 +102,18 @@ def test_the_embedded_model_loads_without_the_network(no_network: None) -> None:
     assert not model.module.training
 
 
+@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize(
+    ("size", "rounded"), [(None, False), (256, False), (128, False), (320, True), (512, True)]
+)
+def test_auto_rounds_small_squares_only_where_they_are_not_the_models_own(
+    size: int | None, rounded: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "bf16_pays", lambda: pays)
+    model = sam2track.load_model("nano", device="cpu", image_size=size)
+    assert model.precision == ("bf16" if rounded and pays else "fp32")
+
+
 def test_the_embedded_weights_are_small() -> None:
     path = weights.weights_on_disk(zoo.ZOO["nano"])
     assert path is not None
