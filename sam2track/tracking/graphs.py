@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 
@@ -36,6 +37,9 @@ class Graphs:
         self._on = device.type == "cuda"
         self._seen: Counter[Hashable] = Counter()
         self._kept: OrderedDict[Hashable, _Recording] = OrderedDict()
+        # They run one after the other, and what each found is copied at once, so that what lies
+        # between may lie in the same place for all.
+        self._pool: Any = torch.cuda.graph_pool_handle() if self._on else None
 
     @torch.inference_mode()
     def run(self, name: Hashable, work: Work, *given: torch.Tensor | None) -> Given:
@@ -68,7 +72,7 @@ class Graphs:
             self._kept.popitem(last=False)
         self._seen.clear()  # what comes by turns with what was dropped has to come often again
         try:
-            self._kept[key] = _Recording(work, given)
+            self._kept[key] = _Recording(work, given, self._pool)
         except RuntimeError as error:
             self.stop()
             if not is_out_of_memory(error):
@@ -90,11 +94,11 @@ class Graphs:
 class _Recording:
     """A CUDA graph with the tensors that it reads and writes."""
 
-    def __init__(self, work: Work, given: Given) -> None:
+    def __init__(self, work: Work, given: Given, pool: Any) -> None:
         self._given = tuple(None if t is None else t.clone() for t in given)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may use the device meanwhile, for another tracker.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._found = work(*self._given)
 
     def __call__(self, given: Given) -> Given:

@@ -19,7 +19,7 @@ class _Replayed:
 
     made = 0
 
-    def __init__(self, work: Any, given: Any) -> None:
+    def __init__(self, work: Any, given: Any, pool: Any) -> None:
         type(self).made += 1
         self._given = tuple(None if t is None else t.clone() for t in given)
         self._found: Any = None
@@ -148,7 +148,7 @@ def test_work_goes_on_where_it_cannot_be_recorded(
 ) -> None:
     tried = []
 
-    def fails(work: Any, given: Any) -> Any:
+    def fails(work: Any, given: Any, pool: Any) -> Any:
         tried.append(given)
         raise error
 
