@@ -238,12 +238,12 @@ class Engine:
                     item.recent[backward].add(frame, memory)
                 del group[: len(batch)]
                 if last is not None:  # while the device is at work on this one
-                    found |= self._read(last)
+                    found |= self.room.insist(partial(self._read, last), items)
                 last = launch
         self._ahead.clear()  # what was not asked for
         if upcoming is not None and self.reads_ahead and not self.room.limited:
             self._launch_ahead(upcoming, items, max_batch, backward=backward)
-        return found if last is None else found | self._read(last)
+        return found if last is None else found | self.room.insist(partial(self._read, last), items)
 
     def _groups(
         self, frame: int, items: Sequence[Tracked], *, backward: bool
@@ -288,14 +288,14 @@ class Engine:
     ) -> None:
         """Give the device the next frame, as far as it is known what will be asked for."""
         following = upcoming()
-        if following is None:
+        if following is None or not self._launches_ahead:
             return
         frame, picture = following
-        features = self.features(frame, picture)
         waiting = [item for item in items if frame not in item.prompted]
-        if not waiting or len(waiting) > max_batch or not self._launches_ahead:
-            return  # of many objects, each batch keeps the device at work while one is read
         try:
+            features = self.features(frame, picture)
+            if len(waiting) > max_batch:
+                return  # of many objects, each batch keeps the device at work while one is read
             for group in self._groups(frame, waiting, backward=backward):
                 launch = self._launched(frame, features, group, backward=backward)
                 self._ahead[launch.items[0].object_id] = launch

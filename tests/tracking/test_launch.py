@@ -13,6 +13,7 @@ import torch
 from sam2track import Tracker
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.tracking.conditioning import Reading
+from sam2track.tracking.encoder import Encoder
 from sam2track.tracking.engine import Engine
 from sam2track.tracking.fetching import Fetch
 from sam2track.tracking.launch import Launch
@@ -200,4 +201,25 @@ def test_what_fails_ahead_is_tried_in_its_turn(
     # Frame 4 was shown while the work on frame 5 failed; from then on each has its turn.
     assert [count for _, count in got] == [0, 2, 3, 4, 4, 5, 6, 7]
     for (one, _), other in zip(got, expected, strict=True):
+        assert np.array_equal(one.logits, other.logits)
+
+
+def test_features_that_do_not_fit_ahead_are_made_in_their_turn(
+    ahead: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = plain(prompted())
+    ahead()
+    encode, failed = Encoder.encode, []
+
+    def full(self: Encoder, picture: Any) -> Any:
+        if self.encoded == 5 and not failed:
+            failed.append(True)
+            raise torch.cuda.OutOfMemoryError("no room")
+        return encode(self, picture)
+
+    monkeypatch.setattr(Encoder, "encode", full)
+    made = prompted()
+    got = plain(made)
+    assert failed and not made._engine.room.limited
+    for one, other in zip(got, expected, strict=True):
         assert np.array_equal(one.logits, other.logits)
