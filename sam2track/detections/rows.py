@@ -10,6 +10,7 @@ import numpy as np
 
 from sam2track.detections.boxes import Detections
 from sam2track.errors import PromptError
+from sam2track.prompts import check_name
 
 __all__ = ["DetectionFile", "Row"]
 
@@ -60,7 +61,7 @@ class DetectionFile:
         classes: Collection[str] | None,
         stems: Sequence[str] | None,
     ) -> None:
-        """PromptError where a class is not in the file, or a frame of what is wanted not there."""
+        """PromptError where a class is not in the file, no name, or a frame of it not there."""
         known = self.classes
         for name in classes or ():
             if name not in known:
@@ -68,6 +69,12 @@ class DetectionFile:
                     f"{self.path} has no class {name!r}; it has "
                     f"{', '.join(filter(None, known)) or 'none'}"
                 )
+        for name in known:
+            if not classes or name in classes:
+                try:
+                    check_name(name)
+                except PromptError as error:
+                    raise PromptError(f"{self.path}: {error}") from error
         if self.by_stem and stems is not None:
             if not self.by_frame and not set(stems) & set(self.by_stem):
                 raise PromptError(

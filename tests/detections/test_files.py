@@ -278,3 +278,12 @@ def test_any_text_is_read_or_refused(tmp_path: Path, name: str, text: str) -> No
     for frame in file.by_frame:
         found = file.at(frame, height=HEIGHT, width=WIDTH, anywhere=True)
         assert (found.boxes[:, 0] < found.boxes[:, 2]).all()
+
+
+def test_a_class_that_is_no_name_is_told_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('frame,x0,y0,x1,y1,class\n0,1,1,9,9,cat\n0,1,1,9,9,"a\x01b"\n')
+    held = load_detections(path)
+    with pytest.raises(PromptError, match=r"a\.csv: name 'a\\x01b'; a name is one line"):
+        held.check(frames=1, classes=None, stems=None)
+    held.check(frames=1, classes=["cat"], stems=None)  # what is not wanted may have any
