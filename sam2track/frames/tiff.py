@@ -203,7 +203,7 @@ def _checked_whole(
             f"{path} is cut short: it says that it holds {claimed} pictures, and {planes} can be "
             "read; fetch or export it again"
         )
-    if not any("invalid page offset" in line for line in said):
+    if not any(re.search("invalid (page offset|offset to page)", line) for line in said):
         return said, []
     return [], [f"it is cut short or damaged: its first {len(file.pages)} pages are read"]
 
