@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -85,13 +85,21 @@ class Masks(Mapping[int, Mask]):
     ----------
     makers : mapping of int to callable
         Makes the mask of an object.
+    around : callable, optional
+        Gives a context in which each mask is made.
     """
 
-    def __init__(self, makers: Mapping[int, Callable[[], Mask]]) -> None:
-        self._makers = makers
+    def __init__(
+        self,
+        makers: Mapping[int, Callable[[], Mask]],
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._makers, self._around = makers, around
 
     def __getitem__(self, object_id: int) -> Mask:
-        return self._makers[object_id]()
+        make = self._makers[object_id]
+        with self._around():
+            return make()
 
     def __contains__(self, object_id: object) -> bool:
         return object_id in self._makers  # that of Mapping makes the mask
@@ -101,6 +109,10 @@ class Masks(Mapping[int, Mask]):
 
     def __len__(self) -> int:
         return len(self._makers)
+
+    def within(self, around: Callable[[], AbstractContextManager[None]]) -> Masks:
+        """Return the same, each made in a context."""
+        return Masks(self._makers, around)
 
 
 def by_label(labels: npt.NDArray[np.generic]) -> Mapping[int, Mask]:
@@ -163,9 +175,13 @@ def open_masks(path: str | Path, format: str | None = None) -> Reading:
             check_regular(held)
         reading: Reading = module.read(path, found)
 
+    told = partial(_errors, path, found)
+
     def shots() -> Iterator[tuple[int, Mapping[int, Mask]]]:
-        with _errors(path, found):
-            yield from reading.shots()
+        with told():
+            for frame, masks in reading.shots():
+                # What is made later, where it is asked for, is told of as well.
+                yield frame, masks.within(told) if isinstance(masks, Masks) else masks
 
     return replace(reading, shots=shots)
 

@@ -115,6 +115,32 @@ def test_coco_of_others(tmp_path):
         open_masks(file)
 
 
+@pytest.mark.parametrize("said", [None, 3, "ab", [[1, 2, 3]], [{"a": 1}], {}, {"counts": "1"}])
+def test_damaged_masks_of_coco(tmp_path, said):
+    """Also those that are made later, where they are asked for."""
+    content = {
+        "images": [{"id": 1, "height": 6, "width": 8}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": said}],
+        "categories": [{"id": 1, "name": "mouse"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    ((_, masks),) = open_masks(tmp_path / "a.json").shots()
+    with pytest.raises(SourceError, match=r"cannot read .*a\.json as coco|no COCO run-length code"):
+        masks.get(1, EMPTY)
+
+
+def test_damaged_masks_of_npz(tmp_path):
+    about = {"shape": [6, 8], "frames": [0], "objects": [1], "names": ["a"], "mothers": [0]}
+    packed = np.zeros((1, 6, 1))  # no bytes
+    np.savez(tmp_path / "a.npz", **about, ids_00000=[1], masks_00000=packed)
+    ((_, masks),) = open_masks(tmp_path / "a.npz").shots()
+    with pytest.raises(SourceError, match=r"cannot read .*a\.npz as npz"):
+        masks[1]
+    assert 2 not in masks and masks.get(2) is None
+    with pytest.raises(KeyError):
+        masks[2]
+
+
 @pytest.mark.parametrize("format", ["coco", "mots", "sav"])
 def test_files_of_any_length_are_read_in_little_memory(tmp_path, format):
     """Whatever the order of what they hold; but for COCO's number of each frame."""
