@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sam2track.errors import Sam2TrackError
 from sam2track.frames.source import FrameSource, check_picture
 from sam2track.models.model import Model
 from sam2track.prompts import Prompt
@@ -287,8 +286,8 @@ class Engine:
         self, upcoming: Upcoming, items: Sequence[Tracked], max_batch: int, *, backward: bool
     ) -> None:
         """Give the device the next frame, as far as it is known what will be asked for."""
-        following = upcoming()
-        if following is None or not self._launches_ahead:
+        following = upcoming() if self._launches_ahead else None
+        if following is None:
             return
         frame, picture = following
         waiting = [item for item in items if frame not in item.prompted]
@@ -299,8 +298,9 @@ class Engine:
             for group in self._groups(frame, waiting, backward=backward):
                 launch = self._launched(frame, features, group, backward=backward)
                 self._ahead[launch.items[0].object_id] = launch
-        except (RuntimeError, MemoryError, Sam2TrackError):
-            # Once it is its turn it is tried again, and said what is wrong.
+        except Exception:
+            # Once it is its turn it is tried again, room is made, or it is said what is wrong: this
+            # frame is whole, whatever comes of the next one.
             self._launches_ahead = False
             self._ahead.clear()
 

@@ -13,7 +13,6 @@ import torch
 from sam2track import Tracker
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.tracking.conditioning import Reading
-from sam2track.tracking.encoder import Encoder
 from sam2track.tracking.engine import Engine
 from sam2track.tracking.fetching import Fetch
 from sam2track.tracking.launch import Launch
@@ -204,21 +203,23 @@ def test_what_fails_ahead_is_tried_in_its_turn(
         assert np.array_equal(one.logits, other.logits)
 
 
-def test_features_that_do_not_fit_ahead_are_made_in_their_turn(
-    ahead: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("no room"), OSError("no disk")])
+def test_what_is_not_encoded_ahead_is_in_its_turn(
+    error: Exception, ahead: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No frame is lost for the next one, and no smaller batch is taken where there is room."""
     expected = plain(prompted())
     ahead()
-    encode, failed = Encoder.encode, []
-
-    def full(self: Encoder, picture: Any) -> Any:
-        if self.encoded == 5 and not failed:
-            failed.append(True)
-            raise torch.cuda.OutOfMemoryError("no room")
-        return encode(self, picture)
-
-    monkeypatch.setattr(Encoder, "encode", full)
     made = prompted()
+    encode, failed = made._engine.encoder.encode, []
+
+    def full(picture: Any) -> Any:
+        if np.array_equal(picture, FRAMES[5]) and not failed:
+            failed.append(True)
+            raise error
+        return encode(picture)
+
+    monkeypatch.setattr(made._engine.encoder, "encode", full)
     got = plain(made)
     assert failed and not made._engine.room.limited
     for one, other in zip(got, expected, strict=True):
