@@ -21,7 +21,7 @@ from sam2track.errors import Sam2TrackError, SourceError, UsageError
 from sam2track.masks import bounding_box
 from sam2track.regular import check_regular
 
-__all__ = ["READERS", "Masks", "Reading", "boxed", "by_label", "detect", "open_masks"]
+__all__ = ["READERS", "Boxed", "Masks", "Reading", "by_label", "detect", "open_masks"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -124,26 +124,45 @@ def _equal(labels: npt.NDArray[np.generic], object_id: int) -> Mask:
     return np.asarray(labels == object_id, np.bool_)
 
 
-def boxed(masks: Iterable[tuple[int, Mask]]) -> Masks:
-    """Masks by object, those that are not empty; of each, what lies in its box is held."""
-    makers = ((object_id, _held(mask)) for object_id, mask in masks)
-    return Masks({object_id: make for object_id, make in makers if make is not None})
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What lies in the box of a mask, (y1 - y0, x1 - x0), of which it makes the mask again."""
+
+    pixels: Mask
+    y: slice
+    x: slice
+    size: tuple[int, ...]
+
+    def __call__(self) -> Mask:
+        found = np.zeros(self.size, np.bool_)
+        found[self.y, self.x] = self.pixels
+        return found
 
 
-def _held(mask: Mask) -> Callable[[], Mask] | None:
-    """What makes a mask again, of what lies in its box; None where it is empty."""
+class Boxed(Masks):
+    """Masks of a frame, none of which is empty; of each, what lies in its box is held."""
+
+    def __init__(self, masks: Iterable[tuple[int, Mask]]) -> None:
+        parts = ((object_id, _part(mask)) for object_id, mask in masks)
+        self._parts = {object_id: part for object_id, part in parts if part is not None}
+        super().__init__(self._parts)
+
+    def paint(self, labels: npt.NDArray[np.int32]) -> int:
+        """Paint all on a label map, later ones over earlier; return how many pixels they have."""
+        total = 0
+        for object_id, part in self._parts.items():
+            labels[part.y, part.x][part.pixels] = object_id
+            total += int(np.count_nonzero(part.pixels))
+        return total
+
+
+def _part(mask: Mask) -> _Part | None:
     box = bounding_box(mask)
     if box is None:
         return None
     x0, y0, x1, y1 = box
-    part, size = mask[y0:y1, x0:x1].copy(), mask.shape
-
-    def made() -> Mask:
-        found = np.zeros(size, np.bool_)
-        found[y0:y1, x0:x1] = part
-        return found
-
-    return made
+    y, x = slice(y0, y1), slice(x0, x1)
+    return _Part(mask[y, x].copy(), y, x, mask.shape)
 
 
 def open_masks(path: str | Path, format: str | None = None) -> Reading:

@@ -13,7 +13,7 @@ from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.images import numbered
 from sam2track.export.pngs import read_label_png, write_label_png
-from sam2track.export.reading import Reading, boxed
+from sam2track.export.reading import Boxed, Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import items
 
@@ -83,7 +83,7 @@ def read(path: Path, kind: str) -> Reading:
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in frames:
             here = ((i + shift, of[frame]) for i, of in files.items() if frame in of)
-            yield frame, boxed((i, mask(file)) for i, file in here)
+            yield frame, Boxed((i, mask(file)) for i, file in here)
 
     return Reading(path, kind, height, width, frames, shots)
 
@@ -100,7 +100,7 @@ def _read_json(path: Path, kind: str) -> Reading:
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame, codes in zip(frames, items(path, "masklet.item"), strict=True):
             said = sorted(zip(ids, codes, strict=True), key=lambda one: one[0])
-            yield frame, boxed((i + shift, decode(code)) for i, code in said)
+            yield frame, Boxed((i + shift, decode(code)) for i, code in said)
 
     return Reading(path, kind, height, width, frames, shots)
 

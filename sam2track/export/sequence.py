@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
-from sam2track.export.reading import boxed, by_label
+from sam2track.export.reading import Boxed, by_label
 from sam2track.frames.source import USUAL_FPS, FrameSource
 from sam2track.values import check_flag
 
@@ -142,14 +142,12 @@ class Shot:
         In the source.
     time : float
         Seconds.
-    masks : mapping of int to (H, W) bool array
+    masks : Boxed
         By object, ascending; those that are not empty. They may overlap. What lies in their boxes
         is held, and each is made when it is asked for.
     """
 
-    def __init__(
-        self, owner: Sequenced, frame: int, time: float, masks: Mapping[int, Mask]
-    ) -> None:
+    def __init__(self, owner: Sequenced, frame: int, time: float, masks: Boxed) -> None:
         self._owner = owner
         self.frame = frame
         self.time = time
@@ -160,11 +158,7 @@ class Shot:
         """Label map, (H, W) int32; where masks overlap, the project says whose a pixel is."""
         owner = self._owner
         labels = np.zeros((owner.height, owner.width), np.int32)
-        total = 0
-        for object_id, mask in self.masks.items():
-            labels[mask] = object_id
-            total += int(np.count_nonzero(mask))
-        if total == np.count_nonzero(labels):
+        if self.masks.paint(labels) == np.count_nonzero(labels):
             return labels
         owner.overlapping += 1
         return owner.results.labels(self.frame)
@@ -227,7 +221,7 @@ class Sequenced:
         known = set(self.results.frames)
         for done, frame in enumerate(self.span, start=1):
             makers = self.results.mask_makers(frame) if frame in known else {}
-            here = boxed((i, makers[i]()) for i in sorted(makers))
+            here = Boxed((i, makers[i]()) for i in sorted(makers))
             self.passed(done, len(self.span))  # before it: a writer may not ask for what is after
             yield Shot(self, frame, float(self.times[frame]), here)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.extras import needed
-from sam2track.export.reading import Reading, boxed
+from sam2track.export.reading import Boxed, Reading
 from sam2track.export.sequence import Row, Sequenced
 
 __all__ = ["read", "write_csv", "write_parquet", "write_tracks_csv"]
@@ -144,7 +144,7 @@ def read(path: Path, kind: str) -> Reading:
                     following += 1
                 size = (height, width)
                 codes = ((i, {"size": size, "counts": objects[i]}) for i in sorted(objects))
-                yield frame, boxed((i, decode(code)) for i, code in codes)
+                yield frame, Boxed((i, decode(code)) for i, code in codes)
                 following = frame + 1
         for frame in range(following, stop):
             yield frame, {}

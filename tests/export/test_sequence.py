@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sam2track.errors import UsageError
+from sam2track.export.reading import Boxed
 from sam2track.export.sequence import Options, Sequenced
 
 HEIGHT, WIDTH = 4, 6
@@ -187,3 +188,20 @@ def test_seconds_between_frames(
     np.testing.assert_allclose(of.times, wanted)
     np.testing.assert_array_equal(of.played, times)
     np.testing.assert_allclose([shot.time for shot in of.shots()], wanted)
+
+
+def test_label_maps_are_painted_in_boxes() -> None:
+    """Whatever the shapes, as by whole masks, later objects over earlier."""
+    rng = np.random.default_rng(0)
+    masks = {i: rng.random((20, 30)) > 0.8 for i in (3, 70000, 4, 9)}
+    masks[4][:] = False
+    masks[9][5:, :] = False
+    boxed = Boxed(masks.items())
+    expected, labels = np.zeros((2, 20, 30), np.int32)
+    for object_id, mask in masks.items():
+        expected[mask] = object_id
+    assert boxed.paint(labels) == sum(int(mask.sum()) for mask in masks.values())
+    assert np.array_equal(labels, expected)
+    assert list(boxed) == [3, 70000, 9]
+    for object_id, mask in boxed.items():
+        assert np.array_equal(mask, masks[object_id])
