@@ -46,6 +46,7 @@ class Model:
         self.image_size: int = module.image_size
         self.tracks = tracks
         self._parts: dict[str, Any] = {}
+        self._editions: dict[str, int] = {}  # how often the weights of a part had been changed
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,13 +63,26 @@ class Model:
         """One of the modules, with the weights of its products at the model's precision.
 
         They are what autocast makes of them for each product, but once and not in every frame;
-        below float32 later changes of the weights are not seen.
+        below float32 later changes of the weights are not seen before ``renew``.
         """
         if self.precision == "fp32":
             return getattr(self.module, name)
         if name not in self._parts:
-            self._parts[name] = _cast(getattr(self.module, name), self.dtype)
+            held = getattr(self.module, name)
+            self._parts[name], self._editions[name] = _cast(held, self.dtype), _edition(held)
         return self._parts[name]
+
+    @torch.inference_mode()
+    def renew(self) -> None:
+        """Cast weights anew that were changed in their place since, as by training."""
+        for name, part in self._parts.items():
+            held = getattr(self.module, name)
+            edition = _edition(held)
+            if edition != self._editions[name]:
+                for own, cast in zip(held.parameters(), part.parameters(), strict=True):
+                    if own is not cast:
+                        cast.copy_(own)  # in its place: recordings of a GPU read it there
+                self._editions[name] = edition
 
     def fingerprint(self) -> str:
         """Return a short text that tells other weights: of a few values of each tensor."""
@@ -92,6 +106,11 @@ class Model:
             f"Model({self.name!r}, device={str(self.device)!r}, "
             f"precision={self.precision!r}, image_size={self.image_size})"
         )
+
+
+def _edition(part: nn.Module) -> int:
+    """How often weights were changed; of those made for inference nobody counts it."""
+    return sum(0 if weight.is_inference() else weight._version for weight in part.parameters())
 
 
 def _cast(part: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -68,11 +68,13 @@ class Encoder:
     Parameters
     ----------
     model : Model
+        Its weights are taken now; later changes are not seen.
     graphs : Graphs, optional
         Where the work of a GPU is recorded.
     """
 
     def __init__(self, model: Model, graphs: Graphs | None = None) -> None:
+        model.renew()
         self.model = model
         self._graphs = graphs or Graphs(model.device)
         self.encoded = 0  # frames encoded so far

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from sam2track import load_model
+from sam2track import Tracker, load_model
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.models.model import Model
 
@@ -79,3 +80,25 @@ def test_what_is_not_a_product_is_shared(module: Any) -> None:
 def test_in_float32_parts_are_the_modules_own(module: Any) -> None:
     model = load_model(module, precision="fp32")
     assert model.part("memory_encoder") is module.memory_encoder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_tracker_takes_weights_as_they_are_when_it_is_made(precision: str) -> None:
+    torch.manual_seed(0)
+    module = build(ARCHITECTURES["nano"], image_size=64)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+
+    def masks(model: Model) -> np.ndarray:
+        tracker = Tracker(model, frames)
+        tracker.prompt(1, 0, box=(4, 4, 30, 30))
+        return np.stack([result.logits for result in tracker.propagate()])
+
+    model = load_model(module, precision=precision)
+    before, part = masks(model), model.part("sam_mask_decoder")
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.mul_(1.1)
+    after = masks(model)
+    assert not np.array_equal(before, after)
+    assert np.array_equal(after, masks(load_model(module, precision=precision)))
+    assert model.part("sam_mask_decoder") is part
