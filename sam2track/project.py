@@ -461,6 +461,19 @@ class Project(Contents):
     # -- what is written ----------------------------------------------------------------
 
     @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Keep all that is written within, or nothing of it; may be nested."""
+        before = dict(self.meta) if self._writing is None else None
+        try:
+            with super().transaction() as db:
+                yield db
+        except BaseException:
+            if before is not None:  # else settings would be held that were not kept
+                self.meta.clear()
+                self.meta.update(before)
+            raise
+
+    @contextmanager
     def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
         """Begin a step; what a person said, and all before it, is on the disk when it ends."""
         lasting = kind != "propagate" and not self._db.in_transaction
@@ -540,9 +553,10 @@ class Project(Contents):
                 f"{self.path} is of frames of {self.width} x {self.height} pixels, the stream's "
                 f"have {width} x {height}; make another project for it"
             )
-        if frame >= self.meta["frames"]:
-            before = self._played(frame - 1)
-            self.add_frame(frame, 0.0 if before is None else before + 1 / USUAL_FPS)
+        # More than one where what was kept of those before was taken back with a transaction.
+        for following in range(int(self.meta["frames"]), frame + 1):
+            before = self._played(following - 1)
+            self.add_frame(following, 0.0 if before is None else before + 1 / USUAL_FPS)
 
     def add_prompt(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> None:
         """Store a prompt as a step; a tracker that opens the project answers it.

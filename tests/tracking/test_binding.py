@@ -139,6 +139,20 @@ def test_times_of_a_stream_may_be_told_before_its_frames(tmp_path: Path) -> None
         assert project.times.tolist() == [0, 10, 20, 20.04]
 
 
+def test_a_stream_goes_on_after_a_transaction_that_failed(tmp_path: Path) -> None:
+    with of_a_stream(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), history=project)
+        clip = pictures(4)
+        tracker.update(clip[0])
+        with pytest.raises(KeyboardInterrupt), project.transaction():
+            tracker.update(clip[1])
+            raise KeyboardInterrupt
+        assert project.meta["frames"] == len(project.times) == 1
+        assert [tracker.update(picture).frame for picture in clip[2:]] == [2, 3]
+        assert project.meta["frames"] == len(project.times) == 4
+    Project.open(tmp_path / "p.s2t").close()
+
+
 def test_a_stream_that_does_not_fit_a_project_is_refused(tmp_path: Path) -> None:
     with of_a_stream(tmp_path / "p.s2t") as project:
         tracker = Tracker(model(), history=project)
