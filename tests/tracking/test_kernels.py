@@ -106,6 +106,16 @@ def test_what_gives_something_else_or_fails_is_not_taken() -> None:
     assert {way.name: seconds for way, seconds in took.items()} == {plain.name: 1.0, "good": 2.0}
 
 
+@pytest.mark.parametrize("large", [1e-4, 1e4])
+def test_how_near_is_near_goes_by_the_values(large: float) -> None:
+    seen: list[str] = []
+    queries, keys, values = drawn(1, 8, 30, 16, 16)
+    values = values / values.abs().max() * large
+    ways = [noted("near", seen, off=0.5e-5 * large), noted("far", seen, off=3e-5 * large)]
+    took = trials(queries, keys, values, ways, clocked({}, seen))
+    assert [way.name for way in took] == [plain.name, "near"]
+
+
 @pytest.mark.parametrize(("seconds", "taken"), [(0.5, ["fast"]), (2.0, [])])
 def test_the_fastest_way_is_taken_and_tried_once(
     seconds: float, taken: list[str], monkeypatch: pytest.MonkeyPatch

@@ -146,6 +146,8 @@ def test_what_is_taken_up_is_what_is_asked_for() -> None:
     assert not launch.is_for(4, [one], [reading()], backward=True)
     assert not launch.is_for(4, [other], [reading()], backward=False)
     assert not launch.is_for(4, [one, other], [reading(), reading()], backward=False)
+    both = Launch(4, False, [one, one], [reading()] * 2, [], Fetch(torch.zeros(1)))
+    assert not both.is_for(4, [one, other], [reading()] * 2, backward=False)
     for changed in (
         {"spatial": [(1, memory)]},
         {"spatial": [(0, memory.clone())]},
