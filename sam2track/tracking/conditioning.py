@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -17,9 +17,6 @@ from sam2track.models.model import Model
 from sam2track.tracking.apart import attended_apart
 from sam2track.tracking.attention import MemoryAttention
 from sam2track.tracking.encoder import LARGE, Features
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Constants", "Memories", "Reading", "attend", "gathered", "without_memory"]
 

@@ -62,7 +62,7 @@ class Way:
     name : str
     kernel : callable
         Takes (B, heads, n, C) queries, (B, heads, K, C) keys and (B, heads, K, M) values; gives
-        (B, heads, n, M), and the logarithms of its sums of exponentials, (B, heads, n).
+        (B, heads, n, M), and the logarithms of its sums of exponentials, (B, heads, n) float32.
     parts : int
         Into how many parts the keys go.
     """
@@ -82,7 +82,7 @@ class Way:
         )
         if sums is None or self.parts == 1:
             return found[:, 0]
-        shares = torch.softmax(sums.float(), dim=1)[..., None]
+        shares = torch.softmax(sums, dim=1)[..., None]
         return (found * shares).sum(1)
 
     def fits(self, keys: torch.Tensor) -> bool:
