@@ -163,9 +163,6 @@ class Recall:
         recent = item.recent.get(backward)
         if recent is None:
             recent = item.recent[backward] = self.recent({}, backward=backward)
-        ahead = [f for f in recent.kept if (f <= frame if backward else f >= frame)]
-        for f in ahead:  # of a run that is out of date
-            del recent.kept[f]
         way, back = ("backward", 1) if backward else ("forward", -1)
         looked_at = {f for _, f in self._rules.window(frame, backward=backward)}
         for distance in range(1, max(self._rules.max_pointers, self._rules.spatial_reach + 1)):
