@@ -146,7 +146,9 @@ def test_a_stream_goes_on_after_a_transaction_that_failed(tmp_path: Path) -> Non
         tracker.update(clip[0])
         with pytest.raises(KeyboardInterrupt), project.transaction():
             tracker.update(clip[1])
+            project.set_meta(note="gone")
             raise KeyboardInterrupt
+        assert "note" not in project.meta
         assert project.meta["frames"] == len(project.times) == 1
         assert [tracker.update(picture).frame for picture in clip[2:]] == [2, 3]
         assert project.meta["frames"] == len(project.times) == 4

@@ -168,12 +168,44 @@ def test_no_frame_is_given_twice(
     assert given == batches
 
 
+@pytest.mark.parametrize("max_batch", [16, 3])
 def test_the_next_frame_is_under_way_while_one_is_shown(
-    given: list[int], ahead: Callable[[], None]
+    max_batch: int, given: list[int], ahead: Callable[[], None]
 ) -> None:
     ahead()
     # On the first, which is prompted, nothing is waited for; behind the last nothing comes.
-    assert [len(given) for _ in prompted().propagate()] == [0, *range(2, 8), 7]
+    shown = prompted(max_batch=max_batch).propagate()
+    assert [len(given) for _ in shown] == [0, *range(2, 8), 7]
+
+
+def test_where_memory_is_short_each_frame_has_its_turn(
+    given: list[int], ahead: Callable[[], None]
+) -> None:
+    ahead()
+    made = prompted()
+    made._engine.room.batch = 8
+    assert [len(given) for _ in made.propagate()] == [*range(8)]
+
+
+def test_what_is_prompted_is_not_given(given: list[int], ahead: Callable[[], None]) -> None:
+    ahead()
+    made = prompted()
+    made.prompt(2, 4, points=[(30, 20)])
+    counts = {}
+    for result in made.propagate():
+        counts[result.frame] = sum(given)
+        given.clear()
+    assert counts[3] == 2
+
+
+def test_what_was_not_asked_for_is_let_go(ahead: Callable[[], None]) -> None:
+    ahead()
+    made = prompted()
+    for result in made.propagate():
+        if result.frame == 3:
+            assert [*made._engine._ahead] == [1]
+            made.end_at(1, 4)
+    assert not made._engine._ahead
 
 
 def test_of_more_than_a_batch_none_is(given: list[int], ahead: Callable[[], None]) -> None:
