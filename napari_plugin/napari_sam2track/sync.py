@@ -119,6 +119,7 @@ class Layers:
         )
         self._marks = Marks(self.clicks, self.boxes, axes)
         self.tracks: Tracks | None = None
+        self._tracks_left = False  # whether a person removed their layer
         for layer in (self.masks, self.boxes, self.clicks):
             viewer.add_layer(layer)
         self.recolour({})
@@ -428,7 +429,9 @@ class Layers:
             self.masks.refresh()
 
     def show_tracks(self, tracks: TrackData) -> None:
-        """Let the layer of tracks be these; there is none while there are no tracks."""
+        """Let the layer of tracks be these; none while there are no tracks, or it was removed."""
+        if self._tracks_left:
+            return
         # Time is the first axis of such a layer, and up to two may lie between it and columns.
         axes = self.axes
         shown = range(axes.time, len(axes.shape))
@@ -442,9 +445,9 @@ class Layers:
         if self.tracks is not None and self.tracks in self.viewer.layers:
             self.tracks.graph = {}
             if not len(data):
-                self._following.drop(self.tracks)
-                self.viewer.layers.remove(self.tracks)
-                self.tracks = None
+                gone, self.tracks = self.tracks, None  # first: else it counts as a person's doing
+                self._following.drop(gone)
+                self.viewer.layers.remove(gone)
                 return
             self.tracks.data = data
             self.tracks.features = tracks.features
@@ -465,6 +468,11 @@ class Layers:
         self._following.add(self.tracks)
         self.viewer.add_layer(self.tracks)
         self.viewer.layers.selection.active = active
+
+    def leave_tracks(self) -> None:
+        """Take that a person removed the layer of tracks: none comes back by itself."""
+        self._following.drop(self.tracks)
+        self.tracks, self._tracks_left = None, True
 
     def colour(self, object_id: int) -> tuple[float, ...]:
         """RGBA of an object, each 0 to 1."""

@@ -109,10 +109,13 @@ class Watching(Showing):
         ours = (self.layers.image, self.layers.clicks, self.layers.boxes, self.layers.masks)
         if event.value in ours:
             self._end_soon()
+        elif event.value is self.layers.tracks:
+            self.layers.leave_tracks()
+            self._soon(self._tell_tracks_left)
 
     def _end_soon(self) -> None:
         """Close what is open once napari is through: it may be removing several layers."""
-        layers, soon = self.layers, QTimer(self)
+        layers = self.layers
 
         def end() -> None:
             if layers is None or self.layers is not layers or self.session is None:
@@ -123,8 +126,21 @@ class Watching(Showing):
                 path = self.session.path
                 self.end(f"the layer that was tracked is gone; what was done is saved in {path}")
 
+        self._soon(end)
+
+    def _tell_tracks_left(self) -> None:
+        """Say what becomes of tracks whose layer was removed; of all layers, other things are."""
+        if self.layers is not None:
+            self.tell(
+                "the layer of tracks is gone, and stays so until Begin is pressed; all else goes "
+                "on",
+                calm=True,
+            )
+
+    def _soon(self, what: Callable[[], None]) -> None:
+        soon = QTimer(self)  # which goes with the widget
         soon.setSingleShot(True)
-        soon.timeout.connect(end)
+        soon.timeout.connect(what)
         soon.start(0)
 
     def _on_replaced(self, _: Any = None) -> None:

@@ -766,3 +766,31 @@ def _reddish(viewer: Any) -> int:
     """How many pixels of the canvas are red, as the first object is."""
     red, green, *_ = np.moveaxis(viewer.screenshot(flash=False).astype(int), -1, 0)
     return int(np.count_nonzero(red - green > 30))
+
+
+def test_a_layer_of_tracks_that_was_removed_stays_away(opened: Any) -> None:
+    """Also where some were on their way; the next Begin makes one again."""
+    widget = opened
+    click(widget, 0, 0)
+    widget.track()
+    assert widget.wait()
+    tracks = widget.layers.tracks
+    widget.viewer.layers.remove(tracks)
+    QTest.qWait(50)
+    refused(widget, "the layer of tracks is gone, and stays so until Begin is pressed")
+    widget.viewer.layers[0].translate = (0, 5, 5)  # it follows the image no more
+    assert not np.array_equal(tracks.translate, widget.layers.masks.translate)
+    click(widget, 1, 0)
+    widget.track()
+    assert widget.wait()
+    assert widget.layers.tracks is None and len(widget.viewer.layers) == 4
+    widget.begin()
+    assert widget.wait()
+    assert widget.layers.tracks in widget.viewer.layers
+    for _ in range(4):  # both runs and clicks, with which tracks go by themselves
+        press(widget, "Control-z")
+    assert widget.layers.tracks is None
+    click(widget, 0, 0)
+    widget.track()
+    assert widget.wait()
+    assert widget.layers.tracks in widget.viewer.layers
