@@ -11,6 +11,7 @@ import platformdirs
 
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.opening import source_of_project
+from sam2track.errors import Sam2TrackError
 from sam2track.frames.opening import open_source
 from sam2track.samples import sample_folder
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 Layer = tuple[Any, dict[str, Any], str]
+_NO_LAYER: list[Any] = [(None,)]  # napari's word for a file of which nothing is to be shown
 
 
 def _video_layer(source: Any, name: str, **about: Any) -> Layer:
@@ -51,16 +53,35 @@ def folder_layer(folder: Path) -> Layer:
 
 
 def get_project_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | None:
-    """Return a reader of projects: their video, for the widget to go on with."""
+    """Return a reader of projects: their video, for the widget to go on with.
+
+    Where there is somebody to read it, what is wrong is shown, not raised: in front of it napari
+    would say to install another plugin for such files, and of all that the first line is seen.
+    """
     if isinstance(path, list):
         return None
 
     def read(given: Any) -> list[Layer]:
         project = Path(str(given)).absolute()
-        source = source_of_project(project)
+        try:
+            source = source_of_project(project)
+        except (Sam2TrackError, OSError) as error:
+            if not _is_dropped():
+                raise
+            from napari.utils.notifications import show_error
+
+            show_error(str(error))
+            return _NO_LAYER
         return [_video_layer(source, project.stem, project=str(project))]
 
     return read
+
+
+def _is_dropped() -> bool:
+    """Whether something is opened by hand in a viewer, not by a script, nor before there is one."""
+    from qtpy.QtCore import QThread
+
+    return bool(QThread.currentThread().loopLevel() > 0)
 
 
 def _sample(name: str) -> list[Layer]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QEventLoop, QTimer
 
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
@@ -393,6 +394,32 @@ def test_a_project_whose_video_moved_is_said_in_the_viewer(
     monkeypatch.setattr(napari, "run", run)
     launch(session.path, show=False)
     assert "not there any more" in said[0]
+
+
+def test_a_project_whose_video_is_gone_says_so_where_it_is_dropped(
+    make_napari_viewer_proxy: Any, video: Path, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a script has it raised."""
+    session.tracker.prompt(1, 0, points=[centre(0, 0)])
+    session.project.close()
+    video.rename(video.with_name("moved.mp4"))
+    viewer, said = make_napari_viewer_proxy(), []
+    monkeypatch.setattr("napari.utils.notifications.show_error", said.append)
+
+    def drop() -> None:
+        try:
+            assert viewer.open(str(session.path), plugin=None) == []
+        except Exception as error:  # which napari shows
+            said.append(str(error))
+        loop.quit()
+
+    loop = QEventLoop()
+    QTimer.singleShot(0, drop)
+    loop.exec()
+    (told,) = said
+    assert told.startswith("disks.s2t was made from") and "open the video or stack itself" in told
+    with pytest.raises(ValueError, match="not there any more"):
+        viewer.open(str(session.path), plugin=None)
 
 
 KILLED = """
