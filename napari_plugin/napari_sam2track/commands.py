@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOADING", "STOPPED", "Commands", "Outcome", "Run", "counted", "many", "numbered"]
 
+_NAMED = 8  # objects that a message names one by one
 STOPPED = "the export was stopped; nothing is left of it"
 LOADING = "the model is being loaded; then a click on an object gives its mask"
 
@@ -470,7 +471,9 @@ def counted(number: int, what: str) -> str:
 
 
 def numbered(ids: Collection[int]) -> str:
-    """Objects, in words."""
+    """Objects, in words; of many their number, as a message is one line."""
+    if len(ids) > _NAMED:
+        return f"{len(ids)} objects (from {min(ids)} to {max(ids)})"
     return f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
 
 

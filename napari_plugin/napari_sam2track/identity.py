@@ -144,8 +144,7 @@ class Identity(Pasting):
 
     def delete(self) -> None:
         """Forget the object altogether, or all that are selected with it."""
-        chosen = self.table.selected()
-        ids = chosen if self._object in chosen else [self._object]
+        ids = self.table.selected() or [self._object]
         are, them = ("are", "them") if len(ids) > 1 else ("is", "it")
         told = f"{numbered(ids)} {are} gone; Ctrl+Z brings {them} back"
         self._alter("delete", lambda s: s.delete(ids), told)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtGui import QColor, QIcon, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -22,6 +22,8 @@ __all__ = ["ObjectTable"]
 
 _COLUMNS = ("", "id", "name", "show", "lock", "state", "worst")
 _NAME = _COLUMNS.index("name")
+_DELETE = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+_UNHELD = (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.KeypadModifier)
 
 
 class _Line(NamedTuple):
@@ -39,6 +41,7 @@ class ObjectTable(QTableWidget):
     renamed = Signal(int, str)
     locked = Signal(int, bool)
     recoloured = Signal(int, object, bool)
+    deleted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, len(_COLUMNS), parent)
@@ -59,7 +62,7 @@ class ObjectTable(QTableWidget):
         self._lines: list[_Line | None] = []  # what is shown; None where a person changed it
         self.setToolTip(
             "Objects. Click one to prompt it; Ctrl+click a second to merge or swap. Double-click a "
-            "name to change it, a colour to choose another."
+            "name to change it, a colour to choose another; Delete forgets those that are selected."
         )
         self._quiet = False
         self.itemChanged.connect(self._on_item)
@@ -156,8 +159,16 @@ class ObjectTable(QTableWidget):
             self.show_rows(*later)
 
     def keyPressEvent(self, event: Any) -> None:
-        """Leave letters to the session; arrows choose rows, and the space bar ticks."""
-        if event.text() and event.key() != Qt.Key.Key_Space:
+        """Leave letters to the session; arrows choose rows, and the space bar ticks.
+
+        What deletes is of the rows, too: a click that is still selected in its layer would be
+        deleted for it, which may be another object's.
+        """
+        if event.key() in _DELETE and event.modifiers() in _UNHELD:
+            self.deleted.emit()
+        elif event.matches(QKeySequence.StandardKey.SelectAll):
+            self.selectAll()
+        elif event.text() and event.key() != Qt.Key.Key_Space:
             event.ignore()
         else:
             super().keyPressEvent(event)

@@ -112,6 +112,7 @@ class TrackWidget(Beginning):
         self.table.renamed.connect(self.rename)
         self.table.locked.connect(self.lock)
         self.table.recoloured.connect(self.recolour)
+        self.table.deleted.connect(self.delete)
         for name, action in self.identity_actions.items():
             action.triggered.connect(getattr(self, name))
 
@@ -215,11 +216,10 @@ class TrackWidget(Beginning):
                 return "this stroke changes nothing" if found else ""
             new = [i for i in ids if i not in known]
             if new:
-                return f"object {new[0]} is new, and begins with what you painted on {many(frames)}"
-            told = f"object {ids[0]} stays as you painted it"
-            if len(ids) > 1:
-                told = f"objects {' and '.join(map(str, ids))} stay as you painted them"
-            return f"{told} on {many(frames)}"
+                are = "is new, and begins" if len(new) == 1 else "are new, and begin"
+                return f"{numbered(new)} {are} with what you painted on {many(frames)}"
+            stay = "stays as you painted it" if len(ids) == 1 else "stay as you painted them"
+            return f"{numbered(ids)} {stay} on {many(frames)}"
 
         self.change("paint", lambda s: s.paint(painted), told)
 

@@ -30,6 +30,8 @@ from sam2track.tracking.stream import StreamSource
 
 __all__ = ["Book"]
 
+_NAMED = 10  # objects that a message names one by one
+
 
 class Book:
     """Objects by id, their prompts and what is known of each frame.
@@ -308,10 +310,10 @@ class Book:
         """Return an object; PromptError where there is none, or it is locked and would change."""
         object_id = check_object_id(object_id)
         if object_id not in self.objects:
-            raise PromptError(
-                f"there is no object {object_id}; there are {sorted(self.objects) or 'none'}: "
-                f"prompt it first"
-            )
+            there = str(sorted(self.objects) or "none")
+            if len(self.objects) > _NAMED:
+                there = f"{len(self.objects)}, from {min(self.objects)} to {max(self.objects)}"
+            raise PromptError(f"there is no object {object_id}; there are {there}: prompt it first")
         item = self.objects[object_id]
         if changes and item.locked:
             raise PromptError(f"object {object_id} is locked; unlock it first")

@@ -778,6 +778,30 @@ def test_an_id_that_is_none_for_pictures(opened: Any, tmp_path: Path) -> None:
     refused(opened, "object 70000 does not fit the 16 bits of the mask pictures; export it for")
 
 
+def test_of_many_objects_their_number_is_said(opened: Any) -> None:
+    """A message is one line, however many there are."""
+    painted = np.zeros((HEIGHT, WIDTH), int)
+    for number in range(1, 13):
+        painted[8:40, 9 * number : 9 * number + 8] = number
+    at = np.nonzero(painted)
+    masks = opened.layers.masks
+    with masks.block_history():
+        masks.data_setitem((np.zeros(len(at[0]), int), *at), painted[at])
+    QTest.qWait(300)  # until it counts as ended
+    assert opened.wait()
+    told = "12 objects (from 1 to 12) are new, and begin with what you painted on frame 0"
+    assert opened.message.text() == told
+    opened.select(40)
+    press(opened, "w")
+    refused(opened, "there is no object 40; there are 12, from 1 to 12: prompt it first")
+    opened.table.selectAll()
+    opened.delete()
+    assert opened.wait()
+    refused(opened, "12 objects (from 1 to 12) are gone")
+    press(opened, "Control-z")
+    refused(opened, "took back: delete of 12 objects (from 1 to 12)")
+
+
 def test_an_object_that_goes_with_its_last_prompt_is_said_to_be_gone(opened: Any) -> None:
     click(opened, 0, 0)
     click(opened, 0, 3)

@@ -79,6 +79,38 @@ def test_letters_begin_no_name_and_are_keys_of_the_session(opened: Any, acted: l
     assert [row.name for row in opened.view.rows()] == ["", ""]
 
 
+@pytest.mark.parametrize("key", [Qt.Key.Key_Delete, Qt.Key.Key_Backspace])
+def test_what_deletes_in_the_list_is_of_its_rows(opened: Any, key: Any) -> None:
+    """Not of the click that is still selected, which is another object's."""
+    for which in (0, 1):
+        opened.select(which + 1)
+        click(opened, which, 0)
+    clicks, table = opened.layers.clicks, opened.table
+    clicks.selected_data = {1}
+    opened.viewer.layers.selection.active = clicks
+    table.chosen.emit(1)
+    QTest.keyClick(table, key)
+    assert opened.wait()
+    assert opened.message.text() == "object 1 is gone; Ctrl+Z brings it back"
+    assert [row.object_id for row in opened.view.rows()] == [2]
+
+
+def test_all_rows_are_selected_and_deleted_with_keys(opened: Any) -> None:
+    """Also where clicks belong to an object that is not there yet."""
+    for which in (0, 1):
+        opened.select(which + 1)
+        click(opened, which, 0)
+    opened.next_object()
+    QTest.keyClick(opened.table, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    assert opened.table.selected() == [1, 2]
+    QTest.keyClick(opened.table, Qt.Key.Key_Delete)
+    assert opened.wait()
+    assert opened.view.rows() == []
+    opened.undo()
+    assert opened.wait()
+    assert [row.object_id for row in opened.view.rows()] == [1, 2]
+
+
 def test_a_hidden_object_stays_so_when_the_project_is_opened_again(opened: Any) -> None:
     for which in (0, 1):
         opened.select(which + 1)
