@@ -304,8 +304,9 @@ def source_of_project(project: Path) -> FrameSource:
     with Project.open(project) as opened:
         meta, fps = opened.meta, rate_of(opened.times)
     given = Path(str(meta["source"]))
-    known = Path(meta.get("source_path", given))  # where it was given from another folder
-    for place in (given, known, project.parent / given, project.parent / given.name):
+    # Where it lay comes first: another of its name may lie where the viewer was started.
+    known = Path(meta.get("source_path", given))
+    for place in (known, project.parent / given, project.parent / given.name, given):
         if place.exists():
             return reopen_source(meta, place, fps=fps)
     raise ProjectError(

@@ -63,6 +63,32 @@ def test_a_project_is_read_with_its_video(video: Path, session) -> None:
         reader(str(session.path))
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_video_of_the_same_name_is_not_taken_for_that_of_a_project(
+    video: Path, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """As lies where the viewer was started; also where video and project were moved."""
+    monkeypatch.chdir(video.parent)
+    said = {
+        "version": 1,
+        "objects": [{"id": 1, "prompts": [{"frame": 0, "points": [centre(0, 0)]}]}],
+    }
+    with track(video.name, said, output="out", model=model):
+        pass
+    folder, other = tmp_path / "there", tmp_path / "other"
+    project = video.parent / "out" / "project.s2t"
+    if moved:
+        folder.mkdir()
+        video, project = (place.rename(folder / place.name) for place in (video, project))
+    other.mkdir()
+    (other / video.name).write_bytes(b"another one")
+    monkeypatch.chdir(other)
+    reader = files.get_project_reader(str(project))
+    assert reader is not None
+    ((data, _, _),) = reader(str(project))
+    assert data.shape[0] == FRAMES
+
+
 def test_a_project_of_a_stack_is_read_and_gone_on_with_as_it_was_tracked(
     tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
