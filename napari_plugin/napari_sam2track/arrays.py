@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +86,8 @@ class MaskArray:
         Gives the (H, W) label map of a frame.
     highest : callable
         Gives the highest number of an object.
+    made_from : collection of str
+        Files of which they are the masks.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class MaskArray:
         axes: Axes,
         read: Callable[[int], npt.NDArray[Any]],
         highest: Callable[[], int] = lambda: 0,
+        made_from: Collection[str] = (),
     ) -> None:
         self.axes, self._read, self._highest = axes, read, highest
+        self.made_from = tuple(made_from)
         self.shape = axes.shape
         self.dtype = np.dtype(np.int32)
         self.ndim = len(self.shape)

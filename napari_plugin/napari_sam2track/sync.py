@@ -14,7 +14,7 @@ import pandas as pd
 from napari.layers import Image, Labels, Points, Shapes, Tracks
 from qtpy.QtCore import QTimer
 
-from napari_sam2track.arrays import MaskArray
+from napari_sam2track.arrays import MaskArray, VideoArray
 from napari_sam2track.axes import Axes
 from napari_sam2track.colours import colours_of
 from napari_sam2track.following import Following
@@ -83,7 +83,7 @@ class Layers:
         self.colours: dict[int, tuple[float, ...]] = {}
         self.hidden: set[int] = set()
         self._beyond: set[int] = set()  # objects with numbers above those that have colours
-        self.data = MaskArray(axes, read, highest)
+        self.data = MaskArray(axes, read, highest, _files_of(image))
         self._settled = QTimer()
         self._settled.setSingleShot(True)
         self._settled.timeout.connect(self._on_settled)
@@ -508,6 +508,12 @@ class Layers:
         then below all other layers, until one is hidden or shown.
         """
         self.masks.events.visible()
+
+
+def _files_of(image: Image) -> list[str]:
+    """The files that a layer shows."""
+    opened = image.data.source.name if isinstance(image.data, VideoArray) else None
+    return [str(name) for name in (image.source.path, opened) if name]
 
 
 def _no_features(*names: str) -> pd.DataFrame:

@@ -76,6 +76,10 @@ def _told() -> Iterator[None]:
 @_told()
 def write_mask_video(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a layer of masks: ``.mkv`` lossless with ids as grey values, ``.mp4`` in colours."""
+    to = Path(path)
+    for name in map(Path, getattr(data, "made_from", ())):
+        if to.exists() and name.exists() and to.samefile(name):
+            raise UsageError(f"{path} is what these masks were made from; name another file")
     masks = _Masks(data, {})
     if path.lower().endswith(".mkv"):  # napari calls for .MKV, too
         from sam2track.export.label_videos import LabelVideoWriter

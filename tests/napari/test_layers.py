@@ -18,6 +18,7 @@ from napari.utils.interactions import (
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from sam2track.errors import OutputError
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
@@ -794,3 +795,17 @@ def test_a_layer_of_tracks_that_was_removed_stays_away(opened: Any) -> None:
     widget.track()
     assert widget.wait()
     assert widget.layers.tracks in widget.viewer.layers
+
+
+def test_masks_are_not_saved_over_their_video(opened: Any, video: Path, tmp_path: Path) -> None:
+    widget, held = opened, video.read_bytes()
+    click(widget, 0, 0)
+    layers = widget.viewer.layers
+    layers.selection = {widget.layers.masks}
+    link = tmp_path / "link.mp4"
+    link.symlink_to(video)
+    for path in (video, link):
+        with pytest.raises(OutputError, match="is what these masks were made from; name another"):
+            layers.save(str(path), selected=True)
+    assert video.read_bytes() == held
+    assert layers.save(str(tmp_path / "masks.mp4"), selected=True)
