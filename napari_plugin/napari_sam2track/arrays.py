@@ -215,6 +215,10 @@ class MaskArray:
         """The masks as they are now: what napari makes of a duplicated layer."""
         return np.array(self)
 
+    def astype(self, dtype: Any) -> npt.NDArray[Any]:
+        """The masks as they are now, as other numbers: napari asks for it, and so do scripts."""
+        return np.array(self, dtype)
+
     def max(self, axis: None = None, out: None = None) -> int:
         """The highest number of an object: napari asks for it, and would read all frames."""
         return self._highest()

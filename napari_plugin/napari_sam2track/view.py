@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,10 +78,21 @@ class View:
 
     def __post_init__(self) -> None:
         self._project = Project.open(self.path)
+        self._closed = False
 
     def close(self) -> None:
-        """Let go of the project."""
+        """Let go of the project; masks are read all the same, of layers that outlive a session."""
+        self._closed = True
         self._project.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Project]:
+        """The project, opened for the moment where it was let go of."""
+        if not self._closed:
+            yield self._project
+            return
+        with Project.open(self.path) as project:
+            yield project
 
     def reopen(self, path: Path) -> None:
         """Read another file from now on, which holds the same."""
@@ -94,7 +107,8 @@ class View:
 
     def labels(self, frame: int) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32."""
-        return self._project.labels(frame)
+        with self._reading() as project:
+            return project.labels(frame)
 
     def said(self) -> dict[tuple[int, int], Said]:
         """Clicks and boxes by object and frame."""
@@ -198,4 +212,5 @@ class View:
 
     def highest_id(self) -> int:
         """The highest number of an object, 0 where there is none."""
-        return max((life.object_id for life in self._project.lives()), default=0)
+        with self._reading() as project:
+            return max((life.object_id for life in project.lives()), default=0)

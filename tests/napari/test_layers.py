@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.layers._layer_actions import _convert
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import (
     mouse_move_callbacks,
@@ -264,6 +265,23 @@ def test_layers_can_be_duplicated(opened: Any) -> None:
     assert 7 not in widget.layers.masks.data[0]
     picture = widget.layers.image.data
     assert np.array_equal(deepcopy(picture)[3], picture[3])
+
+
+def test_masks_are_converted_as_napari_does(opened: Any) -> None:
+    """The layer that comes of it is read also once the session is closed, as the menu does that."""
+    widget = opened
+    click(widget, 0, 0)
+    masks, layers = widget.layers.masks, widget.viewer.layers
+    assert masks.data.astype(np.uint8).dtype == np.uint8
+    layers.selection = {masks}
+    _convert(layers, "image")
+    assert widget.wait()
+    refused(widget, "a layer of the session was removed")
+    image = layers["masks"]
+    assert overlap(np.asarray(image.data[0]) == 1, true(0, 0)) > 0.8
+    for frame in (3, 0):
+        widget.viewer.dims.set_point(0, frame)
+    layers.remove(image)
 
 
 def test_boxes_that_a_program_takes_away_are_gone(opened: Any) -> None:
