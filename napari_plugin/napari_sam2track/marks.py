@@ -115,14 +115,15 @@ class Marks:
         """What those say that these functions of index, key and place choose."""
         points: dict[Key, list[_Point]] = {}
         boxes: dict[Key, _Box] = {}
-        # Where a program sets the data, features follow later.
+        # Where a program sets the data, features follow later. A kind that is none of the two, as
+        # napari's table of features lets one write, takes nothing away: it is one on the object.
         features = self._clicks.features
         rows = zip(self._clicks.data, features["object"], features["kind"], strict=False)
         for index, (at, object_id, kind) in enumerate(rows):
             key = int(object_id), self._axes.frame(at)
             if click(index, key, at):
                 place = max(float(at[-1]), 0.0), max(float(at[-2]), 0.0)
-                points.setdefault(key, []).append((*place, int(kind == OBJECT)))
+                points.setdefault(key, []).append((*place, int(kind != BACKGROUND)))
         owners = self._boxes.features["object"]
         for index, (corners, object_id) in enumerate(zip(self._boxes.data, owners, strict=False)):
             key = int(object_id), self._axes.frame(corners[0])

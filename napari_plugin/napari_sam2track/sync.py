@@ -406,7 +406,8 @@ class Layers:
         clicks, features = self.clicks, self.clicks.features
         with self.quiet():
             if len(features):
-                kinds = [_KINDS[kind] for kind in features["kind"]]
+                # Another word for it, as the table of features lets one write, is what Marks takes.
+                kinds = [_KINDS.get(kind, _KINDS[OBJECT]) for kind in features["kind"]]
                 symbols = np.array([symbol for symbol, _ in kinds])
                 faces = np.array([face for _, face in kinds])
                 borders = np.array([self.colour(int(i)) for i in features["object"]])

@@ -284,6 +284,18 @@ def test_masks_are_converted_as_napari_does(opened: Any) -> None:
     layers.remove(image)
 
 
+def test_a_kind_of_click_that_there_is_not_is_one_on_the_object(opened: Any) -> None:
+    """As can be written into napari's table of features: each click after it was an error."""
+    widget = opened
+    click(widget, 0, 0)
+    widget.layers.clicks.features.loc[0, "kind"] = "cell"
+    widget.select(2)
+    click(widget, 1, 0)
+    refused(widget, "object 2, frame 0: the mask is given a score")
+    assert all(said.labels == (1,) for said in widget.view.said().values())
+    assert [row.object_id for row in widget.view.rows()] == [1, 2]
+
+
 def test_boxes_that_a_program_takes_away_are_gone(opened: Any) -> None:
     widget, boxes = opened, opened.layers.boxes
     x, y = centre(0, 0)
