@@ -16,6 +16,7 @@ from sam2track.errors import (
     DeviceError,
     ModelError,
     OutOfMemoryError,
+    OutputError,
     ProjectError,
     ProjectInUseError,
     UsageError,
@@ -97,8 +98,16 @@ class Choice:
         with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         if held is None or held.resolve() != self.path.resolve():
-            with _advised():  # now, while what is open here still is
-                WriterLock(self.path).release()
+            try:
+                with _advised():  # now, while what is open here still is
+                    WriterLock(self.path).release()
+            except OutputError as error:
+                if not meta:
+                    raise
+                raise OutputError(
+                    f"{error}; to go on with {self.path.name}, copy it into a folder that can be "
+                    f"written"
+                ) from error
         try:
             model = self.model_of(meta)
         except OutOfMemoryError:
@@ -213,8 +222,8 @@ def source_of(
 
     if axes.height < 8 or axes.width < 8:
         raise UsageError(
-            f"frames of {axes.width} x {axes.height} pixels are too small to track anything; "
-            f"check which axis is time, or whether colours were taken for columns"
+            f"frames of {axes.width} x {axes.height} pixels are too small to track anything in, as "
+            f"8 x 8 are needed; check which axis is time, or whether colours were taken for columns"
         )
     scale: dict[str, Any] = {}
     if steps:

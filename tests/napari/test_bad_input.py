@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEventLoop, QTimer
 
+from sam2track.errors import OutputError
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
@@ -27,8 +28,9 @@ pytestmark = pytest.mark.viewer
         (np.zeros((1, 20, 30), np.uint8), {}, "single frame"),
         (np.zeros((1, 20, 30, 3), np.uint8), {"rgb": True}, "single frame"),
         (np.zeros((5, 20, 30, 3), np.uint8), {"rgb": False}, "colours were taken for columns"),
+        (np.zeros((5, 1, 1), np.uint8), {}, "as 8 x 8 are needed"),
     ],
-    ids=["plane", "one-frame", "one-frame-in-colour", "colours"],
+    ids=["plane", "one-frame", "one-frame-in-colour", "colours", "tiny"],
 )
 def test_what_cannot_be_tracked_is_said(
     make_napari_viewer_proxy: Any, tmp_path: Path, data: Any, about: Any, says: str
@@ -214,6 +216,24 @@ def test_a_place_that_cannot_be_written_is_said(opened: Any, tmp_path: Path) -> 
     refused(widget, "p.s2t: Not a directory")
     refused(widget, "disks.s2t stays open")
     refused(widget, "choose another place under Project")
+
+
+def test_a_project_in_a_folder_that_cannot_be_written_says_how_to_go_on_with_it(
+    opened: Any, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk of others; another place alone would begin an empty one."""
+    widget = opened
+    click(widget, 0, 0)
+    widget.end()
+    assert widget.wait()
+
+    def refuse(path: Path) -> None:
+        raise OutputError(f"{path.parent} cannot be written; give another folder")
+
+    monkeypatch.setattr("napari_sam2track.opening.WriterLock", refuse)
+    widget.begin()
+    assert widget.wait() and widget.session is None
+    refused(widget, "to go on with disks.s2t, copy it into a folder that can be written; choose an")
 
 
 def test_what_ends_tracking_is_said(opened: Any) -> None:
