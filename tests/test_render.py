@@ -133,7 +133,7 @@ def test_tags_at_the_rim_are_whole():
         labels = np.zeros((240, 320), dtype=np.uint8)
         labels[y, x] = 1
         tagged = render.overlay(frame, labels, alpha=0, outline=False, names={1: "dog"})
-        letters.append(int((tagged > 200).all(axis=2).sum()))
+        letters.append(int(tagged.any(axis=2).sum()))  # to the palest of their pixels
     assert letters[0] > 20 and set(letters) == {letters[0]}
 
 

@@ -68,7 +68,7 @@ class Encoder:
     Parameters
     ----------
     model : Model
-        Its weights are taken now; later changes are not seen.
+        Its weights are taken now; later changes may not be seen.
     graphs : Graphs, optional
         Where the work of a GPU is recorded.
     """

@@ -93,7 +93,7 @@ class Engine:
 
     @property
     def reads_ahead(self) -> bool:
-        """Whether the next picture is read and encoded while the device is at work on one.
+        """Whether the next picture is read, encoded and tracked while the masks of one are fetched.
 
         On a CPU that takes longer.
         """

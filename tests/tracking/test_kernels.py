@@ -15,6 +15,7 @@ from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.tracking import kernels
 from sam2track.tracking.attention import MemoryAttention
 from sam2track.tracking.kernels import Kernels, Way, plain, trials
+from tests.tracking.test_attention import exact
 
 
 def on_cpu(
@@ -35,11 +36,6 @@ def drawn(
     # Parts of unequal weight, so that their shares matter.
     keys = torch.randn(count, tokens, width, generator=random) + torch.arange(tokens)[:, None] / 50
     return queries, keys, torch.randn(count, tokens, narrow, generator=random)
-
-
-def exact(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    scores = queries.double() @ keys.double().transpose(1, 2)
-    return torch.softmax(scores, -1) @ values.double()
 
 
 @settings(deadline=None, max_examples=40)
