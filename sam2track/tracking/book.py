@@ -58,6 +58,7 @@ class Book:
         self.engine = engine
         self._before_step = before_step
         self.objects: dict[int, Tracked] = {}
+        self.first_kept = 0  # frame of a stream before which results are no longer kept
         self.edition = 0  # counts how often the objects were read from the history
         self.load()
 
@@ -214,6 +215,11 @@ class Book:
 
     def result(self, frame: int) -> FrameResult:
         """What is known of a frame: prompts and what tracking gave, nothing new computed."""
+        if frame < self.first_kept:
+            raise PromptError(
+                f"what came of frame {frame} is no longer kept; of a stream the last frames are, "
+                f"here from {self.first_kept} on, unless a project is given (history)"
+            )
         records, prompts = [], {}
         for object_id in sorted(self.objects):
             found = self.shown(object_id, frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,15 @@ from sam2track.prompts import Prompt
 from sam2track.tracking.actions import said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.result import FrameResult
+from sam2track.tracking.saying import say
 
 __all__ = ["checked", "place_of", "take"]
 
-Note = Callable[[str, Mapping[str, Any], int, int, Prompt], None]
 
-
-def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) -> FrameResult:
+def take(book: Book, frame: int, detections: Any, min_iou: float) -> FrameResult:
     """Prompt objects on a frame with the boxes that lie on them, and begin others.
 
     The same boxes twice change nothing: what was said of an object on the frame stays.
-
-    Parameters
-    ----------
-    note : callable
-        Says a prompt: kind of step, action, object, frame, prompt.
     """
     given = checked(detections, min_iou)
     frame = book.check_frame(frame)
@@ -56,7 +49,7 @@ def take(book: Book, note: Note, frame: int, detections: Any, min_iou: float) ->
             continue
         prompt = Prompt(box=tuple(box.tolist()))
         said = said_of(object_id, frame, prompt, name if known is None else "")
-        note("prompt", said, object_id, frame, prompt)
+        say(book, "prompt", said, object_id, frame, prompt)
     return book.result(frame)
 
 

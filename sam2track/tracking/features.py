@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import mmap
 from collections import OrderedDict
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
 
 from sam2track.machine import free_memory
 from sam2track.tracking.encoder import Features
-from sam2track.tracking.overflow import Overflow
+from sam2track.tracking.overflow import Overflow, disk_budget
 
-__all__ = ["FeatureStore", "default_budget"]
+__all__ = ["FeatureStore", "default_budget", "new_store"]
 
 _MOST = 512 * 2**20
 _SHARE = 8  # of the memory that is free, at most one part in so many
@@ -26,6 +27,28 @@ def default_budget(device: torch.device) -> int:
     """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     return _MOST if free is None else min(_MOST, free // _SHARE)
+
+
+def new_store(
+    device: torch.device, budget: int | None, *, on_disk: int | None, folder: Path | None
+) -> FeatureStore:
+    """Make a store of these budgets, or of what is free where one is None.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where features are made. Those of a GPU do not go to a disk: a frame is encoded sooner
+        than read.
+    budget, on_disk : int, optional
+        Bytes in memory, and on the disk.
+    folder : Path, optional
+        Where on the disk; nowhere without one.
+    """
+    budget = default_budget(device) if budget is None else budget
+    if folder is None or budget == 0 or device.type != "cpu":
+        return FeatureStore(budget)
+    most = disk_budget(folder) if on_disk is None else on_disk
+    return FeatureStore(budget, Overflow(folder, most) if most > 0 else None)
 
 
 class FeatureStore:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
+
+from sam2track.errors import PromptError, UsageError
 from sam2track.frames.ahead import Ahead
 from sam2track.frames.source import check_picture
+from sam2track.prompts import check_object_id
 from sam2track.tracking.book import Book
 from sam2track.tracking.encoder import Picture
 from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
+from sam2track.values import check_flag
 
-__all__ = ["Direction", "Plan", "Run"]
+__all__ = ["Direction", "Plan", "Run", "planned"]
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -41,6 +46,50 @@ class Plan:
         return (self.start is not None or self.stop is not None) and not self.unfinished
 
 
+def planned(
+    book: Book,
+    start: int | None,
+    stop: int | None,
+    direction: Direction,
+    objects: Iterable[int] | None,
+    *,
+    unfinished: bool,
+    until_prompted: bool,
+) -> Plan:
+    """Return what was asked for; UsageError or PromptError where it cannot be."""
+    if direction not in ("forward", "backward", "both"):
+        raise UsageError(f"direction {direction!r}; allowed are forward, backward, both")
+    if book.is_stream:
+        raise UsageError("a stream has no past to run through; hand it frames by update()")
+    if not book.objects:
+        raise PromptError("nothing to track: prompt an object first")
+    count = len(book.source)
+    low = 0 if start is None else _bound("start", start)
+    high = count if stop is None else _bound("stop", stop)
+    if low >= min(high, count):
+        raise UsageError(f"range [{low}, {high}) holds no frame; the source has {count} frames")
+    if objects is not None and not isinstance(objects, Iterable):
+        raise UsageError(f"objects {objects!r}; give a list of numbers")
+    if objects is not None:
+        objects = [book.known(i).object_id for i in sorted({*map(check_object_id, objects)})]
+    return Plan(
+        start=None if start is None else low,
+        stop=None if stop is None else high,
+        direction=direction,
+        objects=None if objects is None else tuple(objects),
+        unfinished=check_flag("unfinished", unfinished),
+        until_prompted=check_flag("until_prompted", until_prompted),
+    )
+
+
+def _bound(name: str, value: int) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise UsageError(f"{name} {value!r}; it is a whole number of frames")
+    if value < 0:
+        raise UsageError(f"{name} {value}; frames count from 0")
+    return int(value)
+
+
 class _Window(NamedTuple):
     """Frames of one object: it is run from ``begin``; at ``final`` nothing is left to run."""
 
@@ -58,13 +107,13 @@ class Run:
     where another run begins.
     """
 
-    def __init__(
-        self, book: Book, plan: Plan, ids: Sequence[int], low: int, high: int, max_batch: int
-    ) -> None:
+    def __init__(self, book: Book, plan: Plan, max_batch: int) -> None:
         self._book = book
         self._plan = plan
-        self._ids = ids
-        self._low, self._high = low, high
+        free = [i for i, item in sorted(book.objects.items()) if not item.locked]
+        self._ids = free if plan.objects is None else plan.objects
+        self._low = plan.start or 0
+        self._high = len(book.source) if plan.stop is None else min(plan.stop, len(book.source))
         self._max_batch = max_batch
         self._edition = book.edition
         self.ended = False

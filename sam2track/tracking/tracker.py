@@ -13,21 +13,18 @@ from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
-from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
-from sam2track.tracking import detected, identity
-from sam2track.tracking.actions import pack_mask, said_of
+from sam2track.prompts import Prompt, check_object_id
+from sam2track.tracking import detected, identity, saying
+from sam2track.tracking.advancing import advance
 from sam2track.tracking.book import Book
 from sam2track.tracking.engine import Engine
-from sam2track.tracking.features import FeatureStore, default_budget
+from sam2track.tracking.features import new_store
 from sam2track.tracking.history import History, Life
 from sam2track.tracking.memory import Rules
-from sam2track.tracking.objects import Tracked
-from sam2track.tracking.overflow import Overflow, disk_budget
 from sam2track.tracking.result import FrameResult
-from sam2track.tracking.run import Direction, Plan, Run
+from sam2track.tracking.run import Direction, Run, planned
 from sam2track.tracking.spill import SpillFile
 from sam2track.tracking.stream import StreamSource
-from sam2track.values import check_flag
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
 
 __all__ = ["Direction", "Tracker"]
-
-_KEPT = 1000  # frames of a stream without a project, of which results are kept
-_TIDY = 100  # frames after which older ones are dropped
 
 
 class Tracker:
@@ -118,18 +112,16 @@ class Tracker:
         self.max_batch = max_batch
         count = None if isinstance(self.source, StreamSource) else len(self.source)
         rules = Rules.of(self.model.module, count, max_cond_frames)
-        budget = default_budget(self.model.device) if features_budget is None else features_budget
-        overflow: Overflow | None = None
-        folder = self.history.folder
-        revisited = count is not None and budget > 0 and self.model.device.type == "cpu"
-        if revisited and folder is not None:
-            most = disk_budget(folder) if features_on_disk is None else features_on_disk
-            overflow = Overflow(folder, most) if most > 0 else None
-        store = FeatureStore(budget, overflow)
+        store = new_store(
+            self.model.device,
+            features_budget,
+            on_disk=features_on_disk,
+            # Frames of a stream are gone.
+            folder=None if count is None else self.history.folder,
+        )
         self._engine = Engine(self.model, self.source, self.history, rules, store)
         self._run: Run | None = None
         self._left = False
-        self._dropped = 0  # frames of a stream of which results are no longer kept
         made_with: dict[str, Any] = {
             "image_size": self.model.image_size,
             "precision": self.model.precision,
@@ -219,13 +211,7 @@ class Tracker:
         Of a stream without a project the last thousand frames are known; of one before these a
         PromptError says so.
         """
-        frame = self._book.check_frame(frame)
-        if frame < self._dropped:
-            raise PromptError(
-                f"what came of frame {frame} is no longer kept; of a stream the last {_KEPT} "
-                "frames are, unless a project is given (history)"
-            )
-        return self._book.result(frame)
+        return self._book.result(self._book.check_frame(frame))
 
     def prepare(self, frame: int) -> None:
         """Encode a frame ahead of time, so that what is said of it is answered at once."""
@@ -284,16 +270,8 @@ class Tracker:
 
     def add(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> FrameResult:
         """As ``prompt``, with a Prompt, and a name for the object where one is given."""
-        object_id = check_object_id(object_id)
-        if object_id in self._book.objects:
-            self._book.known(object_id)
-        frame = self._book.check_frame(frame)
-        check_prompt(prompt).check(self.source.height, self.source.width)
-        name = check_name(name)
-        if prompt.edited:
-            return self._edit("edit", object_id, frame, prompt, name)
-        said = said_of(object_id, frame, prompt, name)
-        return self._say("prompt", said, object_id, frame, prompt)
+        saying.add(self._book, object_id, frame, prompt, name)
+        return self._book.result(int(frame))
 
     def edit(self, object_id: int, frame: int, mask: npt.ArrayLike) -> FrameResult:
         """Replace an object's mask on a frame by a painted one, (H, W) bool.
@@ -308,55 +286,15 @@ class Tracker:
                 f"the mask has shape {given}; a frame has ({self.source.height}, "
                 f"{self.source.width})"
             )
-        return self._edit("edit", object_id, frame, prompt)
+        return self.add(object_id, frame, prompt)
 
     def confirm(self, object_id: int, frame: int) -> FrameResult:
         """Say that what is shown of an object on a frame is right: as ``edit`` with that mask.
 
         A frame that is prompted or edited is right already.
         """
-        item = self._book.known(object_id)
-        frame = self._book.check_frame(frame)
-        result = self.result(frame)
-        if item.object_id not in result.object_ids:
-            raise PromptError(
-                f"object {item.object_id} has no mask on frame {frame}; track it there first"
-            )
-        if frame in item.prompted:
-            return result
-        mask = result.masks[result.object_ids.index(item.object_id)]
-        return self._edit("confirm", object_id, frame, Prompt.painted(mask))
-
-    def _edit(
-        self, kind: str, object_id: int, frame: int, prompt: Prompt, name: str = ""
-    ) -> FrameResult:
-        item = self._book.known(object_id)
-        frame = self._book.check_frame(frame)
-        action: dict[str, Any] = {"object": item.object_id, "frame": frame}
-        action |= {"name": name} if name else {}
-        if kind == "edit":
-            none = np.zeros((self.source.height, self.source.width), np.bool_)
-            action["mask"] = pack_mask(none if prompt.mask is None else prompt.mask)
-        return self._say(kind, action, item.object_id, frame, prompt)
-
-    def _say(
-        self, kind: str, action: Mapping[str, Any], object_id: int, frame: int, prompt: Prompt
-    ) -> FrameResult:
-        self._note(kind, action, object_id, frame, prompt)
-        return self._book.result(frame)
-
-    def _note(
-        self, kind: str, action: Mapping[str, Any], object_id: int, frame: int, prompt: Prompt
-    ) -> None:
-        book = self._book
-        item = book.objects.get(object_id) or Tracked(object_id)
-        book.check_alive(item, frame)
-        with book.step(kind, **action):
-            item.name = action.get("name") or item.name
-            tracked = book.tracked(object_id, frame)
-            item.prompted[frame] = book.keep(item, frame, prompt, tracked)
-            book.objects[object_id] = item
-            book.changed(item, frame)
+        saying.confirm(self._book, object_id, frame)
+        return self._book.result(int(frame))
 
     def clear(self, object_id: int, frame: int) -> FrameResult:
         """Take back what was said of an object on a frame; no memory of it is left.
@@ -365,70 +303,23 @@ class Tracker:
         other frames since; else the object is not on the frame until it is run again. An object
         whose last prompt is cleared is removed.
         """
-        book = self._book
-        item = book.known(object_id)
-        frame = book.check_frame(frame)
-        if frame not in item.prompted:
-            raise PromptError(
-                f"object {object_id} has no prompt on frame {frame}; "
-                f"it has some on {sorted(item.prompted)}"
-            )
-        tracked = book.tracked(item.object_id, frame)
-        with book.step("clear", object=item.object_id, frame=frame):
-            first = item.first
-            del item.prompted[frame]
-            if not item.prompted:
-                self._remove(item)
-            else:
-                self.history.unsay(item.object_id, frame)
-                self.history.forget(item.object_id, frame, frame + 1)
-                if first == frame:
-                    # Forward the object has not begun until its new first prompt.
-                    self.history.forget(item.object_id, frame, item.first, source="forward")
-                if (
-                    tracked is not None
-                    and tracked.key is not None
-                    and item.begun(frame, backward=tracked.source == "backward")
-                ):
-                    self.history.bring_back(item.object_id, frame, tracked.key)
-                book.changed(item, max(frame, item.first))
-        return book.result(frame)
+        saying.clear(self._book, object_id, frame)
+        return self._book.result(int(frame))
 
     def remove(self, object_id: int) -> None:
         """Forget an object altogether; its daughters have no mother then."""
-        item = self._book.known(object_id)
-        with self._book.step("remove", object=item.object_id):
-            self._remove(item)
-
-    def _remove(self, item: Tracked) -> None:
-        del self._book.objects[item.object_id]
-        self.history.drop_life(item.object_id)
-        for daughter in self._book.objects.values():
-            if daughter.mother == item.object_id:
-                self._book.known(daughter.object_id)  # refused where it is locked
-                daughter.mother = None
-                self.history.keep_life(daughter.life)
+        saying.remove(self._book, object_id)
 
     def lock(self, object_id: int, *, locked: bool = True) -> None:
         """Let nothing change an object any more, or let it be changed again.
 
         While it is locked, label maps give its pixels to no other object that is not.
         """
-        item = self._book.known(object_id, changes=False)
-        locked = check_flag("locked", locked)
-        if item.locked == locked:
-            return
-        with self._book.step("lock", object=item.object_id, locked=locked):
-            item.locked = locked
-            self.history.keep_life(item.life)
+        saying.lock(self._book, object_id, locked=locked)
 
     def rename(self, object_id: int, name: str) -> None:
         """Name an object."""
-        item = self._book.known(object_id)
-        name = check_name(name)
-        with self._book.step("rename", object=item.object_id, name=name):
-            item.name = name
-            self.history.keep_life(item.life)
+        saying.rename(self._book, object_id, name)
 
     # -- identity -----------------------------------------------------------------------
 
@@ -553,38 +444,20 @@ class Tracker:
             At once, not when the first frame is asked for. A UsageError also in the middle, where
             the tracker or its history was closed, or another tracker took over the history.
         """
-        if direction not in ("forward", "backward", "both"):
-            raise UsageError(f"direction {direction!r}; allowed are forward, backward, both")
         self._check_here()
-        if isinstance(self.source, StreamSource):
-            raise UsageError("a stream has no past to run through; hand it frames by update()")
-        if not self._book.objects:
-            raise PromptError("nothing to track: prompt an object first")
-        low = _bound("start", 0 if start is None else start)
-        high = min(_bound("stop", len(self.source) if stop is None else stop), len(self.source))
-        if low >= high:
-            asked = f"[{low}, {len(self.source) if stop is None else stop})"
-            raise UsageError(
-                f"range {asked} holds no frame; the source has {len(self.source)} frames"
-            )
-        if objects is not None and not isinstance(objects, Iterable):
-            raise UsageError(f"objects {objects!r}; give a list of numbers")
-        if objects is None:
-            ids = [i for i in self.object_ids if not self._book.objects[i].locked]
-        else:
-            ids = [self._book.known(i).object_id for i in sorted({*map(check_object_id, objects)})]
-        plan = Plan(
-            start=None if start is None else low,
-            stop=None if stop is None else int(stop),
-            direction=direction,
-            objects=None if objects is None else tuple(ids),
-            unfinished=check_flag("unfinished", unfinished),
-            until_prompted=check_flag("until_prompted", until_prompted),
+        plan = planned(
+            self._book,
+            start,
+            stop,
+            direction,
+            objects,
+            unfinished=unfinished,
+            until_prompted=until_prompted,
         )
         if self._run is not None:
             self._run.save()
             self._run.ended = True
-        self._run = Run(self._book, plan, ids, low, high, self.max_batch)
+        self._run = Run(self._book, plan, self.max_batch)
         self._run.begin()
         return self._frames(self._run)
 
@@ -614,7 +487,7 @@ class Tracker:
         FrameResult
             The frame as it is now.
         """
-        return detected.take(self._book, self._note, frame, detections, min_iou)
+        return detected.take(self._book, frame, detections, min_iou)
 
     def update(
         self, picture: npt.NDArray[np.uint8], detections: Any = None, *, min_iou: float = 0.5
@@ -647,28 +520,8 @@ class Tracker:
         picture = self.source.checked(picture)
         self.history.extend(len(self.source), *picture.shape[:2])
         frame, picture = self.source.push(picture)
-        result = self._advance(frame, picture)
+        result = advance(self._book, frame, picture, max_batch=self.max_batch)
         return result if detections is None else self.detect(frame, boxes, min_iou=min_iou)
-
-    def _advance(self, frame: int, picture: npt.NDArray[np.uint8]) -> FrameResult:
-        """Track all objects of a stream on its latest frame."""
-        active = [
-            item
-            for _, item in sorted(self._book.objects.items())
-            if not item.locked and (item.end is None or frame < item.end)
-        ]
-        if not active:
-            return self._book.frame_result(frame, [], {})
-        result = self._book.track(frame, picture, active, backward=False, max_batch=self.max_batch)
-        for item in active:
-            item.advance(frame, -1, backward=False)
-            self._engine.recall.forget_prompts(item, frame)
-        if isinstance(self.history, SpillFile) and frame % _TIDY == 0:
-            old = frame - _KEPT
-            said = [(i, f) for i, it in self._book.objects.items() for f in it.prompted if f < old]
-            self.history.drop_before(old, said)
-            self._dropped = max(0, old)
-        return result
 
 
 def _closed(owned: Iterable[FrameSource | StreamSource | History]) -> None:
@@ -680,11 +533,3 @@ def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
     held = method()
     if held is not None:
         held()
-
-
-def _bound(name: str, value: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise UsageError(f"{name} {value!r}; it is a whole number of frames")
-    if value < 0:
-        raise UsageError(f"{name} {value}; frames count from 0")
-    return int(value)
