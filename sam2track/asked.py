@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from sam2track.arguments import whole_number
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompts
-from sam2track.values import whole_number
 
 __all__ = ["Pictures", "check_prompts", "detection_frames", "stems_of", "with_boxes"]
 

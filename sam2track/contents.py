@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
+from sam2track.arguments import whole_number
 from sam2track.errors import ProjectError, UsageError
 from sam2track.prompts import Prompt, Prompts
 from sam2track.soundness import faults, odd_pointers
@@ -19,7 +20,6 @@ from sam2track.stored import STORED, Stored
 from sam2track.table import Observation, Source, TrackRow, row
 from sam2track.tracking.codes import dequantise
 from sam2track.tracking.ledger import Ledger, how
-from sam2track.values import whole_number
 
 __all__ = ["Contents"]
 
@@ -238,6 +238,8 @@ class Contents(Ledger):
             All that hold results, ascending, if not given.
         """
         names = self.names
+        if frames is not None and not isinstance(frames, Iterable):
+            raise UsageError(f"frames {frames!r}; give their numbers, such as [{frames!r}]")
         with self._errors():
             carried = set(self.meta.get("carried", ()))
         for asked in self.frames if frames is None else frames:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_path
 from sam2track.errors import SourceError, UsageError
 from sam2track.export.extras import needed
 from sam2track.export.reading import Masks, Reading, open_masks
@@ -104,7 +105,7 @@ def evaluate(
     """
     found = Evaluation()
     wanted = _wanted([metrics] if isinstance(metrics, str) else metrics, found)
-    pairs = _pairs(Path(pred), Path(truth), pred_format, truth_format)
+    pairs = _pairs(check_path("pred", pred), check_path("truth", truth), pred_format, truth_format)
     rows: list[dict[str, Any]] = []
     done = 0
     for name, mine, true in pairs:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_path
 from sam2track.errors import OutputError, SourceError, UsageError
 from sam2track.export.video_file import usual_rate
 from sam2track.export.videos import CODECS, VideoWriter
@@ -146,7 +147,7 @@ def render(
     with ExitStack() as opened:
         if pictured is not source:
             opened.callback(pictured.close)
-        made = Film(Path(output), 0, 0, 0, [*past, *filter(None, [problem])])
+        made = Film(check_path("output", output), 0, 0, 0, [*past, *filter(None, [problem])])
         window = None if follow is None else _Window(project, follow, crop, low)
         height, width = window.size if window else (pictured.height, pictured.width)
         scale = min(1.0, size / max(height, width)) if size else 1.0

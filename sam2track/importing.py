@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_flag, check_path
 from sam2track.database import remove_companions
 from sam2track.errors import ProjectExistsError, SourceError, UsageError
 from sam2track.export.reading import Reading, open_masks
@@ -93,12 +94,12 @@ def import_masks(
     ProjectExistsError
         Where there is a project already.
     """
-    path = Path(output)
+    path, overwrite = check_path("output", output), check_flag("overwrite", overwrite)
     if path.exists() and not path.is_dir() and not overwrite:
         raise ProjectExistsError(
             f"{path} is there already; replace it (--overwrite) or name another file"
         )
-    found = open_masks(os.fspath(masks), format)
+    found = open_masks(masks, format)
     opened: FrameSource = open_source(source, fps=fps, **reading)
     try:
         _check(found, opened)

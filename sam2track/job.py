@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sam2track.arguments import check_flag, check_path
 from sam2track.asked import (
     check_prompts,
     detection_frames,
@@ -29,7 +29,6 @@ from sam2track.project import Project, WriterLock
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompts
 from sam2track.tracking.tracker import Direction
-from sam2track.values import check_flag
 from sam2track.work import Work
 
 if TYPE_CHECKING:
@@ -183,9 +182,7 @@ def run(
         raise UsageError(f"table {table!r}; allowed are plain and full")
     if table == "full" and "table" not in wanted:
         raise UsageError("a full table is asked for, and no table written; add table to write")
-    if not os.fspath(output):  # the current folder, as a path
-        raise UsageError("the output folder is empty; name one")
-    folder = Path(output)
+    folder = check_path("output", output)
     if folder.suffix == ".s2t" and folder.is_file():
         raise UsageError(
             f"{folder} is a project, not a folder for outputs; move it to FOLDER/project.s2t and "

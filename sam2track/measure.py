@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import is_number
 from sam2track.confidence import Confidence, confidences
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.frames.stack import StackSource
 from sam2track.shape import intensity, shape
 from sam2track.table import COLUMNS, Results, TrackRow
-from sam2track.values import is_number
 
 __all__ = ["OBJECT_COLUMNS", "Measured", "Scale", "cells", "columns", "measured", "summarised"]
 

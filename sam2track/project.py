@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
+from sam2track.arguments import check_flag, check_path, is_number, whole_number
 from sam2track.contents import Contents
 from sam2track.database import (
     check_tables,
@@ -50,14 +51,7 @@ from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
 from sam2track.tracking.steps import SCHEMA
-from sam2track.values import (
-    check_meta,
-    check_new,
-    check_rows,
-    check_settings,
-    is_number,
-    whole_number,
-)
+from sam2track.values import check_meta, check_new, check_rows, check_settings
 
 if TYPE_CHECKING:
     import pandas
@@ -153,7 +147,7 @@ class Project(Contents):
         OutputError
             Where it cannot be written.
         """
-        path = Path(path)
+        path = check_path("path", path)
         if path.exists():
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
         seconds = check_new(meta, times)
@@ -215,7 +209,7 @@ class Project(Contents):
         ProjectError
             Where it is missing, damaged, or made by a newer version.
         """
-        path = Path(path)
+        path, writable = check_path("path", path), check_flag("writable", writable)
         if path.is_dir():
             path = path / "project.s2t"
             if not path.is_file():
@@ -330,7 +324,7 @@ class Project(Contents):
         OutputError
             Where that cannot be written; this one stays open then.
         """
-        path = Path(path)
+        path = check_path("path", path)
         self._part()  # a tracker keeps where it stands first
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -450,7 +444,7 @@ class Project(Contents):
         return export_results(
             self,
             format,
-            os.fspath(output),
+            output,
             meta=self.meta,
             columns=COLUMNS,
             options=Options(**options),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sam2track.arguments import check_flag, check_path
 from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
 from sam2track.founding import check_same, project_for
 from sam2track.frames.bounds import rate_of
@@ -61,7 +61,7 @@ def replay(
     """
     began = time.monotonic()
     wanted = wanted_outputs(write)
-    folder = Path(output)
+    folder, overwrite = check_path("output", output), check_flag("overwrite", overwrite)
     with Project.open(project) as old:
         path = old.path
         if (folder / "project.s2t").exists() and path.samefile(folder / "project.s2t"):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from sam2track import review
+from sam2track.arguments import check_path
 from sam2track.confidence import Confidence, confidences
 from sam2track.errors import OutputError, ProjectError
 from sam2track.export import cannot_write, output_errors
@@ -96,7 +97,7 @@ def report(
     if not project.frames:
         raise ProjectError(f"{project.path} holds no results yet; track first")
     scale = Scale.of(project.meta, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s)
-    path = Path(output)
+    path = check_path("output", output)
     footage = open_footage(project, source)
     problem = footage.problem
     if problem:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas
 
+from sam2track.arguments import check_flag
 from sam2track.footage import Footage, open_footage
 from sam2track.measure import Scale, measured, summarised
 from sam2track.table import Results
@@ -27,7 +28,11 @@ def frames_and_objects(
     Parameters as ``Project.table``; what goes wrong with the pictures is a UserWarning.
     """
     scale = Scale.of(results.meta, pixel_size_um=pixel_size_um, frame_interval_s=frame_interval_s)
-    footage = open_footage(results, source) if intensities else Footage(None, "")
+    footage = (
+        open_footage(results, source)
+        if check_flag("intensities", intensities)
+        else Footage(None, "")
+    )
     try:
         made = measured(results, source=footage.source, scale=scale)
         rows = list(made.rows)

@@ -7,10 +7,8 @@ opened, in one place, so that nothing that reads it has to ask again.
 from __future__ import annotations
 
 import json
-import operator
 import sqlite3
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,11 @@ from sam2track.errors import UsageError
 from sam2track.masks import MAX_PIXELS
 
 __all__ = [
-    "check_flag",
     "check_meta",
     "check_new",
     "check_rows",
     "check_settings",
     "check_step",
-    "is_number",
-    "whole_number",
 ]
 
 Kind = Callable[[Any], bool]
@@ -120,43 +115,6 @@ _ROWS = (
         for name in ("birth", "ending", "mother", "locked", "forward", "backward")
     ),
 )
-
-
-def whole_number(what: str, value: object) -> int:
-    """Return a whole number as an int, also one of numpy: SQLite would find nothing by that.
-
-    Raises
-    ------
-    UsageError
-        Where it is none; ``what`` says of what it is the number.
-    """
-    try:
-        if isinstance(value, bool | np.bool_):  # which Python takes for 0 and 1
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise UsageError(f"{what} {value!r}; give a whole number") from None
-    if not -(2**63) <= number < 2**63:
-        raise UsageError(f"{what} {number}; give one below 2**63")  # as SQLite has them
-    return number
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a real number, of numpy as well; truths are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def check_flag(what: str, value: object) -> bool:
-    """Return a truth as one of Python's own, which JSON can hold.
-
-    Raises
-    ------
-    UsageError
-        Where it is none: "no" would say yes.
-    """
-    if not isinstance(value, bool | np.bool_):
-        raise UsageError(f"{what} {value!r:.60}; give True or False")
-    return bool(value)
 
 
 def check_meta(meta: Mapping[str, Any]) -> None:

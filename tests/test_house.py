@@ -65,7 +65,7 @@ LAYERS = (
         "shape",
         "values",
     },
-    {"display", "faults", "json_text", "regular", "terminal"},
+    {"arguments", "display", "faults", "json_text", "regular", "terminal"},
     {"errors", "interrupts", "machine"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

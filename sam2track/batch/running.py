@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from sam2track.arguments import check_path
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
 from sam2track.batch.record import read_record, stamp, whole
@@ -139,12 +140,14 @@ def track_many(
     if gpus is not None and ray is None:
         raise UsageError("a share of GPUs is for a Ray cluster (--ray); leave it out")
     options = settled(options)
-    manifest = Path(manifest)
+    manifest = check_path("manifest", manifest)
     videos = [
         replace(video, options={**options, **video.options})
         for video in read_manifest(manifest, None if output is None else _absolute(output))
     ]
-    table = manifest.with_suffix(".summary.csv") if summary is None else Path(summary)
+    table = (
+        manifest.with_suffix(".summary.csv") if summary is None else check_path("summary", summary)
+    )
     _check_summary(table, manifest, videos)
     lines = {video.line: _before(video) for video in videos}
     waiting = [video for video in videos if lines[video.line].status == "waiting"]
@@ -191,8 +194,8 @@ def _check_summary(table: Path, manifest: Path, videos: Sequence[Video]) -> None
 
 
 def _absolute(output: str | os.PathLike[str]) -> str:
-    output = os.fspath(output)
-    return output if is_address(output) else str(Path(output).absolute())
+    path = check_path("output", output)
+    return os.fspath(output) if is_address(os.fspath(output)) else str(path.absolute())
 
 
 def _on_ray(address: str, gpus: float | None) -> Crew:

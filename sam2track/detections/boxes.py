@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import is_number
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, Prompts, check_name
-from sam2track.values import is_number
 
 __all__ = ["Detections", "as_detections", "by_number", "least_score", "match", "named_classes"]
 

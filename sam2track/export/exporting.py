@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_path
 from sam2track.errors import ProjectError, Sam2TrackError, SourceError, UsageError
 from sam2track.export import output_errors, shortened
 from sam2track.export.sequence import Options, Results, Sequenced
@@ -93,7 +94,7 @@ class Exported:
 def export_results(
     results: Results,
     format: str,
-    output: str | Path,
+    output: str | os.PathLike[str],
     *,
     meta: Mapping[str, Any],
     columns: Sequence[str],
@@ -160,7 +161,7 @@ def export_results(
     write: Callable[[Path, Sequenced], None] = getattr(
         import_module(f"sam2track.export.{how.module}"), how.function
     )
-    path = Path(output)
+    path = check_path("output", output)
     sequence.suffix = path.suffix.lower()
     with ExitStack() as stack:
         if options.images or (how.images and options.images is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import struct
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_path
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
 from sam2track.masks import bounding_box
 from sam2track.regular import check_regular
@@ -165,7 +167,7 @@ def _part(mask: Mask) -> _Part | None:
     return _Part(mask[y, x].copy(), y, x, mask.shape)
 
 
-def open_masks(path: str | Path, format: str | None = None) -> Reading:
+def open_masks(path: str | os.PathLike[str], format: str | None = None) -> Reading:
     """Open masks in any of the formats that hold some.
 
     Parameters
@@ -182,7 +184,7 @@ def open_masks(path: str | Path, format: str | None = None) -> Reading:
     SourceError
         Where it cannot be read.
     """
-    path = Path(path)
+    path = check_path("masks", path)
     if not path.exists():
         raise SourceError(f"there is nothing at {path}")
     found = detect(path) if format is None else format

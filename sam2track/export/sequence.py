@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_flag
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
 from sam2track.export.reading import Boxed, by_label
 from sam2track.frames.source import USUAL_FPS, FrameSource
-from sam2track.values import check_flag
 
 __all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
 

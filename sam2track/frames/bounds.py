@@ -7,9 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import is_number, whole_number
 from sam2track.errors import SourceError, UsageError
 from sam2track.masks import MAX_PIXELS
-from sam2track.values import is_number, whole_number
 
 __all__ = [
     "MAX_FRAMES",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
+from sam2track.arguments import is_number
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.packets import coded_packets
 from sam2track.frames.pixels import Upright
 from sam2track.frames.source import Frame
 from sam2track.frames.video_input import VideoInput, moving_pictures
-from sam2track.values import is_number
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

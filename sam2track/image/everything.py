@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 
 from sam2track import masks as rle
+from sam2track.arguments import check_flag, is_number, whole_number
 from sam2track.errors import UsageError
 from sam2track.masks import Box, label_dtype, measure
-from sam2track.values import check_flag, is_number, whole_number
 
 if TYPE_CHECKING:
     from sam2track.image.segmenter import ImageSegmenter

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sam2track.arguments import check_flag, check_path
 from sam2track.detections import Detections, chosen, opened
 from sam2track.errors import OutputError, PromptError, Sam2TrackError, UsageError
 from sam2track.frames.still import list_pictures, read_picture
@@ -130,7 +131,8 @@ def run(
     ground = read_ground(background)
     said = prompts or Prompts()
     _check(said, paths, everything is not None, detections)
-    check_free(Path(output), paths, wanted, candidates=all_candidates, overwrite=overwrite)
+    folder, overwrite = check_path("output", output), check_flag("overwrite", overwrite)
+    check_free(folder, paths, wanted, candidates=all_candidates, overwrite=overwrite)
     # What all pictures have in common; a file is read once, and before the model.
     boxes: dict[str, Any] = {
         "total": len(paths),
@@ -153,9 +155,7 @@ def run(
             outcome.failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
         else:
             outcome.images.append(
-                _written(
-                    Path(output), path, picture, drawing, wanted, ground, all_candidates, loaded
-                )
+                _written(folder, path, picture, drawing, wanted, ground, all_candidates, loaded)
             )
             counts.update(item["name"] for item in drawing.objects)
             outcome.warnings += [

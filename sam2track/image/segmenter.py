@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sam2track.arguments import check_flag, whole_number
 from sam2track.detections import as_detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.still import picture_of
@@ -23,7 +24,6 @@ from sam2track.prompts import Prompt, Prompts, check_prompt
 from sam2track.tracking import conditioning, inputs, step
 from sam2track.tracking.encoder import Encoder, Features
 from sam2track.tracking.result import FrameResult
-from sam2track.values import check_flag, whole_number
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sam2track.arguments import whole_number
 from sam2track.errors import (
     DeviceError,
     ModelError,
@@ -26,7 +27,6 @@ from sam2track.models.rates import bf16_pays
 from sam2track.models.renaming import VIDEO_ONLY
 from sam2track.models.weights import find_folder, find_weights, pinned, weights_on_disk
 from sam2track.models.zoo import ZOO, ZooModel, resolve
-from sam2track.values import whole_number
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from sam2track.arguments import check_flag
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.ahead import Ahead
 from sam2track.frames.source import check_picture
@@ -19,7 +20,6 @@ from sam2track.tracking.encoder import Picture
 from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
-from sam2track.values import check_flag
 
 __all__ = ["Direction", "Plan", "Run", "planned"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from sam2track.arguments import check_flag
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.tracking.actions import pack_mask, said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.objects import Tracked
-from sam2track.values import check_flag
 
 __all__ = ["add", "clear", "confirm", "lock", "remove", "rename", "say"]
 

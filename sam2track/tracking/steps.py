@@ -221,8 +221,10 @@ class Steps:
                 raise ProjectError(
                     f"{self.name} is open for reading alone; open it with writable=True"
                 ) from error
-            what = f"{self.name} cannot be written: {error}{maybe_full(error)}"
-            raise OutputError(what) from error
+            raise OutputError(
+                f"{self.name} cannot be written: {error}{maybe_full(error)}; what was kept before "
+                "is kept"
+            ) from error
 
     def _misused(self, error: sqlite3.ProgrammingError) -> ProjectError:
         if "closed" in str(error):

@@ -1,0 +1,68 @@
+"""Whether what a caller gave is of the kind that is asked for; what is not is told at once."""
+
+from __future__ import annotations
+
+import operator
+import os
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+
+from sam2track.errors import UsageError
+
+__all__ = ["check_flag", "check_path", "is_number", "whole_number"]
+
+
+def whole_number(what: str, value: object) -> int:
+    """Return a whole number as an int, also one of numpy: SQLite would find nothing by that.
+
+    Raises
+    ------
+    UsageError
+        Where it is none; ``what`` says of what it is the number.
+    """
+    try:
+        if isinstance(value, bool | np.bool_):  # which Python takes for 0 and 1
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{what} {value!r}; give a whole number") from None
+    if not -(2**63) <= number < 2**63:
+        raise UsageError(f"{what} {number}; give one below 2**63")  # as SQLite has them
+    return number
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, of numpy as well; truths are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_flag(what: str, value: object) -> bool:
+    """Return a truth as one of Python's own, which JSON can hold.
+
+    Raises
+    ------
+    UsageError
+        Where it is none: "no" would say yes.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{what} {value!r:.60}; give True or False")
+    return bool(value)
+
+
+def check_path(what: str, value: object) -> Path:
+    """Return a path as a Path.
+
+    Raises
+    ------
+    UsageError
+        Where it is none that a system takes: not a text or path, empty, or with a null character.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise UsageError(f"{what} is {value!r:.60}; give a path")
+    if not os.fspath(value):
+        raise UsageError(f"{what} is empty; name a file or a folder, . for the current one")
+    if "\0" in os.fspath(value):
+        raise UsageError(f"{what} has a null character in its name: {os.fspath(value)!r:.100}")
+    return Path(value)
