@@ -59,7 +59,7 @@ def _opened(results: Results, source: Any) -> Footage:
     meta = results.meta
     times = results.times
     try:
-        opened = reopen_source(meta, source, fps=rate_of(times))
+        opened = reopen_source(meta, source, fps=rate_of(times), folder=results.folder)
     except (Sam2TrackError, OSError) as error:
         return Footage(None, f"the pictures cannot be read: {error}")
     found = (opened.height, opened.width, len(opened))

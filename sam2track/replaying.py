@@ -74,7 +74,7 @@ def replay(
                 f"{path} does not say its {', '.join(lacking)}; it cannot be replayed"
             )
         try:
-            opened = reopen_source(meta, source, fps=rate_of(times))
+            opened = reopen_source(meta, source, fps=rate_of(times), folder=old.folder)
         except SourceError as error:
             if source is not None or "--source" in str(error):
                 raise

@@ -171,6 +171,11 @@ class Results(Protocol):
         ...
 
     @property
+    def folder(self) -> Path | None:
+        """Where it lies; pictures that were moved with it are found from there."""
+        ...
+
+    @property
     def height(self) -> int:
         """Height of the upright frame in pixels."""
         ...

@@ -23,7 +23,7 @@ from sam2track.errors import (
 )
 from sam2track.export import output_errors
 from sam2track.frames.bounds import rate_of
-from sam2track.frames.opening import reopen_source
+from sam2track.frames.opening import find_source, reopen_source
 from sam2track.project import Project, WriterLock
 
 if TYPE_CHECKING:
@@ -311,16 +311,12 @@ def source_of_project(project: Path) -> FrameSource:
         As ``open_source``.
     """
     with Project.open(project) as opened:
-        meta, fps = opened.meta, rate_of(opened.times)
-    given = Path(str(meta["source"]))
-    # Where it lay comes first: another of its name may lie where the viewer was started.
-    known = Path(meta.get("source_path", given))
-    for place in (known, project.parent / given, project.parent / given.name, given):
-        if place.exists():
-            return reopen_source(meta, place, fps=fps)
+        meta, fps, folder = opened.meta, rate_of(opened.times), opened.folder
+    if find_source(meta, folder) is not None:
+        return reopen_source(meta, fps=fps, folder=folder)
     raise ProjectError(
-        f"{project.name} was made from {given}, which is not there any more; open the video or "
-        f"stack itself, and choose this project under Project in the SAM 2 Track panel"
+        f"{project.name} was made from {meta.get('source')}, which is not there any more; open the "
+        f"video or stack itself, and choose this project under Project in the SAM 2 Track panel"
     )
 
 

@@ -42,6 +42,7 @@ class _Masks:
         self.frames = tuple(range(count))
         self.times = np.arange(count, dtype=np.float64)
         self.names: dict[int, str] = {}
+        self.folder: Path | None = None
         self.lineage = lineage
         found: set[int] = set()
         for frame in self.frames:

@@ -19,7 +19,7 @@ from sam2track.export import output_errors, shortened
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.bounds import asked_span
-from sam2track.frames.opening import reopen_source
+from sam2track.frames.opening import find_source, reopen_source
 from sam2track.frames.source import FrameSource
 
 __all__ = ["FORMATS", "TAKEN_BY", "Exported", "Format", "export_results"]
@@ -167,7 +167,8 @@ def export_results(
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
         with output_errors(path):  # of a name that no file can have
-            own = any(_same(path, taken) for taken in (*keep, Path(source)))
+            pictures = (Path(source), find_source(meta, results.folder))
+            own = any(_same(path, taken) for taken in (*keep, *filter(None, pictures)))
         if own:
             raise UsageError(
                 f"{path} is what is exported from, or belongs to it; name another target"
@@ -203,7 +204,7 @@ def _pictures(
         if isinstance(options.source, FrameSource):
             source = options.source
         else:
-            source = reopen_source(meta, options.source, fps=25.0)
+            source = reopen_source(meta, options.source, fps=25.0, folder=sequence.results.folder)
             stack.callback(source.close)
     except Sam2TrackError as error:
         if options.source is not None:

@@ -50,6 +50,8 @@ class Results(Protocol):
     """What is exported: a Project is one."""
 
     @property
+    def folder(self) -> Path | None: ...  # noqa: D102
+    @property
     def height(self) -> int: ...  # noqa: D102
     @property
     def width(self) -> int: ...  # noqa: D102

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import USUAL_FPS, FrameSource
 
-__all__ = ["open_source", "options_of", "reopen_source"]
+__all__ = ["find_source", "open_source", "options_of", "reopen_source"]
 
 _STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
@@ -93,7 +93,9 @@ def open_source(
     )
 
 
-def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float) -> FrameSource:
+def reopen_source(
+    meta: Mapping[str, Any], source: object = None, *, fps: float, folder: Path | None
+) -> FrameSource:
     """Open the source of a project as it was opened when that was made.
 
     Parameters
@@ -104,6 +106,9 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
         Where the pictures are, if no longer where the project says.
     fps : float
         Frames per second, of what has no times of its own.
+    folder : Path, optional
+        Where the project lies: pictures that were moved with it are found beside it, or beside
+        its folder.
 
     Raises
     ------
@@ -121,18 +126,39 @@ def reopen_source(meta: Mapping[str, Any], source: object = None, *, fps: float)
             raise SourceError(
                 "it was made from a pipe, whose pictures are gone; name a file of them"
             )
-        if not os.path.lexists(source) and "source_path" in meta:
-            source = meta["source_path"]  # it was given from another folder
-        elif not os.path.lexists(source) and "axes" in meta:  # as stacks and arrays have them
+        found = find_source(meta, folder)
+        if found is None and "source_path" not in meta and "axes" in meta:
+            # As stacks and arrays have them.
             raise SourceError(
                 f"it was made from {source}, which does not exist; give the file where it is now "
                 "(--source), or the array again (source=)"
             )
+        source = found or meta.get("source_path", source)
     reading["fps"] = fps
     # Pictures that were moved may have become another kind of file on the way.
     kept = options_of(source)
     reading = {name: value for name, value in reading.items() if name in kept}
     return open_source(source, **reading)
+
+
+def find_source(meta: Mapping[str, Any], folder: Path | None) -> Path | None:
+    """Where a project's pictures are: where they were, beside it, or in the current folder.
+
+    Where they were comes first: others of that name may lie in the current folder. None where
+    nothing is at any of these places.
+
+    Parameters
+    ----------
+    meta, folder
+        As ``reopen_source`` takes them.
+    """
+    given = Path(str(meta.get("source")))
+    places = []
+    if "source_path" in meta:  # of a path, and not of an array
+        beside = [] if folder is None else [folder, folder.parent]
+        places = [place / name for place in beside for name in (given, given.name)]
+        places.insert(0, Path(meta["source_path"]))
+    return next(filter(os.path.lexists, [*places, given]), None)
 
 
 def options_of(source: object) -> Sequence[str]:

@@ -11,7 +11,8 @@ import pytest
 import tifffile
 import zarr
 
-from sam2track.frames.opening import open_source
+from sam2track.errors import SourceError
+from sam2track.frames.opening import find_source, open_source, reopen_source
 from tests.frames.conftest import scene, write_video
 
 
@@ -61,3 +62,37 @@ def test_a_source_stays_itself_in_another_folder(
     assert opened.fingerprint() == same.fingerprint()
     opened.close()
     same.close()
+
+
+@pytest.mark.parametrize("moved", ["nothing", "beside its folder", "beside it", "the pictures"])
+def test_pictures_of_a_project_are_those_that_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: str
+) -> None:
+    for seed, place in enumerate(["here", "there"]):
+        (tmp_path / place).mkdir()
+        folder(tmp_path / place / "pictures", scene(4, seed=seed))
+    monkeypatch.chdir(tmp_path / "here")
+    meta = {"source": "pictures", "source_path": str(tmp_path / "here" / "pictures")}
+    out = tmp_path / "here" / "out"
+    out.mkdir()
+    right = open_source("pictures").fingerprint()
+    if moved == "beside its folder":
+        out = (tmp_path / "here").rename(tmp_path / "elsewhere") / "out"
+    elif moved == "beside it":
+        Path("pictures").rename(out / "pictures")
+    elif moved == "the pictures":
+        Path("pictures").rename(tmp_path / "there" / "cells")
+        meta["source"] = "cells"
+    monkeypatch.chdir(tmp_path / "there")  # which holds others of that name
+    assert find_source(meta, out) is not None
+    opened = reopen_source(meta, fps=25.0, folder=out)
+    assert opened.fingerprint() == right
+
+
+def test_pictures_that_are_nowhere_are_told_where_they_were(tmp_path: Path) -> None:
+    meta = {"source": "a.mp4", "source_path": str(tmp_path / "before" / "a.mp4")}
+    assert find_source(meta, tmp_path) is None
+    with pytest.raises(SourceError, match=r"before/a\.mp4"):
+        reopen_source(meta, fps=25.0, folder=tmp_path)
+    with pytest.raises(SourceError, match="does not say of which pictures"):
+        reopen_source({}, fps=25.0, folder=tmp_path)
