@@ -12,19 +12,17 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
 from sam2track.arguments import check_flag, check_path, is_number, whole_number
 from sam2track.contents import Contents
 from sam2track.database import (
-    check_tables,
     companions,
     connected,
     copied,
@@ -46,26 +44,17 @@ from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
 from sam2track.frames.source import USUAL_FPS
 from sam2track.locks import WriterLock
+from sam2track.project_file import connect, leave_no_log, left_open, make
 from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life
-from sam2track.tracking.steps import SCHEMA
 from sam2track.values import check_meta, check_new, check_rows, check_settings
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["VERSION", "Project", "WriterLock"]
-
-VERSION = 4
-_APPLICATION = 0x73327400  # "s2t", in the header of the file
-
-_SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE times (frame INTEGER PRIMARY KEY, seconds REAL NOT NULL);
-{SCHEMA}
-"""
+__all__ = ["Project", "WriterLock"]
 
 
 class Project(Contents):
@@ -111,7 +100,7 @@ class Project(Contents):
                 raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
         # Of a script that ends without closing it; a kill leaves the log.
         self._unclosed = (
-            weakref.finalize(self, _left_open, connection, lock, os.getpid()) if writable else None
+            weakref.finalize(self, left_open, connection, lock, os.getpid()) if writable else None
         )
 
     # -- opening and closing ------------------------------------------------------------
@@ -156,7 +145,7 @@ class Project(Contents):
         try:
             with Staged(path) as whole:
                 remove_companions(whole.partial)
-                cls._fill(whole.partial, meta, seconds)
+                make(whole.partial, meta, seconds)
                 remove_companions(path)
             db = connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")
@@ -167,23 +156,6 @@ class Project(Contents):
                 raise OutputError(f"{path} cannot be written: {error}") from error
             raise
         return cls(path, db, writable=True, lock=own)
-
-    @staticmethod
-    def _fill(path: Path, meta: dict[str, Any], times: npt.NDArray[np.float64]) -> None:
-        with closing(sqlite3.connect(path, isolation_level=None)) as db:
-            db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-            db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-            db.execute("BEGIN")
-            db.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [(key, json.dumps(value)) for key, value in meta.items()],
-            )
-            db.executemany(
-                "INSERT INTO times VALUES (?, ?)",
-                ((frame, float(seconds)) for frame, seconds in enumerate(times)),
-            )
-            db.execute("COMMIT")
 
     @classmethod
     def open(
@@ -216,32 +188,13 @@ class Project(Contents):
                 raise ProjectError(f"there is no project at {path}: {path.parent} is a folder")
         if not path.is_file():
             raise ProjectError(f"there is no project at {path}")
-        mode = "rw" if writable else "ro"
         own = WriterLock(path) if writable and lock is None else None
         db = None
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
             warning = settle(path)
-            db = connected(path, mode)
-            application = db.execute("PRAGMA application_id").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if application != _APPLICATION:
-                raise ProjectError(f"{path} is no sam2track project")
-            if version < VERSION:
-                raise ProjectError(
-                    f"{path} was made by a version of sam2track before its first release; "
-                    f"track anew"
-                )
-            if version > VERSION:
-                raise ProjectError(
-                    f"{path} is a project of version {version}, this program reads up to "
-                    f"{VERSION}; update sam2track"
-                )
-            check_tables(db, _SCHEMA, str(path))
-            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if verdict != "ok":
-                raise ProjectError(f"{path} is damaged: {verdict}")
+            db = connect(path, "rw" if writable else "ro")
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
             project = cls(path, db, writable=writable, lock=own)
@@ -305,7 +258,7 @@ class Project(Contents):
             with suppress(sqlite3.Error):
                 self._part()
             if self._writable:
-                _leave_no_log(self._db)
+                leave_no_log(self._db)
         finally:
             super().close()
             if self._lock is not None:
@@ -583,20 +536,3 @@ class Project(Contents):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
-
-
-def _leave_no_log(connection: sqlite3.Connection) -> None:
-    with suppress(sqlite3.Error):  # another reader holds the log; the next clean close removes it
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("PRAGMA journal_mode = DELETE")
-
-
-def _left_open(connection: sqlite3.Connection, lock: WriterLock | None, process: int) -> None:
-    """Close a project that nobody holds any more."""
-    if process != os.getpid():
-        return  # a fork: SQLite's files are its parent's
-    _leave_no_log(connection)
-    with suppress(sqlite3.Error):  # of another thread, or closed already
-        connection.close()
-    if lock is not None:
-        lock.release()

@@ -39,6 +39,7 @@ LAYERS = (
         "metrics",
         "page",
         "project",
+        "project_file",
         "render",
         "report",
         "review",

@@ -33,7 +33,8 @@ from sam2track.errors import (
     Sam2TrackError,
     UsageError,
 )
-from sam2track.project import VERSION, Project
+from sam2track.project import Project
+from sam2track.project_file import VERSION
 from sam2track.prompts import Prompt, Prompts
 from sam2track.soundness import odd_pointers
 from sam2track.tracking.codes import pack, quantise
@@ -482,7 +483,7 @@ def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Project, "_fill", interrupted)
+    monkeypatch.setattr("sam2track.project.make", interrupted)
     with pytest.raises(KeyboardInterrupt):
         new(tmp_path / "p.s2t")
     assert list(tmp_path.iterdir()) == []
