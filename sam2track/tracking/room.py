@@ -69,7 +69,7 @@ class Room:
             self._move(items)
         try:
             return work()
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:  # pages for features are the system's
             if not is_out_of_memory(error):
                 if (known := explained(error)) is not None:
                     raise known from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -138,6 +140,33 @@ def test_a_prompt_and_a_frame_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(OutOfMemoryError, match="image size 128"):
         made.prompt(9, frame=5, points=[(5, 5)])
     assert 9 not in made.object_ids
+
+
+def test_what_the_system_has_no_room_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python says so of pages for features in another way than torch of tensors."""
+    made = tracker()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", fail)
+    with pytest.raises(OutOfMemoryError, match=r"image size 128 .*Cannot allocate memory"):
+        made.prompt(9, frame=5, points=[(5, 5)])
+    assert 9 not in made.object_ids
+
+
+def test_a_frame_that_cannot_be_read_is_no_matter_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = tracker()
+
+    def fail(_frame: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(made.source, "read", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        made.prompt(9, frame=5, points=[(5, 5)])
+    assert not made._engine.room.limited
 
 
 def test_precisions_that_meet_are_explained() -> None:
