@@ -178,12 +178,15 @@ def test_the_next_frame_is_under_way_while_one_is_shown(
     assert [len(given) for _ in shown] == [0, *range(2, 8), 7]
 
 
+@pytest.mark.parametrize(
+    "given_up", [{"batch": 8}, {"home": torch.device("cpu", 0)}], ids=["batches", "home"]
+)
 def test_where_memory_is_short_each_frame_has_its_turn(
-    given: list[int], ahead: Callable[[], None]
+    given_up: dict[str, Any], given: list[int], ahead: Callable[[], None]
 ) -> None:
     ahead()
     made = prompted()
-    made._engine.room.batch = 8
+    vars(made._engine.room).update(given_up)
     assert [len(given) for _ in made.propagate()] == [*range(8)]
 
 

@@ -6,6 +6,7 @@ import errno
 import mmap
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from sam2track.errors import DeviceError, ModelError, OutOfMemoryError
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
 from sam2track.tracking import conditioning
+from sam2track.tracking.features import FeatureStore
+from sam2track.tracking.graphs import Graphs
+from sam2track.tracking.room import Room
 from tests.parity.oracle import clip
 
 FRAMES = clip(6)
@@ -53,6 +57,10 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> li
 
     monkeypatch.setattr(conditioning, "attend", run)
     return seen
+
+
+def full() -> None:
+    raise MemoryError("it is\nfull")
 
 
 def test_batches_become_smaller_and_it_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +107,82 @@ def test_then_state_moves_to_main_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
     for frame, logits in found.items():
         assert np.abs(logits - expected[frame]).max() <= 3e-4
+
+
+def test_all_that_objects_remember_moves_whichever_was_at_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else what lies on the device stays there, and the next frame does not fit either."""
+    device, home = torch.device("cpu", 0), torch.device("cpu")
+    made = tracker(device)
+    frames = made.propagate()
+    for _ in range(3):
+        next(frames)
+    plain = torch.Tensor.to
+
+    def to(self: torch.Tensor, *to: Any, **options: Any) -> torch.Tensor:
+        if to != (home,):
+            return plain(self, *to, **options)
+        moved = self.clone()
+        moved.in_main_memory = True  # type: ignore[attr-defined]
+        return moved
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    encode, failed = made._engine.encoder.encode, []
+
+    def once(picture: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError(WORD)
+        return encode(picture)
+
+    monkeypatch.setattr(made._engine.encoder, "encode", once)
+    with pytest.warns(RuntimeWarning, match="in main memory, which is slower"):
+        made.prompt(9, frame=5, points=[(5, 5)])
+    assert made._engine.room.home == home
+    next(frames)
+    for item in made._book.objects.values():
+        held = [anchor.memory for anchor in item.prompted.values()]
+        held += [memory for recent in item.recent.values() for memory in recent.kept.values()]
+        state = [anchor.score for anchor in item.prompted.values()]
+        state += [memory.pointer for memory in held]
+        state += [memory.spatial for memory in held if memory.spatial is not None]
+        assert len(state) > 2
+        assert all(getattr(tensor, "in_main_memory", False) for tensor in state), item.object_id
+
+
+def test_recordings_go_first() -> None:
+    """They hold memory of the device for nothing but speed."""
+    cpu = torch.device("cpu")
+    model: Any = SimpleNamespace(name="nano", image_size=512, device=cpu)
+    graphs, recording = Graphs(cpu), SimpleNamespace()
+    graphs._kept["one"] = recording  # type: ignore[assignment]
+    with pytest.warns(RuntimeWarning, match="smaller batches"):
+        assert Room(model, FeatureStore(0), graphs).attempt(full, [], batch=4) is None
+    assert "one" not in graphs._kept
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "advice"),
+    [
+        ("sam2.1-large", 1024, "take --image-size 512 or --model sam2.1-base-plus, or free"),
+        ("sam2.1-tiny", 960, "take --image-size 448 or --model nano, or free some memory and"),
+        ("nano", 192, "take --image-size 64, or free some memory and go on with --resume"),
+        ("nano", 64, "cpu has not enough memory for nano at image size 64 (it is full); free some"),
+    ],
+)
+def test_what_would_fit_can_be_asked_for(name: str, size: int, advice: str) -> None:
+    cpu = torch.device("cpu")
+    model: Any = SimpleNamespace(name=name, image_size=size, device=cpu)
+    room = Room(model, FeatureStore(0), Graphs(cpu))
+
+    def fail() -> None:
+        raise MemoryError("it is\nfull")
+
+    with pytest.raises(OutOfMemoryError) as told:
+        room.attempt(fail, [])
+    assert advice in str(told.value)
+    assert "(it is full)" in str(told.value)
 
 
 def test_what_was_done_is_kept_and_what_would_fit_is_named(
