@@ -274,7 +274,7 @@ class ImageSegmenter:
             embedding = features.top
             # Without this setting SAM2ImagePredictor looks at the features as they are.
             if self.model.module.directly_add_no_mem_embed:
-                embedding = conditioning.without_memory(self.model, self._constants, features)
+                embedding = conditioning.without_memory(self.model, features)
             self._kept = features, embedding
         return self._kept
 

@@ -202,19 +202,7 @@ def _pointer_codes(
 
 
 @torch.inference_mode()
-def without_memory(model: Model, constants: Constants, features: Features) -> torch.Tensor:
+def without_memory(model: Model, features: Features) -> torch.Tensor:
     """Features of a frame for an object that remembers nothing, (1, C, h, w)."""
-    module = model.module
-    if module.directly_add_no_mem_embed:
-        added: torch.Tensor = features.top + module.no_mem_embed.permute(1, 2, 0)[..., None]
-        return added
-    channels, height, width = features.top.shape[1:]
-    top = features.top.flatten(2).permute(2, 0, 1)
-    with model.autocast():
-        fused: torch.Tensor = model.part("memory_attention")(
-            curr=top,
-            curr_pos=constants.position,
-            memory=module.no_mem_embed.expand(1, 1, module.mem_dim),
-            memory_pos=module.no_mem_pos_enc.expand(1, 1, module.mem_dim),
-        )
-    return fused.permute(1, 2, 0).view(1, channels, height, width)
+    added: torch.Tensor = features.top + model.module.no_mem_embed.permute(1, 2, 0)[..., None]
+    return added

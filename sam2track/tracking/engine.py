@@ -176,7 +176,7 @@ class Engine:
         """Features as tracking saw them, or without memory where it has not been."""
         others = {f: anchor for f, anchor in item.prompted.items() if f != frame}
         if tracked is None or not others:
-            return conditioning.without_memory(self.model, self._constants, features)
+            return conditioning.without_memory(self.model, features)
         backward = tracked.source == "backward"
         alone = Tracked(item.object_id, others)
         if isinstance(self.source, StreamSource):

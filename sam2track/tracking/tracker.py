@@ -100,6 +100,12 @@ class Tracker:
                 f"{self.model.name} has no weights for video (a Sam2Model of Transformers); take "
                 f"a Sam2VideoModel, or use it on single images"
             )
+        if not self.model.module.directly_add_no_mem_embed:
+            # Of the one token that it would look at instead, SAM 2's rotary code makes none.
+            raise ModelError(
+                f"{self.model.name} says directly_add_no_mem_embed=False, with which SAM 2's own "
+                f"code cannot begin a video; take modules where it is True, or single images"
+            )
         self.source: FrameSource | StreamSource = (
             StreamSource() if source is None else open_source(source)
         )

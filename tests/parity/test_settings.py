@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from sam2track.prompts import Prompt
 from tests.parity.oracle import clip, official_run, predictor
@@ -22,6 +23,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "only_obj_ptrs_in_the_past_for_eval": False,
     },
     "no times of pointers": {"add_tpos_enc_to_obj_ptrs": False},
+    "times of pointers as they are": {
+        "proj_tpos_enc_in_obj_ptrs": False,
+        "obj_ptr_tpos_proj": torch.nn.Identity(),
+    },
     "soft pointers": {"soft_no_obj_ptr": True},
     "pointers that stay": {"fixed_no_obj_ptr": False},
     "no scores": {"pred_obj_scores": False},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import subprocess
@@ -18,7 +19,7 @@ import torch
 
 import sam2track
 from sam2track import Tracker
-from sam2track.errors import ProjectError, PromptError, SourceError, UsageError
+from sam2track.errors import ModelError, ProjectError, PromptError, SourceError, UsageError
 from sam2track.export.videos import VideoWriter
 from sam2track.frames.opening import open_source
 from sam2track.models.architecture import ARCHITECTURES, build
@@ -444,6 +445,13 @@ def test_settings_that_cannot_be_are_named(settings: dict[str, Any]) -> None:
     ((name, value),) = settings.items()
     with pytest.raises(UsageError, match=f"{name} {value!r}"):
         tracker(2, **settings)
+
+
+def test_modules_that_cannot_begin_a_video_are_named() -> None:
+    odd = copy.copy(module())
+    odd.directly_add_no_mem_embed = False
+    with pytest.raises(ModelError, match=r"directly_add_no_mem_embed=False, .* cannot begin a vid"):
+        Tracker(odd, clip(2))
 
 
 def test_clearing_and_removing() -> None:
