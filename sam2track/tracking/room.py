@@ -65,7 +65,7 @@ class Room:
         OutOfMemoryError
             Where nothing is left to give up.
         """
-        if self.home != self.model.device:
+        if self.home != self.model.device:  # given up by an earlier try, maybe for other objects
             self._move(items)
         try:
             return work()
@@ -76,7 +76,7 @@ class Room:
                 raise
             said = " ".join(str(error).split())[:160]
         # Out here nothing holds the tensors of the work any more.
-        self._give_up(items, batch, said)
+        self._give_up(batch, said)
         return None
 
     def insist(self, work: Callable[[], T], items: Sequence[Tracked]) -> T:
@@ -85,7 +85,7 @@ class Room:
             pass
         return found
 
-    def _give_up(self, items: Sequence[Tracked], batch: int, said: str) -> None:
+    def _give_up(self, batch: int, said: str) -> None:
         device = self.model.device
         self._graphs.stop()  # they hold memory for nothing but speed
         if batch > 1:
@@ -99,7 +99,6 @@ class Room:
             )
             self.home = torch.device("cpu")
             self._store.move(self.home)
-            self._move(items)
         else:
             raise OutOfMemoryError(
                 f"{device} has not enough memory for {self.model.name} at image size "

@@ -9,7 +9,7 @@ import torch
 
 from sam2track.prompts import Prompt
 from tests.parity.oracle import clip, official_run, predictor
-from tests.parity.test_parity import ONE, differences, our_run
+from tests.parity.test_parity import MANY, ONE, differences, our_run
 
 BOX = Prompt(box=(30, 30, 70, 80))
 POINT = Prompt(points=((64, 60),))
@@ -39,8 +39,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no scale": {"sigmoid_scale_for_mem_enc": 1.0, "sigmoid_bias_for_mem_enc": -0.5},
     "candidates for prompts alone": {"multimask_output_for_tracking": False},
     "candidates after two clicks": {"multimask_min_pt_num": 1, "multimask_max_pt_num": 2},
+    "pointers of the single mask": {"use_multimask_token_for_obj_ptr": False},
     "no candidates": {"multimask_output_in_sam": False},
     "absence without a place": {"no_obj_embed_spatial": None},
+    "no place of features": {"memory_attention.pos_enc_at_input": False},
+    "no fine features": {
+        "use_high_res_features_in_sam": False,
+        "sam_mask_decoder.use_high_res_features": False,
+    },
 }
 
 
@@ -57,20 +63,28 @@ BOTH_WAYS = (
 )
 
 
+def made(name: str) -> Any:
+    """An official predictor with settings; scores about zero and apart, so that objects go."""
+    module = predictor.__wrapped__("nano", True, score_bias=-0.77)
+    module.sam_mask_decoder.pred_obj_score_head.layers[-1].weight.mul_(30)
+    for key, value in SETTINGS[name].items():
+        part, _, setting = key.rpartition(".")
+        holder = module.get_submodule(part)
+        assert hasattr(holder, setting)
+        setattr(holder, setting, value)
+    if name == "no pointers":  # which make floats of all that they come with
+        module.memory_attention.register_forward_pre_hook(_floats, with_kwargs=True)
+    for setting in ("pred_obj_scores", "use_multimask_token_for_obj_ptr"):
+        setattr(module.sam_mask_decoder, setting, getattr(module, setting))
+    return module
+
+
 @pytest.mark.parametrize(
     ("name", "backward"),
     [*((name, False) for name in SETTINGS), *((name, True) for name in BOTH_WAYS)],
 )
 def test_masks_equal_the_official_ones(name: str, backward: bool) -> None:
-    module = predictor.__wrapped__("nano", True, score_bias=-0.77)
-    # Scores about zero and apart, so that the object comes and goes.
-    module.sam_mask_decoder.pred_obj_score_head.layers[-1].weight.mul_(30)
-    for key, value in SETTINGS[name].items():
-        assert hasattr(module, key)
-        setattr(module, key, value)
-    if name == "no pointers":  # which make floats of all that they come with
-        module.memory_attention.register_forward_pre_hook(_floats, with_kwargs=True)
-    module.sam_mask_decoder.pred_obj_scores = module.pred_obj_scores
+    module = made(name)
     frames, at = clip(12), (11, 7, 4) if backward else (0, 4, 7)
     prompts = {1: dict(zip(at, (POINT, BOX, ABSENT), strict=True))}
     theirs = official_run(module, frames, prompts, backward=backward)
@@ -79,3 +93,27 @@ def test_masks_equal_the_official_ones(name: str, backward: bool) -> None:
         assert min(scores) < 0 < max(scores)
     *found, close = differences(our_run(module, frames, prompts, backward=backward), theirs)
     assert max(found) <= ONE and close <= 1
+
+
+IN_BATCHES = (
+    "no pointers",
+    "no times of pointers",
+    "no scores",
+    "pointers of the single mask",
+    "candidates for prompts alone",
+    "no place of features",
+    "no fine features",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [*((name, 2) for name in IN_BATCHES), ("no scores", 11), ("no place of features", 11)],
+)
+def test_masks_of_a_batch_equal_the_official_ones(name: str, count: int) -> None:
+    """Of few objects, which go through parts of the module by themselves, and of more."""
+    module, frames = made(name), clip(6)
+    prompts = {i: {0: Prompt(points=((10 + 10 * i, 64),))} for i in range(1, count + 1)}
+    theirs = official_run(module, frames, prompts)
+    *found, close = differences(our_run(module, frames, prompts), theirs)
+    assert max(found) <= MANY and close <= count
