@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from sam2track.errors import UsageError
@@ -103,13 +103,13 @@ def read_manifest(path: str | os.PathLike[str], output: str | None = None) -> li
     rows = _csv(path, text) if path.suffix.lower() == ".csv" else _json_lines(path, text)
     base = str(path.absolute().parent)
     videos: list[Video] = []
-    taken: dict[str, int] = {}
+    taken: dict[PurePath, int] = {}
     for line, row in rows:
         try:
             video = _video(line, row, base, base if output is None else output)
         except UsageError as error:
             raise UsageError(f"manifest {path}, line {line}: {error}") from error
-        same = video.output if is_address(video.output) else os.path.realpath(video.output)
+        same = _place(video.output)
         if same in taken:
             raise UsageError(
                 f"manifest {path}, line {line}: output {video.output} is that of line "
@@ -119,15 +119,21 @@ def read_manifest(path: str | os.PathLike[str], output: str | None = None) -> li
         videos.append(video)
     if not videos:
         raise UsageError(f"manifest {path} holds no video; give one on each line")
+    outputs = {video.line: video.output for video in videos}
     for same, line in taken.items():
         # What is made anew is removed first, with all that lies in it.
-        for folder in () if is_address(same) else map(str, Path(same).parents):
+        for folder in same.parents:
             if folder in taken:
                 raise UsageError(
-                    f"manifest {path}, line {line}: output {same} lies in that of line "
+                    f"manifest {path}, line {line}: output {outputs[line]} lies in that of line "
                     f"{taken[folder]}; give each video a folder beside the others"
                 )
     return videos
+
+
+def _place(output: str) -> PurePath:
+    """Where an output lies, however it is written: of two that are equal, the same."""
+    return PurePosixPath(output) if is_address(output) else Path(os.path.realpath(output))
 
 
 def is_address(output: str) -> bool:
@@ -264,4 +270,6 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 
 def _joined(base: str, path: str) -> str:
-    return f"{base.rstrip('/')}/{path}" if is_address(base) else str(Path(base) / path)
+    if is_address(base) and not Path(path).is_absolute():
+        return f"{base.rstrip('/')}/{path}"
+    return str(Path(base) / path)

@@ -81,6 +81,8 @@ def test_outputs_lie_where_it_is_said(tmp_path: Path) -> None:
     table = written(tmp_path, HEADER + "a.mp4,p.json,one,\nb.mp4,p.json,s3://other/two,\n")
     assert [v.output for v in read_manifest(table, "/out")] == ["/out/one", "s3://other/two"]
     assert read_manifest(table, "s3://here/x/")[0].output == "s3://here/x/one"
+    table = written(tmp_path, HEADER + "a.mp4,p.json,/data/one,\n")
+    assert read_manifest(table, "s3://here/x")[0].output == "/data/one"
 
 
 def test_options_are_those_of_a_job() -> None:
@@ -106,6 +108,8 @@ def test_options_are_those_of_a_job() -> None:
         ("m.csv", HEADER + "a,,o,\n", 2, "neither prompts nor detections"),
         ("m.csv", HEADER + "-,p,o,\n", 2, "a pipe"),
         ("m.csv", HEADER + "a,p,o,\n\nb,p,./x/../o,\n", 4, "is that of line 2, too"),
+        ("m.csv", HEADER + "a,p,s3://b/o,\nb,p,s3://b/o/,\n", 3, "is that of line 2, too"),
+        ("m.csv", HEADER + "a,p,s3://b/o/x,\nb,p,s3://b/o,\n", 2, "lies in that of line 3"),
         ("m.csv", HEADER + 'a,p,"o,\n', 2, "unexpected end of data"),
         (
             "m.jsonl",
