@@ -38,6 +38,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "another scale": {"sigmoid_scale_for_mem_enc": 8.0, "sigmoid_bias_for_mem_enc": 0.0},
     "no scale": {"sigmoid_scale_for_mem_enc": 1.0, "sigmoid_bias_for_mem_enc": -0.5},
     "candidates for prompts alone": {"multimask_output_for_tracking": False},
+    "candidates where masks waver": {
+        "multimask_output_for_tracking": False,
+        "sam_mask_decoder.dynamic_multimask_via_stability": True,
+        "sam_mask_decoder.dynamic_multimask_stability_delta": 1.0,
+    },
     "candidates after two clicks": {"multimask_min_pt_num": 1, "multimask_max_pt_num": 2},
     "pointers of the single mask": {"use_multimask_token_for_obj_ptr": False},
     "no candidates": {"multimask_output_in_sam": False},
@@ -101,6 +106,7 @@ IN_BATCHES = (
     "no scores",
     "pointers of the single mask",
     "candidates for prompts alone",
+    "candidates where masks waver",
     "no place of features",
     "no fine features",
 )
