@@ -641,6 +641,14 @@ def test_a_pointer_of_another_model_is_refused() -> None:
         made._engine.recall.pointer(replace(record, pointer=record.pointer[:3]))
 
 
+def test_of_what_a_person_said_the_scores_are_sure() -> None:
+    made = tracker(2)
+    given = made.prompt(1, 0, mask=np.eye(SIZE, dtype=bool))
+    assert (given.ious.tolist(), given.object_scores.tolist()) == ([1.0], [10.0])
+    gone = made.prompt(1, 1, absent=True)
+    assert (gone.ious.tolist(), gone.object_scores.tolist()) == ([1.0], [-10.0])
+
+
 def test_absent_gives_an_empty_mask_and_is_remembered() -> None:
     made = tracker()
     made.add(1, 0, BOX)
