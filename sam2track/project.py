@@ -532,6 +532,7 @@ class Project(Contents):
         life = known[0] if known else Life(object_id, name, forward=frame, backward=frame)
         if life.locked:
             raise PromptError(f"object {object_id} is locked; unlock it first")
+        life.check_alive(frame)
         ahead, back = (frame if f is None else f for f in (life.forward, life.backward))
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))

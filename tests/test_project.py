@@ -1119,6 +1119,8 @@ def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path
         (lambda p: p.add_prompt(1, 0, None), "None is no prompt"),
         (lambda p: p.add_prompt(1, 0, BOX, name=5), "name 5; a name is text"),
         (lambda p: p.add_prompt(7, 0, BOX), "object 7 is locked"),
+        (lambda p: p.add_prompt(8, 4, BOX), "object 8 begins on frame 5, .* frame 4 lies before"),
+        (lambda p: p.add_prompt(8, 9, BOX), "object 8 ends before frame 9; .* let it end later"),
         (lambda p: p.set_meta(height=5), "height 5; the frames have 37, and keep it"),
         (lambda p: p.set_meta(width="a"), "meta says width 'a'"),
         (lambda p: p.set_meta(frame_interval_s=float("nan")), "meta says frame_interval_s nan"),
@@ -1140,6 +1142,7 @@ def test_what_would_damage_a_project_is_not_written(
         project.add_prompt(7, 1, BOX)
         with project.step("lock", {"object": 7, "locked": True}):
             project.keep_life(Life(7, locked=True))
+            project.keep_life(Life(8, birth=5, end=9))
         meta, journal = dict(project.meta), project.journal()
         with pytest.raises(UsageError, match=message):
             write(project)

@@ -337,20 +337,6 @@ class Book:
             )
         return int(frame)
 
-    def check_alive(self, item: Tracked, frame: int) -> None:
-        """PromptError where an object is not there yet, or no longer."""
-        low, high = item.span(0, len(self.source))
-        if frame < low:
-            raise PromptError(
-                f"object {item.object_id} begins on frame {low}, as a daughter or a part that was "
-                f"split off; frame {frame} lies before that"
-            )
-        if frame >= high:
-            raise PromptError(
-                f"object {item.object_id} ends before frame {high}; to say something of frame "
-                f"{frame}, let it end later or not at all"
-            )
-
     def refuse_stream(self, what: str) -> None:
         """UsageError on a stream, whose frames are gone."""
         if self.is_stream:

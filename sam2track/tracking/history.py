@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.errors import PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
@@ -100,6 +101,19 @@ class Life:
     forward: int | None = None
     backward: int | None = None
     since: int = 0
+
+    def check_alive(self, frame: int) -> None:
+        """PromptError where the object is not there yet, or no longer."""
+        if self.birth is not None and frame < self.birth:
+            raise PromptError(
+                f"object {self.object_id} begins on frame {self.birth}, as a daughter or a part "
+                f"that was split off; frame {frame} lies before that"
+            )
+        if self.end is not None and frame >= self.end:
+            raise PromptError(
+                f"object {self.object_id} ends before frame {self.end}; to say something of frame "
+                f"{frame}, let it end later or not at all"
+            )
 
 
 class History(Protocol):

@@ -121,7 +121,7 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
     book.refuse_stream("split objects in")
     item = book.known(object_id)
     frame = book.check_frame(frame)
-    book.check_alive(item, frame)
+    item.life.check_alive(frame)
     new_id = book.history.next_id() if new_id is None else check_object_id(new_id)
     if new_id in book.objects:
         raise PromptError(f"there is an object {new_id} already; give another number")
@@ -166,7 +166,7 @@ def swap_from(book: Book, object_id: int, other_id: int, frame: int) -> None:
     if one is two:
         raise PromptError(f"object {one.object_id} cannot be swapped with itself")
     for item in items:
-        book.check_alive(item, frame)
+        item.life.check_alive(frame)
     masks = [_mask_at(book, item, frame) for item in items]
     if not any(mask.any() for mask in masks):
         raise PromptError(
@@ -259,7 +259,7 @@ def divide(book: Book, object_id: int, frame: int, daughters: Mapping[int, Mask 
             f"object {mother.object_id} is prompted on frame {mother.last}, after it would have "
             f"divided; clear that prompt first"
         )
-    book.check_alive(mother, frame - 1)
+    mother.life.check_alive(frame - 1)
     if there := [daughter.object_id for daughter in _daughters(book, mother)]:
         raise PromptError(f"object {mother.object_id} divides into {there} already")
     masks = {

@@ -63,7 +63,7 @@ def say(
         What the journal says of it.
     """
     item = book.objects.get(object_id) or Tracked(object_id)
-    book.check_alive(item, frame)
+    item.life.check_alive(frame)
     with book.step(kind, **action):
         item.name = action.get("name") or item.name
         tracked = book.tracked(object_id, frame)
