@@ -533,6 +533,7 @@ class Project(Contents):
         if life.locked:
             raise PromptError(f"object {object_id} is locked; unlock it first")
         life.check_alive(frame)
+        life = replace(life, name=name or life.name)
         ahead, back = (frame if f is None else f for f in (life.forward, life.backward))
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))

@@ -1109,6 +1109,17 @@ def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path
             Project.open(tmp_path / "a" / "p.s2t", writable=True)
 
 
+def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
+    """As in the journal, by which it is replayed, and as a tracker takes it."""
+    with new(tmp_path / "p.s2t") as project:
+        for frame, name in enumerate(("", "cell", "", "nucleus", "")):
+            project.add_prompt(1, frame, BOX, name=name)
+            assert project.names == {1: ("", "cell", "cell", "nucleus", "nucleus")[frame]}
+        project.undo()
+        project.undo()
+        assert project.names == {1: "cell"}
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
