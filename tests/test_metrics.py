@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from sam2track.errors import UsageError
-from sam2track.metrics import boundary_f, j_and_f, jaccard, mean_jaccard
+from sam2track.metrics import boundary_f, j_and_f, jaccard, mean_jaccard, statistics
 
 PAIRS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24).flatmap(
     lambda shape: st.tuples(hnp.arrays(np.bool_, shape), hnp.arrays(np.bool_, shape))
@@ -101,7 +101,22 @@ def test_plain_cases():
     moved = np.roll(ball, 2, axis=1)
     assert boundary_f(ball, moved, tolerance=2) == 1
     assert boundary_f(ball, moved, tolerance=1) < 1
+    assert boundary_f(ball, moved, tolerance=0) < boundary_f(ball, moved, tolerance=1)
+    assert boundary_f(ball, ball, tolerance=0) == 1
     assert jaccard(ball.astype(np.uint8) * 7, ball) == 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=255))
+def test_statistics_equal_the_formula(values):
+    """``db_statistics`` of davis2017-evaluation, whose indices are 8 bits wide."""
+    given = np.array(values)
+    ids = (np.round(np.linspace(1, len(given), 5) + 1e-10) - 1).astype(np.uint8)
+    quarters = [given[ids[i] : ids[i + 1] + 1] for i in range(4)]
+    found = statistics(values)
+    assert found.mean == pytest.approx(np.nanmean(given))
+    assert found.recall == pytest.approx(np.nanmean(given > 0.5))
+    decay = np.nanmean(quarters[0]) - np.nanmean(quarters[3])
+    assert found.decay == pytest.approx(decay, abs=1e-12)
 
 
 def test_means_over_a_video():

@@ -134,10 +134,9 @@ class Recall:
         """Keep the memories of no more prompted frames than are looked at."""
         if self._once:
             return  # they could not be made again
-        if len(item.prompted) > self._rules.max_cond_frames > 0:
-            for frame, held in item.prompted.items():
-                if frame not in looked_at:
-                    held.memory.spatial = None
+        for frame, held in item.prompted.items():
+            if frame not in looked_at:
+                held.memory.spatial = None
 
     def forget_prompts(self, item: Tracked, frame: int) -> None:
         """Forget the prompts of a stream that no later frame looks at.

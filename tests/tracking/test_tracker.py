@@ -632,6 +632,26 @@ def test_a_stream_goes_on_where_a_prompt_was_taken_back(budget: int | None) -> N
     assert np.mean((runs[0][-1] > 0) == (runs[1][-1] > 0)) > 0.99
 
 
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_stream_looks_at_earlier_prompts_again_where_later_ones_are_cleared(kept: int) -> None:
+    """As if these had not been; the features of both are gone."""
+    runs = []
+    for more in (False, True):
+        made = Tracker(module(), max_cond_frames=2, features_budget=0)
+        for number, frame in enumerate(clip(9)):
+            made.update(frame)
+            if number <= kept or (more and number <= kept + 2):
+                made.add(1, number, BOX if number % 2 else POINT)
+        if more:
+            for number in (kept + 1, kept + 2):
+                made.clear(1, number)
+        for frame in clip(9):
+            last = made.update(frame)
+        assert made.prompted(1) == tuple(range(kept + 1))
+        runs.append(last)
+    assert np.mean(runs[0].masks == runs[1].masks) > 0.99
+
+
 def test_a_pointer_of_another_model_is_refused() -> None:
     made = tracker(2)
     made.add(1, 0, BOX)
