@@ -145,8 +145,6 @@ class Recall:
         a prompt on the latest frame looks at the others.
         """
         most = self._rules.max_cond_frames
-        if most < 0:
-            return
         reach = max(self._rules.max_pointers, self._rules.spatial_reach)
         for old in sorted(item.prompted)[: -(most + 1)]:
             if frame - old > reach:
