@@ -396,6 +396,22 @@ def with_object(item: Any) -> dict[str, Any]:
     return {"version": 1, "objects": [{"id": 1, "prompts": [POINT]}, item]}
 
 
+def test_a_mask_in_a_dict_is_a_path_of_any_kind(tmp_path: Path) -> None:
+    mask = np.eye(4, dtype=bool)
+    for path in (tmp_path / "m.png", str(tmp_path / "m.png")):
+        read: list[Path] = []
+
+        def reading(path: Path, read: list[Path] = read) -> Any:
+            read.append(path)
+            return mask
+
+        found = load_prompts(
+            with_object({"id": 2, "prompts": [POINT | {"mask": path}]}), read_mask=reading
+        )
+        assert read == [tmp_path / "m.png"]
+        assert np.array_equal(found.by_object[2][0].mask, mask)
+
+
 HERE = r"objects\[1\].prompts\[1\]"
 
 
@@ -428,6 +444,8 @@ HERE = r"objects\[1\].prompts\[1\]"
         (with_prompt({"points": [[1, 2]]}), f"{HERE} lacks 'frame'"),
         (with_prompt({"frame": -1, "points": [[1, 2]]}), f"{HERE}.frame is -1"),
         (with_prompt({"frame": 1.5, "points": [[1, 2]]}), f"{HERE}.frame is 1.5"),
+        (with_prompt({"frame": 2**31, "points": [[1, 2]]}), f"{HERE}.frame is 2147483648"),
+        (with_object({"id": 2**31, "prompts": []}), r"objects\[1\].id is 2147483648"),
         (with_prompt({"frame": 7, "points": [[1, 2]]}), f"{HERE} is a second prompt on frame 7"),
         (with_prompt({"frame": 0}), f"{HERE} is wrong: an empty prompt"),
         (with_prompt({"frame": 0, "point": [1, 2]}), f"{HERE} has unknown key 'point'"),

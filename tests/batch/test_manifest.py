@@ -85,6 +85,24 @@ def test_outputs_lie_where_it_is_said(tmp_path: Path) -> None:
     assert read_manifest(table, "s3://here/x")[0].output == "/data/one"
 
 
+def test_letters_of_an_ending_and_spare_commas_do_not_matter(tmp_path: Path) -> None:
+    table = written(tmp_path, HEADER + 'a,p,o,"{""write"": ""masks, ,table,""}"\n', "M.CSV")
+    assert read_manifest(table)[0].options == {"write": ["masks", "table"]}
+
+
+def test_detections_lie_beside_the_manifest(tmp_path: Path) -> None:
+    row = {"source": "a.mp4", "output": "o", "options": {"detections": "boxes/a.txt"}}
+    (video,) = read_manifest(written(tmp_path, json.dumps(row), "m.jsonl"))
+    assert video.options == {"detections": str(tmp_path / "boxes" / "a.txt")}
+    assert video.prompts is None
+
+
+def test_an_output_is_the_same_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "o")
+    with pytest.raises(UsageError, match=r"line 3: output .*link is that of line 2"):
+        read_manifest(written(tmp_path, HEADER + "a,p,o,\nb,p,link,\n"))
+
+
 def test_options_are_those_of_a_job() -> None:
     known = set(inspect.signature(run).parameters)
     not_said = {"source", "prompts", "output", "resume", "overwrite", "progress", "timeout"}
@@ -120,6 +138,7 @@ def test_options_are_those_of_a_job() -> None:
         ("m.jsonl", '{"source": ' + "[" * 100_000, 1, "nested too deeply"),
         ("m.jsonl", '{"source": ' + "1" * 5000 + "}", 1, "a number of thousands of digits"),
         ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
+        ("m.jsonl", '{"source": " ", "output": "o", "prompts": "p"}', 1, "there is no source"),
         ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
         ("m.jsonl", '{"source": "\\ud800", "output": "o"}\n', 1, "which no file can be named"),
         ("m.jsonl", '{"video": "a"}\n', 1, "no key 'video' is known"),

@@ -269,9 +269,14 @@ def test_dropped_memories_are_made_again_as_they_were() -> None:
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
-@pytest.mark.parametrize("bias", [4.0, -4.0])  # of the score: there, or nowhere
-def test_a_run_that_goes_back_a_little_makes_what_was_forgotten_again(bias: float) -> None:
-    made = Tracker(predictor("nano", True, score_bias=bias), clip(40)[:18])
+# Biases of the score: there, or nowhere; and pointers that reach less far than other memories.
+@pytest.mark.parametrize(("bias", "pointers"), [(4.0, 16), (-4.0, 16), (4.0, 4)])
+def test_a_run_that_goes_back_a_little_makes_what_was_forgotten_again(
+    bias: float, pointers: int
+) -> None:
+    odd = copy.copy(predictor("nano", True, score_bias=bias))
+    odd.max_obj_ptrs_in_encoder = pointers
+    made = Tracker(odd, clip(40)[:18])
     made.add(1, 0, BOX)
     whole = {result.frame: result for result in made.propagate()}
     again = list(made.propagate(14, 18))
