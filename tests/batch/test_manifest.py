@@ -85,9 +85,11 @@ def test_outputs_lie_where_it_is_said(tmp_path: Path) -> None:
     assert read_manifest(table, "s3://here/x")[0].output == "/data/one"
 
 
-def test_letters_of_an_ending_and_spare_commas_do_not_matter(tmp_path: Path) -> None:
-    table = written(tmp_path, HEADER + 'a,p,o,"{""write"": ""masks, ,table,""}"\n', "M.CSV")
-    assert read_manifest(table)[0].options == {"write": ["masks", "table"]}
+def test_letters_of_an_ending_and_spare_commas_and_spaces_do_not_matter(tmp_path: Path) -> None:
+    table = written(tmp_path, HEADER + 'a , p, o,"{""write"": ""masks, ,table,""}"\n', "M.CSV")
+    (video,) = read_manifest(table)
+    assert [Path(p or "").name for p in (video.source, video.prompts, video.output)] == [*"apo"]
+    assert video.options == {"write": ["masks", "table"]}
 
 
 def test_detections_lie_beside_the_manifest(tmp_path: Path) -> None:
@@ -139,6 +141,7 @@ def test_options_are_those_of_a_job() -> None:
         ("m.jsonl", '{"source": ' + "1" * 5000 + "}", 1, "a number of thousands of digits"),
         ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
         ("m.jsonl", '{"source": " ", "output": "o", "prompts": "p"}', 1, "there is no source"),
+        ("m.jsonl", '{"source": "\\u0000", "output": "o"}', 1, "source holds a null character"),
         ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
         ("m.jsonl", '{"source": "\\ud800", "output": "o"}\n', 1, "which no file can be named"),
         ("m.jsonl", '{"video": "a"}\n', 1, "no key 'video' is known"),

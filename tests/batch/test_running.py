@@ -142,6 +142,31 @@ def test_a_stamp_sees_the_files_of_a_folder(tmp_path: Path) -> None:
     assert stamp(read_manifest(path)[0]) != before
 
 
+def test_a_stamp_sees_sizes_and_times_and_not_the_order_of_options(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("a.mp4", "boxes.txt")}
+    for file in files.values():
+        file.write_bytes(b"one")
+        os.utime(file, ns=(0, 10**9))
+    told = {"detections": "boxes.txt", "stop": 3}
+    row = {"source": "a.mp4", "output": "o", "options": told}
+
+    def stamped() -> str:
+        (tmp_path / "m.jsonl").write_text(json.dumps(row))
+        return stamp(read_manifest(tmp_path / "m.jsonl")[0])
+
+    before = stamped()
+    row["options"] = dict(reversed(told.items()))
+    assert stamped() == before
+    for file in files.values():
+        for content, changed in ((b"two", 2 * 10**9), (b"more", 10**9)):
+            file.write_bytes(content)
+            os.utime(file, ns=(0, changed))
+            assert stamped() != before
+        file.write_bytes(b"one")
+        os.utime(file, ns=(0, 10**9))
+        assert stamped() == before
+
+
 def test_a_stamp_reads_no_more_than_masks_beside_the_prompts(
     pretending: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
