@@ -190,13 +190,10 @@ class Contents(Ledger):
         self, frame: int, rows: Sequence[tuple[int, bytes, bytes, int, int]]
     ) -> npt.NDArray[np.int32]:
         labels = np.zeros((self.height, self.width), np.int32)
-        # What of each lies in its box: masks of a thousand cells in a large frame are gigabytes.
         found = []
         for object_id, packed, codes, side, locked in rows:
-            whole = self._mask(object_id, frame, packed)
-            x0, y0, x1, y1 = rle.bounding_box(whole) or (0, 0, 0, 0)
-            part = slice(y0, y1), slice(x0, x1)
-            found.append((object_id, part, whole[part].copy(), codes, side, locked))
+            one = self._boxed(object_id, frame, packed)
+            found.append((object_id, one.place, one.part, codes, side, locked))
         if len(found) < 2:
             for object_id, part, mask, *_ in found:
                 labels[part][mask] = object_id
@@ -256,9 +253,10 @@ class Contents(Ledger):
                     origin = how(source)
                     if frame in carried and origin in ("forward", "backward"):
                         origin = "carried"
-                    mask = self._mask(object_id, frame, packed)
+                    part = self._boxed(object_id, frame, packed)
                     one = row(
-                        mask,
+                        part.part,
+                        corner=(part.place[1].start, part.place[0].start),
                         frame=frame,
                         time=time,
                         object_id=object_id,
@@ -267,9 +265,8 @@ class Contents(Ledger):
                         object_score=float(score),
                         predicted_iou=float(iou),
                     )
-                    x0, y0, x1, y1 = one.box or (0, 0, 0, 0)
                     read = partial(self._codes, object_id, frame, codes, side)
-                    found.append(Observation(one, mask[y0:y1, x0:x1].copy(), mask.shape, read))
+                    found.append(Observation(one, part.part, part.size, read))
             yield frame, found
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[TrackRow]:
@@ -343,9 +340,19 @@ class Contents(Ledger):
 
     def _mask(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
         mask = self._mask_of(object_id, frame, data)
-        if mask.shape != (self.height, self.width):
-            raise self._damaged(object_id, frame, "its mask is not of the size of the frames")
+        self._check_size(object_id, frame, mask.shape)
         return mask
+
+    def _boxed(self, object_id: int, frame: int, data: bytes) -> rle.Part:
+        """As ``_mask``, of what lies in its box: whole ones of a thousand cells are gigabytes."""
+        with self._mask_errors(object_id, frame):
+            found = rle.decode_part(data)
+        self._check_size(object_id, frame, found.size)
+        return found
+
+    def _check_size(self, object_id: int, frame: int, size: tuple[int, ...]) -> None:
+        if size != (self.height, self.width):
+            raise self._damaged(object_id, frame, "its mask is not of the size of the frames")
 
     def check(self) -> None:
         """Read all that is stored of every frame, one at a time, and see that nothing is gone.

@@ -19,8 +19,10 @@ __all__ = [
     "MAX_PIXELS",
     "Box",
     "Measure",
+    "Part",
     "bounding_box",
     "decode",
+    "decode_part",
     "encode",
     "fill_holes",
     "label_dtype",
@@ -60,6 +62,23 @@ class Measure(NamedTuple):
     area: int
     centroid: tuple[float, float] | None
     box: Box | None
+
+
+class Part(NamedTuple):
+    """What of a mask lies in its box.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the mask.
+    place : (slice, slice)
+        The box: rows and columns, none where the mask is empty.
+    part : (h, w) bool array
+    """
+
+    size: tuple[int, int]
+    place: tuple[slice, slice]
+    part: Mask
 
 
 def encode(mask: npt.NDArray[Any]) -> bytes:
@@ -107,6 +126,49 @@ def decode(data: bytes) -> Mask:
     ProjectError
         Where `data` is not the code of a mask.
     """
+    height, width, body = _opened(data)
+    mask = np.zeros(height * width, dtype=np.bool_)
+    for low, runs in _filled(body, len(mask)):
+        mask[low : low + int(runs.sum())] = _painted(runs)
+    return mask.reshape(height, width)
+
+
+def decode_part(data: bytes) -> Part:
+    """Return what of the mask of a code lies in its box: of a small one in a large frame, little.
+
+    Parameters and errors are those of `decode`.
+    """
+    height, width, body = _opened(data)
+    if len(body) > _CHUNK:  # its runs would take more than the mask
+        mask = decode(data)
+        x0, y0, x1, y1 = bounding_box(mask) or (0, 0, 0, 0)
+        place = slice(y0, y1), slice(x0, x1)
+        return Part(mask.shape, place, mask[place].copy())
+    ((low, runs),) = _filled(body, height * width)
+    if not len(runs):
+        return Part((height, width), (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.bool_))
+    ends = low + np.cumsum(runs)
+    rows, columns = np.divmod((ends - runs)[::2], width)  # where runs of foreground begin
+    last_rows, last_columns = np.divmod(ends[::2] - 1, width)
+    left, right = int(columns.min()), int(last_columns.max()) + 1
+    if (rows < last_rows).any():  # one goes on in the next row: the box is as wide as the frame
+        left, right = 0, width
+    top, bottom = int(rows[0]), int(last_rows[-1]) + 1
+    part = np.zeros((bottom - top, right - left), np.bool_)
+    inside = (rows - top) * (right - left) + columns - left
+    runs = runs.copy()
+    runs[1::2] = np.diff(inside) - runs[:-1:2]  # of background, what lies in the box
+    part.reshape(-1)[inside[0] : inside[0] + int(runs.sum())] = _painted(runs)
+    return Part((height, width), (slice(top, bottom), slice(left, right)), part)
+
+
+def _painted(runs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return runs as pixels, the first one of foreground."""
+    return np.repeat((np.arange(1, 1 + len(runs)) & 1).astype(np.bool_), runs)
+
+
+def _opened(data: bytes) -> tuple[int, int, bytes]:
+    """Return height, width and runs of a code, whose claims are checked."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise _damaged(f"it is {type(data).__name__}, not bytes")
     data = bytes(data)
@@ -119,9 +181,11 @@ def decode(data: bytes) -> Mask:
     if size > MAX_PIXELS:
         raise _damaged(f"it claims {height} x {width} pixels, at most {MAX_PIXELS} are allowed")
     # No run is shorter than its code, but for a first one of length 0.
-    body = _unpacked(data[_HEADER.size :], packing, limit=size + 1)
+    return height, width, _unpacked(data[_HEADER.size :], packing, limit=size + 1)
 
-    mask = np.zeros(size, dtype=np.bool_)
+
+def _filled(body: bytes, size: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yield where some runs begin, and them: from the first of foreground to the last."""
     done = 0
     count = 0
     for runs in _runs(body):
@@ -130,18 +194,13 @@ def decode(data: bytes) -> Mask:
         stop = done + int(runs.sum())  # of at most 2**20 numbers below 2**35
         if stop > size:
             raise _damaged(f"its runs pass the {size} pixels it claims")
-        # From the first run of foreground to the last; the rest is 0 as it is.
         first = 1 - count % 2
         last = first + (len(runs) - first + 1) // 2 * 2 - 1
-        inner = runs[first:last]
-        low = done + int(runs[:first].sum())
-        foreground = (np.arange(1, 1 + len(inner)) & 1).astype(np.bool_)
-        mask[low : low + int(inner.sum())] = np.repeat(foreground, inner)
+        yield done + int(runs[:first].sum()), runs[first:last]
         done = stop
         count += len(runs)
     if done != size or count == 0:
         raise _damaged(f"its runs cover {done} of the {size} pixels it claims")
-    return mask.reshape(height, width)
 
 
 def label_dtype(ids: Iterable[int]) -> np.dtype[Any]:

@@ -213,6 +213,7 @@ class Results(Protocol):
 def row(
     mask: npt.NDArray[Any],
     *,
+    corner: tuple[int, int] = (0, 0),
     frame: int,
     time: float,
     object_id: int,
@@ -226,7 +227,9 @@ def row(
     Parameters
     ----------
     mask : (H, W) bool array
-        At the size of the upright frame.
+        At the size of the upright frame, or what of one lies in a part of it.
+    corner : (int, int)
+        Column and row of the frame at which it begins.
     frame, time, object_id, source, name, object_score, predicted_iou
         As in `TrackRow`.
 
@@ -236,6 +239,9 @@ def row(
         Where `mask` has not two axes, or `source` is not known.
     """
     area, centroid, box = measure(mask)
+    if centroid is not None and box is not None:
+        (x, y), (x0, y0, x1, y1), (left, top) = centroid, box, corner
+        centroid, box = (left + x, top + y), (left + x0, top + y0, left + x1, top + y1)
     return TrackRow(
         frame, time, object_id, name, area, centroid, box, object_score, predicted_iou, source
     )

@@ -35,11 +35,37 @@ def test_code_round_trip(mask):
     assert np.array_equal(back, mask)
 
 
+@quick
+@given(MASKS)
+def test_a_part_of_a_code_is_what_lies_in_the_box(mask):
+    size, place, part = masks.decode_part(masks.encode(mask))
+    assert size == mask.shape
+    x0, y0, x1, y1 = masks.bounding_box(mask) or (0, 0, 0, 0)
+    assert place == (slice(y0, y1), slice(x0, x1))
+    assert part.dtype == np.bool_
+    assert np.array_equal(part, mask[place])
+
+
 @pytest.mark.parametrize("density", [0.0, 0.001, 0.5, 0.999, 1.0])
 def test_code_round_trip_of_many_chunks(density, monkeypatch):
     monkeypatch.setattr(masks, "_CHUNK", 64)
     mask = np.random.default_rng(0).random((311, 523)) < density
     assert np.array_equal(masks.decode(masks.encode(mask)), mask)
+    _, place, part = masks.decode_part(masks.encode(mask))
+    assert np.array_equal(part, mask[place])
+    assert part.sum() == mask.sum()
+
+
+def test_a_part_takes_no_memory_for_the_frame():
+    mask = np.zeros((4000, 4000), dtype=np.bool_)
+    mask[2000:2030, 1000:1030] = True
+    code = masks.encode(mask)
+    tracemalloc.start()
+    _, _, part = masks.decode_part(code)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert part.all()
+    assert most < 100_000
 
 
 def test_code_of_long_runs_and_odd_inputs():
@@ -91,8 +117,9 @@ def test_any_body_decodes_or_raises_project_error(height, width, body, deflate):
 @settings(max_examples=300)
 @given(st.binary(max_size=40))
 def test_any_bytes_decode_or_raise_project_error(data):
-    with contextlib.suppress(ProjectError):
-        masks.decode(data)
+    for read in (masks.decode, masks.decode_part):
+        with contextlib.suppress(ProjectError):
+            read(data)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +149,9 @@ def test_any_bytes_decode_or_raise_project_error(data):
     ],
 )
 def test_damage_is_named(data, message):
-    with pytest.raises(ProjectError, match=message):
-        masks.decode(data)
+    for read in (masks.decode, masks.decode_part):
+        with pytest.raises(ProjectError, match=message):
+            read(data)
 
 
 def test_a_bomb_takes_no_memory():

@@ -169,8 +169,13 @@ class Steps:
 
     def _mask_of(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
         """Return a stored mask, (H, W) bool; where it is damaged, say whose it is."""
-        try:
+        with self._mask_errors(object_id, frame):
             return rle.decode(data)
+
+    @contextmanager
+    def _mask_errors(self, object_id: int, frame: int) -> Iterator[None]:
+        try:
+            yield
         except ProjectError as error:
             raise self._damaged(object_id, frame, str(error)) from error
 
