@@ -141,10 +141,12 @@ class View:
         They are bounds from above, until all masks are read.
         """
         for index, object_id in enumerate(result.object_ids):
-            how, there = result.sources[index], bool(result.masks[index].any())
+            how = result.sources[index]
             if how in _FIXED or not fixed:
-                score, iou = float(result.object_scores[index]), float(result.ious[index])
-                sure = at_most(score, iou, there=there)
+                sure = 1.0  # whatever the mask: those of hundreds would be made for it
+                if how not in _FIXED:
+                    score, iou = float(result.object_scores[index]), float(result.ious[index])
+                    sure = at_most(score, iou, there=bool(result.masks[index].any()))
                 self._sure.setdefault(object_id, {})[result.frame] = sure, how
                 self._lower(object_id, result.frame, sure, how)
 

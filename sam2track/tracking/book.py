@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sam2track import masks as rle
 from sam2track.errors import ProjectError, PromptError, UsageError
 from sam2track.frames.source import FrameSource
 from sam2track.prompts import Prompt, check_object_id
@@ -24,7 +23,7 @@ from sam2track.tracking.engine import Engine, Upcoming
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.objects import Anchor, Tracked
-from sam2track.tracking.result import FrameResult
+from sam2track.tracking.result import Coded, FrameResult
 from sam2track.tracking.state import State
 from sam2track.tracking.stream import StreamSource
 
@@ -247,7 +246,7 @@ class Book:
             Logits after hole filling, where they are at hand.
         """
         size = self.engine.model.image_size // 4
-        given: dict[int, npt.NDArray[np.bool_]] = {}
+        given: dict[int, bytes | npt.NDArray[np.bool_]] = {}
         logits = np.zeros((len(records), size, size), np.float32)
         for index, record in enumerate(records):
             object_id = record.object_id
@@ -259,7 +258,7 @@ class Book:
             if prompt is not None and prompt.is_mask_alone and prompt.mask is not None:
                 given[object_id] = prompt.mask
             elif record.mask is not None:
-                given[object_id] = rle.decode(record.mask)
+                given[object_id] = record.mask
         return FrameResult(
             frame=frame,
             object_ids=tuple(record.object_id for record in records),
@@ -269,7 +268,7 @@ class Book:
             height=self.source.height,
             width=self.source.width,
             sources=tuple(record.source for record in records),
-            given=given,
+            given=Coded(given),
             locked=frozenset(i for i, item in self.objects.items() if item.locked),
         )
 

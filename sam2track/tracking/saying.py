@@ -47,9 +47,9 @@ def confirm(book: Book, object_id: int, frame: int) -> None:
         )
     if frame in item.prompted:
         return  # what was said of it is right already
-    painted = Prompt.painted(result.masks[result.object_ids.index(item.object_id)])
+    (mask,) = result.only([result.object_ids.index(item.object_id)]).masks
     said = {"object": item.object_id, "frame": frame}
-    say(book, "confirm", said, item.object_id, frame, painted)
+    say(book, "confirm", said, item.object_id, frame, Prompt.painted(mask))
 
 
 def say(

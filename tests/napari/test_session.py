@@ -27,6 +27,7 @@ from sam2track.frames.opening import open_source
 from sam2track.models.model import Model
 from sam2track.project import Project
 from sam2track.review import worst
+from sam2track.tracking import result as result_of
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
 
@@ -207,6 +208,30 @@ def test_painted_masks_are_not_read_to_show_clicks(
     assert prompt is not None and prompt.mask is not None
     view.refresh()
     assert view.said()[2, 4] == click(1, 4)
+    view.close()
+
+
+def test_a_click_makes_no_masks_of_other_objects(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of hundreds of cells on a large frame they are gigabytes."""
+    for other in range(2, 8):
+        session.say(other, 0, click(1, 0))
+    view = View(session.path)
+    list(session.track())
+    session.tracker.edit(2, 3, true(1, 3))
+    decoded: list[bytes] = []
+    keep = result_of.decode
+    monkeypatch.setattr(result_of, "decode", lambda code: decoded.append(code) or keep(code))
+    made = session.say(1, 3, click(0, 3))
+    assert made is not None
+    view.saw(made, fixed=True)
+    assert decoded == [] and "masks" not in made.__dict__
+    assert view.confidence(1)[3] == view.confidence(2)[3] == 1.0
+    session.tracker.confirm(3, 3)
+    assert len(decoded) == 1
+    assert set(made.given) >= {3, 4, 5} and 99 not in made.given
+    assert np.array_equal(made.given[4], session.project.masks(3)[4])
     view.close()
 
 
