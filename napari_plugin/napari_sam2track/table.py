@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QKeySequence, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -82,25 +82,33 @@ class ObjectTable(QTableWidget):
             return
         also = set(self.selected())
         self._quiet = True
-        self.setRowCount(len(rows))
-        del self._lines[len(rows) :]
-        self._lines += [None] * (len(rows) - len(self._lines))
         wanted = [
             _Line(row, colours.get(row.object_id, (1, 1, 1, 1)), row.object_id in hidden)
             for row in rows
         ]
-        others = [n for n, line in enumerate(wanted) if line != self._lines[n]]
-        # With hundreds of objects all cells would take a second, and as long again for each that
-        # has the widths of columns worked out.
-        if len(others) > 1:
-            self._fit(False)
-        for number in others:
-            self._show_line(number, wanted[number])
-            self._lines[number] = wanted[number]
-        if len(others) > 1:
+        if wanted != self._lines:
+            self._fit(False)  # else with each cell that is set all of them are measured
+            self._let_go_and_come([row.object_id for row in rows])
+            for number, line in enumerate(wanted):
+                if line != self._lines[number]:
+                    self._show_line(number, line)
+            self._lines = list(wanted)
             self._fit(True)
         self._quiet = False
         self.select(selected, also)
+
+    def _let_go_and_come(self, ids: Sequence[int]) -> None:
+        """Have a line for each of these objects; with hundreds, setting all anew takes a second."""
+        there = self._ids()
+        gone, new = {*there} - {*ids}, {*ids} - {*there}
+        for number in reversed(range(len(there))):
+            if there[number] in gone:
+                self.removeRow(number)
+                del self._lines[number]
+        for number, object_id in enumerate(ids):
+            if object_id in new:
+                self.insertRow(number)
+                self._lines.insert(number, None)
 
     def _show_line(self, number: int, line: _Line) -> None:
         row = line.row
@@ -134,22 +142,22 @@ class ObjectTable(QTableWidget):
 
     def select(self, object_id: int, also: Any = ()) -> None:
         """Mark an object, and keep others that are marked."""
-        self._quiet = True
-        self.clearSelection()
+        model, chosen = self.model(), QItemSelection()
         for line, number in enumerate(self._ids()):
             if number == object_id:
                 self.scrollToItem(self.item(line, 1))
             if number == object_id or (object_id in also and number in also):
-                for column in range(self.columnCount()):
-                    item = self.item(line, column)
-                    if item is not None:
-                        item.setSelected(True)
+                chosen.select(model.index(line, 0), model.index(line, self.columnCount() - 1))
+        self._quiet = True
+        # At once: Qt looks through what is selected for each that is added.
+        how = QItemSelectionModel.SelectionFlag.ClearAndSelect
+        self.selectionModel().select(chosen, how)
         self._quiet = False
 
     def selected(self) -> list[int]:
         """Objects that are marked."""
         ids = self._ids()
-        return sorted({ids[item.row()] for item in self.selectedItems()})
+        return sorted(ids[index.row()] for index in self.selectionModel().selectedRows())
 
     def closeEditor(self, editor: QWidget, hint: Any) -> None:
         """Show what was to be shown while a name was written."""

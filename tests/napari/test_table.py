@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLineEdit
 
 from napari_sam2track.keys import KEYS
+from napari_sam2track.table import ObjectTable
+from napari_sam2track.view import Row
 from tests.napari.hands import click
 
 pytestmark = pytest.mark.viewer
@@ -152,3 +155,37 @@ def test_a_refused_name_goes_and_lines_that_are_as_before_stay(
     assert opened.wait()
     assert [row.locked for row in opened.view.rows()] == [False, False]
     assert table.item(1, 5).text() == "to track"
+
+
+def test_of_hundreds_of_objects_those_are_shown_anew_that_changed(
+    qapp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, there = ObjectTable(), list(range(1, 301))
+    rows = {i: Row(i, "", False, None, None, "tracked", 0.9, 3) for i in there}
+    table.show_rows([rows[i] for i in there], {}, 1)
+    shown: list[int] = []
+    fits: list[bool] = []
+    show, fit = table._show_line, table._fit
+    monkeypatch.setattr(table, "_show_line", lambda n, line: (shown.append(n), show(n, line)))
+    monkeypatch.setattr(table, "_fit", lambda on: (fits.append(on), fit(on)))
+    table.selectAll()
+    turns: list[Any] = []
+    table.selectionModel().selectionChanged.connect(lambda *change: turns.append(change))
+
+    def texts() -> list[str]:
+        return [table.item(line, 1).text() for line in range(table.rowCount())]
+
+    for left, came in ((there[:50] + there[51:], []), (there, [50]), (there[:9], []), ([], [])):
+        del shown[:], fits[:]
+        table.show_rows([rows[i] for i in left], {}, 1)
+        assert texts() == [str(i) for i in left]
+        assert shown == came
+        assert fits == [False, True]
+    table.show_rows([rows[i] for i in there], {}, 1)
+    table.selectAll()
+    del shown[:], fits[:], turns[:]
+    rows[7] = replace(rows[7], name="cell")
+    table.show_rows(list(rows.values()), {}, 1)
+    assert (shown, fits) == ([6], [False, True]) and len(turns) <= 2
+    assert table.selected() == there
+    assert table.item(6, 2).text() == "cell"
