@@ -41,7 +41,7 @@ __all__ = ["Session"]
 
 Stroke = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # label maps before and after
 
-_AT_ONCE = 16  # frames whose masks are read before something else may be done
+_AT_ONCE = 200  # masks that are read before something else may be done, or those of a frame
 
 
 class Session:
@@ -482,13 +482,16 @@ class Session:
         return found
 
     def tracks(self) -> Iterator[Tracks | None]:
-        """Read masks that changed, and give tracks at the end; None after some frames each."""
-        unseen = self._watch.unseen(self.project.rows())
-        for count, (frame, found) in enumerate(self.project.observations(unseen), start=1):
+        """Read masks that changed, and give tracks at the end; None after some masks each."""
+        rows, read, alone = list(self.project.rows()), 0, True
+        for frame, found in self.project.observations(self._watch.unseen(rows)):
             self._watch.see(frame, found)
-            if count % _AT_ONCE == 0:
+            read += len(found)
+            if read >= _AT_ONCE:
+                read, alone = 0, False
                 yield None
-        rows = list(self.project.rows())
+        if not alone:  # something else may have been done meanwhile
+            rows = list(self.project.rows())
         yield as_tracks(rows, self.project.lineage, self._sure_of(rows))
 
 

@@ -201,7 +201,14 @@ def test_painted_masks_are_not_read_to_show_clicks(
     monkeypatch.setattr(Project, "prompts", refused)
     monkeypatch.setattr(Project, "each_prompt", refused)
     view = View(session.path)
+    session.tracker.edit(1, 5, true(0, 5))
+    parsed: list[str] = []
+    made = Project._prompt
+    monkeypatch.setattr(Project, "_prompt", lambda *given: parsed.append(given[3]) or made(*given))
     assert view.said() == {(1, 0): click(0, 0), (2, 2): click(1, 2)}
+    assert len(parsed) == 4 == len(set(parsed))  # two clicks, masks and edits
+    session.tracker.clear(1, 5)
+    view.refresh()
     assert (view.prompted(1), view.prompted(2), view.prompted()) == ([0, 3], [2, 4], [0, 2, 3, 4])
     session.say(2, 4, click(1, 4))  # refines the mask that is there
     prompt = session.prompt_on(2, 4)
@@ -281,6 +288,24 @@ def test_masks_are_read_anew_of_frames_that_changed(
     session.paint({5: (session.project.labels(5), np.zeros((HEIGHT, WIDTH), np.int32))})
     list(session.tracks())
     assert read == [5]
+
+
+def test_something_else_is_done_between_hundreds_of_masks(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A click waited for those of sixteen frames, however many there are on each."""
+    for one in range(1, 5):
+        session.say(one, 0, click(0, 0))
+    list(session.track())
+    monkeypatch.setattr("napari_sam2track.session._AT_ONCE", 4)
+    read, rows = [], session.project.rows
+    monkeypatch.setattr(session.project, "rows", lambda: read.append(0) or rows())
+    *waits, last = session.tracks()
+    assert waits == [None] * FRAMES and last is not None
+    assert len(read) == 2
+    session.tracker.rename(1, "cell")
+    assert [one is None for one in session.tracks()] == [False]  # nothing is to be read
+    assert len(read) == 3
 
 
 def test_a_project_is_gone_on_with_and_an_untouched_one_removed(video, model) -> None:
