@@ -132,11 +132,14 @@ class Contents(Ledger):
             rows = self._db.execute(
                 "SELECT object, frame, said, mask IS NOT NULL FROM prompts"
             ).fetchall()
+        known: dict[tuple[str, int], Prompt | None] = {}  # hundreds that are painted say the same
         for object_id, frame, said, masked in rows:
-            with self._errors():
-                prompt = self._prompt(object_id, frame, said, _UNREAD if masked else None)
-            clicked = prompt.points or prompt.box is not None
-            yield object_id, frame, replace(prompt, mask=None) if clicked else None
+            if (said, masked) not in known:
+                with self._errors():
+                    prompt = self._prompt(object_id, frame, said, _UNREAD if masked else None)
+                clicked = prompt.points or prompt.box is not None
+                known[said, masked] = replace(prompt, mask=None) if clicked else None
+            yield object_id, frame, known[said, masked]
 
     def masks(self, frame: int) -> dict[int, npt.NDArray[np.bool_]]:
         """Masks on a frame by object, (H, W) bool; they may overlap.
