@@ -44,8 +44,9 @@ class Strokes:
                 before, position = position, self._project.position
                 steps += [position] if position != before else []
         except BaseException:
-            for _ in steps:
-                tracker.undo()
+            if steps:
+                others = iter(steps[1:])
+                tracker.undo_while(lambda: next(others, None) is not None)
             raise
         if len(steps) > 1:
             self._ends[steps[0]] = steps[-1]
@@ -53,21 +54,24 @@ class Strokes:
 
     def undo(self, tracker: Tracker) -> list[Action]:
         """Take back what was done last; its actions, none where there is nothing."""
-        action = tracker.undo()
-        if action is None:
-            return []
-        done, step = [action], self._project.position + 1
-        first = next((a for a, b in self._ends.items() if a < step == b), step)
-        while self._project.position >= first and (action := tracker.undo()) is not None:
-            done.insert(0, action)
-        return done
+        first = 0
+
+        def more() -> bool:
+            nonlocal first
+            step = self._project.position + 1
+            first = first or next((a for a, b in self._ends.items() if a < step == b), step)
+            return self._project.position >= first
+
+        return tracker.undo_while(more)[::-1]
 
     def redo(self, tracker: Tracker) -> list[Action]:
         """Put it back; its actions, none where there is nothing."""
-        action = tracker.redo()
-        if action is None:
-            return []
-        done, last = [action], self._ends.get(self._project.position, 0)
-        while self._project.position < last and (action := tracker.redo()) is not None:
-            done.append(action)
-        return done
+        last: int | None = None
+
+        def more() -> bool:
+            nonlocal last
+            if last is None:
+                last = self._ends.get(self._project.position, 0)
+            return self._project.position < last
+
+        return tracker.redo_while(more)

@@ -391,19 +391,38 @@ class Tracker:
         dict or None
             What was taken back: ``action`` and its details; None where there is nothing.
         """
-        return self._turn(self.history.undo)
+        return next(iter(self.undo_while(lambda: False)), None)
 
     def redo(self) -> dict[str, Any] | None:
         """Put back the step that was taken back last, if nothing was done since."""
-        return self._turn(self.history.redo)
+        return next(iter(self.redo_while(lambda: False)), None)
 
-    def _turn(self, turn: Any) -> dict[str, Any] | None:
+    def undo_while(self, more: Callable[[], bool]) -> list[dict[str, Any]]:
+        """Take back the last step, and one more as long as this says so, asked after each.
+
+        As ``undo``; objects are read anew once, not after each step.
+        """
+        return self._turn(self.history.undo, more)
+
+    def redo_while(self, more: Callable[[], bool]) -> list[dict[str, Any]]:
+        """Put back steps, as ``undo_while`` takes them back."""
+        return self._turn(self.history.redo, more)
+
+    def _turn(
+        self, turn: Callable[[], dict[str, Any] | None], more: Callable[[], bool]
+    ) -> list[dict[str, Any]]:
         self._book.refuse_stream("undo")
         self._settle()
-        action: dict[str, Any] | None = turn()
-        if action is not None:
-            self._book.load()
-        return action
+        done: list[dict[str, Any]] = []
+        try:
+            while (action := turn()) is not None:
+                done.append(action)
+                if not more():
+                    break
+        finally:
+            if done:
+                self._book.load()
+        return done
 
     # -- tracking -----------------------------------------------------------------------
 

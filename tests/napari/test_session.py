@@ -28,6 +28,7 @@ from sam2track.models.model import Model
 from sam2track.project import Project
 from sam2track.review import worst
 from sam2track.tracking import result as result_of
+from sam2track.tracking.book import Book
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
 
@@ -655,6 +656,31 @@ def test_where_one_of_several_fails_none_is_said(session: Session) -> None:
     assert session.prompt_on(1, 5) is None
     assert np.array_equal(session.project.labels(5), before)
     assert [a["action"] for a in session.undo()] == ["end"]
+
+
+def test_objects_are_read_once_for_a_step_of_many(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds deleted at once all were read for each: undo took five seconds."""
+    for one in range(1, 6):
+        session.say(one, 0, click(0, 0))
+    session.delete(range(2, 6))
+    read, load = [], Book.load
+    monkeypatch.setattr(Book, "load", lambda book: (read.append(0), load(book)))
+    assert [step["object"] for step in session.undo()] == [2, 3, 4, 5]
+    assert session.tracker.object_ids == (1, 2, 3, 4, 5)
+    assert [step["object"] for step in session.redo()] == [2, 3, 4, 5]
+    assert session.tracker.object_ids == (1,)
+    assert len(read) == 2
+    session.undo()
+    session.tracker._book.objects[4].locked = True  # unlike the project: refused in the middle
+    with pytest.raises(PromptError, match="locked"):
+        session._strokes.one(session.tracker, map(session.tracker.remove, range(1, 6)))
+    assert session.tracker.object_ids == (1, 2, 3, 4, 5)
+    assert len(read) == 4
+    assert [step["object"] for step in session.undo()] == [5]  # as it was clicked
+    assert session.tracker.undo_while(lambda: True)[-1]["object"] == 1
+    assert session.undo() == [] and len(read) == 6
 
 
 def test_a_stroke_through_frames_is_one_step_also_tomorrow(session: Session, model: Model) -> None:
