@@ -29,6 +29,7 @@ _WHERE = {
     "unlock it first": ": its box under lock in the list",
     "let it end later or not at all": ": Object, End before this frame, on a later one; or undo",
 }
+_OF_THE_LIST = ("recolour", "rename")  # what leaves masks and prompts as they are
 _LAST = 0.2  # seconds from the end until what came last is drawn: there is enough to show at once
 _SHARE = 0.05  # of the time may go into drawing while frames come, for which the model waits
 _LONGEST = 5.0  # seconds until it is drawn again: another plugin may have taken the time
@@ -129,7 +130,7 @@ class Showing(Keeping):
             if self._prompts_late:
                 self._show_prompts()
             draw_now(self.viewer)
-        else:
+        elif what not in _OF_THE_LIST:
             self.layers.show_masks()
             self._show_prompts()
         self._select_after(what, came.value)

@@ -453,6 +453,25 @@ def test_division_with_buttons(opened: Any) -> None:
     assert widget.wait()
 
 
+def test_names_and_colours_leave_masks_as_they_were_read(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of objects on the frame the viewer stands still while they are read."""
+    click(opened, 0, 0)
+    read: list[Any] = []
+    monkeypatch.setattr(opened.layers, "show_masks", lambda *given, **_: read.append(given))
+    opened.rename(1, "cell")
+    assert opened.wait()
+    opened.recolour(1, (1.0, 0.0, 0.0, 1.0), False)
+    assert opened.wait()
+    assert read == []
+    assert opened.view.rows()[0].name == opened.table.item(0, 2).text() == "cell"
+    assert opened.layers.hidden == {1}
+    opened.lock(1)  # which gives it pixels of others
+    assert opened.wait()
+    assert read == [()]
+
+
 def test_the_number_of_a_deleted_object_is_given_to_no_other(opened: Any) -> None:
     widget = opened
     for which in (0, 1):
