@@ -21,6 +21,7 @@ LOOKED_AT = 32
 
 _SAMPLES = 1 << 22
 _PERCENTILES = (0.1, 99.9)
+_STRIP = 1 << 16  # values that are scaled at once: as floats they stay in the processor's cache
 # Differences of anything larger would leave the range of floats.
 _LARGEST = 1e300
 
@@ -82,5 +83,14 @@ def found_limits(samples: Sequence[npt.NDArray[np.float64]]) -> Limits:
 def scaled(values: npt.NDArray[Any], limits: Limits) -> Frame:
     """Return values as bytes: the lower limit is 0, the upper 255, NaN 0."""
     low, high = limits
-    unit = (np.clip(values.astype(np.float64), low, high) - low) / (high - low)
-    return np.rint(np.nan_to_num(unit) * 255).astype(np.uint8)
+    picture = np.empty(values.shape, np.uint8)
+    step = max(1, _STRIP // max(1, math.prod(values.shape[1:])))
+    for start in range(0, len(values), step):
+        unit = values[start : start + step].astype(np.float64)
+        np.clip(unit, low, high, out=unit)
+        unit -= low
+        unit /= high - low
+        np.nan_to_num(unit, copy=False)
+        unit *= 255
+        picture[start : start + step] = np.rint(unit, out=unit)
+    return picture

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,19 @@ def test_given_limits() -> None:
     for limits in [(1, 1), (2, 1), (0, np.inf), (np.nan, 1)]:
         with pytest.raises(UsageError, match="limits"):
             ArraySource(array, limits=limits)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_large_pictures_are_scaled_in_strips(kind: type[np.generic]) -> None:
+    values = np.random.default_rng(0).integers(0, 300, (1030, 1024)).astype(kind)
+    source = ArraySource(values[None], limits=(20, 270))
+    tracemalloc.start()
+    picture = source.read(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = np.rint((values.clip(20, 270).astype(np.float64) - 20) / 250 * 255)
+    assert (picture == expected[..., None]).all()
+    assert peak < 2 * picture.nbytes  # floats of the whole would be eight times one colour
 
 
 def test_masks_become_black_and_white() -> None:
