@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import UsageError
+from sam2track.frames.blocks import Blocks, chunks_of
 from sam2track.frames.stack import Read, Stack, StackSource, read_axes
 
 __all__ = ["ArraySource", "array_stack", "usual_axes"]
@@ -121,6 +122,10 @@ def array_stack(
     if dims is not None and hasattr(array, "data"):
         array = array.data  # the array within: indexing it has no cost of labels
     letters = read_axes(axes, shape, name)
+    chunks = chunks_of(array) or ()
+    if any(size > 1 and axis not in "YXS" for axis, size in zip(letters, chunks, strict=False)):
+        blocks = Blocks(array, letters, chunks, dtype.itemsize)
+        return Stack(name, letters, shape, dtype, blocks, close=blocks.clear, **about)
     return Stack(name, letters, shape, dtype, _reader(array, letters), **about)
 
 
