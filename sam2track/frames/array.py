@@ -119,8 +119,8 @@ def array_stack(
         raise UsageError(f"the array is {shape} {dtype}; it holds no frames")
     if axes is None:
         axes = dims if isinstance(dims, tuple) else usual_axes(shape, name)
-    if dims is not None and hasattr(array, "data"):
-        array = array.data  # the array within: indexing it has no cost of labels
+    if dims is not None and getattr(array, "chunks", None) and hasattr(array, "data"):
+        array = array.data  # the dask array within; of any other xarray reads all there is
     letters = read_axes(axes, shape, name)
     chunks = chunks_of(array) or ()
     if any(size > 1 and axis not in "YXS" for axis, size in zip(letters, chunks, strict=False)):

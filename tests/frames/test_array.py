@@ -164,6 +164,21 @@ def test_lazy_arrays_give_one_frame_at_a_time() -> None:
     assert ArraySource(Lazy(np.ones((2, 3, 3), bool))).read(0).min() == 255
 
 
+def test_what_xarray_loads_when_it_is_asked_stays_on_disk() -> None:
+    class Labelled(Lazy):
+        dims = ("time", "y", "x")
+        chunks = None
+
+        @property
+        def data(self) -> Any:
+            raise AssertionError("all of it was read")
+
+    values = np.zeros((5, 6, 7), np.uint8)
+    array = Labelled(values)
+    ArraySource(array).read(3)
+    assert array.asked == [3]
+
+
 def test_frames_are_copies() -> None:
     array = np.zeros((2, 4, 4, 3), np.uint8)
     ArraySource(array).read(0)[:] = 9
