@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,16 +175,31 @@ def _fingerprint(path: Path) -> str:
 
     digest = hashlib.sha256()
     chunks = []
-    for name, file in sorted(
-        (file.relative_to(path).as_posix().encode("utf-8", "surrogateescape"), file)
-        for file in path.rglob("*")
-        if file.is_file() and (file.name in _METADATA or not file.name.startswith("."))
-    ):
-        digest.update(b"%b\0%d\0" % (name, file.stat().st_size))
-        if file.name in _METADATA:
-            digest.update(file.read_bytes())
+    for name, size, file in sorted(_files(path)):
+        digest.update(b"%b\0%d\0" % (name, size))
+        if os.path.basename(file) in _METADATA:  # noqa: PTH119
+            digest.update(Path(file).read_bytes())
         else:
             chunks.append(file)
     for file in chunks[:: -(-len(chunks) // _HASHED_CHUNKS) or 1]:
-        digest.update(ends_of_file(file).encode())
+        digest.update(ends_of_file(Path(file)).encode())
     return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[tuple[bytes, int, str]]:
+    """Name, size and path of each file; there may be a million, so that each is looked at once."""
+    within = len(str(path)) + 1
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if name.startswith(".") and name not in _METADATA:
+                continue
+            file = os.path.join(folder, name)  # noqa: PTH118
+            try:
+                about = os.stat(file)  # noqa: PTH116
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nowhere
+                    continue
+                raise
+            if stat.S_ISREG(about.st_mode):
+                told = file[within:].replace(os.sep, "/").encode("utf-8", "surrogateescape")
+                yield told, about.st_size, file

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,11 @@ from hypothesis import strategies as st
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
+from sam2track.frames.files import ends_of_file
 from sam2track.frames.opening import open_source, reopen_source
 from sam2track.frames.source import FrameSource
 from sam2track.frames.stack import StackSource, read_axes
+from sam2track.frames.zarr_files import _fingerprint
 
 SIZES = {"T": 5, "Z": 2, "C": 2, "Y": 6, "X": 8}
 
@@ -512,6 +517,36 @@ def test_a_copy_of_zarr_is_the_same(zarr_format: Any, tmp_path: Path) -> None:
     third = told[0]()
     (tmp_path / "a.zarr" / os.fsdecode(b"\xff")).touch()
     assert len({first, second, third, told[0]()}) == 4
+
+
+def test_a_fingerprint_of_zarr_looks_at_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a.zarr"
+    array = zarr.create_array(
+        folder, data=np.arange(640, dtype=np.uint8).reshape(10, 8, 8), chunks=(1, 4, 4)
+    )
+    (folder / "nowhere").symlink_to("missing")
+    (folder / "round").symlink_to("round")
+    (folder / "linked").symlink_to(tmp_path)  # which would never end
+    fingerprint = partial(_fingerprint, folder)
+    expected, chunks = hashlib.sha256(), []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = file.relative_to(folder).as_posix().encode()
+        expected.update(b"%b\0%d\0" % (name, file.stat().st_size))
+        if file.name == "zarr.json":
+            expected.update(file.read_bytes())
+        else:
+            chunks.append(file)
+    for file in chunks:
+        expected.update(ends_of_file(file).encode())
+    looked: list[str] = []
+    usual = os.stat
+    monkeypatch.setattr(os, "stat", lambda at, **how: looked.append(at) or usual(at, **how))
+    assert fingerprint() == expected.hexdigest()
+    assert array.nchunks == len(chunks)
+    asked = Counter(os.fspath(path) for path in looked if "a.zarr" in os.fspath(path))
+    assert all(asked[str(file)] == 1 for file in chunks)
 
 
 def test_zarr_whose_sizes_stay_the_same_is_told_apart(tmp_path: Path) -> None:
