@@ -1,4 +1,4 @@
-"""Masks as arrays: run-length codes, label maps, holes, measurements.
+"""Masks as arrays: run-length codes, holes, measurements.
 
 Masks are (H, W) arrays, row by row from the top left corner; x is the column, y the row.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +26,10 @@ __all__ = [
     "encode",
     "fill_holes",
     "label_dtype",
-    "label_map",
     "measure",
-    "overlaps_resolved",
 ]
 
 Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 Box = tuple[int, int, int, int]
 
 MAX_PIXELS = 2**28
@@ -221,61 +218,6 @@ def label_dtype(ids: Iterable[int]) -> np.dtype[Any]:
     raise UsageError(f"object id {top} is too large; at most {2**31 - 1} fits a label map")
 
 
-def label_map(logits: npt.NDArray[np.float32], ids: Sequence[int]) -> Labels:
-    """Return which object each pixel belongs to: the one with the highest positive logit.
-
-    Ties go to the lower id; a NaN is nobody's.
-
-    Parameters
-    ----------
-    logits : (N, H, W) float32 array
-    ids : sequence of N int
-        Positive object ids, in the order of `logits`.
-
-    Returns
-    -------
-    (H, W) uint8, uint16 or int32 array
-        Object ids, 0 where no logit is positive; see `label_dtype`.
-
-    Raises
-    ------
-    UsageError
-        Where shapes and ids do not fit each other.
-    """
-    labels = _no_labels(logits, ids)
-    best = np.zeros(logits.shape[1:], dtype=logits.dtype)
-    for index in np.argsort(np.asarray(ids, dtype=np.int64)).tolist():
-        wins = logits[index] > best
-        np.copyto(best, logits[index], where=wins)
-        np.copyto(labels, labels.dtype.type(ids[index]), where=wins)
-    return labels
-
-
-def overlaps_resolved(masks: npt.NDArray[np.bool_], ids: Sequence[int]) -> Labels:
-    """Return which object each pixel belongs to; where masks overlap the lower id wins.
-
-    Parameters
-    ----------
-    masks : (N, H, W) bool array
-    ids : sequence of N int
-        Positive object ids, in the order of `masks`.
-
-    Returns
-    -------
-    (H, W) uint8, uint16 or int32 array
-        Object ids, 0 where no mask is; see `label_dtype`.
-
-    Raises
-    ------
-    UsageError
-        Where shapes and ids do not fit each other.
-    """
-    labels = _no_labels(masks, ids)
-    for index in np.argsort(np.asarray(ids, dtype=np.int64))[::-1]:
-        np.copyto(labels, labels.dtype.type(ids[index]), where=masks[index] != 0)
-    return labels
-
-
 def fill_holes(
     logits: npt.NDArray[np.float32], *, max_area: int, value: float = 0.1
 ) -> npt.NDArray[np.float32]:
@@ -379,12 +321,6 @@ def _as_mask(mask: npt.NDArray[Any]) -> Mask:
     if mask.ndim != 2:
         raise UsageError(f"a mask has two axes (H, W), not shape {mask.shape}")
     return np.ascontiguousarray(mask if mask.dtype == np.bool_ else mask != 0)
-
-
-def _no_labels(planes: npt.NDArray[Any], ids: Sequence[int]) -> Labels:
-    if planes.ndim != 3 or len(planes) != len(ids):
-        raise UsageError(f"{len(ids)} object ids need that many planes, not shape {planes.shape}")
-    return np.zeros(planes.shape[1:], dtype=label_dtype(ids))
 
 
 def _varints(numbers: npt.NDArray[np.int64]) -> bytes:

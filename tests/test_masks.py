@@ -166,40 +166,6 @@ def test_a_bomb_takes_no_memory():
     assert peak < 2**20
 
 
-def naive_label_map(logits, ids):
-    labels = np.zeros(logits.shape[1:], dtype=np.int64)
-    for y, x in np.ndindex(*labels.shape):
-        best = 0.0
-        for value, object_id in sorted(zip(logits[:, y, x], ids, strict=True), key=lambda p: p[1]):
-            if value > best:
-                best, labels[y, x] = value, object_id
-    return labels
-
-
-@quick
-@given(st.data())
-def test_label_map_equals_the_naive_one(data):
-    count = data.draw(st.integers(0, 4))
-    ids = data.draw(st.lists(st.integers(1, 300), min_size=count, max_size=count, unique=True))
-    values = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, np.inf, np.nan])
-    logits = data.draw(hnp.arrays(np.float32, (count, 3, 4), elements=values))
-    before = logits.copy()
-    labels = masks.label_map(logits, ids)
-    assert np.array_equal(labels, naive_label_map(logits, ids))
-    assert labels.dtype == (np.uint8 if max(ids, default=0) < 256 else np.uint16)
-    assert np.array_equal(logits, before, equal_nan=True)
-
-
-@quick
-@given(st.data())
-def test_overlaps_go_to_the_lower_id(data):
-    count = data.draw(st.integers(0, 4))
-    ids = data.draw(st.lists(st.integers(1, 70_000), min_size=count, max_size=count, unique=True))
-    planes = data.draw(hnp.arrays(np.bool_, (count, 3, 4)))
-    expected = naive_label_map(planes.astype(np.float32), ids)
-    assert np.array_equal(masks.overlaps_resolved(planes, ids), expected)
-
-
 @pytest.mark.parametrize(
     ("ids", "dtype"),
     [([], "u1"), ([255], "u1"), ([3, 256], "u2"), ([65536], "i4"), ([2**31 - 1], "i4")],
@@ -212,14 +178,6 @@ def test_label_dtype(ids, dtype):
 def test_label_dtype_refuses(ids):
     with pytest.raises(UsageError):
         masks.label_dtype(ids)
-
-
-def test_label_maps_refuse_what_does_not_fit():
-    planes = np.zeros((2, 3, 4), dtype=np.float32)
-    with pytest.raises(UsageError, match="planes"):
-        masks.label_map(planes, [1])
-    with pytest.raises(UsageError, match="planes"):
-        masks.overlaps_resolved(planes[0] > 0, [1, 2, 3])
 
 
 def naive_fill(logits, max_area, value):
