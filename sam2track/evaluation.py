@@ -105,7 +105,7 @@ def evaluate(
     """
     found = Evaluation()
     wanted = _wanted([metrics] if isinstance(metrics, str) else metrics, found)
-    pairs = _pairs(check_path("pred", pred), check_path("truth", truth), pred_format, truth_format)
+    pairs = _pairs(check_path("pred", pred), check_path("truth", truth), truth_format)
     rows: list[dict[str, Any]] = []
     done = 0
     for name, mine, true in pairs:
@@ -179,9 +179,7 @@ def _load(package: str, name: str) -> None:
         needed(package, name, "eval")
 
 
-def _pairs(
-    pred: Path, truth: Path, pred_format: str | None, truth_format: str | None
-) -> list[tuple[str, Path, Path]]:
+def _pairs(pred: Path, truth: Path, truth_format: str | None) -> list[tuple[str, Path, Path]]:
     """Sequences by name: one, or those of two folders of DAVIS sequences."""
     for path in (pred, truth):
         if not path.exists():
