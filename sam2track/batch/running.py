@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sam2track.arguments import check_path
+from sam2track.arguments import check_path, whole_number
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
 from sam2track.batch.record import read_record, stamp, whole
@@ -129,9 +129,9 @@ def track_many(
     SummaryNotWritten
         Where the disk is full at the end, for one; it holds what came of each.
     """
-    if not 0 <= retries <= RETRIES:
+    if not 0 <= whole_number("retries", retries) <= RETRIES:
         raise UsageError(f"retries {retries}; a video is tried again 0 to {RETRIES} times")
-    if workers is not None and workers < 1:
+    if workers is not None and whole_number("workers", workers) < 1:
         raise UsageError(f"workers {workers}; allowed are 1 and more")
     if workers is not None and ray is not None:
         raise UsageError(
@@ -161,8 +161,15 @@ def track_many(
             crew.close()
         raise
     if crew is not None:
+
+        def ended(line: Line, left: int) -> None:
+            with suppress(OutputError):  # told at the end, if it still is so
+                Summary(list(lines.values())).write(table)  # after a kill it says what was done
+            if progress is not None:
+                progress(line, left)
+
         try:
-            _run(crew, waiting, lines, retries, progress)
+            _run(crew, waiting, lines, retries, ended)
         except BaseException as error:
             found = Summary(list(lines.values()))
             with suppress(OutputError):  # a full disk does not hide what ended it
@@ -222,15 +229,15 @@ def _run(
     videos: Sequence[Video],
     lines: dict[int, Line],
     retries: int,
-    progress: Callable[[Line, int], None] | None,
+    ended: Callable[[Line, int], None],
 ) -> None:
     tries = {video.line: 1 for video in videos}
     told: set[str] = set()  # which model was taken, where none was named
     pending = {crew.submit(video, 0): video for video in videos}
     try:
         while pending:
-            ended, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in ended:
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
                 video, result = pending.pop(future), future.result()
                 count = tries[video.line]
                 if result.status == "failed" and result.retry and count <= retries:
@@ -243,8 +250,7 @@ def _run(
                 if chosen and chosen not in told:
                     told.add(chosen)
                     _log.log(logging.WARNING if line.model == "nano" else logging.INFO, chosen)
-                if progress is not None:
-                    progress(line, len(pending))
+                ended(line, len(pending))
     except BaseException:
         crew.stop()
         for future, video in pending.items():

@@ -69,6 +69,28 @@ def test_retries_can_be_fewer(pretending: Path) -> None:
         track_many(manifest(pretending, "full"), retries=3)
 
 
+@pytest.mark.parametrize("name", ["retries", "workers"])
+@pytest.mark.parametrize("value", ["1", 1.0, True])
+def test_counts_are_whole_numbers(pretending: Path, name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"^{name} .*; give a whole number"):
+        track_many(manifest(pretending, "good"), **{name: value})
+    assert not (pretending / "out").exists()
+
+
+def test_the_summary_says_after_each_video_what_came_of_it(pretending: Path) -> None:
+    path = manifest(pretending, "good1", "usage", "good2")
+    seen = []
+
+    def look(line: Any, left: int) -> None:
+        with path.with_suffix(".summary.csv").open(encoding="utf-8", newline="") as table:
+            seen.append((left, sorted(row["status"] for row in csv.DictReader(table))))
+
+    track_many(path, progress=look)
+    assert [left for left, _ in seen] == [2, 1, 0]
+    assert [told.count("waiting") for _, told in seen] == [2, 1, 0]
+    assert seen[-1][1] == ["done", "done", "failed"]
+
+
 def test_what_is_finished_is_skipped(pretending: Path) -> None:
     path = manifest(pretending, "good", "usage")
     track_many(path)
@@ -289,7 +311,7 @@ def test_a_summary_that_cannot_be_written_at_the_end_is_told_all_the_same(
 
     def full(self: Summary, table: Path) -> None:
         counts.append(len(self.failed))
-        if len(counts) > 2:
+        if len(counts) > 2:  # those on the way, too, which are not missed
             raise OutputError("cannot write m.summary.csv: No space left on device")
         write(self, table)
 
