@@ -146,7 +146,7 @@ class View:
                 sure = 1.0  # whatever the mask: those of hundreds would be made for it
                 if how not in _FIXED:
                     score, iou = float(result.object_scores[index]), float(result.ious[index])
-                    sure = at_most(score, iou, there=bool(result.masks[index].any()))
+                    sure = at_most(score, iou, there=bool(result.mask(object_id).any()))
                 self._sure.setdefault(object_id, {})[result.frame] = sure, how
                 self._lower(object_id, result.frame, sure, how)
 

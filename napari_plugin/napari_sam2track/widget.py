@@ -265,7 +265,7 @@ def _hidden(result: FrameResult, at: int) -> str:
     """What is told of a mask of which more is hidden under locked objects than is seen."""
     if not result.locked:
         return ""
-    seen = result.labels[result.only([at]).masks[0]]
+    seen = result.labels[result.mask(result.object_ids[at])]
     over = sorted(result.locked.intersection(np.unique(seen).tolist()))
     if not over or 2 * np.count_nonzero(seen == result.object_ids[at]) >= seen.size:
         return ""

@@ -31,11 +31,11 @@ def take(book: Book, frame: int, detections: Any, min_iou: float) -> FrameResult
     if not len(given):
         return result
     places: dict[int, tuple[float, ...]] = {}
-    for index, object_id in enumerate(result.object_ids):
+    for object_id in result.object_ids:
         # What is prompted by a box is where that is, whatever mask came of it.
         answer = book.history.said(object_id, frame)
         box = None if answer is None else answer.prompt.box
-        box = box or place_of(result.masks[index])
+        box = box or place_of(result.mask(object_id))
         if box is not None:
             places[object_id] = box
     names = {i: item.name for i, item in book.objects.items()}

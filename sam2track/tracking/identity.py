@@ -316,12 +316,7 @@ def _daughter(
 
 
 def _mask_at(book: Book, item: Tracked, frame: int) -> Mask:
-    result = book.result(frame)
-    if item.object_id not in result.object_ids:
-        raise PromptError(
-            f"object {item.object_id} has no mask on frame {frame}; track it there first"
-        )
-    return np.asarray(result.masks[result.object_ids.index(item.object_id)])
+    return book.result(frame).mask(item.object_id)
 
 
 def _frames(book: Book, item: Tracked) -> list[int]:

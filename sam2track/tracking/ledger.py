@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -236,7 +236,9 @@ class Ledger(Steps):
 
         The records are those of the result's objects, in the same order.
         """
-        shown = result.masks if self._masks else [None] * len(records)
+        shown: Iterable[npt.NDArray[np.bool_] | None] = (
+            result.each_mask() if self._masks else [None] * len(records)
+        )
         position = self.position
         packed = []
         for record, mask in zip(records, shown, strict=True):

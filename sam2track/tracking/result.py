@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.errors import PromptError
 from sam2track.masks import bounding_box, decode
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Coded", "FrameResult"]
 
+_AT_ONCE = 2**27  # bytes
 _LEAST = np.finfo(np.float32).tiny  # of what is in a mask that is given, whatever its logit
 
 
@@ -102,13 +104,47 @@ class FrameResult:
     def masks(self) -> npt.NDArray[np.bool_]:
         """Masks at the size of the frame, (N, H, W) bool; they may overlap."""
         masks = np.zeros((len(self.object_ids), self.height, self.width), np.bool_)
-        for index, object_id in enumerate(self.object_ids):
-            if object_id in self.given:
-                masks[index] = self.given[object_id]
-            else:
-                rows, columns, large = self._large(index)
-                masks[index, rows, columns] = large > 0
+        for index, mask in enumerate(masks):
+            self._draw(index, mask)
         return masks
+
+    def mask(self, object_id: int) -> npt.NDArray[np.bool_]:
+        """One object's mask at the size of the frame, (H, W) bool; the others are not made.
+
+        Raises
+        ------
+        PromptError
+            Where the object is not in the result.
+        """
+        if object_id not in self.object_ids:
+            raise PromptError(
+                f"object {object_id} has no mask on frame {self.frame}; track it there first"
+            )
+        return self._mask(self.object_ids.index(object_id))
+
+    def each_mask(self) -> Iterator[npt.NDArray[np.bool_]]:
+        """Yield the masks in their order: those of hundreds of objects would be gigabytes."""
+        if len(self.object_ids) * self.height * self.width <= _AT_ONCE:
+            yield from self.masks  # who asks for them next has them
+        else:
+            yield from map(self._mask, range(len(self.object_ids)))
+
+    def _mask(self, index: int) -> npt.NDArray[np.bool_]:
+        if "masks" in self.__dict__:
+            mask: npt.NDArray[np.bool_] = self.masks[index]
+            return mask
+        mask = np.zeros((self.height, self.width), np.bool_)
+        self._draw(index, mask)
+        return mask
+
+    def _draw(self, index: int, mask: npt.NDArray[np.bool_]) -> None:
+        """Set an object's pixels in an empty mask."""
+        object_id = self.object_ids[index]
+        if object_id in self.given:
+            mask[:] = self.given[object_id]
+        else:
+            rows, columns, large = self._large(index)
+            mask[rows, columns] = large > 0
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int32]:

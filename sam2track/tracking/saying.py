@@ -40,14 +40,9 @@ def confirm(book: Book, object_id: int, frame: int) -> None:
     """Say that what is shown of an object on a frame is right."""
     item = book.known(object_id)
     frame = book.check_frame(frame)
-    result = book.result(frame)
-    if item.object_id not in result.object_ids:
-        raise PromptError(
-            f"object {item.object_id} has no mask on frame {frame}; track it there first"
-        )
     if frame in item.prompted:
         return  # what was said of it is right already
-    (mask,) = result.only([result.object_ids.index(item.object_id)]).masks
+    mask = book.result(frame).mask(item.object_id)
     said = {"object": item.object_id, "frame": frame}
     say(book, "confirm", said, item.object_id, frame, Prompt.painted(mask))
 

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
+from sam2track.errors import PromptError
+from sam2track.tracking import result as module
 from sam2track.tracking.result import FrameResult
 
 SIDES = st.integers(1, 90)
@@ -70,3 +72,21 @@ def test_locked_objects_come_before_others() -> None:
     assert np.array_equal(replace(found, locked=frozenset({3, 6})).masks, found.masks)
     some = replace(found, locked=frozenset({5, 6})).only([1, 2])
     assert {*some.labels.flat} == {5}
+
+
+def test_masks_of_many_objects_are_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 8, 8)).astype(np.float32)
+    painted = {4: np.eye(20, 30) > 0}
+    whole = result(logits, 20, 30, painted)
+    monkeypatch.setattr(module, "_AT_ONCE", 5 * 20 * 30 - 1)
+    many = result(logits, 20, 30, painted)
+    assert all(map(np.array_equal, many.each_mask(), whole.masks))
+    for object_id, mask in zip(whole.object_ids, whole.masks, strict=True):
+        assert np.array_equal(many.mask(object_id), mask)
+    assert "masks" not in vars(many)
+    monkeypatch.setattr(module, "_AT_ONCE", 5 * 20 * 30)
+    few = result(logits, 20, 30, painted)
+    assert all(map(np.array_equal, few.each_mask(), whole.masks))
+    assert np.shares_memory(few.mask(3), few.masks)
+    with pytest.raises(PromptError, match="object 9 has no mask on frame 0"):
+        few.mask(9)
