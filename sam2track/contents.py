@@ -348,8 +348,7 @@ class Contents(Ledger):
 
     def _boxed(self, object_id: int, frame: int, data: bytes) -> rle.Part:
         """As ``_mask``, of what lies in its box: whole ones of a thousand cells are gigabytes."""
-        with self._mask_errors(object_id, frame):
-            found = rle.decode_part(data)
+        found = self._part_of(object_id, frame, data)
         self._check_size(object_id, frame, found.size)
         return found
 

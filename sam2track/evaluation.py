@@ -18,7 +18,8 @@ import numpy.typing as npt
 from sam2track.arguments import check_path
 from sam2track.errors import SourceError, UsageError
 from sam2track.export.extras import needed
-from sam2track.export.reading import Masks, Reading, open_masks
+from sam2track.export.reading import Reading, open_masks
+from sam2track.lazy import Masks
 from sam2track.metrics import boundary_f, jaccard, statistics
 from sam2track.project import Project
 from sam2track.tracking_scores import TrackScores

@@ -77,6 +77,21 @@ class Part(NamedTuple):
     place: tuple[slice, slice]
     part: Mask
 
+    @classmethod
+    def of(cls, mask: npt.NDArray[Any]) -> Part:
+        """Return what of a mask, (H, W), lies in its box; of the mask nothing is held."""
+        mask = _as_mask(mask)
+        x0, y0, x1, y1 = bounding_box(mask) or (0, 0, 0, 0)
+        place = slice(y0, y1), slice(x0, x1)
+        height, width = mask.shape
+        return cls((height, width), place, mask[place].copy())
+
+    def whole(self) -> Mask:
+        """Return the mask, (H, W) bool, made anew."""
+        mask = np.zeros(self.size, np.bool_)
+        mask[self.place] = self.part
+        return mask
+
 
 def encode(mask: npt.NDArray[Any]) -> bytes:
     """Return a mask as a run-length code.
@@ -137,10 +152,7 @@ def decode_part(data: bytes) -> Part:
     """
     height, width, body = _opened(data)
     if len(body) > _CHUNK:  # its runs would take more than the mask
-        mask = decode(data)
-        x0, y0, x1, y1 = bounding_box(mask) or (0, 0, 0, 0)
-        place = slice(y0, y1), slice(x0, x1)
-        return Part(mask.shape, place, mask[place].copy())
+        return Part.of(decode(data))
     ((low, runs),) = _filled(body, height * width)
     if not len(runs):
         return Part((height, width), (slice(0, 0), slice(0, 0)), np.zeros((0, 0), np.bool_))

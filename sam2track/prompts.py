@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import PromptError
+from sam2track.masks import Part
 
 __all__ = [
     "Prompt",
@@ -28,6 +29,27 @@ _JOINERS = "\u200c\u200d\u200e\u200f"  # of Persian, Hindi and emoji; marks of d
 _LONGEST_NAME = 200
 
 
+class _Boxed:
+    """The attribute of a mask, of which what lies in its box is held: of cells, little."""
+
+    def __get__(self, prompt: Prompt | None, _: object = None) -> Mask | None:
+        held = None if prompt is None else self.held(prompt)
+        if held is None:
+            return None
+        mask = held.whole()
+        mask.setflags(write=False)
+        return mask
+
+    def __set__(self, prompt: Prompt, given: Any) -> None:
+        prompt.__dict__["_held"] = None if given is None else _part(given)
+
+    @staticmethod
+    def held(prompt: Prompt) -> Part | None:
+        """What of the mask lies in its box; None without a mask."""
+        held: Part | None = prompt.__dict__.get("_held")
+        return held
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """All that is said about one object on one frame.
@@ -40,8 +62,9 @@ class Prompt:
         1 for a click on the object, 0 for a click beside it; one for each point.
     box : (float, float, float, float), optional
         (x0, y0, x1, y1), half-open, with x0 < x1 and y0 < y1.
-    mask : (H, W) bool or integer array, optional
-        The object's mask, of the frame's size; nonzero is the object.
+    mask : (H, W) bool or integer array, or Part, optional
+        The object's mask, of the frame's size; nonzero is the object. It is made anew each time
+        that it is asked for.
     absent : bool
         The object is not on this frame. Excludes all else.
     edited : bool
@@ -56,7 +79,7 @@ class Prompt:
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
-    mask: Mask | None = None
+    mask: _Boxed = _Boxed()
     absent: bool = False
     edited: bool = False
 
@@ -67,7 +90,7 @@ class Prompt:
             points: Iterable[Iterable[float]] = ...,
             labels: Iterable[int] = ...,
             box: Iterable[float] | None = ...,
-            mask: npt.ArrayLike | None = ...,
+            mask: npt.ArrayLike | Part | None = ...,
             absent: bool | np.bool_ = ...,
             edited: bool | np.bool_ = ...,
         ) -> None: ...
@@ -81,9 +104,7 @@ class Prompt:
             object.__setattr__(self, name, _flag(name, getattr(self, name)))
         if self.box is not None:
             object.__setattr__(self, "box", _box(self.box))
-        if self.mask is not None:
-            object.__setattr__(self, "mask", _mask(self.mask))
-        said = bool(points) or self.box is not None or self.mask is not None
+        said = bool(points) or self.box is not None or self.has_mask
         if self.absent and said:
             raise PromptError("a prompt is both absent and present; give one of the two")
         if not self.absent and not said:
@@ -100,14 +121,19 @@ class Prompt:
         return cls(mask=given, edited=True)
 
     @property
+    def has_mask(self) -> bool:
+        """Whether a mask is given; it is not made for that."""
+        return _Boxed.held(self) is not None
+
+    @property
     def is_mask_alone(self) -> bool:
         """Whether nothing but a mask is given, which then is what is reported."""
-        return self.mask is not None and not self.points and self.box is None
+        return self.has_mask and not self.points and self.box is None
 
     @property
     def shows(self) -> bool:
         """Whether it says where the object is, not only where it is not."""
-        return self.box is not None or self.mask is not None or 1 in self.labels
+        return self.box is not None or self.has_mask or 1 in self.labels
 
     def check(self, height: int, width: int) -> None:
         """Raise PromptError where the prompt does not fit a frame of that size."""
@@ -124,8 +150,9 @@ class Prompt:
                     f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) reaches outside the frame "
                     f"of {width} x {height} pixels"
                 )
-        if self.mask is not None and self.mask.shape != (height, width):
-            got = f"{self.mask.shape[1]} x {self.mask.shape[0]}"
+        held = _Boxed.held(self)
+        if held is not None and held.size != (height, width):
+            got = f"{held.size[1]} x {held.size[0]}"
             raise PromptError(f"the mask is {got} pixels, the frame {width} x {height}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -235,15 +262,18 @@ def _values(given: Any) -> npt.NDArray[Any]:
     return values
 
 
-def _mask(given: Any) -> Mask:
-    mask = _values(given)
-    if mask.ndim != 2:
-        raise PromptError(f"a mask has shape {mask.shape}; give (height, width)")
-    mask = np.asarray(mask != 0, np.bool_)
-    if not mask.any():
+def _part(given: Any) -> Part:
+    """What of a mask lies in its box."""
+    if isinstance(given, Part):
+        part = given
+    else:
+        mask = _values(given)
+        if mask.ndim != 2:
+            raise PromptError(f"a mask has shape {mask.shape}; give (height, width)")
+        part = Part.of(mask)
+    if not part.part.size:
         raise PromptError("the mask is empty; to say that the object is not there use absent")
-    mask.setflags(write=False)
-    return mask
+    return part
 
 
 @dataclass
@@ -364,7 +394,7 @@ def merged(one: Prompt | None, two: Prompt) -> Prompt:
         return two
     if one.box is not None and two.box is not None:
         raise PromptError("a second box for the same object and frame; give one")
-    if one.mask is not None and two.mask is not None:
+    if one.has_mask and two.has_mask:
         raise PromptError("a second mask for the same object and frame; give one")
     if one.absent and two.absent:
         return one
@@ -375,5 +405,5 @@ def merged(one: Prompt | None, two: Prompt) -> Prompt:
         points=one.points + two.points,
         labels=one.labels + two.labels,
         box=one.box if one.box is not None else two.box,
-        mask=one.mask if one.mask is not None else two.mask,
+        mask=one.mask if one.has_mask else two.mask,
     )

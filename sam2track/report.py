@@ -354,7 +354,7 @@ def _methods(project: Project, low: int, high: int, scale: Scale) -> str:
     for _, _, prompt in project.each_prompt():
         kinds["point"] += len(prompt.points)
         kinds["box"] += prompt.box is not None
-        kinds["mask"] += prompt.mask is not None and not prompt.edited
+        kinds["mask"] += prompt.has_mask and not prompt.edited
         kinds["edited or confirmed mask"] += prompt.edited
         kinds["absence"] += prompt.absent and not prompt.edited
     said = ", ".join(

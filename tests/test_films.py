@@ -214,8 +214,9 @@ def test_masks_are_read_of_what_is_drawn_alone(
 ) -> None:
     """Places are stored: of a mask that is drawn none is read a second time for its own."""
     read = []
-    decode = masks.decode
-    monkeypatch.setattr(masks, "decode", lambda data: read.append(1) or decode(data))
+    decode = masks.decode_part
+    monkeypatch.setattr(masks, "decode_part", lambda data: read.append(1) or decode(data))
+    monkeypatch.setattr(masks, "decode", lambda _: pytest.fail("a whole mask was made"))
     render(project, tmp_path / "o.mp4", every=2, **options)
     assert len(read) == 1 + 2 + 2  # on frames 0, 2 and 4
 

@@ -59,6 +59,7 @@ LAYERS = (
         "detections",
         "prompt_files",
         "prompts",
+        "lazy",
         "masks",
         "palette",
         "pictures",
@@ -71,7 +72,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms that import nothing of their own layer.
-ALONE = {"masks", "palette", "pictures", "prompts", "samples"}
+ALONE = {"lazy", "masks", "palette", "pictures", "samples"}
 HEAVY = {
     "av",
     "cv2",

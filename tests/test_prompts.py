@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
+import pickle
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from sam2track.cli.grammar import (
     split_frame,
 )
 from sam2track.errors import PromptError
+from sam2track.masks import Part
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompt, Prompts, check_name, check_object_id, merged
 
@@ -550,3 +554,27 @@ def test_names_of_all_writing(name: str) -> None:
 def test_what_is_no_name(name: object) -> None:
     with pytest.raises(PromptError, match="a name is"):
         check_name(name)
+
+
+def test_of_a_mask_what_lies_in_its_box_is_held() -> None:
+    """Of hundreds of cells in a large frame the masks would take gigabytes."""
+    mask = np.zeros((300, 400), np.uint8)
+    mask[20:23, 390:] = 7
+    prompt = Prompt(mask=mask)
+    mask[:] = 1  # whose buffer may be used again
+    expected = np.zeros((300, 400), np.bool_)
+    expected[20:23, 390:] = True
+    assert prompt.has_mask and np.array_equal(prompt.mask, expected)
+    assert sum(value.nbytes for value in vars(prompt)["_held"] if hasattr(value, "nbytes")) == 30
+    for same in (
+        pickle.loads(pickle.dumps(prompt)),
+        copy.deepcopy(prompt),
+        replace(prompt, points=[(391, 21)]),
+        Prompt(mask=Part.of(expected)),
+    ):
+        assert np.array_equal(same.mask, expected) and same.mask.dtype == np.bool_
+    assert not Prompt(points=[(1, 1)]).has_mask and Prompt(points=[(1, 1)]).mask is None
+    with pytest.raises(FrozenInstanceError):
+        prompt.mask = None
+    with pytest.raises(PromptError, match="empty"):
+        Prompt(mask=Part.of(np.zeros((3, 3), np.bool_)))

@@ -190,8 +190,9 @@ def test_masks_are_read_once_for_charts_and_table(
 ) -> None:
     """Confidence wants them; areas and places are stored, and no shapes are shown."""
     read = []
-    decode = masks.decode
-    monkeypatch.setattr(masks, "decode", lambda data: read.append(1) or decode(data))
+    decode = masks.decode_part
+    monkeypatch.setattr(masks, "decode_part", lambda data: read.append(1) or decode(data))
+    monkeypatch.setattr(masks, "decode", lambda _: pytest.fail("a whole mask was made"))
     with Project.open(made.with_name("p.s2t")) as project:
         report(project, tmp_path / "page.html", video=False, looks=0)
         assert len(read) == sum(1 for _ in project.rows()) > 0

@@ -65,7 +65,7 @@ class VideoArray:
             As ``open_source``.
         """
         told = {"source": self.source.name, "reading": getattr(self.source, "options", {})}
-        return reopen_source(told, fps=rate_of(self.source.times), folder=None)
+        return reopen_source(told, fps=rate_of(self.source.times))
 
     def __deepcopy__(self, memo: Any) -> VideoArray:
         """The same: a duplicated layer reads the same file."""

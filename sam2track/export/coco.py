@@ -14,9 +14,10 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.images import write_jpegs
-from sam2track.export.reading import Masks, Reading
+from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool, items
+from sam2track.lazy import Masks
 from sam2track.masks import measure
 
 __all__ = ["read", "write"]

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
-from sam2track.export.reading import Masks, Reading
+from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool
+from sam2track.lazy import Masks
 
 __all__ = ["read", "write_mot", "write_mots"]
 

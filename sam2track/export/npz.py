@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.export.reading import Masks, Reading
+from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
+from sam2track.lazy import Masks
 from sam2track.masks import MAX_PIXELS
 
 __all__ = ["read", "write"]

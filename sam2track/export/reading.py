@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from sam2track.arguments import check_path
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
-from sam2track.masks import bounding_box
+from sam2track.lazy import Masks
+from sam2track.masks import Part
 from sam2track.regular import check_regular
 
-__all__ = ["READERS", "Boxed", "Masks", "Reading", "by_label", "detect", "open_masks"]
+__all__ = ["READERS", "Boxed", "Reading", "by_label", "detect", "open_masks"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -80,43 +81,6 @@ READERS = {
 }
 
 
-class Masks(Mapping[int, Mask]):
-    """Masks of a frame, none of which is kept: a thousand take a thousand times its memory.
-
-    Parameters
-    ----------
-    makers : mapping of int to callable
-        Makes the mask of an object.
-    around : callable, optional
-        Gives a context in which each mask is made.
-    """
-
-    def __init__(
-        self,
-        makers: Mapping[int, Callable[[], Mask]],
-        around: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._makers, self._around = makers, around
-
-    def __getitem__(self, object_id: int) -> Mask:
-        make = self._makers[object_id]
-        with self._around():
-            return make()
-
-    def __contains__(self, object_id: object) -> bool:
-        return object_id in self._makers  # that of Mapping makes the mask
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    def within(self, around: Callable[[], AbstractContextManager[None]]) -> Masks:
-        """Return the same, each made in a context."""
-        return Masks(self._makers, around)
-
-
 def by_label(labels: npt.NDArray[np.generic]) -> Mapping[int, Mask]:
     """Masks by object of a label map, ascending; each is made when it is asked for."""
     return Masks({int(i): partial(_equal, labels, int(i)) for i in np.unique(labels) if i > 0})
@@ -126,45 +90,21 @@ def _equal(labels: npt.NDArray[np.generic], object_id: int) -> Mask:
     return np.asarray(labels == object_id, np.bool_)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What lies in the box of a mask, (y1 - y0, x1 - x0), of which it makes the mask again."""
-
-    pixels: Mask
-    y: slice
-    x: slice
-    size: tuple[int, ...]
-
-    def __call__(self) -> Mask:
-        found = np.zeros(self.size, np.bool_)
-        found[self.y, self.x] = self.pixels
-        return found
-
-
 class Boxed(Masks):
     """Masks of a frame, none of which is empty; of each, what lies in its box is held."""
 
     def __init__(self, masks: Iterable[tuple[int, Mask]]) -> None:
-        parts = ((object_id, _part(mask)) for object_id, mask in masks)
-        self._parts = {object_id: part for object_id, part in parts if part is not None}
-        super().__init__(self._parts)
+        parts = ((object_id, Part.of(mask)) for object_id, mask in masks)
+        self._parts = {object_id: part for object_id, part in parts if part.part.size}
+        super().__init__({object_id: part.whole for object_id, part in self._parts.items()})
 
     def paint(self, labels: npt.NDArray[np.int32]) -> int:
         """Paint all on a label map, later ones over earlier; return how many pixels they have."""
         total = 0
         for object_id, part in self._parts.items():
-            labels[part.y, part.x][part.pixels] = object_id
-            total += int(np.count_nonzero(part.pixels))
+            labels[part.place][part.part] = object_id
+            total += int(np.count_nonzero(part.part))
         return total
-
-
-def _part(mask: Mask) -> _Part | None:
-    box = bounding_box(mask)
-    if box is None:
-        return None
-    x0, y0, x1, y1 = box
-    y, x = slice(y0, y1), slice(x0, x1)
-    return _Part(mask[y, x].copy(), y, x, mask.shape)
 
 
 def open_masks(path: str | os.PathLike[str], format: str | None = None) -> Reading:

@@ -94,7 +94,7 @@ def open_source(
 
 
 def reopen_source(
-    meta: Mapping[str, Any], source: object = None, *, fps: float, folder: Path | None
+    meta: Mapping[str, Any], source: object = None, *, fps: float, folder: Path | None = None
 ) -> FrameSource:
     """Open the source of a project as it was opened when that was made.
 

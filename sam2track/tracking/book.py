@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from sam2track import masks as rle
 from sam2track.errors import ProjectError, PromptError, UsageError
 from sam2track.frames.source import FrameSource
+from sam2track.lazy import Masks
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking.encoder import Picture
 from sam2track.tracking.engine import Engine, Upcoming
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.objects import Anchor, Tracked
-from sam2track.tracking.result import Coded, FrameResult
+from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
 from sam2track.tracking.stream import StreamSource
 
@@ -246,7 +249,7 @@ class Book:
             Logits after hole filling, where they are at hand.
         """
         size = self.engine.model.image_size // 4
-        given: dict[int, bytes | npt.NDArray[np.bool_]] = {}
+        given: dict[int, Callable[[], npt.NDArray[np.bool_]]] = {}
         logits = np.zeros((len(records), size, size), np.float32)
         for index, record in enumerate(records):
             object_id = record.object_id
@@ -255,10 +258,10 @@ class Book:
             else:
                 logits[index] = self.engine.recall.filled(record.logits)[0, 0].numpy()
             prompt = prompts.get(object_id)
-            if prompt is not None and prompt.is_mask_alone and prompt.mask is not None:
-                given[object_id] = prompt.mask
+            if prompt is not None and prompt.is_mask_alone:
+                given[object_id] = partial(getattr, prompt, "mask")
             elif record.mask is not None:
-                given[object_id] = record.mask
+                given[object_id] = partial(rle.decode, record.mask)
         return FrameResult(
             frame=frame,
             object_ids=tuple(record.object_id for record in records),
@@ -268,7 +271,7 @@ class Book:
             height=self.source.height,
             width=self.source.width,
             sources=tuple(record.source for record in records),
-            given=Coded(given),
+            given=Masks(given),
             locked=frozenset(i for i, item in self.objects.items() if item.locked),
         )
 

@@ -182,7 +182,7 @@ class Ledger(Steps):
             )
 
     def _prompt(self, object_id: int, frame: int, said: str, mask: bytes | None) -> Prompt:
-        given = None if mask is None else self._mask_of(object_id, frame, mask)
+        given = None if mask is None else self._part_of(object_id, frame, mask)
         try:
             return Prompt(**json.loads(said), mask=given)
         except (PromptError, TypeError, ValueError) as error:

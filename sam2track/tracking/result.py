@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -12,41 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import PromptError
-from sam2track.masks import bounding_box, decode
+from sam2track.lazy import Masks
+from sam2track.masks import bounding_box
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Coded", "FrameResult"]
+__all__ = ["FrameResult"]
 
 _AT_ONCE = 2**27  # bytes
 _LEAST = np.finfo(np.float32).tiny  # of what is in a mask that is given, whatever its logit
-
-
-class Coded(Mapping[int, npt.NDArray[np.bool_]]):
-    """Masks by object, decoded when they are asked for: all of hundreds would be gigabytes.
-
-    Parameters
-    ----------
-    kept : mapping of int to bytes or (H, W) bool array
-        Run lengths, or masks that are at hand.
-    """
-
-    def __init__(self, kept: Mapping[int, bytes | npt.NDArray[np.bool_]]) -> None:
-        self._kept = kept
-
-    def __getitem__(self, object_id: int) -> npt.NDArray[np.bool_]:
-        found = self._kept[object_id]
-        return decode(found) if isinstance(found, bytes) else found
-
-    def __contains__(self, object_id: object) -> bool:
-        return object_id in self._kept  # else it would be decoded for that
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._kept)
-
-    def __len__(self) -> int:
-        return len(self._kept)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +72,7 @@ class FrameResult:
             object_scores=self.object_scores[list(indices)],
             ious=self.ious[list(indices)],
             sources=tuple(self.sources[index] for index in indices),
-            given={i: self.given[i] for i in ids if i in self.given},
+            given=Masks({i: partial(self.given.__getitem__, i) for i in ids if i in self.given}),
         )
 
     @cached_property

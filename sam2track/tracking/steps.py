@@ -172,6 +172,11 @@ class Steps:
         with self._mask_errors(object_id, frame):
             return rle.decode(data)
 
+    def _part_of(self, object_id: int, frame: int, data: bytes) -> rle.Part:
+        """As ``_mask_of``, of what lies in its box: whole ones of a thousand are gigabytes."""
+        with self._mask_errors(object_id, frame):
+            return rle.decode_part(data)
+
     @contextmanager
     def _mask_errors(self, object_id: int, frame: int) -> Iterator[None]:
         try:

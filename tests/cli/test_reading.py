@@ -168,7 +168,8 @@ def test_count(things: Path) -> None:
 
 
 def test_of_what_is_counted_no_mask_is_read(things: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sam2track.masks.decode", lambda _: pytest.fail("a mask was read"))
+    for name in ("decode", "decode_part"):
+        monkeypatch.setattr(f"sam2track.masks.{name}", lambda _: pytest.fail("a mask was read"))
     assert "most on a frame" in done("count", things / "out").stdout
     done("export", things / "out", "-o", "boxes.txt", "-f", "mot")
     assert Path("boxes.txt").read_text().startswith("1,1,")

@@ -215,7 +215,7 @@ def test_images_have_the_masks_of_transformers(
             expected, ious = found.pred_masks[0], found.iou_scores[0, 0]
     features = encoder.encode(FRAMES[0])
     constants = conditioning.Constants(ours)
-    conditioned = conditioning.without_memory(ours, constants, features)
+    conditioned = conditioning.without_memory(ours, features)
     decoded = step.decode(
         ours, constants, features, conditioned, points=(points, labels), candidates=candidates
     )

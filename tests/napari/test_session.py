@@ -20,6 +20,7 @@ import torch
 from napari_sam2track.session import Session
 from napari_sam2track.view import Said, View
 from napari_sam2track.worker import Event, Worker
+from sam2track import masks
 from sam2track.confidence import at_most, confidences
 from sam2track.errors import OutputError, PromptError, UsageError
 from sam2track.export.pngs import read_label_png
@@ -27,7 +28,6 @@ from sam2track.frames.opening import open_source
 from sam2track.models.model import Model
 from sam2track.project import Project
 from sam2track.review import worst
-from sam2track.tracking import result as result_of
 from sam2track.tracking.book import Book
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
@@ -175,7 +175,7 @@ def test_the_least_sure_frame_follows_what_comes(session: Session) -> None:
             frame=frame,
             object_ids=(1,),
             sources=(how,),
-            masks=mask,
+            mask=lambda _: mask[0],
             object_scores=np.array([score]),
             ious=np.array([0.5]),
         )
@@ -229,8 +229,8 @@ def test_a_click_makes_no_masks_of_other_objects(
     list(session.track())
     session.tracker.edit(2, 3, true(1, 3))
     decoded: list[bytes] = []
-    keep = result_of.decode
-    monkeypatch.setattr(result_of, "decode", lambda code: decoded.append(code) or keep(code))
+    keep = masks.decode
+    monkeypatch.setattr(masks, "decode", lambda code: decoded.append(code) or keep(code))
     made = session.say(1, 3, click(0, 3))
     assert made is not None
     view.saw(made, fixed=True)
