@@ -7,7 +7,8 @@ for each object's name. Polygons hold neither holes nor which object it is from 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sam2track.export.images import jpegs
 from sam2track.export.polygons import fill, outline
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
+from sam2track.lazy import Masks
 
 __all__ = ["read", "write"]
 
@@ -85,22 +87,30 @@ def read(path: Path, kind: str) -> Reading:
 
     warnings: list[str] = []
 
-    def shots() -> Iterator[tuple[int, dict[int, npt.NDArray[np.bool_]]]]:
+    def shots() -> Iterator[tuple[int, Masks]]:
         for frame, file in sorted(files.items()):
-            found: dict[int, npt.NDArray[np.bool_]] = {}
+            found: dict[int, list[npt.NDArray[np.float64]]] = {}
             for line in file.read_text(encoding="utf-8").splitlines():
                 number, *cells = line.split()
                 points = np.array(cells, np.float64).reshape(-1, 2) * (width, height) - 0.5
-                mask = fill([points], height, width)
-                object_id = int(number) + 1
-                if object_id in found:
-                    mask |= found[object_id]
-                    if not warnings:
-                        warnings.append(
-                            f"yolo-seg does not say which object is which: all of one class are "
-                            f"one object here, as those of class {number} on frame {frame}"
-                        )
-                found[object_id] = mask
-            yield frame, dict(sorted(found.items()))
+                outlines = found.setdefault(int(number) + 1, [])
+                if outlines and not warnings:
+                    warnings.append(
+                        f"yolo-seg does not say which object is which: all of one class are "
+                        f"one object here, as those of class {number} on frame {frame}"
+                    )
+                outlines.append(points)
+            makers = {i: partial(_filled, each, height, width) for i, each in sorted(found.items())}
+            yield frame, Masks(makers)
 
     return Reading(path, kind, height, width, sorted(files), shots, warnings=warnings)
+
+
+def _filled(
+    outlines: Sequence[npt.NDArray[np.float64]], height: int, width: int
+) -> npt.NDArray[np.bool_]:
+    """The union of what lies in outlines."""
+    mask = np.zeros((height, width), np.bool_)
+    for points in outlines:
+        mask |= fill([points], height, width)
+    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.export import yolo
 from sam2track.export.coco_rle import encode
 from sam2track.export.reading import READERS, detect, open_masks
 
@@ -254,3 +256,28 @@ def test_sav_of_meta(test_data):
         expected = coco.decode(content["masklet"][frame][index]) != 0
         if expected.any():
             assert np.array_equal(found[i + 1], expected)
+
+
+def test_masks_of_polygons_are_made_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand cells in a large frame the masks would take gigabytes."""
+    labels = tmp_path / "labels" / "train"
+    labels.mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text("# 20 x 40\nnames: [a, b, c]\n")
+    squares = [
+        "0 .1 .1 .4 .1 .4 .4 .1 .4",
+        "2 .5 .5 .9 .5 .9 .9 .5 .9",
+        "0 .6 .1 .9 .1 .9 .4 .6 .4",
+    ]
+    (labels / "v_00000.txt").write_text("\n".join(squares))
+    found = open_masks(tmp_path, "yolo-seg")
+    made: list[int] = []
+    keep = yolo.fill
+    monkeypatch.setattr(yolo, "fill", lambda *given: made.append(1) or keep(*given))
+    ((_, masks),) = found.shots()
+    assert list(masks) == [1, 3] and made == []
+    first = masks[1]
+    assert first[5, [8, 30]].all() and not first[5, 20] and len(made) == 2
+    assert masks[3][12, 30] and not (first & masks[3]).any()
+    assert found.warnings and "class 0 on frame 0" in found.warnings[0]
