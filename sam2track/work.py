@@ -15,7 +15,7 @@ from sam2track.errors import PromptError, SourceError
 from sam2track.frames.source import FrameSource
 from sam2track.models.model import Model
 from sam2track.outcome import Interrupted, Outcome
-from sam2track.outputs import Progress, Writing, paths_of, write_table
+from sam2track.outputs import OUTPUTS, Progress, Writing, paths_of, write_table
 from sam2track.project import Project
 from sam2track.sparing import a_core_spared
 from sam2track.tracking.actions import repeat
@@ -83,6 +83,7 @@ class Work:
             if "table" in wanted:
                 write_table(self.project, folder, source=self.source, full=self.full_table)
             outputs |= paths_of(folder, wanted)
+            self._warn_of_earlier(folder, wanted)
         except KeyboardInterrupt as error:
             raise Interrupted(self._outcome("interrupted", high - low, outputs)) from error
         return self._outcome("done", high - low, outputs)
@@ -136,6 +137,20 @@ class Work:
                 if writing is not None:
                     writing.up_to(result.frame + 1)
                 self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _warn_of_earlier(self, folder: Path, wanted: list[str]) -> None:
+        """Say which outputs of an earlier run know nothing of what was tracked now."""
+        earlier = [
+            kind
+            for kind, name in OUTPUTS.items()
+            if self.computed and kind not in wanted and (folder / name).exists()
+        ]
+        if earlier:
+            names = ", ".join(str(folder / OUTPUTS[kind]) for kind in earlier)
+            self.warnings.append(
+                f"{names} {'is' if len(earlier) == 1 else 'are'} of an earlier run; write anew "
+                f"what is still wanted (--resume --write {','.join(earlier)})"
+            )
 
     def _warn_of_change(self) -> None:
         """Say where the pictures are no longer those that the project was begun with."""

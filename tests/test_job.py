@@ -621,6 +621,22 @@ def test_a_longer_range_goes_on(
     same_outputs(tmp_path, unbroken[0])
 
 
+def test_what_of_an_earlier_run_is_left_is_told(
+    tmp_path: Path, module: Any, clip: np.ndarray
+) -> None:
+    run(clip, TWO, output=tmp_path, model=module, stop=6, write=("masks", "table"))
+    before = (tmp_path / "tracks.csv").read_bytes()
+    again = run(clip, None, output=tmp_path, model=module, resume=True, write=("masks",))
+    assert again.warnings == [
+        f"{tmp_path / 'tracks.csv'} is of an earlier run; write anew what is still wanted "
+        "(--resume --write table)"
+    ]
+    assert (tmp_path / "tracks.csv").read_bytes() == before
+    whole = run(clip, None, output=tmp_path, model=module, resume=True, write=("table",))
+    assert whole.warnings == []  # nothing was tracked: the masks are of what there is
+    assert (tmp_path / "tracks.csv").read_bytes() != before
+
+
 @pytest.mark.parametrize(
     ("statement", "why"),
     [
