@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sam2track.errors import UsageError
 
-__all__ = ["Axes", "Channels", "Frames", "guess_axes", "is_channel"]
+__all__ = ["Axes", "Channels", "Frames", "axes_read", "guess_axes", "is_channel"]
 
 _TIME = {"t", "time", "frame", "frames"}
 _DEPTH = {"z", "depth", "plane"}
@@ -202,6 +202,32 @@ def guess_axes(
             here = round(at[axis]) if axis < len(at) else whole[axis] // 2
             fixed.append((axis, min(max(here, 0), whole[axis] - 1)))
     return Axes(whole, rgb, time, tuple(fixed))
+
+
+def axes_read(shape: Sequence[int], reading: Mapping[str, Any], *, rgb: bool) -> Axes | None:
+    """Read axes as a stack's source did, by its ``options``; None where the shape is another.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the data without colours.
+    reading : mapping
+        With ``axes``, and ``channel`` and ``z`` where they were chosen.
+    rgb : bool
+        Whether there are colours.
+    """
+    letters, z = str(reading["axes"]), reading.get("z")
+    if letters[len(shape) :] != ("S" if rgb else "") or letters[len(shape) - 2 :][:2] != "YX":
+        return None
+    time = letters.find("T" if z is not None or "Z" not in letters else "Z")
+    seen = tuple(reading.get("channel") or (0,))
+    at = {"Z": None if z == "max" else z or 0, "C": seen[0] if len(seen) == 1 else None}
+    fixed = [(axis, at.get(letters[axis], 0)) for axis in range(len(shape) - 2) if axis != time]
+    channels = (letters.index("C"), seen) if len(seen) > 1 else None
+    try:
+        return Axes(tuple(shape), rgb, time, tuple(fixed), channels)
+    except UsageError:
+        return None
 
 
 class Frames:

@@ -343,6 +343,7 @@ class Form(QWidget):
             self.model_box.currentText(),
             self.device_box.currentText(),
             steps_of(image),
+            image.source.path,
         )
 
     def choose_project(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2track.arrays import VideoArray
-from napari_sam2track.axes import Axes, Channels, Frames
+from napari_sam2track.axes import Axes, Channels, Frames, axes_read
 from napari_sam2track.places import Steps
 from sam2track.errors import (
     DeviceError,
@@ -52,6 +52,10 @@ class Choice:
     model, device : str
     steps : tuple of mapping
         How far one step along each axis is, from ``steps_of``.
+    file : path, optional
+        What the layer was opened from.
+    by_project : bool
+        Whether that file is read as the project says, in place of the layer.
     """
 
     arrays: tuple[Any, ...]
@@ -61,6 +65,8 @@ class Choice:
     model: str = "auto"
     device: str = "auto"
     steps: tuple[Steps, ...] = ()
+    file: str | Path | None = None
+    by_project: bool = False
 
     def source(self) -> FrameSource:
         """Open what is chosen, for a thread of its own.
@@ -69,6 +75,8 @@ class Choice:
         ------
         UsageError, SourceError
         """
+        if self.by_project:
+            return source_of_project(self.path)
         return source_of(self.arrays, self.axes, self.limits, self.steps)
 
     def settings(self) -> dict[str, Any]:
@@ -175,7 +183,7 @@ class Choice:
         """
         viewer = meta.get("viewer")
         if not viewer:
-            return self
+            return self._as_imported(meta)
         known = Axes.of(viewer["axes"])
         if (known.shape, known.rgb) != (self.axes.shape, self.axes.rgb):
             raise UsageError(
@@ -191,6 +199,21 @@ class Choice:
             )
         pairs = tuple(None if pair is None else (pair[0], pair[1]) for pair in limits)
         return replace(self, axes=known, limits=pairs)
+
+    def _as_imported(self, meta: Mapping[str, Any]) -> Choice:
+        """As ``as_before``, of a project that the command line made from the file of the layer."""
+        reading, found = meta.get("reading", {}), find_source(meta, self.path.parent)
+        if found is None or not self.file or "axes" not in reading or len(self.arrays) != 1:
+            return self
+        known = axes_read(self.axes.shape, reading, rgb=self.axes.rgb)
+        size = (meta["frames"], meta["height"], meta["width"])
+        if known is None or (known.frames, known.height, known.width) != size:
+            return self
+        if not (Path(self.file).exists() and found.samefile(self.file)):
+            return self
+        limits = reading.get("limits")
+        pair = (limits[0][0], limits[0][1]) if isinstance(limits, list) else None
+        return replace(self, axes=known, limits=(pair,), by_project=True)
 
 
 def source_of(

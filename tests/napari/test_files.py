@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from napari_sam2track.axes import Axes, guess_axes
 from napari_sam2track.opening import Choice, stored_meta
 from sam2track.cli.main import main
 from sam2track.errors import OutputError, ProjectError
-from sam2track.founding import open_project
+from sam2track.founding import open_project, project_meta
 from sam2track.frames.opening import open_source
 from sam2track.job import track
 from sam2track.prompts import Prompt
@@ -114,6 +115,42 @@ def test_a_project_of_a_stack_is_read_and_gone_on_with_as_it_was_tracked(
     session = choice.session(source, choice.load(source, stored_meta(path)))
     assert session.tracker.object_ids == (1,)
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("letters", "settings", "axes"),
+    [
+        ("TYX", {}, Axes((FRAMES, HEIGHT, WIDTH), False, 0)),
+        ("TCYX", {"channel": 1}, Axes((FRAMES, 2, HEIGHT, WIDTH), False, 0, ((1, 1),))),
+        (
+            "TCYX",
+            {"channel": [1, 0], "limits": [(0, 99), (9, 60)]},
+            Axes((FRAMES, 2, HEIGHT, WIDTH), False, 0, ((1, None),), (1, (1, 0))),
+        ),
+        ("TZYX", {"z": "max"}, Axes((FRAMES, 2, HEIGHT, WIDTH), False, 0, ((1, None),))),
+    ],
+)
+def test_a_layer_is_read_as_the_command_line_read_its_file(
+    tmp_path: Path, model, letters: str, settings: dict, axes: Axes
+) -> None:
+    stack = pictures().transpose(0, 3, 1, 2)[:, : 2 if len(letters) > 3 else 1].squeeze()
+    path, other = tmp_path / "cells.tif", tmp_path / "other.tif"
+    for one in (path, other):
+        tifffile.imwrite(one, stack, imagej=True, metadata={"axes": letters})
+    source = open_source(path, **settings)
+    open_project(tmp_path / "p.s2t", source, model).close()
+    meta = project_meta(source, model)
+    looked = guess_axes(stack.shape, at=[0] * len(letters))
+    choice = Choice((stack,), looked, ((0.0, 255.0),), tmp_path / "p.s2t", file=path)
+    again = choice.as_before(meta)
+    assert again.axes == axes
+    assert again.limits == ((0.0, 99.0) if "limits" in settings else None,)
+    assert again.source().fingerprint() == meta["fingerprint"]
+    # Else masks would lie on other pictures: another file, no file, data of another shape.
+    for lies in (other, tmp_path / "gone.tif", None):
+        assert replace(choice, file=lies).as_before(meta) == replace(choice, file=lies)
+    few = replace(choice, arrays=(stack[1:],), axes=guess_axes(stack[1:].shape))
+    assert few.as_before(meta) == few
 
 
 def test_a_project_learns_where_its_video_is_now(video: Path, session, model) -> None:

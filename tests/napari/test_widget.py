@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtTest import QTest
@@ -17,7 +18,8 @@ from napari_sam2track.axis_boxes import ChannelBox
 from napari_sam2track.form import Form
 from napari_sam2track.panel import lasting
 from sam2track.errors import UsageError
-from tests.napari.conftest import FRAMES, WIDTH, centre, overlap, pictures, true
+from sam2track.importing import import_masks
+from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
 pytestmark = pytest.mark.viewer
@@ -738,6 +740,31 @@ def test_channels_are_offered_as_layers_of_them_come(make_napari_viewer_proxy: A
     viewer.layers.pop(1)
     form.reset_choices()
     assert not form.channels_box.isEnabled() and len(form.chosen().arrays) == 1
+
+
+def test_an_imported_stack_is_gone_on_with_in_its_layer(
+    make_napari_viewer_proxy: Any, tmp_path: Path
+) -> None:
+    from napari_sam2track.widget import TrackWidget
+
+    path = tmp_path / "cells.tif"
+    labels = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8)
+    labels[:, 20:40, 20:40] = 3
+    tifffile.imwrite(path, pictures()[..., 0], metadata={"axes": "TYX"})
+    tifffile.imwrite(tmp_path / "labels.tif", labels, metadata={"axes": "TYX"})
+    import_masks(tmp_path / "labels.tif", tmp_path / "p.s2t", source=path, model="nano")
+    viewer = make_napari_viewer_proxy()
+    viewer.open(path, plugin="napari")
+    widget = TrackWidget(viewer)
+    try:
+        widget.form.project_edit.setText(str(tmp_path / "p.s2t"))
+        widget.begin()
+        assert widget.wait() and widget.session is not None, widget.message.text()
+        assert "p.s2t is open again with 1 object" in widget.message.text()
+        assert np.array_equal(widget.layers.masks.data[2], labels[2])
+    finally:
+        widget.shut()
+        widget.close()
 
 
 def test_layers_as_channels(make_napari_viewer_proxy: Any, tmp_path: Path) -> None:
