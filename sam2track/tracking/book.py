@@ -6,7 +6,7 @@ of identity, it is read from there again, and so is that of a tracker that opens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -151,16 +151,31 @@ class Book:
         return {} if threads is None else {"threads": threads}
 
     @contextmanager
-    def step(self, kind: str, **action: Any) -> Iterator[None]:
-        """Do one thing that can be taken back; where it fails nothing of it is kept."""
+    def step(
+        self, kind: str, changes: Iterable[Tracked] | None = None, /, **action: Any
+    ) -> Iterator[None]:
+        """Do one thing that can be taken back; where it fails nothing of it is kept.
+
+        Parameters
+        ----------
+        changes : iterable of Tracked, optional
+            The objects that may change; all of them where it is left out.
+        """
         self._before_step()
-        before = {i: _copy(item) for i, item in self.objects.items()}
+        before = dict(self.objects)
+        # Not of all: with hundreds that are deleted one by one this would take most of the time.
+        copies = [_copy(item) for item in (before.values() if changes is None else changes)]
         try:
             with self.history.step(kind, action | self.threads):
                 yield
         except BaseException:
-            self.objects = before
+            self.objects = before | {c.object_id: c for c in copies if c.object_id in before}
             raise
+
+    def family(self, item: Tracked) -> list[Tracked]:
+        """An object and its daughters."""
+        theirs = (one for one in self.objects.values() if one.mother == item.object_id)
+        return [item, *theirs]
 
     def keep(self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None) -> Anchor:
         """Answer a prompt and keep both."""

@@ -59,7 +59,7 @@ def say(
     """
     item = book.objects.get(object_id) or Tracked(object_id)
     item.life.check_alive(frame)
-    with book.step(kind, **action):
+    with book.step(kind, [item], **action):
         item.name = action.get("name") or item.name
         tracked = book.tracked(object_id, frame)
         item.prompted[frame] = book.keep(item, frame, prompt, tracked)
@@ -78,7 +78,7 @@ def clear(book: Book, object_id: int, frame: int) -> None:
         )
     tracked = book.tracked(item.object_id, frame)
     history = book.history
-    with book.step("clear", object=item.object_id, frame=frame):
+    with book.step("clear", book.family(item), object=item.object_id, frame=frame):
         first = item.first
         del item.prompted[frame]
         if not item.prompted:
@@ -101,18 +101,17 @@ def clear(book: Book, object_id: int, frame: int) -> None:
 def remove(book: Book, object_id: int) -> None:
     """Forget an object altogether; its daughters have no mother then."""
     item = book.known(object_id)
-    with book.step("remove", object=item.object_id):
+    with book.step("remove", book.family(item), object=item.object_id):
         _remove(book, item)
 
 
 def _remove(book: Book, item: Tracked) -> None:
     del book.objects[item.object_id]
     book.history.drop_life(item.object_id)
-    for daughter in book.objects.values():
-        if daughter.mother == item.object_id:
-            book.known(daughter.object_id)  # refused where it is locked
-            daughter.mother = None
-            book.history.keep_life(daughter.life)
+    for daughter in book.family(item)[1:]:
+        book.known(daughter.object_id)  # refused where it is locked
+        daughter.mother = None
+        book.history.keep_life(daughter.life)
 
 
 def lock(book: Book, object_id: int, *, locked: bool) -> None:
@@ -121,7 +120,7 @@ def lock(book: Book, object_id: int, *, locked: bool) -> None:
     locked = check_flag("locked", locked)
     if item.locked == locked:
         return
-    with book.step("lock", object=item.object_id, locked=locked):
+    with book.step("lock", [item], object=item.object_id, locked=locked):
         item.locked = locked
         book.history.keep_life(item.life)
 
@@ -130,6 +129,6 @@ def rename(book: Book, object_id: int, name: str) -> None:
     """Name an object."""
     item = book.known(object_id)
     name = check_name(name)
-    with book.step("rename", object=item.object_id, name=name):
+    with book.step("rename", [item], object=item.object_id, name=name):
         item.name = name
         book.history.keep_life(item.life)

@@ -12,6 +12,8 @@ import pytest
 
 from sam2track import Tracker
 from sam2track.errors import PromptError, UsageError
+from sam2track.tracking import book
+from sam2track.tracking.history import Life
 from sam2track.tracking.ledger import Ledger
 from sam2track.tracking.steps import SCHEMA
 from tests.parity.oracle import clip
@@ -278,6 +280,44 @@ def test_without_a_later_prompt_such_a_run_goes_to_the_end() -> None:
     made = ran()
     made.edit(1, 4, disk(LOW, 7))
     assert [r.frame for r in made.propagate(until_prompted=True)] == [4, 5, 6, 7]
+
+
+# -- what fails -----------------------------------------------------------------------------
+
+SAID: dict[str, tuple[Action, int]] = {
+    "prompt": (lambda made: made.prompt(2, 3, mask=disk(LOW)), 1),
+    "begin": (lambda made: made.prompt(6, 3, mask=disk(LOW)), 1),
+    "edit": (lambda made: made.edit(2, 4, disk(LOW, 7)), 1),
+    "clear": (lambda made: made.clear(2, 5), 1),
+    "remove": (lambda made: made.remove(1), 3),
+    "clear all": (lambda made: made.clear(1, 0), 3),
+    "lock": (lambda made: made.lock(1), 1),
+    "rename": (lambda made: made.rename(1, "one"), 1),
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_of_a_step_that_fails_nothing_is_kept_and_what_it_may_change_is_copied(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of objects copies of all took most of the time of deleting them."""
+    made = ran((2, 5))
+    made.divide(1, 4, {4: disk(LEFT, 9), 5: disk(RIGHT, 9)})
+    action, touched = SAID[kind]
+    copied: list[int] = []
+    copy, keep = book._copy, made.history.keep_life
+    monkeypatch.setattr(book, "_copy", lambda item: copied.append(item.object_id) or copy(item))
+
+    def fail(life: Life) -> None:
+        keep(life)
+        raise MemoryError("full")
+
+    monkeypatch.setattr(made.history, "keep_life", fail)
+    refused(made, action, "full", MemoryError)
+    assert len(copied) == touched
+    monkeypatch.setattr(made.history, "keep_life", keep)
+    action(made)
+    assert dump(Tracker(module(), made.source, history=made.history)) == dump(made)
 
 
 # -- undo and redo --------------------------------------------------------------------------
