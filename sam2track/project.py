@@ -12,7 +12,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -423,12 +423,24 @@ class Project(Contents):
     @contextmanager
     def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
         """Begin a step; what a person said, and all before it, is on the disk when it ends."""
-        lasting = kind != "propagate" and not self._db.in_transaction
+        lasts = self._lasting() if kind != "propagate" else nullcontext()
+        with lasts, super().step(kind, action) as number:
+            yield number
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep all steps that are done within, or none; they are on the disk when it ends."""
+        with self._lasting(), self.transaction():
+            yield
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        """Let what is written within be on the disk when it ends, unless more belongs to it."""
+        lasting = not self._db.in_transaction
         if lasting:
             self._db.execute("PRAGMA synchronous = FULL")
         try:
-            with super().step(kind, action) as number:
-                yield number
+            yield
         finally:
             if lasting:
                 with suppress(sqlite3.Error):

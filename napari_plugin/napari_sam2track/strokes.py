@@ -38,19 +38,15 @@ class Strokes:
         doing : iterable
             Does something before each item that it gives.
         """
-        steps, position = [], self._project.position
-        try:
+        steps, position, ends = [], self._project.position, self._ends
+        with tracker.together():
             for _ in doing:
                 before, position = position, self._project.position
                 steps += [position] if position != before else []
-        except BaseException:
-            if steps:
-                others = iter(steps[1:])
-                tracker.undo_while(lambda: next(others, None) is not None)
-            raise
-        if len(steps) > 1:
-            self._ends[steps[0]] = steps[-1]
-            self._project.set_meta(strokes=list(self._ends.items()))
+            if len(steps) > 1:
+                ends = {**self._ends, steps[0]: steps[-1]}
+                self._project.set_meta(strokes=list(ends.items()))
+        self._ends = ends
 
     def undo(self, tracker: Tracker) -> list[Action]:
         """Take back what was done last; its actions, none where there is nothing."""

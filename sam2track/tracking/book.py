@@ -62,6 +62,7 @@ class Book:
         self.objects: dict[int, Tracked] = {}
         self.first_kept = 0  # frame of a stream before which results are no longer kept
         self.edition = 0  # counts how often the objects were read from the history
+        self._changes = 0  # counts what may have changed the objects
         self.load()
 
     @property
@@ -74,6 +75,7 @@ class Book:
     def load(self) -> None:
         """Read all objects from the history, and go on from its last state where that holds."""
         self.edition += 1
+        self._changes += 1
         self.objects = {}
         stored = self.history.last_state()
         for life in self.history.lives():
@@ -170,6 +172,20 @@ class Book:
                 yield
         except BaseException:
             self.objects = before | {c.object_id: c for c in copies if c.object_id in before}
+            raise
+        self._changes += 1
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep all steps that are done within, or none of them."""
+        self._before_step()
+        before = self._changes
+        try:
+            with self.history.together():
+                yield
+        except BaseException:
+            if self._changes != before:
+                self.load()
             raise
 
     def family(self, item: Tracked) -> list[Tracked]:
@@ -304,6 +320,7 @@ class Book:
 
         ``upcoming`` is as ``Engine.track`` takes it.
         """
+        self._changes += 1
         found = self.engine.track(
             frame,
             picture,

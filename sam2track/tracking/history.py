@@ -168,6 +168,10 @@ class History(Protocol):
         """Keep all that is written within, or nothing of it."""
         ...
 
+    def together(self) -> AbstractContextManager[object]:
+        """Keep all steps that are done within, or none of them."""
+        ...
+
     def undo(self) -> dict[str, Any] | None:
         """Take back the last step; None where there is none."""
         ...

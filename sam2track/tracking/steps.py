@@ -14,7 +14,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -259,6 +259,10 @@ class Steps:
             if kind == "propagate":  # what costs most to look through comes from these
                 self._prune(db)
             yield int(number or 0)
+
+    def together(self) -> AbstractContextManager[object]:
+        """Keep all steps that are done within, or none of them."""
+        return self.transaction()
 
     def _drop_undone(self, db: sqlite3.Connection) -> None:
         """Drop what was taken back; it can be put back no longer."""

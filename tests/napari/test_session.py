@@ -683,6 +683,19 @@ def test_objects_are_read_once_for_a_step_of_many(
     assert session.undo() == [] and len(read) == 6
 
 
+def test_what_is_done_at_once_waits_for_the_disk_once(session: Session) -> None:
+    """Deleting 500 objects did for each, most of three seconds."""
+    for one in range(1, 6):
+        session.say(one, 0, click(0, 0))
+    ran: list[str] = []
+    session.project._db.set_trace_callback(ran.append)
+    session.delete(range(1, 6))
+    session.project._db.set_trace_callback(None)
+    kept = [one for one in ran if one.startswith(("PRAGMA", "COMMIT"))]
+    assert kept == ["PRAGMA synchronous = FULL", "COMMIT", "PRAGMA synchronous = NORMAL"]
+    assert len(session.undo()) == 5
+
+
 def test_a_stroke_through_frames_is_one_step_also_tomorrow(session: Session, model: Model) -> None:
     session.say(1, 0, click(0, 0))
     list(session.track("both"))

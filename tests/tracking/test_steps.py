@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -320,6 +320,64 @@ def test_of_a_step_that_fails_nothing_is_kept_and_what_it_may_change_is_copied(
     assert dump(Tracker(module(), made.source, history=made.history)) == dump(made)
 
 
+def test_what_is_done_together_is_kept_or_nothing_of_it() -> None:
+    made = ran((2, 5))
+    run = made.propagate(0, FRAMES, "backward")
+    next(run)
+    made.rename(3, "three")
+    made.undo()  # can be put back for as long as nothing else is done
+
+    def several(made: Tracker, ids: Iterable[int]) -> None:
+        with made.together():
+            made.prompt(7, 1, mask=disk(LOW))
+            for object_id in ids:
+                made.remove(object_id)
+
+    refused(made, lambda made: several(made, (1, 3, 9)), "no object 9")
+    assert made.object_ids == (1, 2, 3) and made.redo()["action"] == "rename"
+    steps = len(made.history.journal())
+    several(made, (1, 3))
+    assert made.object_ids == (2, 7) and len(made.history.journal()) == steps + 3
+    for _ in range(3):
+        made.undo()
+    assert made.object_ids == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda made, run: next(run),
+        lambda made, run: list(made.propagate(0, FRAMES)),
+        lambda made, run: made.undo(),
+        lambda made, run: made.swap_from(1, 2, 4),
+    ],
+    ids=["run", "new run", "undo", "swap"],
+)
+def test_whatever_is_done_before_something_fails_is_taken_back(action: Any) -> None:
+    made = ran((2, 5))
+    made.rename(3, "three")
+    run = made.propagate(0, FRAMES, "backward")
+    next(run)
+
+    def several(made: Tracker) -> None:
+        with made.together():
+            action(made, run)
+            made.remove(9)
+
+    made._settle()
+    refused(made, several, "no object 9")
+    assert dump(Tracker(module(), made.source, history=made.history)) == dump(made)
+
+
+def test_a_run_goes_on_where_nothing_was_done_together() -> None:
+    made = ran((2, 5))
+    run = made.propagate(0, FRAMES)
+    next(run)
+    with pytest.raises(PromptError), made.together():
+        made.remove(9)
+    assert len(list(run)) == FRAMES - 1
+
+
 # -- undo and redo --------------------------------------------------------------------------
 
 STEPS: dict[str, Action] = {
@@ -555,6 +613,7 @@ def test_arguments_that_cannot_be(action: Action, message: str) -> None:
     [
         lambda made: made.undo(),
         lambda made: made.redo(),
+        lambda made: made.together().__enter__(),
         lambda made: made.merge(1, 2),
         lambda made: made.split_from(1, 1),
         lambda made: made.swap_from(1, 2, 1),
