@@ -152,46 +152,104 @@ def signals(
     """Read a project once, and return what confidence is made of by object."""
     columns: _Columns = {}
     for frame, found in results.observations():
-        for one, seen in zip(found, _seen(found), strict=True):
-            _gather(columns, one.row, *seen)
+        for one, covered in zip(found, _covered(found), strict=True):
+            _gather(columns, one.row, *_seen(one, covered))
         if progress is not None:
             progress(frame)
     return _gathered(columns)
 
 
 class Watch:
-    """Confidence of a project that changes: masks are read of frames alone that did.
+    """Confidence of a project that changes: masks are read of what changed alone.
 
-    Memory: eight bytes for each object and frame, and some hundred for each frame.
+    That is of objects that changed on a frame, or of which one did whose box meets theirs: it may
+    cover them. Memory: 24 bytes for each object and frame, and half a kilobyte for each frame.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[int, array[float]]] = {}  # by frame, of rows with this mark
+        self._known: dict[int, _Known] = {}  # by frame
+        self._asked: dict[int, set[int]] = {}  # by frame, objects that were to be seen
 
-    def unseen(self, rows: Iterable[TrackRow]) -> list[int]:
-        """Return the frames whose masks are to be seen, of all rows of a project."""
-        return [frame for frame, _, seen in self._frames(rows) if seen is None]
+    def unseen(self, rows: Iterable[TrackRow]) -> dict[int, list[int]]:
+        """Return whose masks are to be read, by frame, of all rows of a project.
+
+        Those to be seen, and those that may cover them.
+        """
+        wanted: dict[int, list[int]] = {}
+        self._asked = {}
+        for frame, found, seen in self._frames(rows):
+            new = np.isnan(seen[:, 0])
+            if new.any():
+                read = new | _meet(found)[new].any(axis=0)
+                ids = _ids(found)
+                wanted[frame], self._asked[frame] = ids[read].tolist(), set(ids[new].tolist())
+        return wanted
 
     def see(self, frame: int, found: Sequence[Observation]) -> None:
-        """Take what the masks of a frame say."""
-        said = array("f", (value for seen in _seen(found) for value in seen))
-        self._known[frame] = _mark([one.row for one in found]), said
+        """Take what masks of a frame say, of those that ``unseen`` gave."""
+        rows = [one.row for one in found]
+        asked = self._asked.pop(frame, {row.object_id for row in rows})
+        new = np.array([row.object_id in asked for row in rows], np.bool_)
+        known = self._known.get(frame, _NONE)
+        left = ~np.isin(known.ids, list(asked))
+        shared = _covered(found)
+        said = [_seen(found[index], shared[index]) for index in np.flatnonzero(new).tolist()]
+        ids = np.concatenate((known.ids[left], _ids(rows)[new]))
+        order = np.argsort(ids)
+        self._known[frame] = _Known(
+            None,
+            ids[order],
+            np.concatenate((known.marks[left], _marks(rows, map(_mark, rows))[new]))[order],
+            np.concatenate((known.said[left], np.array(said, np.float32).reshape(-1, 2)))[order],
+        )
 
     def confidences(self, rows: Iterable[TrackRow]) -> dict[int, Confidence]:
         """As the function of that name, of all rows; of masks not seen yet, bounds from above."""
         columns: _Columns = {}
         for _, found, seen in self._frames(rows):
-            for index, one in enumerate(found):
-                _gather(columns, one, *seen[2 * index : 2 * index + 2] if seen else (1.0, 1.0))
+            for one, said in zip(found, np.nan_to_num(seen, nan=1.0).tolist(), strict=True):
+                _gather(columns, one, *said)
         return {i: weigh(one) for i, one in _gathered(columns).items()}
 
     def _frames(
         self, rows: Iterable[TrackRow]
-    ) -> Iterator[tuple[int, list[TrackRow], array[float] | None]]:
+    ) -> Iterator[tuple[int, list[TrackRow], npt.NDArray[np.float32]]]:
+        """Yield each frame, its rows, and s and 1 - o of these, (n, 2); NaN where not seen."""
         for frame, group in groupby(rows, key=lambda one: one.frame):
             found = list(group)
-            mark, seen = self._known.get(frame, (None, None))
-            yield frame, found, seen if mark == _mark(found) else None
+            own, known = [_mark(row) for row in found], self._known.get(frame, _NONE)
+            if known.whole != (whole := hash(tuple(own))):
+                ids, marks = _ids(found), _marks(found, own)
+                said = np.full((len(found), 2), np.nan, np.float32)
+                _, here, there = np.intersect1d(ids, known.ids, return_indices=True)
+                same = marks[here] == known.marks[there]
+                said[here[same]] = known.said[there[same]]
+                known = _Known(whole, ids, marks, said)
+                if same.sum() == len(found):  # else what is to be seen would be taken for seen
+                    self._known[frame] = known
+            yield frame, found, known.said
+
+
+class _Known(NamedTuple):
+    """What the masks of a frame said, by object, ascending.
+
+    Attributes
+    ----------
+    whole : int or None
+        The mark of all its rows, where these are all.
+    ids, marks : (n,) int64 arrays
+        A mark changes with what is said.
+    said : (n, 2) float32 array
+        s and 1 - o.
+    """
+
+    whole: int | None
+    ids: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int64]
+    said: npt.NDArray[np.float32]
+
+
+_NONE = _Known(None, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
 
 
 def at_most(score: float, iou: float, *, there: bool) -> float:
@@ -228,21 +286,38 @@ def _covered(found: Sequence[Observation]) -> list[float]:
     return [np.count_nonzero(shared[one.place] & one.part) / max(1, one.row.area) for one in found]
 
 
-def _mark(rows: Iterable[TrackRow]) -> int:
-    """Return a number that changes with the masks of a frame, but not with names."""
-    return hash(
-        tuple(
-            (r.object_id, r.area, r.centroid, r.object_score, r.predicted_iou, r.source)
-            for r in rows
-        )
-    )
+def _mark(row: TrackRow) -> int:
+    """Return a number that changes with a mask, but not with its name."""
+    said = row.area, row.centroid, row.box, row.object_score, row.predicted_iou, row.source
+    return hash((row.object_id, *said))
 
 
-def _seen(found: Sequence[Observation]) -> Iterator[tuple[float, float]]:
-    """Yield s and 1 - o of each mask."""
-    for one, covered in zip(found, _covered(found), strict=True):
-        counts = one.row.area and one.row.source != "edited"
-        yield (one.stability if counts else 1.0), 1.0 - covered
+def _marks(rows: Sequence[TrackRow], own: Iterable[int]) -> npt.NDArray[np.int64]:
+    """Return marks of masks that change with those, too, whose boxes meet theirs."""
+    each = np.fromiter(own, np.int64, len(rows))
+    marks = 3 * each  # what overflows is as good
+    one, other = np.nonzero(_meet(rows))
+    np.add.at(marks, one, each[other])
+    return marks
+
+
+def _meet(rows: Sequence[TrackRow]) -> npt.NDArray[np.bool_]:
+    """Return which boxes have pixels in common, (n, n); none does with itself."""
+    x0, y0, x1, y1 = np.array([row.box or (0, 0, 0, 0) for row in rows]).reshape(-1, 4).T
+    across, down = x0[:, None] < x1, y0[:, None] < y1
+    meet = across & across.T & down & down.T
+    np.fill_diagonal(meet, False)
+    return np.asarray(meet, np.bool_)
+
+
+def _ids(rows: Sequence[TrackRow]) -> npt.NDArray[np.int64]:
+    return np.array([row.object_id for row in rows], np.int64)
+
+
+def _seen(one: Observation, covered: float) -> tuple[float, float]:
+    """Return s and 1 - o of a mask."""
+    counts = one.row.area and one.row.source != "edited"
+    return (one.stability if counts else 1.0), 1.0 - covered
 
 
 def _told(score: float, iou: float, there: bool) -> tuple[float, float]:

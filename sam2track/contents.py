@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -228,14 +228,14 @@ class Contents(Ledger):
         return labels
 
     def observations(
-        self, frames: Iterable[int] | None = None
+        self, frames: Iterable[int] | Mapping[int, Collection[int]] | None = None
     ) -> Iterator[tuple[int, list[Observation]]]:
         """Yield frames with their begun objects and masks, by object; one is held at a time.
 
         Parameters
         ----------
-        frames : iterable of int, optional
-            All that hold results, ascending, if not given.
+        frames : iterable of int or mapping of int to collection of int, optional
+            All that hold results, ascending, if not given; of a mapping those objects alone.
         """
         names = self.names
         if frames is not None and not isinstance(frames, Iterable):
@@ -252,7 +252,10 @@ class Contents(Ledger):
                     (frame,),
                 ).fetchall()
                 found = []
+                some = frames[frame] if isinstance(frames, Mapping) else None
                 for object_id, source, score, iou, packed, codes, side in rows:
+                    if some is not None and object_id not in some:
+                        continue
                     origin = how(source)
                     if frame in carried and origin in ("forward", "backward"):
                         origin = "carried"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,9 +204,12 @@ class Results(Protocol):
         ...
 
     def observations(
-        self, frames: Iterable[int] | None = None
+        self, frames: Iterable[int] | Mapping[int, Collection[int]] | None = None
     ) -> Iterator[tuple[int, list[Observation]]]:
-        """Yield frames, all that hold results or those named, with their objects, ascending."""
+        """Yield frames, all that hold results or those named, with their objects, ascending.
+
+        Of a mapping of frames to objects, those objects alone.
+        """
         ...
 
 

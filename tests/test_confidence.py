@@ -153,7 +153,8 @@ def test_of_a_project_that_changes_masks_are_read_of_frames_that_changed(tmp_pat
     two = {t: disk(34, 20, 8) for t in range(1, 6)}
     watch = Watch()
     said = {(1, 3): (-1.0, 0.4)}
-    for name, unseen in (("before", [*range(6)]), ("after", [4]), ("renamed", [])):
+    both = {0: [1]} | {t: [1, 2] for t in range(1, 6)}
+    for name, unseen in (("before", both), ("after", {4: [1, 2]}), ("renamed", {})):
         options = {"logits": 0.5, "said": said, "names": {1: name}}
         with Project.open(write_project(tmp_path / name, {1: one, 2: two}, **options)) as project:
             wanted, most = confidences(project), watch.confidences(project.rows())
@@ -163,7 +164,7 @@ def test_of_a_project_that_changes_masks_are_read_of_frames_that_changed(tmp_pat
                 assert np.array_equal(known.values, most[i].values) == (not unseen)
             for frame, found in project.observations(unseen):
                 watch.see(frame, found)
-            assert watch.unseen(project.rows()) == []
+            assert watch.unseen(project.rows()) == {}
             for i, known in watch.confidences(project.rows()).items():
                 assert np.array_equal(known.frames, wanted[i].frames)
                 assert np.array_equal(known.values, wanted[i].values)
@@ -171,3 +172,44 @@ def test_of_a_project_that_changes_masks_are_read_of_frames_that_changed(tmp_pat
         one[4] = disk(24, 23, 8)
     assert at_most(1.5, 0.8, there=True) == pytest.approx(0.8 / (1 + math.exp(-1.5)))
     assert at_most(-50, 0.1, there=False) > 0.99 > 0.01 > at_most(-50, 1, there=True)
+
+
+def test_of_a_frame_masks_are_read_of_what_changed_and_of_what_is_beside_it(tmp_path: Path) -> None:
+    """One of 500 objects was deleted, and the masks of all were read on all frames."""
+    row = {i: {t: disk(8 * i, 20 + t, 5) for t in range(2)} for i in range(1, 9)}
+    gone = {i: track for i, track in row.items() if i != 4}
+    down = row | {4: {0: row[4][0], 1: disk(32, 26, 5)}}
+    watch = Watch()
+    for name, tracks, unseen in (
+        ("all", row, {t: [*range(1, 9)] for t in range(2)}),
+        ("gone", gone, {t: [2, 3, 5, 6] for t in range(2)}),
+        ("back", row, {t: [2, 3, 4, 5, 6] for t in range(2)}),
+        ("down", down, {1: [2, 3, 4, 5, 6]}),
+    ):
+        path = write_project(tmp_path / name, tracks, logits=0.5)
+        with Project.open(path) as project:
+            wanted = watch.unseen(project.rows())
+            assert wanted == unseen
+            for frame, found in project.observations(wanted):
+                assert [one.row.object_id for one in found] == unseen[frame]
+                watch.see(frame, found)
+            assert watch.unseen(project.rows()) == {}
+            known, whole = watch.confidences(project.rows()), confidences(project)
+            assert known.keys() == whole.keys()
+            assert all(np.array_equal(known[i].values, whole[i].values) for i in whole)
+
+
+def test_what_changes_while_masks_are_read_is_read_anew(tmp_path: Path) -> None:
+    one, two, far = disk(20, 20, 8), disk(30, 20, 8), disk(70, 20, 8)
+    watch = Watch()
+    with Project.open(write_project(tmp_path / "a", {1: {0: one}, 3: {0: far}})) as project:
+        assert watch.unseen(project.rows()) == {0: [1, 3]}
+    tracks = {1: {0: one}, 2: {0: two}, 3: {0: far}}
+    with Project.open(write_project(tmp_path / "b", tracks)) as project:
+        for frame, found in project.observations({0: [1, 3]}):
+            watch.see(frame, found)
+        assert watch.unseen(project.rows()) == {0: [1, 2]}  # the third is alone as before
+        for frame, found in project.observations({0: [1, 2]}):
+            watch.see(frame, found)
+        known, whole = watch.confidences(project.rows()), confidences(project)
+        assert all(np.array_equal(known[i].values, whole[i].values) for i in whole)
