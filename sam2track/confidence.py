@@ -163,32 +163,27 @@ class Watch:
     """Confidence of a project that changes: masks are read of what changed alone.
 
     That is of objects that changed on a frame, or of which one did whose box meets theirs: it may
-    cover them. Memory: 24 bytes for each object and frame, and half a kilobyte for each frame.
+    cover them. Memory: some hundred bytes for each object and frame, and half a kilobyte for each
+    frame.
+
+    Attributes
+    ----------
+    unseen : dict of int to list of int
+        Whose masks are to be read for `see`, by frame, of the rows that `confidences` took last:
+        those to be seen, and those that may cover them.
     """
 
     def __init__(self) -> None:
+        self.unseen: dict[int, list[int]] = {}
         self._known: dict[int, _Known] = {}  # by frame
-        self._asked: dict[int, set[int]] = {}  # by frame, objects that were to be seen
-
-    def unseen(self, rows: Iterable[TrackRow]) -> dict[int, list[int]]:
-        """Return whose masks are to be read, by frame, of all rows of a project.
-
-        Those to be seen, and those that may cover them.
-        """
-        wanted: dict[int, list[int]] = {}
-        self._asked = {}
-        for frame, found, seen in self._frames(rows):
-            new = np.isnan(seen[:, 0])
-            if new.any():
-                read = new | _meet(found)[new].any(axis=0)
-                ids = _ids(found)
-                wanted[frame], self._asked[frame] = ids[read].tolist(), set(ids[new].tolist())
-        return wanted
+        self._asked: dict[int, set[int]] = {}  # by frame, objects that are to be seen
+        self._weighed: dict[int, tuple[bytes, Confidence]] = {}  # by object, and what it is made of
 
     def see(self, frame: int, found: Sequence[Observation]) -> None:
-        """Take what masks of a frame say, of those that ``unseen`` gave."""
-        rows = [one.row for one in found]
-        asked = self._asked.pop(frame, {row.object_id for row in rows})
+        """Take what masks of a frame say, of those that are `unseen`."""
+        rows, asked = [one.row for one in found], self._asked.pop(frame, None)
+        if asked is None:  # of rows that were others
+            return
         new = np.array([row.object_id in asked for row in rows], np.bool_)
         known = self._known.get(frame, _NONE)
         left = ~np.isin(known.ids, list(asked))
@@ -206,10 +201,21 @@ class Watch:
     def confidences(self, rows: Iterable[TrackRow]) -> dict[int, Confidence]:
         """As the function of that name, of all rows; of masks not seen yet, bounds from above."""
         columns: _Columns = {}
-        for _, found, seen in self._frames(rows):
-            for one, said in zip(found, np.nan_to_num(seen, nan=1.0).tolist(), strict=True):
-                _gather(columns, one, *said)
-        return {i: weigh(one) for i, one in _gathered(columns).items()}
+        self.unseen, self._asked = {}, {}
+        for frame, found, seen in self._frames(rows):
+            new = np.isnan(seen[:, 0])
+            if new.any():
+                read, ids = new | _meet(found)[new].any(axis=0), _ids(found)
+                self.unseen[frame], self._asked[frame] = ids[read].tolist(), set(ids[new].tolist())
+            stable, alone = np.nan_to_num(seen, nan=1.0).T.tolist()
+            for said in zip(found, stable, alone, strict=True):
+                _gather(columns, *said)
+        before, self._weighed = self._weighed, {}
+        for i, one in _gathered(columns).items():
+            made_of = b"".join(part.tobytes() for part in columns[i])
+            same = i in before and before[i][0] == made_of
+            self._weighed[i] = before[i] if same else (made_of, weigh(one))
+        return {i: one for i, (_, one) in self._weighed.items()}
 
     def _frames(
         self, rows: Iterable[TrackRow]

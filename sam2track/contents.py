@@ -282,8 +282,7 @@ class Contents(Ledger):
         """
         for part in self._stored(start, stop):
             with self._errors():
-                rows = part.rows()
-            yield from rows
+                yield from part.rows()
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of ``tracks.csv``, many at once: `rows` as text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -41,11 +41,11 @@ class Stored:
     times: Mapping[int, float]
     carried: Collection[int]
 
-    def rows(self) -> list[TrackRow]:
-        """Return a row for each; values of a wrong type end in a TypeError or ValueError."""
+    def rows(self) -> Iterator[TrackRow]:
+        """Yield a row for each; values of a wrong type end in a TypeError or ValueError."""
         times = {frame: float(time) for frame, time in self.times.items()}
         names = {number: str(name) for number, name in self.names.items()}
-        return [
+        return (
             TrackRow(
                 frame,
                 times[frame],
@@ -59,7 +59,7 @@ class Stored:
                 self._source(frame, source),
             )
             for frame, object_id, source, score, iou, area, x, y, x0, y0, x1, y1 in self.found
-        ]
+        )
 
     def lines(self) -> str:
         """Return what ``TrackRow.cells`` of `rows` are in a CSV file; raises as `rows`."""

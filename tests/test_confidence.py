@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam2track import confidence
 from sam2track.confidence import (
     EXPONENTS,
     REASONS,
@@ -158,17 +159,17 @@ def test_of_a_project_that_changes_masks_are_read_of_frames_that_changed(tmp_pat
         options = {"logits": 0.5, "said": said, "names": {1: name}}
         with Project.open(write_project(tmp_path / name, {1: one, 2: two}, **options)) as project:
             wanted, most = confidences(project), watch.confidences(project.rows())
-            assert watch.unseen(project.rows()) == unseen
+            assert watch.unseen == unseen
             for i, known in wanted.items():
                 assert (known.values <= most[i].values).all()
                 assert np.array_equal(known.values, most[i].values) == (not unseen)
             for frame, found in project.observations(unseen):
                 watch.see(frame, found)
-            assert watch.unseen(project.rows()) == {}
             for i, known in watch.confidences(project.rows()).items():
                 assert np.array_equal(known.frames, wanted[i].frames)
                 assert np.array_equal(known.values, wanted[i].values)
                 assert np.array_equal(known.reasons, wanted[i].reasons)
+            assert watch.unseen == {}
         one[4] = disk(24, 23, 8)
     assert at_most(1.5, 0.8, there=True) == pytest.approx(0.8 / (1 + math.exp(-1.5)))
     assert at_most(-50, 0.1, there=False) > 0.99 > 0.01 > at_most(-50, 1, there=True)
@@ -188,27 +189,46 @@ def test_of_a_frame_masks_are_read_of_what_changed_and_of_what_is_beside_it(tmp_
     ):
         path = write_project(tmp_path / name, tracks, logits=0.5)
         with Project.open(path) as project:
-            wanted = watch.unseen(project.rows())
-            assert wanted == unseen
-            for frame, found in project.observations(wanted):
+            watch.confidences(project.rows())
+            assert watch.unseen == unseen
+            for frame, found in project.observations(watch.unseen):
                 assert [one.row.object_id for one in found] == unseen[frame]
                 watch.see(frame, found)
-            assert watch.unseen(project.rows()) == {}
             known, whole = watch.confidences(project.rows()), confidences(project)
-            assert known.keys() == whole.keys()
+            assert watch.unseen == {} and known.keys() == whole.keys()
             assert all(np.array_equal(known[i].values, whole[i].values) for i in whole)
+
+
+def test_objects_that_changed_are_weighed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {i: {t: disk(9 * i, 20 + t, 4) for t in range(3)} for i in range(1, 7)}
+    weighed: list[int] = []
+    monkeypatch.setattr(confidence, "weigh", lambda one: weighed.append(0) or weigh(one))
+    watch = Watch()
+    changed = {**row, 3: {**row[3], 2: disk(29, 22, 4)}}
+    for name, tracks, count in (("all", row, 6), ("one", changed, 1), ("gone", row, 1)):
+        with Project.open(write_project(tmp_path / name, tracks)) as project:
+            weighed.clear()
+            known = watch.confidences(project.rows())
+            assert len(weighed) == count
+            assert all(np.array_equal(known[i].frames, range(3)) for i in tracks)
+            for i, wanted in Watch().confidences(project.rows()).items():
+                assert np.array_equal(known[i].values, wanted.values)
 
 
 def test_what_changes_while_masks_are_read_is_read_anew(tmp_path: Path) -> None:
     one, two, far = disk(20, 20, 8), disk(30, 20, 8), disk(70, 20, 8)
     watch = Watch()
     with Project.open(write_project(tmp_path / "a", {1: {0: one}, 3: {0: far}})) as project:
-        assert watch.unseen(project.rows()) == {0: [1, 3]}
+        watch.confidences(project.rows())
+        assert watch.unseen == {0: [1, 3]}
     tracks = {1: {0: one}, 2: {0: two}, 3: {0: far}}
     with Project.open(write_project(tmp_path / "b", tracks)) as project:
         for frame, found in project.observations({0: [1, 3]}):
             watch.see(frame, found)
-        assert watch.unseen(project.rows()) == {0: [1, 2]}  # the third is alone as before
+        watch.confidences(project.rows())
+        assert watch.unseen == {0: [1, 2]}  # the third is alone as before
         for frame, found in project.observations({0: [1, 2]}):
             watch.see(frame, found)
         known, whole = watch.confidences(project.rows()), confidences(project)

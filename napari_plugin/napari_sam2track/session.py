@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from napari_sam2track.rescue import written_anew
 from napari_sam2track.strokes import Action, Strokes
-from napari_sam2track.tracks import Tracks, as_tracks
+from napari_sam2track.tracks import Place, Tracks, as_tracks, place
 from napari_sam2track.view import Said, Sure
 from sam2track.confidence import Watch
 from sam2track.errors import PromptError, SourceError, UsageError
@@ -471,28 +471,42 @@ class Session:
 
         Where ``tracks`` has not read masks since they changed, at most so sure.
         """
-        return self._sure_of(list(self.project.rows()))
+        return self._looked()[0]
 
-    def _sure_of(self, rows: Sequence[TrackRow]) -> Sure:
-        known = self._watch.confidences(rows)
-        values = {i: iter(one.values.tolist()) for i, one in known.items()}
-        found: Sure = {i: {} for i in known}
-        for row in rows:
-            found[row.object_id][row.frame] = next(values[row.object_id]), row.source
-        return found
+    def _looked(self) -> tuple[Sure, list[Place]]:
+        """Go through all rows: how sure tracking is, and where objects are.
+
+        One row is held at a time: of tens of thousands Python's collector would begin to look
+        through all there is, for which the viewer stands still.
+        """
+        sources: dict[int, list[str]] = {}
+        places: list[Place] = []
+
+        def rows() -> Iterator[TrackRow]:
+            for row in self.project.rows():
+                sources.setdefault(row.object_id, []).append(row.source)
+                if (found := place(row)) is not None:
+                    places.append(found)
+                yield row
+
+        sure: Sure = {}
+        for i, one in self._watch.confidences(rows()).items():
+            pairs = zip(one.values.tolist(), sources[i], strict=True)
+            sure[i] = dict(zip(one.frames.tolist(), pairs, strict=True))
+        return sure, places
 
     def tracks(self) -> Iterator[Tracks | None]:
         """Read masks that changed, and give tracks at the end; None after some masks each."""
-        rows, read, alone = list(self.project.rows()), 0, True
-        for frame, found in self.project.observations(self._watch.unseen(rows)):
-            self._watch.see(frame, found)
-            read += len(found)
-            if read >= _AT_ONCE:
-                read, alone = 0, False
-                yield None
-        if not alone:  # something else may have been done meanwhile
-            rows = list(self.project.rows())
-        yield as_tracks(rows, self.project.lineage, self._sure_of(rows))
+        read, (sure, places) = 0, self._looked()
+        if unseen := self._watch.unseen:
+            for frame, found in self.project.observations(unseen):
+                self._watch.see(frame, found)
+                read += len(found)
+                if read >= _AT_ONCE:
+                    read = 0
+                    yield None
+            sure, places = self._looked()  # something else may have been done meanwhile
+        yield as_tracks(places, self.project.lineage, sure)
 
 
 def _beginning(actions: Sequence[Action], before: Collection[int]) -> list[Action]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from napari_sam2track.view import Sure
     from sam2track.table import TrackRow
 
-__all__ = ["Tracks", "as_tracks"]
+__all__ = ["Place", "Tracks", "as_tracks", "place"]
+
+Place = tuple[int, int, float, float, int, float]
+"""Object, frame, y, x, area and object score: a plain tuple, which no collector looks through."""
 
 _HIGHEST = 2**20  # napari takes eight bytes for each number up to the highest: 16 GB at most
 
@@ -28,17 +31,24 @@ class Tracks:
     sure: Sure
 
 
-def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int], sure: Sure) -> Tracks:
-    """Turn rows of the table, mothers by daughter and confidence into tracks.
+def place(row: TrackRow) -> Place | None:
+    """Take from a row of the table what tracks are made of; None where nothing is seen."""
+    if row.centroid is None:
+        return None
+    x, y = row.centroid
+    return row.object_id, row.frame, y, x, row.area, row.object_score or 0.0
 
-    Rows without a centroid are left out, and objects with numbers above 2**20.
+
+def as_tracks(places: Sequence[Place], lineage: Mapping[int, int], sure: Sure) -> Tracks:
+    """Turn places, mothers by daughter and confidence into tracks.
+
+    Objects with numbers above 2**20 are left out.
     """
-    rows = [row for row in rows if row.centroid and row.object_id <= _HIGHEST]
-    rows.sort(key=lambda row: (row.object_id, row.frame))
-    data = np.array(
-        [(r.object_id, r.frame, r.centroid[1], r.centroid[0]) for r in rows if r.centroid],
-        np.float64,
-    ).reshape(-1, 4)
+    table = np.array(places, np.float64).reshape(-1, 6)
+    table = table[table[:, 0] <= _HIGHEST]
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    data = np.ascontiguousarray(table[:, :4])
+    ids_and_frames = data[:, :2].astype(int).T.tolist()
     speed = np.zeros(len(data))
     if len(data) > 1:
         steps = np.diff(data, axis=0)
@@ -46,9 +56,9 @@ def as_tracks(rows: list[TrackRow], lineage: Mapping[int, int], sure: Sure) -> T
         moved = np.hypot(steps[:, 2], steps[:, 3]) / np.maximum(steps[:, 1], 1)
         speed[1:] = np.where(same, moved, 0)
     features = {
-        "area": np.array([float(r.area) for r in rows]),
-        "score": np.array([r.object_score or 0.0 for r in rows]),
-        "confidence": np.array([sure[r.object_id][r.frame][0] for r in rows]),
+        "area": table[:, 4].copy(),
+        "score": table[:, 5].copy(),
+        "confidence": np.array([sure[i][f][0] for i, f in zip(*ids_and_frames, strict=True)]),
         "speed": speed,
     }
     there = set(data[:, 0].astype(int).tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,7 @@ from sam2track.frames.opening import open_source
 from sam2track.models.model import Model
 from sam2track.project import Project
 from sam2track.review import worst
+from sam2track.table import TrackRow
 from sam2track.tracking.book import Book
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
@@ -289,6 +292,27 @@ def test_masks_are_read_anew_of_frames_that_changed(
     session.paint({5: (session.project.labels(5), np.zeros((HEIGHT, WIDTH), np.int32))})
     list(session.tracks())
     assert read == [5]
+
+
+def test_of_all_rows_those_of_a_frame_are_held(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For tens of thousands Python's collector went through all there is, and the viewer stood."""
+    for one in range(1, 4):
+        session.say(one, 0, click(0, 0))
+    list(session.track())
+    held, rows = [], session.project.rows
+
+    def counted() -> Iterator[TrackRow]:
+        for row in rows():
+            held.append(sum(isinstance(one, TrackRow) for one in gc.get_objects()))
+            yield row
+
+    monkeypatch.setattr(session.project, "rows", counted)
+    assert session.sure().keys() == {1, 2, 3}
+    *_, tracks = session.tracks()
+    assert tracks is not None and len(tracks.data) == 3 * FRAMES
+    assert len(held) == 3 * 3 * FRAMES and max(held) <= 4 * 3 < 3 * FRAMES
 
 
 def test_something_else_is_done_between_hundreds_of_masks(
