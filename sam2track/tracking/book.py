@@ -246,13 +246,16 @@ class Book:
         record = self.history.get(object_id, frame)
         return None if record is None else (record, None)
 
-    def result(self, frame: int) -> FrameResult:
-        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
+    def check_kept(self, frame: int) -> None:
+        """PromptError where results of a frame are no longer kept."""
         if frame < self.first_kept:
             raise PromptError(
                 f"what came of frame {frame} is no longer kept; of a stream the last frames are, "
                 f"here from {self.first_kept} on, unless a project is given (history)"
             )
+
+    def result(self, frame: int) -> FrameResult:
+        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
         records, prompts = [], {}
         for object_id in sorted(self.objects):
             found = self.shown(object_id, frame)

@@ -40,6 +40,7 @@ def confirm(book: Book, object_id: int, frame: int) -> None:
     """Say that what is shown of an object on a frame is right."""
     item = book.known(object_id)
     frame = book.check_frame(frame)
+    book.check_kept(frame)
     if frame in item.prompted:
         return  # what was said of it is right already
     mask = book.result(frame).mask(item.object_id)

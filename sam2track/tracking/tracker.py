@@ -218,7 +218,9 @@ class Tracker:
         Of a stream without a project the last thousand frames are known; of one before these a
         PromptError says so.
         """
-        return self._book.result(self._book.check_frame(frame))
+        frame = self._book.check_frame(frame)
+        self._book.check_kept(frame)
+        return self._book.result(frame)
 
     def prepare(self, frame: int) -> None:
         """Encode a frame ahead of time, so that what is said of it is answered at once."""

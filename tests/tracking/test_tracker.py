@@ -657,6 +657,28 @@ def test_a_stream_looks_at_earlier_prompts_again_where_later_ones_are_cleared(ke
     assert np.mean(runs[0].masks == runs[1].masks) > 0.99
 
 
+def test_what_is_said_of_an_old_frame_of_a_stream_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was done, and then refused: results of that frame are no longer kept."""
+    monkeypatch.setattr(advancing, "_KEPT", 20)
+    monkeypatch.setattr(advancing, "_TIDY", 5)
+    made = Tracker(module())
+    for t in range(30):
+        made.update(clip(1)[0])
+        if t in (0, 2):
+            made.add(1, t, BOX)
+    for refused in (made.result, lambda frame: made.confirm(1, frame)):
+        with pytest.raises(PromptError, match="no longer kept"):
+            refused(2)
+    assert made.clear(1, 2).frame == 2
+    assert made.prompted(1) == (0,)
+    assert made.add(1, 1, BOX).object_ids == (1,)
+    boxes = np.array([[60.0, 60.0, 90.0, 90.0]])
+    assert made.detect(1, boxes).object_ids == (1, 2)
+    assert made.clear(2, 1).object_ids == (1,)
+
+
 def test_a_pointer_of_another_model_is_refused() -> None:
     made = tracker(2)
     made.add(1, 0, BOX)
