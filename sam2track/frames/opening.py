@@ -155,9 +155,12 @@ def find_source(meta: Mapping[str, Any], folder: Path | None) -> Path | None:
     given = Path(str(meta.get("source")))
     places = []
     if "source_path" in meta:  # of a path, and not of an array
+        known = meta["source_path"]
+        if given.name in ("", ".."):  # the folder it was made in: every place has one of that name
+            given = Path(os.path.basename(os.path.normpath(known)))  # noqa: PTH119
         beside = [] if folder is None else [folder, folder.parent]
         places = [place / name for place in beside for name in (given, given.name)]
-        places.insert(0, Path(meta["source_path"]))
+        places.insert(0, Path(known))
     return next(filter(os.path.lexists, [*places, given]), None)
 
 

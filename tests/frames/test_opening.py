@@ -89,6 +89,28 @@ def test_pictures_of_a_project_are_those_that_it_was_made_from(
     assert opened.fingerprint() == right
 
 
+@pytest.mark.parametrize("given", [".", "..", "out/.."])
+def test_the_folder_that_a_project_was_made_in_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """Each place has one called as it was given."""
+    pictures, out = tmp_path / "here" / "pictures", tmp_path / "here" / "out"
+    out.mkdir(parents=True)
+    folder(pictures, scene(4))
+    (pictures / "out").mkdir()
+    monkeypatch.chdir(pictures / "out" if given == ".." else pictures)
+    opened = open_source(given)
+    meta = {"source": opened.name, "source_path": str(Path(opened.name).absolute())}
+    monkeypatch.chdir(tmp_path)
+    found = find_source(meta, out)
+    assert found is not None
+    assert found.samefile(pictures)
+    out = (tmp_path / "here").rename(tmp_path / "elsewhere") / "out"
+    assert find_source(meta, out) == out.parent / "pictures"
+    (out.parent / "pictures").rename(tmp_path / "cells")
+    assert find_source(meta, out) is None
+
+
 def test_pictures_that_are_nowhere_are_told_where_they_were(tmp_path: Path) -> None:
     meta = {"source": "a.mp4", "source_path": str(tmp_path / "before" / "a.mp4")}
     assert find_source(meta, tmp_path) is None
