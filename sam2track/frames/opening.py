@@ -161,7 +161,7 @@ def find_source(meta: Mapping[str, Any], folder: Path | None) -> Path | None:
         beside = [] if folder is None else [folder, folder.parent]
         places = [place / name for place in beside for name in (given, given.name)]
         places.insert(0, Path(known))
-    return next(filter(os.path.lexists, [*places, given]), None)
+    return next(filter(os.path.exists, [*places, given]), None)
 
 
 def options_of(source: object) -> Sequence[str]:

@@ -111,6 +111,17 @@ def test_the_folder_that_a_project_was_made_in_is_found_by_its_name(
     assert find_source(meta, out) is None
 
 
+def test_a_link_to_nowhere_does_not_hide_pictures_beside_the_project(tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    before.symlink_to(tmp_path / "gone")
+    meta = {"source": "before", "source_path": str(before)}
+    with pytest.raises(SourceError, match="before"):
+        reopen_source(meta, fps=25.0, folder=tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    folder(tmp_path / "out" / "before", scene(4))
+    assert len(reopen_source(meta, fps=25.0, folder=tmp_path / "out")) == 4
+
+
 def test_pictures_that_are_nowhere_are_told_where_they_were(tmp_path: Path) -> None:
     meta = {"source": "a.mp4", "source_path": str(tmp_path / "before" / "a.mp4")}
     assert find_source(meta, tmp_path) is None
