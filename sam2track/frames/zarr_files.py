@@ -197,7 +197,7 @@ def _files(path: Path) -> Iterator[tuple[bytes, int, str]]:
             try:
                 about = os.stat(file)  # noqa: PTH116
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nowhere
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # a link to nowhere
                     continue
                 raise
             if stat.S_ISREG(about.st_mode):

@@ -528,6 +528,7 @@ def test_a_fingerprint_of_zarr_looks_at_each_file_once(
     )
     (folder / "nowhere").symlink_to("missing")
     (folder / "round").symlink_to("round")
+    (folder / "below").symlink_to("zarr.json/missing")
     (folder / "linked").symlink_to(tmp_path)  # which would never end
     fingerprint = partial(_fingerprint, folder)
     expected, chunks = hashlib.sha256(), []
