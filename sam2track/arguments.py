@@ -57,7 +57,8 @@ def check_path(what: str, value: object) -> Path:
     Raises
     ------
     UsageError
-        Where it is none that a system takes: not a text or path, empty, or with a null character.
+        Where it is none that a system takes: not a text or path, empty, or with a character that
+        no name may have.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise UsageError(f"{what} is {value!r:.60}; give a path")
@@ -65,4 +66,8 @@ def check_path(what: str, value: object) -> Path:
         raise UsageError(f"{what} is empty; name a file or a folder, . for the current one")
     if "\0" in os.fspath(value):
         raise UsageError(f"{what} has a null character in its name: {os.fspath(value)!r:.100}")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
+        raise UsageError(f"{what} is {value!r:.60}, which no file can be named") from error
     return Path(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sam2track.evaluation import evaluate
 from sam2track.importing import import_masks
 from sam2track.replaying import replay
 
-NO_PATHS = (None, 5, b"out", "", "a\0b", ["out"])
+NO_PATHS = (None, 5, b"out", "", "a\0b", "\ud800", ["out"])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_what_is_no_path_is_refused(given: Any, made: Path, tmp_path: Path) -> N
     ]
     before = sorted(Path.cwd().iterdir())
     for name, call in calls:
-        with pytest.raises(UsageError, match=f"^{name} (is|has) .*(give a path|empty; name|null)"):
+        told = "(give a path|empty; name|null|no file)"
+        with pytest.raises(UsageError, match=f"^{name} (is|has) .*{told}"):
             call()
     assert sorted(Path.cwd().iterdir()) == before
     project.close()
@@ -55,6 +57,8 @@ def test_what_is_no_path_is_refused(given: Any, made: Path, tmp_path: Path) -> N
 def test_paths_are_taken_as_they_are() -> None:
     assert check_path("output", ".") == Path()
     assert check_path("output", Path("é b")) == Path("é b")
+    of_bytes = os.fsdecode(b"\xff")  # a name that is no text
+    assert check_path("output", of_bytes) == Path(of_bytes)
 
 
 def test_a_word_is_no_truth(made: Path, tmp_path: Path) -> None:
