@@ -369,7 +369,7 @@ def test_other_sources(clip: np.ndarray, module: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is for a pipe"):
         job.run(clip, TWO, output=tmp_path / "o", model=module, timeout=3)
     with pytest.raises(SourceError, match="made from a pipe"):
-        reopen_source({"source": "-"}, fps=25)
+        reopen_source({"source": "-"}, fps=25, folder=None)
 
 
 def test_a_link_in_place_of_the_masks_is_refused(

@@ -335,4 +335,4 @@ def test_what_was_an_array_is_said_to_be_wanted_again() -> None:
     with pytest.raises(
         SourceError, match=r"made from array 2x4x4 uint8, which does not exist; .*source="
     ):
-        reopen_source(meta, fps=25)
+        reopen_source(meta, fps=25, folder=None)

@@ -483,7 +483,7 @@ def test_a_source_is_opened_again_as_it_was(kind: str, tmp_path: Path) -> None:
     path = WRITERS[kind](tmp_path / "a.tif", numbers("TZCYX"), "TZCYX")
     source = open_source(path, z=1, channel=1, axes="TZCYX" if kind == "tiff" else None)
     reading = {key: value for key, value in source.options.items() if value is not None}
-    again = reopen_source({"source": source.name, "reading": reading}, fps=25)
+    again = reopen_source({"source": source.name, "reading": reading}, fps=25, folder=None)
     assert again.fingerprint() == source.fingerprint()
     assert again.options == source.options
     other = open_source(path, z=0, channel=1, axes="TZCYX" if kind == "tiff" else None)
