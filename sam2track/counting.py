@@ -285,7 +285,7 @@ def parse_region(text: str) -> Region:
 
 def _parsed(text: str, allowed: str) -> tuple[str, list[float]]:
     name, equals, rest = text.rpartition("=")
-    parts = rest.split(",")
-    if (equals and not name) or not all(_NUMBER.fullmatch(part.strip()) for part in parts):
+    parts = [part.strip() for part in rest.split(",")]  # of more than float() strips
+    if (equals and not name) or not all(map(_NUMBER.fullmatch, parts)):
         raise UsageError(f"{text!r} is no line or region; allowed is {allowed}")
     return name or rest, [float(part) for part in parts]

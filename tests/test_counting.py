@@ -129,6 +129,10 @@ def test_what_is_no_region(text) -> None:
     assert math.isinf(float("1e999"))
 
 
+def test_what_python_takes_for_space_is_space() -> None:
+    assert parse_line("a=1,2\x1f,3,4") == parse_line("a=1,2,3,4")
+
+
 def test_numbers_that_are_too_large_are_told_as_that() -> None:
     with pytest.raises(UsageError, match=r"line 'a' from .* to .*inf.*; give finite numbers"):
         parse_line("a=0,0,1e999,1")
