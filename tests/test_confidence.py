@@ -10,18 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2track import confidence
 from sam2track.confidence import (
     EXPONENTS,
     REASONS,
     Signals,
-    Watch,
     at_most,
     confidences,
     signals,
     weigh,
 )
 from sam2track.project import Project
+from sam2track.watch import Watch
 from tests.made import disk, write_project
 
 
@@ -204,7 +203,7 @@ def test_objects_that_changed_are_weighed_anew(
 ) -> None:
     row = {i: {t: disk(9 * i, 20 + t, 4) for t in range(3)} for i in range(1, 7)}
     weighed: list[int] = []
-    monkeypatch.setattr(confidence, "weigh", lambda one: weighed.append(0) or weigh(one))
+    monkeypatch.setattr("sam2track.watch.weigh", lambda one: weighed.append(0) or weigh(one))
     watch = Watch()
     changed = {**row, 3: {**row[3], 2: disk(29, 22, 4)}}
     for name, tracks, count in (("all", row, 6), ("one", changed, 1), ("gone", row, 1)):

@@ -49,6 +49,7 @@ LAYERS = (
         "table",
         "tables",
         "tracking_scores",
+        "watch",
         "writers",
     },
     {"tracking"},

@@ -20,7 +20,6 @@ from napari_sam2track.rescue import written_anew
 from napari_sam2track.strokes import Action, Strokes
 from napari_sam2track.tracks import Place, Tracks, as_tracks, place
 from napari_sam2track.view import Said, Sure
-from sam2track.confidence import Watch
 from sam2track.errors import PromptError, SourceError, UsageError
 from sam2track.export import output_errors
 from sam2track.export.exporting import FORMATS
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from sam2track.prompts import Prompt
     from sam2track.table import TrackRow
     from sam2track.tracking.result import FrameResult
+from sam2track.watch import Watch
 
 __all__ = ["Session"]
 
