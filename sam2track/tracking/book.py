@@ -59,7 +59,8 @@ class Book:
         self.history = history
         self.engine = engine
         self._before_step = before_step
-        self.objects: dict[int, Tracked] = {}
+        self._objects: dict[int, Tracked] = {}
+        self._unread = False
         self.first_kept = 0  # frame of a stream before which results are no longer kept
         self.edition = 0  # counts how often the objects were read from the history
         self._changes = 0  # counts what may have changed the objects
@@ -72,11 +73,34 @@ class Book:
 
     # -- from the history ---------------------------------------------------------------
 
+    @property
+    def objects(self) -> dict[int, Tracked]:
+        """The objects by id."""
+        if self._unread:
+            self.load()
+        return self._objects
+
     def load(self) -> None:
-        """Read all objects from the history, and go on from its last state where that holds."""
+        """Read all objects from the history, and go on from its last state where that holds.
+
+        Where that is interrupted they are read once they are asked for.
+        """
+        self._unread = False
+        try:
+            self._load()
+        except BaseException:
+            self.unread()
+            raise
+
+    def unread(self) -> None:
+        """Read the objects anew once they are asked for: the history may be another."""
+        self.edition += 1  # what is under way ends
+        self._unread = True
+
+    def _load(self) -> None:
         self.edition += 1
         self._changes += 1
-        self.objects = {}
+        self._objects = {}
         stored = self.history.last_state()
         for life in self.history.lives():
             item = Tracked.of(life)
@@ -171,7 +195,7 @@ class Book:
             with self.history.step(kind, action | self.threads):
                 yield
         except BaseException:
-            self.objects = before | {c.object_id: c for c in copies if c.object_id in before}
+            self._objects = before | {c.object_id: c for c in copies if c.object_id in before}
             raise
         self._changes += 1
 

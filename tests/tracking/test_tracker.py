@@ -916,3 +916,33 @@ def test_a_source_that_ends_early_is_told() -> None:
     assert [next(run).frame, next(run).frame] == [0, 1]
     with pytest.raises(SourceError, match="mine gives nothing for frame 2"):
         next(run)
+
+
+@pytest.mark.parametrize("within", ["the step", "reading"])
+def test_an_interrupted_undo_leaves_no_tracker_without_objects(
+    within: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Tracker(module(), clip(5))
+    made.add(1, 0, BOX)
+    made.add(2, 1, BOX)
+    going = made.propagate()
+    next(going)
+    made.rename(2, "late")
+    name = "undo" if within == "the step" else "anchors"
+    keep = getattr(made.history, name)
+
+    def interrupted(*given: Any) -> Any:
+        monkeypatch.setattr(made.history, name, keep)
+        if within == "the step":
+            keep(*given)  # it is done, and Ctrl-C comes before it is known
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(made.history, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.undo()
+    assert next(going, None) is None  # the run under way has ended
+    assert made.object_ids == (1, 2) and made.names == {}
+    assert made.prompted(2) == (1,)
+    made.redo()
+    assert made.names == {2: "late"}
+    assert [result.frame for result in made.propagate()] == [1, 2, 3, 4]
