@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
 from sam2track.errors import UsageError
 
-__all__ = ["check_flag", "check_path", "is_number", "whole_number"]
+__all__ = [
+    "DIRECTIONS",
+    "Direction",
+    "check_choice",
+    "check_flag",
+    "check_path",
+    "is_number",
+    "whole_number",
+]
+
+
+Direction = Literal["forward", "backward", "both"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 def whole_number(what: str, value: object) -> int:
@@ -36,6 +50,18 @@ def whole_number(what: str, value: object) -> int:
 def is_number(value: object) -> bool:
     """Whether it is a real number, of numpy as well; truths are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_choice(what: str, value: object, allowed: Sequence[str]) -> None:
+    """Check that a value is one of some words.
+
+    Raises
+    ------
+    UsageError
+        Where it is none of them.
+    """
+    if value not in allowed:
+        raise UsageError(f"{what} {value!r:.60}; allowed are {', '.join(allowed)}")
 
 
 def check_flag(what: str, value: object) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from sam2track.arguments import check_flag, check_path
+from sam2track.arguments import DIRECTIONS, Direction, check_choice, check_flag, check_path
 from sam2track.asked import (
     check_prompts,
     detection_frames,
@@ -22,13 +22,12 @@ from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
 from sam2track.outcome import Outcome
-from sam2track.outputs import USUAL, Progress, check_apart, holds_project, wanted_outputs
+from sam2track.outputs import TABLES, USUAL, Progress, check_apart, holds_project, wanted_outputs
 from sam2track.pictures import read_mask
 from sam2track.piped import is_pipe, refuse_of_pipe, run_pipe
 from sam2track.project import Project, WriterLock
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompts
-from sam2track.tracking.tracker import Direction
 from sam2track.work import Work
 
 if TYPE_CHECKING:
@@ -178,8 +177,7 @@ def run(
     resume, overwrite = check_flag("resume", resume), check_flag("overwrite", overwrite)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
-    if table not in ("plain", "full"):
-        raise UsageError(f"table {table!r}; allowed are plain and full")
+    check_choice("table", table, TABLES)
     if table == "full" and "table" not in wanted:
         raise UsageError("a full table is asked for, and no table written; add table to write")
     folder = check_path("output", output)
@@ -223,6 +221,7 @@ def run(
     if timeout is not None:
         raise UsageError(f"a time-out of {timeout!r:.60} s is for a pipe (-); leave it out")
     direction = "both" if direction is None else direction
+    check_choice("direction", direction, DIRECTIONS)
     if resume:
         reading = resumed_reading(folder, source, reading)
         if not isinstance(model, Model):  # which has a precision of its own

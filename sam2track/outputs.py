@@ -53,6 +53,7 @@ OUTPUTS = {
 }
 # What a batch notes beside them of how they were made.
 RECORD = "batch.json"
+TABLES = ("plain", "full")
 # What is written unless something else is asked for.
 USUAL = ("masks", "mask-video", "overlay", "table")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sam2track.arguments import Direction
 from sam2track.detections import unpacked
 from sam2track.errors import PromptError, SourceError
 from sam2track.frames.source import FrameSource
@@ -19,7 +20,7 @@ from sam2track.outputs import OUTPUTS, Progress, Writing, paths_of, write_table
 from sam2track.project import Project
 from sam2track.sparing import a_core_spared
 from sam2track.tracking.actions import repeat
-from sam2track.tracking.tracker import Direction, Tracker
+from sam2track.tracking.tracker import Tracker
 
 __all__ = ["Work"]
 

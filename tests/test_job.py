@@ -430,6 +430,8 @@ def test_a_project_is_replaced_only_when_asked(
     # What cannot begin must not cost what is there.
     with pytest.raises(PromptError):
         run(clip, prompts((1, 99, RED)), output=tmp_path, model=module, overwrite=True)
+    with pytest.raises(UsageError, match="allowed are forward, backward, both"):
+        run(clip, TWO, output=tmp_path, model=module, overwrite=True, direction="on")  # type: ignore[arg-type]
     with pytest.raises(UsageError):
         run(clip, TWO, output=tmp_path, model="nanu", overwrite=True)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before

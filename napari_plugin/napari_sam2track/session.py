@@ -20,13 +20,14 @@ from napari_sam2track.rescue import written_anew
 from napari_sam2track.strokes import Action, Strokes
 from napari_sam2track.tracks import Place, Tracks, as_tracks, place
 from napari_sam2track.view import Said, Sure
+from sam2track.arguments import Direction
 from sam2track.errors import PromptError, SourceError, UsageError
 from sam2track.export import output_errors
 from sam2track.export.exporting import FORMATS
 from sam2track.founding import open_project
 from sam2track.outputs import OUTPUTS, USUAL, Progress, writing_outputs
 from sam2track.project import Project
-from sam2track.tracking.tracker import Direction, Tracker
+from sam2track.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from sam2track.export.exporting import Exported

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from sam2track.arguments import DIRECTIONS, check_choice
 from sam2track.errors import UsageError
 from sam2track.json_text import parsed
+from sam2track.models.choices import check_device, check_image_size, check_model, check_precision
+from sam2track.outputs import TABLES, wanted_outputs
 from sam2track.regular import check_regular
 
 __all__ = ["OPTIONS", "Video", "is_address", "read_manifest", "settled"]
@@ -43,6 +46,17 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "z": (int, str),
 }
 """What a video's options may say, as ``sam2track.track`` takes them, and types in JSON."""
+
+# What is wrong in them whatever the video and the machine are.
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "device": check_device,
+    "direction": lambda value: check_choice("direction", value, DIRECTIONS),
+    "image_size": check_image_size,
+    "model": check_model,
+    "precision": check_precision,
+    "table": lambda value: check_choice("table", value, TABLES),
+    "write": wanted_outputs,
+}
 
 # What may be said as a text with commas.
 _LISTS = {"channel", "class_names", "classes", "write"}
@@ -147,7 +161,7 @@ def settled(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        Where an option is not known, or is of another type.
+        Where an option is not known, is of another type, or says what none may say.
     """
     found: dict[str, Any] = {}
     for name, value in options.items():
@@ -159,6 +173,8 @@ def settled(options: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"option {name} is {value!r}; it is {allowed}")
         if name in _LISTS and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
+        if name in _CHECKS:
+            _CHECKS[name](value)
         found[name] = value
     return found
 

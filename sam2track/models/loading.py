@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sam2track.arguments import whole_number
 from sam2track.errors import (
     DeviceError,
     ModelError,
@@ -22,7 +21,8 @@ from sam2track.errors import (
 from sam2track.faults import explained
 from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
-from sam2track.models.model import DTYPES, Model
+from sam2track.models.choices import check_device, check_image_size, check_precision
+from sam2track.models.model import Model
 from sam2track.models.rates import bf16_pays
 from sam2track.models.renaming import VIDEO_ONLY
 from sam2track.models.weights import find_folder, find_weights, pinned, weights_on_disk
@@ -50,10 +50,8 @@ def _pick_device(device: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise UsageError(f"device {device!r}; allowed are auto, cpu, cuda, cuda:N, mps") from error
+    check_device(device)
+    chosen = torch.device(device)
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
@@ -63,18 +61,14 @@ def _pick_device(device: str) -> torch.device:
             )
         if chosen.index is not None and chosen.index >= count:
             raise DeviceError(f"{device} was asked for but there are {count} CUDA devices")
-    elif chosen.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError("mps was asked for but is not available; take the device cpu or auto")
-    elif chosen.type != "cpu":
-        raise UsageError(f"device {device!r}; allowed are auto, cpu, cuda, cuda:N, mps")
+    elif chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("mps was asked for but is not available; take the device cpu or auto")
     return chosen
 
 
 def _pick_precision(
     precision: str, device: torch.device, image_size: int, *, own_size: bool = True
 ) -> str:
-    _check_precision(precision)
     if precision == "fp16" and device.type == "cpu":
         raise DeviceError("fp16 was asked for on a CPU, which is slow at it; use fp32 or bf16")
     if precision != "auto":
@@ -86,18 +80,6 @@ def _pick_precision(
         # in any case.
         return "bf16" if bf16_pays() else "fp32"
     return "fp32"
-
-
-def _check_precision(precision: object) -> None:
-    if precision not in ("auto", *DTYPES):
-        raise UsageError(f"precision {precision!r}; allowed are auto, {', '.join(DTYPES)}")
-
-
-def _check_image_size(image_size: int | None) -> int | None:
-    size = None if image_size is None else whole_number("image size", image_size)
-    if size is not None and (size < 64 or size % 64 or size > 4096):
-        raise UsageError(f"image size {size}; allowed are multiples of 64 between 64 and 4096")
-    return size
 
 
 def choose_auto(device: str = "auto") -> str:
@@ -165,7 +147,8 @@ def load_model(
     ------
     UnknownModelError, WeightsNotFoundError, ModelError, DeviceError, UsageError
     """
-    image_size = _check_image_size(image_size)
+    check_precision(precision)
+    image_size = check_image_size(image_size)
     if isinstance(model, Model):
         _check_as_asked(model, device, precision, image_size)
         return model
@@ -276,7 +259,7 @@ def build_checked(
     if entry is not None and architecture != ARCHITECTURES[entry.name]:
         raise ModelError(f"{path} holds {size_of(architecture)}, not {entry.name}")
     size = image_size or weights.image_size
-    _check_image_size(size)
+    check_image_size(size)
     module = build(architecture, image_size=size)
     _fit(module, weights, label)
     for file, digest in digests.items():
@@ -287,7 +270,6 @@ def build_checked(
 
 def _check_as_asked(model: Model, device: str, precision: str, image_size: int | None) -> None:
     """Refuse what a model that is loaded already is not."""
-    _check_precision(precision)
     _check_lies(model.device, device, "model")
     for what, asked, has in (
         ("precision", None if precision == "auto" else precision, model.precision),

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from sam2track.models.choices import PRECISIONS
+
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base
 
 __all__ = ["DTYPES", "Model"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
 
 class Model:

@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from sam2track.arguments import check_flag
+from sam2track.arguments import DIRECTIONS, Direction, check_choice, check_flag
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.ahead import Ahead
 from sam2track.frames.source import check_picture
@@ -21,9 +21,8 @@ from sam2track.tracking.objects import Tracked
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
 
-__all__ = ["Direction", "Plan", "Run", "planned"]
+__all__ = ["Plan", "Run", "planned"]
 
-Direction = Literal["forward", "backward", "both"]
 
 _STATE_EVERY = 64  # frames
 _STATE_SECONDS = 30.0  # or so much time, where frames are slow
@@ -57,8 +56,7 @@ def planned(
     until_prompted: bool,
 ) -> Plan:
     """Return what was asked for; UsageError or PromptError where it cannot be."""
-    if direction not in ("forward", "backward", "both"):
-        raise UsageError(f"direction {direction!r}; allowed are forward, backward, both")
+    check_choice("direction", direction, DIRECTIONS)
     if book.is_stream:
         raise UsageError("a stream has no past to run through; hand it frames by update()")
     if not book.objects:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import Direction
 from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
@@ -23,7 +24,7 @@ from sam2track.tracking.features import new_store
 from sam2track.tracking.history import History, Life
 from sam2track.tracking.memory import Rules
 from sam2track.tracking.result import FrameResult
-from sam2track.tracking.run import Direction, Run, planned
+from sam2track.tracking.run import Run, planned
 from sam2track.tracking.spill import SpillFile
 from sam2track.tracking.stream import StreamSource
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from sam2track.frames.source import FrameSource
 
-__all__ = ["Direction", "Tracker"]
+__all__ = ["Tracker"]
 
 
 class Tracker:

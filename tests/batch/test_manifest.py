@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sam2track.batch.manifest import OPTIONS, Video, read_manifest
+from sam2track.batch.manifest import OPTIONS, Video, read_manifest, settled
 from sam2track.errors import UsageError
 from sam2track.job import run
 
@@ -109,6 +109,37 @@ def test_options_are_those_of_a_job() -> None:
     known = set(inspect.signature(run).parameters)
     not_said = {"source", "prompts", "output", "resume", "overwrite", "progress", "timeout"}
     assert known - not_said == {*OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("device", "gpu", "allowed are auto, cpu"),
+        ("direction", "back", "allowed are forward"),
+        ("image_size", 100, "multiples of 64"),
+        ("model", "nana", "did you mean nano"),
+        ("model", "", "unknown model ''"),
+        ("precision", "fp8", "allowed are auto, fp32"),
+        ("table", "long", "allowed are plain, full"),
+        ("write", "masks,films", "cannot write 'films'"),
+        ("write", ["films"], "cannot write 'films'"),
+    ],
+)
+def test_what_no_video_can_be_asked_is_told_before_any_is_tracked(
+    tmp_path: Path, name: str, value: object, what: str
+) -> None:
+    with pytest.raises(UsageError, match=what):
+        settled({name: value})
+    row = {"source": "a", "prompts": "p", "output": "o", "options": {name: value}}
+    with pytest.raises(UsageError, match=rf"line 1: .*{what}"):
+        read_manifest(written(tmp_path, json.dumps(row), "m.jsonl"))
+
+
+def test_what_a_machine_may_have_is_not_refused_where_it_is_not() -> None:
+    options = {"device": "cuda:3", "model": "weights/mine.pt", "precision": "fp16"}
+    assert settled(options) == options
+    for model in ("auto", "facebook/sam2.1-hiera-tiny", "sam2.1-large", "some/folder", "own.pth"):
+        assert settled({"model": model}) == {"model": model}
 
 
 @pytest.mark.parametrize(

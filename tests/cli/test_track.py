@@ -202,7 +202,7 @@ def test_a_full_table(things: Path, tmp_path: Path) -> None:
     )
     assert [row[: len(plain[0])] for row in full] == plain
     assert {"perimeter_px", "speed_px_per_s", "confidence", "intensity_std_g"} < set(full[0])
-    with pytest.raises(UsageError, match="allowed are plain and full"):
+    with pytest.raises(UsageError, match="allowed are plain, full"):
         job.run(things / "clip.mp4", output=tmp_path / "x", table="wide")
 
 

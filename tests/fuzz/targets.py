@@ -493,7 +493,7 @@ _settings = st.fixed_dictionaries(
 
 def _read_config(data: bytes, folder: Path) -> Any:
     from sam2track.models import files
-    from sam2track.models.loading import _check_image_size
+    from sam2track.models.choices import check_image_size
 
     if not (folder / "model.safetensors").exists():
         import safetensors.torch
@@ -503,7 +503,7 @@ def _read_config(data: bytes, folder: Path) -> Any:
         safetensors.torch.save_file({key: torch.ones(2, 3)}, folder / "model.safetensors")
     (folder / "config.json").write_bytes(data)
     weights = files.read(folder)
-    _check_image_size(weights.image_size)
+    check_image_size(weights.image_size)
     return weights.image_size
 
 

@@ -436,8 +436,11 @@ def test_what_is_asked_for_is_used_or_refused() -> None:
             sam2track.load_model("nano", device="cuda")
     with pytest.raises(UsageError, match="allowed are auto, cpu"):
         sam2track.load_model("nano", device="tpu")
+    for device in ("cuda:256", "cuda:-1", "cpu,cuda"):  # of the first torch makes cuda:0
+        with pytest.raises(UsageError, match="allowed are auto, cpu"):
+            sam2track.load_model("nano", device=device)
     with pytest.raises(UsageError, match="allowed are auto, fp32"):
-        sam2track.load_model("nano", device="cpu", precision="int4")
+        sam2track.load_model("weights-not-there.pt", device="cpu", precision="int4")
     with pytest.raises(DeviceError, match="fp16 was asked for on a CPU"):
         sam2track.load_model("nano", device="cpu", precision="fp16")
     with pytest.raises(UsageError, match="multiples of 64"):
