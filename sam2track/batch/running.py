@@ -25,7 +25,7 @@ from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import OutputError, UsageError
-from sam2track.outputs import RECORD
+from sam2track.outputs import OUTPUTS, RECORD
 
 __all__ = ["BatchInterrupted", "SummaryNotWritten", "track_many"]
 
@@ -186,16 +186,17 @@ def track_many(
 
 
 def _check_summary(table: Path, manifest: Path, videos: Sequence[Video]) -> None:
-    """Refuse to write the summary in place of what is read, or of a project."""
-    read = [manifest]
+    """Refuse to write the summary in place of what is read, or of what a video's job writes."""
+    taken = [manifest]
     for video in videos:
-        read.append(Path(video.source))
-        read += map(Path, filter(None, (video.prompts, video.options.get("detections"))))
+        taken.append(Path(video.source))
+        taken += map(Path, filter(None, (video.prompts, video.options.get("detections"))))
         if not is_address(video.output):
             project = Path(video.output) / "project.s2t"
-            read += [project, *companions(project), project.with_name(RECORD)]
+            taken += [project, *companions(project)]
+            taken += [project.with_name(name) for name in (RECORD, *OUTPUTS.values())]
     place = os.path.realpath(table)
-    for path in read:
+    for path in taken:
         if os.path.realpath(path) == place:
             raise UsageError(f"the summary would be written in place of {path}; name another file")
 

@@ -294,8 +294,8 @@ def test_a_summary_takes_the_place_of_nothing_that_is_needed(pretending: Path) -
     (pretending / "good.mp4").write_bytes(b"film")
     (pretending / "link").symlink_to(path)
     assert not track_many(path).failed
-    for name in (path.name, "link", "good.mp4", "p.json", "out/good/project.s2t",
-                 "out/good/project.s2t-wal", "out/good/batch.json"):  # fmt: skip
+    made = ("project.s2t", "project.s2t-wal", "batch.json", "tracks.csv")
+    for name in (path.name, "link", "good.mp4", "p.json", *(f"out/good/{one}" for one in made)):
         before = {p: p.read_bytes() for p in pretending.rglob("*") if p.is_file()}
         with pytest.raises(UsageError, match=r"in place of .*; name another file"):
             track_many(path, summary=pretending / name)
