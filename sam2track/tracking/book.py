@@ -141,7 +141,10 @@ class Book:
         prompt = self.history.waiting(item.object_id, frame)
         if prompt is not None:
             prompt.check(self.source.height, self.source.width)
-            item.prompted[frame] = self.keep(item, frame, prompt, None)
+            anchor, record = self._answered(item, frame, prompt, None)
+            shown = self.frame_result(frame, [record], {item.object_id: prompt})
+            self.history.answer(shown, record)
+            item.prompted[frame] = anchor
 
     def _restore(self, item: Tracked, state: State) -> None:
         item.pending = dict(state.pending.get(item.object_id, {}))
@@ -221,21 +224,25 @@ class Book:
         """Answer a prompt and keep both."""
         if tracked is not None and tracked.source not in ("forward", "backward"):
             tracked = None
+        anchor, record = self._answered(item, frame, prompt, tracked)
+        shown = self.frame_result(frame, [record], {item.object_id: prompt})
+        self.history.say(item.object_id, frame, prompt, record.logits, tracked)
+        self.history.put(shown, [record])
+        return anchor
+
+    def _answered(
+        self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None
+    ) -> tuple[Anchor, Record]:
         anchor, logits = self.engine.answer(item, frame, prompt, tracked)
-        raw = logits[0, 0].cpu().numpy()
-        record = Record(
+        return anchor, Record(
             item.object_id,
             frame,
-            raw,
+            logits[0, 0].cpu().numpy(),
             anchor.memory.pointer.float().cpu().numpy(),
             float(anchor.score),
             anchor.iou,
             anchor.source,
         )
-        shown = self.frame_result(frame, [record], {item.object_id: prompt})
-        self.history.say(item.object_id, frame, prompt, raw, tracked)
-        self.history.put(shown, [record])
-        return anchor
 
     def tracked(self, object_id: int, frame: int) -> Record | None:
         """What tracking gave on a frame before anything was said of it."""

@@ -227,6 +227,10 @@ class History(Protocol):
         """Return a prompt that has not been answered."""
         ...
 
+    def answer(self, result: FrameResult, record: Record) -> None:
+        """Keep what came of a prompt that waited, for as long as that prompt holds."""
+        ...
+
     def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
         """Return an object's prompted frames, without logits; None where not answered yet."""
         ...

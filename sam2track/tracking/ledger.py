@@ -21,12 +21,17 @@ from sam2track.tracking.codes import dequantise, inflated, pack, unpack
 from sam2track.tracking.history import SOURCES, Answer, Life, Record
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
-from sam2track.tracking.steps import NOW, Steps
+from sam2track.tracking.steps import HOLDS, NOW, Steps
 
 __all__ = ["Ledger", "how"]
 
 _PART = 2**28  # bytes of a state that are one value
 _RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
+_NEW_RESULT = (
+    "INSERT INTO all_results (frame, object, source, score, iou, mask, pointer, codes, side, "
+    "exact, area, x, y, x0, y0, x1, y1, since, until) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class Ledger(Steps):
@@ -132,7 +137,7 @@ class Ledger(Steps):
                     frame,
                     json.dumps(prompt.to_dict()),
                     None if prompt.mask is None else rle.encode(prompt.mask),
-                    None if logits is None else zlib.compress(logits.astype("<f4").tobytes(), 1),
+                    None if logits is None else _exact(logits),
                     None if tracked is None else tracked.key,
                     self.position,
                 ),
@@ -198,6 +203,35 @@ class Ledger(Steps):
             ).fetchone()
             return None if found is None else self._prompt(object_id, frame, *found)
 
+    def answer(self, result: FrameResult, record: Record) -> None:
+        """Keep what came of a prompt that waited, for as long as that prompt holds.
+
+        Of the step in force it would be no part: that may be taken back, or be followed by some
+        that were, in which the same prompt, or another, has an answer of its own.
+        """
+        place: dict[str, Any] = {"object": record.object_id, "frame": record.frame}
+        there = "object = :object AND frame = :frame"
+        with self.transaction() as db:
+            since, until = db.execute(
+                f"SELECT since, until FROM all_prompts, head WHERE {there} AND {HOLDS}", place
+            ).fetchone()
+            place |= {"since": since, "until": until, "logits": _exact(record.logits)}
+            db.execute(
+                f"UPDATE all_prompts SET logits = :logits WHERE {there} AND since = :since", place
+            )
+            db.execute(
+                f"DELETE FROM all_results WHERE {there} AND since >= :since AND since < :until",
+                place,
+            )
+            db.execute(
+                f"UPDATE all_results SET until = :since WHERE {there} AND since < :since "
+                "AND until > :since",
+                place,
+            )
+            db.executemany(
+                _NEW_RESULT, [(*row, since, until) for row in self._packed(result, [record])]
+            )
+
     def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
         """Return an object's prompted frames, without logits; None where not answered yet."""
         with self._errors():
@@ -236,11 +270,19 @@ class Ledger(Steps):
 
         The records are those of the result's objects, in the same order.
         """
+        position = self.position
+        packed = [(*row, position, NOW) for row in self._packed(result, records)]
+        with self.transaction() as db:
+            for record in records:
+                where = (record.frame, record.object_id)
+                self._close(db, "all_results", "frame = ? AND object = ?", where)
+            db.executemany(_NEW_RESULT, packed)
+
+    def _packed(self, result: FrameResult, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
+        """Yield what a row holds of each record, up to since when it does."""
         shown: Iterable[npt.NDArray[np.bool_] | None] = (
             result.each_mask() if self._masks else [None] * len(records)
         )
-        position = self.position
-        packed = []
         for record, mask in zip(records, shown, strict=True):
             exact = self._exact_left > 0
             if exact:
@@ -248,31 +290,18 @@ class Ledger(Steps):
                 self._exact_left -= len(codes)
             else:
                 codes = pack(record.logits, 6 if self._masks else 1)
-            packed.append(
-                (
-                    record.frame,
-                    record.object_id,
-                    SOURCES.index(record.source),
-                    record.score,
-                    record.iou,
-                    record.mask if mask is None else rle.encode(mask),
-                    record.pointer.astype(np.float32).tobytes(),
-                    codes,
-                    record.logits.shape[0],
-                    exact,
-                    *_place(mask),
-                    position,
-                )
-            )
-        with self.transaction() as db:
-            for record in records:
-                where = (record.frame, record.object_id)
-                self._close(db, "all_results", "frame = ? AND object = ?", where)
-            db.executemany(
-                "INSERT INTO all_results (frame, object, source, score, iou, mask, pointer, "
-                "codes, side, exact, area, x, y, x0, y0, x1, y1, since) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                packed,
+            yield (
+                record.frame,
+                record.object_id,
+                SOURCES.index(record.source),
+                record.score,
+                record.iou,
+                record.mask if mask is None else rle.encode(mask),
+                record.pointer.astype(np.float32).tobytes(),
+                codes,
+                record.logits.shape[0],
+                exact,
+                *_place(mask),
             )
 
     def get(self, object_id: int, frame: int) -> Record | None:
@@ -453,6 +482,10 @@ class Ledger(Steps):
             yield
         except (ProjectError, ValueError) as error:
             raise self._damaged_at(f"step {step}", str(error)) from error
+
+
+def _exact(logits: npt.NDArray[np.float32]) -> bytes:
+    return zlib.compress(logits.astype("<f4").tobytes(), 1)
 
 
 def _place(mask: npt.NDArray[np.bool_] | None) -> tuple[float | None, ...]:

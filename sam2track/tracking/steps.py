@@ -25,10 +25,10 @@ from sam2track.errors import OutputError, ProjectError, Sam2TrackError
 from sam2track.faults import maybe_full
 from sam2track.values import check_step
 
-__all__ = ["NOW", "SCHEMA", "TABLES", "Steps"]
+__all__ = ["HOLDS", "NOW", "SCHEMA", "TABLES", "Steps"]
 
 NOW = 2**62  # ``until`` of what still holds
-_HOLDS = "since <= position AND position < until"
+HOLDS = "since <= position AND position < until"
 
 SCHEMA = f"""
 CREATE TABLE head (position INTEGER NOT NULL, floor INTEGER NOT NULL);
@@ -62,14 +62,14 @@ CREATE INDEX results_by_object ON all_results (object, frame, since, until);
 CREATE INDEX results_past ON all_results (until) WHERE until < {NOW};
 CREATE VIEW objects AS
     SELECT id, name, birth, ending, mother, locked, forward, backward, since
-    FROM all_objects, head WHERE {_HOLDS};
+    FROM all_objects, head WHERE {HOLDS};
 CREATE VIEW prompts AS
     SELECT object, frame, said, mask, logits, tracked, since
-    FROM all_prompts, head WHERE {_HOLDS};
+    FROM all_prompts, head WHERE {HOLDS};
 CREATE VIEW results AS
     SELECT id, frame, object, source, score, iou, mask, pointer, codes, side, exact,
         area, x, y, x0, y0, x1, y1
-    FROM all_results, head WHERE {_HOLDS};
+    FROM all_results, head WHERE {HOLDS};
 CREATE TABLE states (
     id INTEGER PRIMARY KEY, step INTEGER NOT NULL, done INTEGER NOT NULL, data BLOB NOT NULL
 );

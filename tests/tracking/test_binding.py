@@ -17,6 +17,7 @@ from sam2track.frames.array import ArraySource
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
 from sam2track.project import Project
+from sam2track.prompts import Prompt
 from sam2track.tracking.actions import repeat
 
 FRAMES = 8
@@ -110,6 +111,29 @@ def test_a_run_that_is_open_when_its_project_is_closed_is_kept(tmp_path: Path) -
 
 def of_a_stream(path: Path, height: int = 48, width: int = 64) -> Project:
     return Project.create(path, meta={"height": height, "width": width, "frames": 0}, times=[])
+
+
+def test_prompts_that_waited_are_taken_back_and_put_back_as_they_were_said(tmp_path: Path) -> None:
+    def said(project: Project) -> list[Any]:
+        return [(i, frame, prompt.box) for i, frame, prompt in project.prompts]
+
+    with made(tmp_path / "p.s2t") as project:
+        steps = []
+        for object_id, left in ((1, 7), (1, 30), (2, 40), (3, 50)):
+            project.add_prompt(object_id, 0, Prompt(box=(left, 7, left + 12, 24)))
+            steps.append(said(project))
+        tracker = Tracker(model(), pictures(), history=project)
+        list(tracker.propagate())
+        tracker.undo()
+        assert said(project) == steps[-1]
+        for turn, expected in [
+            *((tracker.undo, step) for step in steps[-2::-1]),
+            *((tracker.redo, step) for step in steps[1:]),
+        ]:
+            turn()
+            assert said(project) == expected
+            assert tracker.result(0).object_ids == tuple(i for i, *_ in expected)
+            project.check()
 
 
 def test_a_stream_may_be_kept_in_a_project(tmp_path: Path) -> None:
