@@ -250,7 +250,7 @@ class Steps:
     @contextmanager
     def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
         """Begin a step and keep all that is written within, or nothing of it."""
-        with self.transaction() as db:
+        with self.transaction() as db, self._apart(db):
             self._drop_undone(db)
             number = db.execute(
                 "INSERT INTO journal (kind, action) VALUES (?, ?)", (kind, json.dumps(action))
@@ -259,6 +259,23 @@ class Steps:
             if kind == "propagate":  # what costs most to look through comes from these
                 self._prune(db)
             yield int(number or 0)
+
+    @contextmanager
+    def _apart(self, db: sqlite3.Connection) -> Iterator[None]:
+        """Take back what is written within where it fails, and no more of the transaction.
+
+        Who does steps together may catch the error of one and go on.
+        """
+        db.execute("SAVEPOINT step")
+        try:
+            yield
+        except BaseException:
+            if db.in_transaction:  # else SQLite has rolled back all of it
+                db.execute("ROLLBACK TO step")
+            raise
+        finally:
+            if db.in_transaction:
+                db.execute("RELEASE step")
 
     def together(self) -> AbstractContextManager[object]:
         """Keep all steps that are done within, or none of them."""

@@ -343,6 +343,18 @@ def test_what_is_done_together_is_kept_or_nothing_of_it() -> None:
     assert made.object_ids == (1, 2, 3)
 
 
+def test_a_step_that_is_refused_among_those_done_together_leaves_nothing() -> None:
+    made = ran()
+    made.divide(1, 4, {4: disk(LEFT, 9), 5: disk(RIGHT, 9)})
+    made.lock(4)
+    with made.together():
+        made.rename(2, "two")
+        with pytest.raises(PromptError, match="object 4 is locked"):
+            made.remove(1)
+    assert made.history.journal()[-1]["action"] == "rename"
+    assert dump(Tracker(module(), made.source, history=made.history)) == dump(made)
+
+
 @pytest.mark.parametrize(
     "action",
     [
