@@ -454,7 +454,7 @@ class Project(Contents):
         UsageError
             Where they are such that the project would be called damaged later.
         """
-        check_settings(values)
+        values = check_settings(values)  # those that it is opened with, and not the caller's
         for key in ("height", "width"):
             if values.get(key, self.meta[key]) != self.meta[key]:
                 raise UsageError(

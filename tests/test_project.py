@@ -994,6 +994,16 @@ def test_meta_is_json(tmp_path: Path) -> None:
             project.time(20)
 
 
+def test_settings_are_held_as_they_are_read_again(tmp_path: Path) -> None:
+    hidden = [1, 300]
+    with Project.open(fill(tmp_path / "p.s2t"), writable=True) as project:
+        project.set_meta(hidden=hidden, colours={1: (255, 0, 0)})
+        hidden.append(7)
+        assert project.meta["hidden"] == [1, 300]
+        with Project.open(project.path) as again:
+            assert project.meta == again.meta
+
+
 def test_scores_are_read_without_masks(tmp_path: Path) -> None:
     with new(tmp_path / "p.s2t") as project:
         for frame in (4, 2):
