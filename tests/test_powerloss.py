@@ -133,6 +133,32 @@ def test_a_click_is_on_the_disk_once_it_is_answered(tmp_path: Path) -> None:
                 assert len(found.journal()) == number
 
 
+def test_what_is_done_together_is_on_the_disk_once_it_is_done(tmp_path: Path) -> None:
+    from tests.powerloss import Recorder, crashed
+
+    path = tmp_path / "p.s2t"
+    new(path).close()
+    first = path.read_bytes()
+    statements = ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL"]
+    with Project.open(path, writable=True) as project:
+        project._db.set_trace_callback(statements.append)
+        with project.together():
+            for frame in (0, 2):
+                project.add_prompt(1, frame, Prompt(box=(1, 2, 3, 4)))
+        project._db.set_trace_callback(None)
+    (tmp_path / "replay.s2t").write_bytes(first)
+    recorder = Recorder(tmp_path / "replay.s2t")
+    recorder.run(statements)
+    chance = random.Random(1)
+    for trial in range(20):
+        folder = tmp_path / f"t{trial}"
+        folder.mkdir()
+        for ending, data in crashed(first, recorder.log, chance).items():
+            (folder / f"p.s2t{ending}").write_bytes(data)
+        with Project.open(folder / "p.s2t", writable=True) as found:
+            assert len(found.journal()) == 2
+
+
 def test_a_log_of_another_project_is_not_taken(tmp_path: Path) -> None:
     """A killed job leaves a log; the project is removed, and a new one made of its name."""
     old = tmp_path / "p.s2t"

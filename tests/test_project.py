@@ -1119,6 +1119,13 @@ def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path
             Project.open(tmp_path / "a" / "p.s2t", writable=True)
 
 
+def test_prompts_are_to_be_run_from_the_first_on_and_from_the_last_back(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        for frame in (4, 3, 5):
+            project.add_prompt(1, frame, BOX)
+        assert project.info()["objects"][0]["to_run"] == {"forward": 3, "backward": 5}
+
+
 def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
     """As in the journal, by which it is replayed, and as a tracker takes it."""
     with new(tmp_path / "p.s2t") as project:

@@ -494,6 +494,18 @@ def under_way() -> tuple[Tracker, Any]:
     return made, run
 
 
+def test_nothing_goes_on_from_where_a_run_stood_that_was_dropped() -> None:
+    made = tracker()
+    for object_id, centre in ((1, LEFT), (2, RIGHT)):
+        made.prompt(object_id, 0, mask=disk(centre))
+    list(itertools.islice(made.propagate(), 3))
+    made.undo()
+    made.rename(2, "two")
+    again = Tracker(module(), made.source, history=made.history)
+    list(again.propagate())
+    assert list(frames(again, 1)) == list(range(FRAMES))
+
+
 def test_an_undo_ends_a_run_that_is_under_way_and_takes_it_back() -> None:
     made, run = under_way()
     assert made.undo()["action"] == "propagate"
