@@ -137,12 +137,12 @@ class Project(Contents):
             Where it cannot be written.
         """
         path = check_path("path", path)
-        if path.exists():
-            raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
+        _check_free(path)  # before it is locked: it may be in use
         seconds = check_new(meta, times)
         own = WriterLock(path) if lock is None else None
         # Under its own name it is whole, whenever the program may be killed.
         try:
+            _check_free(path)  # another may have made it just now, and be done with it
             with Staged(path) as whole:
                 remove_companions(whole.partial)
                 make(whole.partial, meta, seconds)
@@ -550,3 +550,8 @@ class Project(Contents):
         with self.step("prompt", action):
             self.keep_life(replace(life, forward=min(ahead, frame), backward=max(back, frame)))
             self.say(object_id, frame, prompt)
+
+
+def _check_free(path: Path) -> None:
+    if path.exists():
+        raise ProjectExistsError(f"{path} is there already; resume or overwrite it")

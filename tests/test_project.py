@@ -33,7 +33,7 @@ from sam2track.errors import (
     Sam2TrackError,
     UsageError,
 )
-from sam2track.project import Project
+from sam2track.project import Project, WriterLock
 from sam2track.project_file import VERSION
 from sam2track.prompts import Prompt, Prompts
 from sam2track.soundness import odd_pointers
@@ -476,6 +476,23 @@ def test_create_refuses(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with pytest.raises(OutputError):
         new(path / "below.s2t")
+
+
+def test_create_does_not_replace_what_another_made_before_it_had_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.s2t"
+
+    def late(of: Path) -> WriterLock:
+        monkeypatch.undo()
+        fill(path)
+        return WriterLock(of)
+
+    monkeypatch.setattr("sam2track.project.WriterLock", late)
+    with pytest.raises(ProjectExistsError):
+        new(path)
+    with Project.open(path, writable=True) as project:  # which nothing holds any more
+        assert project.objects == (1, 300)
 
 
 def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1187,7 +1204,7 @@ def test_a_fork_leaves_the_project_of_its_parent_alone(tmp_path: Path) -> None:
     program = f"""
         import os
         from sam2track.errors import ProjectError
-        from sam2track.project import Project
+        from sam2track.project import Project, WriterLock
         from sam2track.prompts import Prompt
 
         project = Project.create({str(tmp_path / "p.s2t")!r}, meta={META!r}, times=range(20))
