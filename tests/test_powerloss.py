@@ -153,7 +153,8 @@ def test_what_is_done_together_is_on_the_disk_once_it_is_done(tmp_path: Path) ->
     for trial in range(20):
         folder = tmp_path / f"t{trial}"
         folder.mkdir()
-        for ending, data in crashed(first, recorder.log, chance).items():
+        files = crashed(first, recorder.log[: recorder.marks[-1]], chance)
+        for ending, data in files.items():
             (folder / f"p.s2t{ending}").write_bytes(data)
         with Project.open(folder / "p.s2t", writable=True) as found:
             assert len(found.journal()) == 2

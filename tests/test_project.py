@@ -599,8 +599,10 @@ def test_other_versions_are_refused(tmp_path: Path, version: int, message: str) 
     db = sqlite3.connect(path)
     db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(ProjectError, match=message):
-        Project.open(path)
+    for writable in (False, True):
+        with pytest.raises(ProjectError, match=message):
+            Project.open(path, writable=writable)
+    assert list(tmp_path.iterdir()) == [path]  # no lock is left
 
 
 # -- what goes wrong --------------------------------------------------------------------

@@ -562,6 +562,18 @@ def test_what_exceeds_the_budget_of_the_past_cannot_be_undone(budget: int, left:
     assert len(list(made.propagate())) == FRAMES
 
 
+def test_what_tracking_gave_before_a_prompt_is_kept_beyond_the_budget() -> None:
+    made = small(1)
+    for object_id, centre in ((1, LEFT), (2, RIGHT)):
+        made.prompt(object_id, 0, mask=disk(centre))
+    list(made.propagate())
+    was = frames(made, 1)[4]
+    made.edit(1, 4, disk(LOW, 7))
+    list(made.propagate(0, FRAMES, objects=[2]))
+    made.clear(1, 4)
+    assert frames(made, 1)[4] == was
+
+
 @pytest.mark.parametrize("budget", [2**30, 1])
 def test_the_number_of_an_object_that_is_gone_is_given_to_no_other(budget: int) -> None:
     made = small(budget)
