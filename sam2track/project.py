@@ -461,6 +461,14 @@ class Project(Contents):
                     f"{key} {values[key]!r:.100}; the frames have {self.meta[key]}, and keep it, "
                     "as masks are of their size: make another project"
                 )
+        if values.get("frames", self.meta["frames"]) != self.meta["frames"]:
+            raise UsageError(
+                f"frames {values['frames']!r:.100}; times are known of {self.meta['frames']}: note "
+                "each one more with add_frame"
+            )
+        self._keep_meta(values)
+
+    def _keep_meta(self, values: Mapping[str, Any]) -> None:
         with self.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
@@ -490,7 +498,7 @@ class Project(Contents):
             )
         with self.transaction() as db:
             db.execute("INSERT INTO times VALUES (?, ?)", (frame, float(seconds)))
-            self.set_meta(frames=frame + 1)
+            self._keep_meta({"frames": frame + 1})
 
     def _played(self, frame: int) -> float | None:
         """When a frame is played, in seconds; None where there is none."""

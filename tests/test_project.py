@@ -1169,6 +1169,7 @@ def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
         (lambda p: p.add_prompt(8, 4, BOX), "object 8 begins on frame 5, .* frame 4 lies before"),
         (lambda p: p.add_prompt(8, 9, BOX), "object 8 ends before frame 9; .* let it end later"),
         (lambda p: p.set_meta(height=5), "height 5; the frames have 37, and keep it"),
+        (lambda p: p.set_meta(frames=5), "frames 5; times are known of 20: note each one"),
         (lambda p: p.set_meta(width="a"), "meta says width 'a'"),
         (lambda p: p.set_meta(frame_interval_s=float("nan")), "meta says frame_interval_s nan"),
         (lambda p: p.set_meta(own=object()), "not in JSON values"),
