@@ -683,6 +683,20 @@ def test_a_commit_that_fails_does_not_leave_a_transaction_open(tmp_path: Path) -
         assert "first" not in opened.meta and opened.meta["second"] == 2
 
 
+@pytest.mark.parametrize("turn", ["undo", "redo"])
+def test_of_a_turn_that_fails_half_way_nothing_is_kept(tmp_path: Path, turn: str) -> None:
+    with Project.open(fill(tmp_path / "p.s2t"), writable=True) as project:
+        project.undo()
+        before = project.position, project.journal()
+        project._db.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'full'); "
+            "END"
+        )
+        with pytest.raises(OutputError, match="full"):
+            getattr(project, turn)()
+        assert (project.position, project.journal()) == before
+
+
 def test_results_survive_a_killed_process(tmp_path: Path) -> None:
     path = tmp_path / "p.s2t"
     program = f"""

@@ -270,6 +270,14 @@ def test_a_split_on_a_prompted_frame_moves_that_prompt_as_it_is() -> None:
     assert prompts(made, 9) == from_on(said, 4)
 
 
+def test_what_tracking_gave_before_a_prompt_goes_with_it() -> None:
+    made = ran()
+    made.edit(1, 5, disk(LOW, 7))
+    was = prompts(made, 1)[5]
+    assert was[-1] is not None
+    assert prompts(made, made.split_from(1, 3))[5] == was
+
+
 def test_both_parts_of_a_split_stay_within_their_frames() -> None:
     made = ran()
     made.split_from(1, 4)

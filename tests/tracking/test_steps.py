@@ -562,6 +562,16 @@ def test_what_exceeds_the_budget_of_the_past_cannot_be_undone(budget: int, left:
     assert len(list(made.propagate())) == FRAMES
 
 
+def test_what_tracking_gave_is_not_back_where_something_was_said_since() -> None:
+    made = ran()
+    for frame in (4, 6):
+        made.edit(1, frame, disk(LOW, 7))
+    made.clear(1, 4)
+    assert 4 not in frames(made, 1)
+    made.clear(1, 6)
+    assert 6 in frames(made, 1)
+
+
 def test_what_tracking_gave_before_a_prompt_is_kept_beyond_the_budget() -> None:
     made = small(1)
     for object_id, centre in ((1, LEFT), (2, RIGHT)):
