@@ -839,6 +839,8 @@ def test_prompts_that_cannot_be_stored_leave_no_project(
 
     def full(self: Project, object_id: int, *arguments: Any, **options: Any) -> None:
         if object_id == 2:
+            with Project.open(tmp_path) as left:  # what a kill would leave
+                assert left.objects == ()
             raise OutputError("disk full")
         add(self, object_id, *arguments, **options)
 
