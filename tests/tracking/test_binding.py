@@ -136,6 +136,24 @@ def test_prompts_that_waited_are_taken_back_and_put_back_as_they_were_said(tmp_p
             project.check()
 
 
+def test_the_answer_of_a_prompt_that_waited_takes_the_place_of_what_was_tracked(
+    tmp_path: Path,
+) -> None:
+    with made(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), pictures(), history=project)
+        tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        for _ in range(2):
+            list(tracker.propagate(0))
+        project.add_prompt(1, 4, Prompt(box=(15, 7, 32, 24)))
+        list(tracker.propagate(0))  # of a tracker that does not know of it
+        tracker = Tracker(model(), pictures(), history=project)
+        found = []
+        for _ in range(5):
+            found.append([row.source for row in project.rows(4, 5)])
+            tracker.undo()
+        assert found == [["prompted"], ["prompted"], ["forward"], ["forward"], []]
+
+
 def test_a_stream_may_be_kept_in_a_project(tmp_path: Path) -> None:
     path = tmp_path / "p.s2t"
     with of_a_stream(path) as project:
