@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,22 +114,30 @@ class MaskArray:
         """The label map of a frame, (H, W) int32; not to be written to."""
         found = self._held.get(frame)
         if found is None:
-            found = np.array(self._read(frame), np.int32)
-            self._held[frame] = found
-            clean = [f for f in self._held if f not in self._before and f != frame]
-            for old in clean[: max(0, len(self._held) - _HELD)]:
-                del self._held[old]
+            found = self._hold(frame, self._read(frame))
         self._held.move_to_end(frame)
         return found
 
-    def forget(self, frames: Any = None) -> None:
+    def _hold(self, frame: int, labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        found = self._held[frame] = np.array(labels, np.int32)  # of its own, as it is painted on
+        clean = [f for f in self._held if f not in self._before and f != frame]
+        for old in clean[: max(0, len(self._held) - _HELD)]:
+            del self._held[old]
+        return found
+
+    def forget(
+        self, frames: Any = None, known: Mapping[int, npt.NDArray[np.int32]] | None = None
+    ) -> None:
         """Read these frames anew when they are asked for; all of them where none are named.
 
-        But not those that are being painted.
+        But not those that are being painted, nor those whose label maps are given.
         """
         for frame in list(self._held) if frames is None else frames:
             if frame not in self._before:
                 self._held.pop(frame, None)
+        for frame, labels in (known or {}).items():
+            if frame not in self._before:
+                self._hold(frame, labels)
 
     def take_painted(self) -> dict[int, tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
         """Label maps before and after, of frames that were painted since this was last asked."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QMessageBox
 
@@ -23,8 +25,19 @@ from sam2track.prompts import check_object_id
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["LOADING", "STOPPED", "Commands", "Outcome", "Run", "counted", "many", "numbered"]
+__all__ = [
+    "LOADING",
+    "OF_THE_LIST",
+    "STOPPED",
+    "Commands",
+    "Outcome",
+    "Run",
+    "counted",
+    "many",
+    "numbered",
+]
 
+OF_THE_LIST = ("recolour", "rename")  # what leaves masks and prompts as they are
 _NAMED = 8  # objects that a message names one by one
 STOPPED = "the export was stopped; nothing is left of it"
 LOADING = "the model is being loaded; then a click on an object gives its mask"
@@ -52,12 +65,15 @@ class Outcome:
         What a person is told; nothing where empty.
     asked : int
         How much had been refused when it was asked for.
+    labels : dict of int to (H, W) int32 array
+        Label maps of frames that may have changed and are shown, where they were read.
     """
 
     value: Any
     sure: Sure | None
     said: str
     asked: int = 0
+    labels: dict[int, npt.NDArray[np.int32]] = field(default_factory=dict)
 
 
 @dataclass
@@ -148,11 +164,15 @@ class Commands(Panel):
             return
         self._saying += what == "say"
         known = len(self._refusals) if asked is None else asked
+        frame = self.frame
 
         def run() -> Outcome:
             value = work(session)
             told = said if isinstance(said, str) else said(value)
-            return Outcome(value, session.sure() if scores else None, told, known)
+            sure = session.sure() if scores else None
+            # Here: the viewer would stand still while masks of hundreds of objects are read.
+            labels = {} if what in OF_THE_LIST else session.labels(frame)
+            return Outcome(value, sure, told, known, labels)
 
         self._worker.do(what, run)
 

@@ -21,7 +21,7 @@ from napari_sam2track.strokes import Action, Strokes
 from napari_sam2track.tracks import Place, Tracks, as_tracks, place
 from napari_sam2track.view import Said, Sure
 from sam2track.arguments import Direction
-from sam2track.errors import PromptError, SourceError, UsageError
+from sam2track.errors import PromptError, Sam2TrackError, SourceError, UsageError
 from sam2track.export import output_errors
 from sam2track.export.exporting import FORMATS
 from sam2track.founding import open_project
@@ -332,6 +332,12 @@ class Session:
             for i, (first, _) in self.tracker.spans().items()
             if first == frame and self.tracker.life(i).mother is None
         )
+
+    def labels(self, frame: int) -> dict[int, npt.NDArray[np.int32]]:
+        """Label map of a frame, by its number; none where it is damaged: who shows it says so."""
+        with suppress(Sam2TrackError):
+            return {frame: self.project.labels(frame)}
+        return {}
 
     # -- tracking -----------------------------------------------------------------------
 

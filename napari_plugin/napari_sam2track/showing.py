@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from qtpy.QtCore import QTimer
 
 from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, draw_now
-from napari_sam2track.commands import STOPPED, Outcome, Run, counted, numbered
+from napari_sam2track.commands import OF_THE_LIST, STOPPED, Outcome, Run, counted, numbered
 from napari_sam2track.keeping import Keeping
 from napari_sam2track.memory import used
 from napari_sam2track.panel import lasting
 from napari_sam2track.preview import Preview
-from napari_sam2track.view import UNFINISHED
+from napari_sam2track.view import UNFINISHED, Row
 from napari_sam2track.worker import Event
 from sam2track.errors import DeviceError, ModelError, Sam2TrackError, SourceError
 from sam2track.faults import is_out_of_memory
@@ -29,7 +29,6 @@ _WHERE = {
     "unlock it first": ": its box under lock in the list",
     "let it end later or not at all": ": Object, End before this frame, on a later one; or undo",
 }
-_OF_THE_LIST = ("recolour", "rename")  # what leaves masks and prompts as they are
 _LAST = 0.2  # seconds from the end until what came last is drawn: there is enough to show at once
 _SHARE = 0.05  # of the time may go into drawing while frames come, for which the model waits
 _LONGEST = 5.0  # seconds until it is drawn again: another plugin may have taken the time
@@ -126,26 +125,26 @@ class Showing(Keeping):
         self.view.refresh(came.sure)
         if what == "say" and isinstance(came.value, FrameResult):
             self.view.saw(came.value, fixed=True)
-            self.layers.show_masks([came.value.frame])
+            self.layers.show_masks([came.value.frame], known=came.labels)
             if self._prompts_late:
                 self._show_prompts()
             draw_now(self.viewer)
-        elif what not in _OF_THE_LIST:
-            self.layers.show_masks()
+        elif what not in OF_THE_LIST:
+            self.layers.show_masks(known=came.labels)
             self._show_prompts()
-        self._select_after(what, came.value)
+        rows = self.view.rows()
+        self._select_after(what, came.value, {row.object_id for row in rows})
         if came.said:
             self.report(came.said, came.asked)
-        self._show_all()
+        self._show_rows(rows)
         self._prepare()
         if came.sure is not None:
             self._retrack()
 
-    def _select_after(self, what: str, came: Any) -> None:
+    def _select_after(self, what: str, came: Any, there: Collection[int]) -> None:
         """Select another object where the one that is selected went, or one came back."""
         assert self.view is not None
         steps = came if what in ("undo", "redo") else []
-        there = {row.object_id for row in self.view.rows()}
         if self._object in there:
             return
         back = [step["object"] for step in steps if step.get("object") in there]
@@ -350,9 +349,13 @@ class Showing(Keeping):
         self._worker.rest("tracks", read)
 
     def _show_all(self) -> None:
-        if self.view is None or self.layers is None:
+        if self.view is not None:
+            self._show_rows(self.view.rows())
+
+    def _show_rows(self, rows: Sequence[Row]) -> None:
+        """Show these objects, and how sure tracking is of the one that is selected."""
+        if self.layers is None:
             return
-        rows = self.view.rows()
         self.layers.know(row.object_id for row in rows)
         colours = {row.object_id: self.layers.colour(row.object_id) for row in rows}
         self.table.show_rows(rows, colours, self._object, self.layers.hidden)

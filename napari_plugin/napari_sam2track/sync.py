@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,6 +98,11 @@ class Layers:
         self._beyond_ends.setSingleShot(True)
         self._beyond_ends.setInterval(_STROKE)
         self._beyond_ends.timeout.connect(self._refuse_stroke)
+        # napari reads a frame for each stroke, for the type of its numbers.
+        check = getattr(Labels, "_validate_label_in_range", None)
+        if check is not None:
+            like = SimpleNamespace(data=np.zeros((1, 1), self.data.dtype))
+            self.masks._validate_label_in_range = partial(check, like)
         for tool in ("paint", "fill", "paint_polygon"):
             setattr(self.masks, tool, self._within(getattr(self.masks, tool)))
         self.boxes = Shapes(
@@ -422,10 +429,21 @@ class Layers:
                 owners = self.boxes.features["object"].to_numpy()
                 self.boxes.edge_color = np.array([self.colour(int(i)) for i in owners])
 
-    def show_masks(self, frames: Any = None, read: bool = True) -> None:
-        """Let masks of these frames be read anew, of all where none are named; the shown now."""
+    def show_masks(
+        self, frames: Any = None, read: bool = True, known: Mapping[int, Any] | None = None
+    ) -> None:
+        """Let masks of these frames be read anew, of all where none are named; the shown now.
+
+        Parameters
+        ----------
+        frames : iterable of int, optional
+        read : bool
+            Whether what is shown is drawn anew here.
+        known : mapping of int to (H, W) int32 array, optional
+            Label maps of frames that were read elsewhere.
+        """
         shown = read and (frames is None or self.frame in frames)
-        self.data.forget(frames)
+        self.data.forget(frames, known)
         if shown and self.masks in self.viewer.layers:
             self.masks.refresh()
 

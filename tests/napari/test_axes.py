@@ -230,6 +230,11 @@ def test_what_is_painted_stays_until_it_is_taken() -> None:
     assert (frame, before.sum(), painted.sum(), others) == (2, 0, 8 * 7, [])
     array.forget()
     assert np.array_equal(array[2], tracked) and not array.take_painted()
+    array[2, 1:3] = 5
+    array.forget(None, {2: tracked, 3: tracked})  # read elsewhere, before the stroke was taken
+    assert (array[2, 1:3] == 5).all() and np.array_equal(array[3], tracked)
+    array[3] = 6
+    assert not np.array_equal(array[3], tracked) and not (tracked == 6).any()
 
 
 def test_few_frames_are_held() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 from napari_sam2track.axis_boxes import ChannelBox
 from napari_sam2track.form import Form
 from napari_sam2track.panel import lasting
-from sam2track.errors import UsageError
+from napari_sam2track.view import View
+from sam2track.errors import ProjectError, UsageError
 from sam2track.importing import import_masks
+from sam2track.project import Project
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
@@ -472,6 +475,71 @@ def test_names_and_colours_leave_masks_as_they_were_read(
     opened.lock(1)  # which gives it pixels of others
     assert opened.wait()
     assert read == [()]
+
+
+def test_masks_that_changed_are_read_in_the_thread(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of 500 objects took 0.2 s, for which the viewer stood still after each change."""
+    click(opened, 0, 0)
+    opened.track()
+    assert opened.wait()
+    opened.go(4)
+    opened.select(2)
+    readers: list[str] = []
+    lists: list[View] = []
+    read, rows = Project.labels, View.rows
+
+    def labels(project: Project, *given: Any) -> Any:
+        readers.append(threading.current_thread().name)
+        return read(project, *given)
+
+    monkeypatch.setattr(Project, "labels", labels)
+    monkeypatch.setattr(View, "rows", lambda view: lists.append(view) or rows(view))
+
+    def changed(objects: set[int]) -> None:
+        assert {*readers} == {"sam2track"}
+        assert np.array_equal(opened.layers.data.frame(4), read(opened.session.project, 4))
+        assert {*np.unique(opened.layers.masks._slice.image.raw).tolist()} == objects
+        del readers[:], lists[:]
+
+    click(opened, 1, 4)
+    changed({0, 1, 2})
+    opened.undo()
+    assert opened.wait()
+    changed({0, 1})
+    opened.redo()
+    assert opened.wait()
+    changed({0, 1, 2})
+    paint(opened, 0, 4, 2)
+    changed({0, 1, 2})
+    opened.select(1)
+    opened.confirm()
+    assert opened.wait()
+    changed({0, 1, 2})
+    opened.lock(1)
+    assert opened.wait()
+    assert len(lists) == 1
+    changed({0, 1, 2})
+    with pytest.raises(ValueError, match="int32"):
+        opened.layers.masks.selected_label = 2**40
+
+
+def test_masks_that_cannot_be_read_are_left_to_who_shows_them(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    click(opened, 0, 0)
+    read = Project.labels
+
+    def labels(project: Project, *given: Any) -> Any:
+        if threading.current_thread().name == "sam2track":
+            raise ProjectError("damaged")
+        return read(project, *given)
+
+    monkeypatch.setattr(Project, "labels", labels)
+    click(opened, 1, 0)
+    assert "the mask is given a score" in opened.message.text()
+    assert overlap(np.asarray(opened.layers.masks.data[0] == 1), true(0, 0)) > 0.5
 
 
 def test_the_number_of_a_deleted_object_is_given_to_no_other(opened: Any) -> None:
