@@ -78,6 +78,8 @@ class Session:
         self.model = self._tracker.model
         self._moved = ""  # what is to be told of where it was written anew
         self._watch = Watch()
+        # What `sure` found last, and how much had been written then.
+        self._last: tuple[int, tuple[Sure, list[Place]]] | None = None
 
     @property
     def tracker(self) -> Tracker:
@@ -155,6 +157,7 @@ class Session:
             return
         self._tracker = None
         self.project, self.path, self._moved = written_anew(self.project, self.path)
+        self._last = None
         self._strokes = Strokes(self.project)
 
     def _go_on(self) -> None:
@@ -478,7 +481,8 @@ class Session:
 
         Where ``tracks`` has not read masks since they changed, at most so sure.
         """
-        return self._looked()[0]
+        self._last = self.project.changes, self._looked()
+        return self._last[1][0]
 
     def _looked(self) -> tuple[Sure, list[Place]]:
         """Go through all rows: how sure tracking is, and where objects are.
@@ -504,7 +508,10 @@ class Session:
 
     def tracks(self) -> Iterator[Tracks | None]:
         """Read masks that changed, and give tracks at the end; None after some masks each."""
-        read, (sure, places) = 0, self._looked()
+        last, self._last = self._last, None
+        if last is None or last[0] != self.project.changes:
+            last = self.project.changes, self._looked()
+        read, (sure, places) = 0, last[1]
         if unseen := self._watch.unseen:
             for frame, found in self.project.observations(unseen):
                 self._watch.see(frame, found)

@@ -247,6 +247,12 @@ class Steps:
         with self._errors():
             return int(self._db.execute("SELECT position FROM head").fetchone()[0])
 
+    @property
+    def changes(self) -> int:
+        """How many rows were written since it was opened: what was read holds while it is so."""
+        with self._errors():
+            return self._db.total_changes
+
     @contextmanager
     def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
         """Begin a step and keep all that is written within, or nothing of it."""
