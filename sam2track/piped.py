@@ -200,7 +200,7 @@ class _Job:
                 tracker.update(picture)
                 for object_id, prompt in self.due.pop(frame, ()):
                     name = self.said.names.get(object_id, "")
-                    tracker.add(object_id, frame, prompt, name=name)
+                    tracker.add(object_id, frame, prompt, name=name, alone=True)
             self.count = frame + 1
             yield frame, seconds, picture
             self._report()

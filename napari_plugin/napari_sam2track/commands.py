@@ -280,7 +280,7 @@ class Commands(Panel):
             return
         self.change(
             "confirm",
-            lambda s: s.tracker.confirm(one, frame),
+            lambda s: s.tracker.confirm(one, frame, alone=True),
             f"object {one} is right on frame {frame}, and stays so",
         )
 

@@ -183,10 +183,19 @@ class Session:
             return None
         return self.project.prompt_at(object_id, frame)
 
-    def say(self, object_id: int, frame: int, said: Said) -> FrameResult | None:
+    def say(
+        self, object_id: int, frame: int, said: Said, *, alone: bool = False
+    ) -> FrameResult | None:
         """Let clicks and box of an object on a frame be these.
 
         A mask that was painted there is refined by them; nothing at all takes back what was said.
+
+        Parameters
+        ----------
+        object_id, frame : int
+        said : Said
+        alone : bool
+            As ``Tracker.prompt``.
 
         Returns
         -------
@@ -201,11 +210,17 @@ class Session:
             if mask is not None:
                 if before.edited or before.is_mask_alone:
                     return None
-                return self.tracker.prompt(object_id, frame, mask=mask)
-            self.tracker.clear(object_id, frame)
+                return self.tracker.prompt(object_id, frame, mask=mask, alone=alone)
+            self.tracker.clear(object_id, frame, alone=True)
             return None
         return self.tracker.prompt(
-            object_id, frame, points=said.points, labels=said.labels, box=said.box, mask=mask
+            object_id,
+            frame,
+            points=said.points,
+            labels=said.labels,
+            box=said.box,
+            mask=mask,
+            alone=alone,
         )
 
     def say_all(self, said: Mapping[tuple[int, int], Said]) -> FrameResult | None:
@@ -230,7 +245,9 @@ class Session:
             ((key, one),) = said.items()
             return self.say(*key, one)
         self._check_unlocked({object_id for object_id, _ in said}, "said of the others either")
-        self._strokes.one(self.tracker, (self.say(*key, one) for key, one in said.items()))
+        self._strokes.one(
+            self.tracker, (self.say(*key, one, alone=True) for key, one in said.items())
+        )
         return None
 
     def absent(self, object_id: int, frame: int) -> None:
@@ -242,7 +259,7 @@ class Session:
             Where there is no such object yet, too.
         """
         self.tracker.life(object_id)
-        self.tracker.prompt(object_id, frame, absent=True)
+        self.tracker.prompt(object_id, frame, absent=True, alone=True)
 
     def forget(self, object_id: int, frame: int) -> bool:
         """Take back all that was said of an object on a frame, a painted mask too.
@@ -252,7 +269,7 @@ class Session:
         bool
             Whether the object is gone with it, as nothing is said of it elsewhere.
         """
-        self.tracker.clear(object_id, frame)
+        self.tracker.clear(object_id, frame, alone=True)
         return object_id not in self.tracker.object_ids
 
     def paint(self, painted: Mapping[int, Stroke]) -> dict[int, list[int]]:
@@ -289,9 +306,9 @@ class Session:
                     # What is shown is what counts: nothing of it lies under another object then.
                     mask = shown == object_id
                     if object_id in self.tracker.object_ids:
-                        yield self.tracker.edit(object_id, frame, mask)
+                        yield self.tracker.edit(object_id, frame, mask, alone=True)
                     else:
-                        yield self.tracker.prompt(object_id, frame, mask=mask)
+                        yield self.tracker.prompt(object_id, frame, mask=mask, alone=True)
 
         self._strokes.one(self.tracker, edits())
         return found

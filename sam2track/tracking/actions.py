@@ -123,14 +123,14 @@ def _do(tracker: Tracker, step: Mapping[str, Any]) -> None:
     kind = step["action"]
     if kind == "prompt":
         said, name = _prompt(step["said"]), step.get("name", "")
-        tracker.add(step["object"], step["frame"], said, name=name)
+        tracker.add(step["object"], step["frame"], said, name=name, alone=True)
     elif kind == "edit":
         painted, name = Prompt.painted(_mask(step["mask"])), step.get("name", "")
-        tracker.add(step["object"], step["frame"], painted, name=name)
+        tracker.add(step["object"], step["frame"], painted, name=name, alone=True)
     elif kind == "confirm":
-        tracker.confirm(step["object"], step["frame"])
+        tracker.confirm(step["object"], step["frame"], alone=True)
     elif kind == "clear":
-        tracker.clear(step["object"], step["frame"])
+        tracker.clear(step["object"], step["frame"], alone=True)
     elif kind == "remove":
         tracker.remove(step["object"])
     elif kind == "lock":

@@ -285,10 +285,14 @@ class Book:
                 f"here from {self.first_kept} on, unless a project is given (history)"
             )
 
-    def result(self, frame: int) -> FrameResult:
-        """What is known of a frame: prompts and what tracking gave, nothing new computed."""
+    def result(self, frame: int, object_id: int | None = None) -> FrameResult:
+        """What is known of a frame: prompts and what tracking gave, nothing new computed.
+
+        Of all objects, or of one alone, where it is there.
+        """
         records, prompts = [], {}
-        for object_id in sorted(self.objects):
+        wanted = sorted(self.objects if object_id is None else self.objects.keys() & {object_id})
+        for object_id in wanted:
             found = self.shown(object_id, frame)
             if found is None:
                 continue

@@ -43,7 +43,7 @@ def confirm(book: Book, object_id: int, frame: int) -> None:
     book.check_kept(frame)
     if frame in item.prompted:
         return  # what was said of it is right already
-    mask = book.result(frame).mask(item.object_id)
+    mask = book.result(frame, item.object_id).mask(item.object_id)  # hundreds may be on it
     said = {"object": item.object_id, "frame": frame}
     say(book, "confirm", said, item.object_id, frame, Prompt.painted(mask))
 

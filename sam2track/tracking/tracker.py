@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.arguments import Direction
+from sam2track.arguments import Direction, check_flag
 from sam2track.errors import ModelError, PromptError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
@@ -239,6 +239,7 @@ class Tracker:
         box: Iterable[float] | None = None,
         mask: npt.ArrayLike | None = None,
         absent: bool | np.bool_ = False,
+        alone: bool = False,
     ) -> FrameResult:
         """Say where an object is on a frame; replaces what was said of it there.
 
@@ -258,6 +259,8 @@ class Tracker:
             Reported as given on this frame; with points or a box it is refined by them.
         absent : bool
             The object is not on this frame.
+        alone : bool
+            Whether the result is of this object alone; of hundreds all others are read for it.
 
         Returns
         -------
@@ -276,15 +279,24 @@ class Tracker:
             mask=mask,
             absent=absent,
         )
-        return self.add(object_id, frame, prompt)
+        return self.add(object_id, frame, prompt, alone=alone)
 
-    def add(self, object_id: int, frame: int, prompt: Prompt, *, name: str = "") -> FrameResult:
+    def add(
+        self, object_id: int, frame: int, prompt: Prompt, *, name: str = "", alone: bool = False
+    ) -> FrameResult:
         """As ``prompt``, with a Prompt, and a name for the object where one is given."""
+        alone = check_flag("alone", alone)
         saying.add(self._book, object_id, frame, prompt, name)
-        return self._book.result(int(frame))
+        return self._now(object_id, frame, alone)
 
-    def edit(self, object_id: int, frame: int, mask: npt.ArrayLike) -> FrameResult:
-        """Replace an object's mask on a frame by a painted one, (H, W) bool.
+    def _now(self, object_id: int, frame: int, alone: bool) -> FrameResult:
+        """What is known of a frame after something was said of an object there."""
+        return self._book.result(int(frame), int(object_id) if alone else None)
+
+    def edit(
+        self, object_id: int, frame: int, mask: npt.ArrayLike, *, alone: bool = False
+    ) -> FrameResult:
+        """Replace an object's mask on a frame by a painted one, (H, W) bool; result as ``prompt``.
 
         It is reported as given, conditions what is tracked, and is overwritten by nothing but
         what a person says of the frame. An empty one says that the object is not there.
@@ -296,25 +308,27 @@ class Tracker:
                 f"the mask has shape {given}; a frame has ({self.source.height}, "
                 f"{self.source.width})"
             )
-        return self.add(object_id, frame, prompt)
+        return self.add(object_id, frame, prompt, alone=alone)
 
-    def confirm(self, object_id: int, frame: int) -> FrameResult:
+    def confirm(self, object_id: int, frame: int, *, alone: bool = False) -> FrameResult:
         """Say that what is shown of an object on a frame is right: as ``edit`` with that mask.
 
         A frame that is prompted or edited is right already.
         """
+        alone = check_flag("alone", alone)
         saying.confirm(self._book, object_id, frame)
-        return self._book.result(int(frame))
+        return self._now(object_id, frame, alone)
 
-    def clear(self, object_id: int, frame: int) -> FrameResult:
+    def clear(self, object_id: int, frame: int, *, alone: bool = False) -> FrameResult:
         """Take back what was said of an object on a frame; no memory of it is left.
 
         What tracking gave there before holds again, where nothing was said of the object on
         other frames since; else the object is not on the frame until it is run again. An object
         whose last prompt is cleared is removed.
         """
+        alone = check_flag("alone", alone)
         saying.clear(self._book, object_id, frame)
-        return self._book.result(int(frame))
+        return self._now(object_id, frame, alone)
 
     def remove(self, object_id: int) -> None:
         """Forget an object altogether; its daughters have no mother then."""

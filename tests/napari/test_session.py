@@ -32,6 +32,7 @@ from sam2track.project import Project
 from sam2track.review import worst
 from sam2track.table import TrackRow
 from sam2track.tracking.book import Book
+from sam2track.tracking.ledger import Ledger
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, true
 
 
@@ -695,6 +696,26 @@ def test_what_is_said_of_several_at_once_is_one_step_or_none(session: Session) -
     with pytest.raises(PromptError, match="object 2 is locked, and nothing is said"):
         session.say_all({(1, 4): click(0, 4), (2, 4): click(1, 4)})
     assert session.project.position == position and session.prompt_on(1, 4) is None
+
+
+def test_what_is_said_of_some_reads_no_others(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pasting 500 clicks made 500 results of 500 objects, for 13 s."""
+    for one in range(1, 6):
+        session.say(one, 0, click(one % 2, 0))
+    list(session.track())
+    before = session.project.labels(4)
+    painted = np.where(true(0, 4), 1, before)
+    read: set[int] = set()
+    get = Ledger.get
+    monkeypatch.setattr(Ledger, "get", lambda *given: (read.add(given[1]), get(*given))[1])
+    session.say_all({(1, 3): click(0, 3), (2, 3): click(1, 3)})
+    assert session.paint({4: (before, painted)}) == {4: [1, 2]}
+    session.absent(2, 6)
+    session.say(2, 3, Said())
+    session.forget(2, 6)
+    assert read == {1, 2}
 
 
 def test_where_one_of_several_fails_none_is_said(session: Session) -> None:

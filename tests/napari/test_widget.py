@@ -22,6 +22,7 @@ from napari_sam2track.view import View
 from sam2track.errors import ProjectError, UsageError
 from sam2track.importing import import_masks
 from sam2track.project import Project
+from sam2track.tracking.ledger import Ledger
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
 from tests.napari.hands import click, paint, press, refused, stack
 
@@ -514,8 +515,12 @@ def test_masks_that_changed_are_read_in_the_thread(
     paint(opened, 0, 4, 2)
     changed({0, 1, 2})
     opened.select(1)
+    got: set[int] = set()
+    get = Ledger.get
+    monkeypatch.setattr(Ledger, "get", lambda *given: (got.add(given[1]), get(*given))[1])
     opened.confirm()
     assert opened.wait()
+    assert got == {1}
     changed({0, 1, 2})
     opened.lock(1)
     assert opened.wait()
