@@ -19,6 +19,7 @@ from sam2track.export.staging import staged
 from sam2track.founding import project_meta
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
+from sam2track.masks import bounding_box
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
 from sam2track.project import Project, WriterLock
@@ -183,17 +184,10 @@ def _fill(
 
 
 def _put(project: Project, frame: int, masks: dict[int, npt.NDArray[np.bool_]], side: int) -> None:
-    import cv2
-
     ids = tuple(masks)
     if not ids:
         return
-    small = np.stack(
-        [
-            cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
-            for mask in masks.values()
-        ]
-    )
+    small = np.stack([_shrunk(mask, side) for mask in masks.values()])
     logits = np.asarray(np.where(small >= 0.5, _SURE, -_SURE), np.float32)
     scores = np.array([_SURE if mask.any() else -_SURE for mask in masks.values()], np.float32)
     height, width = next(iter(masks.values())).shape
@@ -217,6 +211,33 @@ def _put(project: Project, frame: int, masks: dict[int, npt.NDArray[np.bool_]], 
             for k, object_id in enumerate(ids)
         ],
     )
+
+
+def _shrunk(mask: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.float32]:
+    """Return which share of each field of a square is mask, (side, side).
+
+    Where each field is of whole pixels, of those alone that lie around the mask: sums of pixels are
+    exact whatever lies beside them. Other shares are rounded, by where a part begins, too.
+    """
+    import cv2
+
+    height, width = mask.shape
+    shares = np.zeros((side, side), np.float32)
+    rows = columns = slice(0, side)
+    if not height % side and not width % side:
+        high, wide = height // side, width // side
+        x0, y0, x1, y1 = bounding_box(mask) or (0, 0, 0, 0)
+        rows = slice(y0 // high, -(-y1 // high))
+        columns = slice(x0 // wide, -(-x1 // wide))
+        mask = mask[
+            rows.start * high : rows.stop * high, columns.start * wide : columns.stop * wide
+        ]
+    if mask.size:
+        size = columns.stop - columns.start, rows.stop - rows.start
+        shares[rows, columns] = cv2.resize(
+            mask.astype(np.float32), size, interpolation=cv2.INTER_AREA
+        )
+    return shares
 
 
 def _end_mothers(project: Project, reading: Reading, first: dict[int, int]) -> None:
