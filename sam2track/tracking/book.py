@@ -23,7 +23,7 @@ from sam2track.lazy import Masks
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking.encoder import Picture
 from sam2track.tracking.engine import Engine, Upcoming
-from sam2track.tracking.history import History, Record
+from sam2track.tracking.history import History, Life, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.objects import Anchor, Tracked
 from sam2track.tracking.result import FrameResult
@@ -101,20 +101,12 @@ class Book:
         self.edition += 1
         self._changes += 1
         self._objects = {}
+        answered = self._answer_waiting()
         stored = self.history.last_state()
         for life in self.history.lives():
-            item = Tracked.of(life)
+            item = self._read(life)
+            item.prompted |= answered.get(life.object_id, {})
             self.objects[life.object_id] = item
-            waiting = []
-            for frame, record in self.history.anchors(life.object_id):
-                if record is None:
-                    waiting.append(frame)
-                else:
-                    item.prompted[frame] = self._anchor(record)
-            if waiting:
-                with self.history.transaction():
-                    for frame in waiting:
-                        self._answer(item, frame)
             if not item.prompted:
                 raise ProjectError(
                     f"nothing is said of object {life.object_id} on any frame: the project is "
@@ -136,15 +128,43 @@ class Book:
             record.source,
         )
 
-    def _answer(self, item: Tracked, frame: int) -> None:
-        """Answer a prompt that was stored before there was a model."""
-        prompt = self.history.waiting(item.object_id, frame)
-        if prompt is not None:
-            prompt.check(self.source.height, self.source.width)
-            anchor, record = self._answered(item, frame, prompt, None)
-            shown = self.frame_result(frame, [record], {item.object_id: prompt})
-            self.history.answer(shown, record)
-            item.prompted[frame] = anchor
+    def _read(self, life: Life) -> Tracked:
+        item = Tracked.of(life)
+        for frame, record in self.history.anchors(life.object_id):
+            if record is not None:
+                item.prompted[frame] = self._anchor(record)
+        return item
+
+    def _answer_waiting(self) -> dict[int, dict[int, Anchor]]:
+        """Answer prompts that were stored without a model, each as of the step that said it.
+
+        So what comes of them is what a tracker would have said at once, and says where the journal
+        is done again: of what was tracked there and of prompts elsewhere, as they were then.
+
+        Returns
+        -------
+        dict of int to dict of int to Anchor
+            By object and frame: those that hold, with their memories.
+        """
+        waiting = self.history.unanswered()
+        found: dict[int, dict[int, Anchor]] = {}
+        if not waiting:
+            return found
+        history = self.history
+        with history.transaction():
+            for asked in waiting:
+                object_id, frame, prompt = asked.object_id, asked.frame, asked.prompt
+                prompt.check(self.source.height, self.source.width)
+                with history.as_of(asked.step - 1):
+                    tracked = self.tracked(object_id, frame)
+                with history.as_of(asked.step):
+                    item = self._read(history.lives(object_id)[0])
+                    anchor, record = self._answered(item, frame, prompt, tracked)
+                    shown = self.frame_result(frame, [record], {object_id: prompt})
+                    history.answer(shown, record, tracked)
+                if asked.holds:
+                    found.setdefault(object_id, {})[frame] = anchor
+        return found
 
     def _restore(self, item: Tracked, state: State) -> None:
         item.pending = dict(state.pending.get(item.object_id, {}))
@@ -222,8 +242,6 @@ class Book:
 
     def keep(self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None) -> Anchor:
         """Answer a prompt and keep both."""
-        if tracked is not None and tracked.source not in ("forward", "backward"):
-            tracked = None
         anchor, record = self._answered(item, frame, prompt, tracked)
         shown = self.frame_result(frame, [record], {item.object_id: prompt})
         self.history.say(item.object_id, frame, prompt, record.logits, tracked)
@@ -247,7 +265,10 @@ class Book:
     def tracked(self, object_id: int, frame: int) -> Record | None:
         """What tracking gave on a frame before anything was said of it."""
         answer = self.history.said(object_id, frame)
-        return self.history.get(object_id, frame) if answer is None else answer.tracked
+        if answer is not None:
+            return answer.tracked
+        record = self.history.get(object_id, frame)
+        return record if record is not None and record.source in ("forward", "backward") else None
 
     def changed(self, item: Tracked, frame: int) -> None:
         """Mark what has to be run after a change on a frame, and keep that."""

@@ -16,7 +16,7 @@ from sam2track.prompts import Prompt
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
 
-__all__ = ["SOURCES", "Answer", "History", "Life", "Record"]
+__all__ = ["SOURCES", "Answer", "History", "Life", "Record", "Unanswered"]
 
 SOURCES = ("prompted", "forward", "backward", "carried", "edited")
 
@@ -69,6 +69,27 @@ class Answer:
     prompt: Prompt
     record: Record
     tracked: Record | None
+
+
+@dataclass(frozen=True, eq=False)
+class Unanswered:
+    """A prompt that was stored without a model, and waits for one.
+
+    Attributes
+    ----------
+    step : int
+        By which it was said.
+    object_id, frame : int
+    prompt : Prompt
+    holds : bool
+        Whether it is what is said now; else another has taken its place.
+    """
+
+    step: int
+    object_id: int
+    frame: int
+    prompt: Prompt
+    holds: bool
 
 
 @dataclass(frozen=True)
@@ -184,8 +205,8 @@ class History(Protocol):
         """Note how many frames a step has run."""
         ...
 
-    def lives(self) -> list[Life]:
-        """Return all objects."""
+    def lives(self, object_id: int | None = None) -> list[Life]:
+        """Return all objects, by id; of one alone that one, if it is there."""
         ...
 
     def next_id(self) -> int:
@@ -223,11 +244,15 @@ class History(Protocol):
         """Let an earlier record hold again, unless it is older than what was said elsewhere."""
         ...
 
-    def waiting(self, object_id: int, frame: int) -> Prompt | None:
-        """Return a prompt that has not been answered."""
+    def unanswered(self) -> list[Unanswered]:
+        """Return the prompts that wait for a model, in the order in which they were said."""
         ...
 
-    def answer(self, result: FrameResult, record: Record) -> None:
+    def as_of(self, step: int) -> AbstractContextManager[None]:
+        """Read all within as it was after an earlier step."""
+        ...
+
+    def answer(self, result: FrameResult, record: Record, tracked: Record | None) -> None:
         """Keep what came of a prompt that waited, for as long as that prompt holds."""
         ...
 

@@ -18,7 +18,7 @@ from sam2track import masks as rle
 from sam2track.errors import ProjectError, PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.codes import dequantise, inflated, pack, unpack
-from sam2track.tracking.history import SOURCES, Answer, Life, Record
+from sam2track.tracking.history import SOURCES, Answer, Life, Record, Unanswered
 from sam2track.tracking.result import FrameResult
 from sam2track.tracking.state import State
 from sam2track.tracking.steps import HOLDS, NOW, Steps
@@ -194,20 +194,32 @@ class Ledger(Steps):
             where = f"the prompt of object {object_id} on frame {frame}"
             raise self._damaged_at(where, str(error)) from error
 
-    def waiting(self, object_id: int, frame: int) -> Prompt | None:
-        """Return a prompt that has not been answered."""
-        with self._errors():
-            found = self._db.execute(
-                "SELECT said, mask FROM prompts WHERE object = ? AND frame = ? AND logits IS NULL",
-                (object_id, frame),
-            ).fetchone()
-            return None if found is None else self._prompt(object_id, frame, *found)
+    def unanswered(self) -> list[Unanswered]:
+        """Return the prompts that wait for a model, in the order in which they were said.
 
-    def answer(self, result: FrameResult, record: Record) -> None:
+        Those in whose place another was said since are among them: what came in between may
+        follow from theirs. What was taken back waits until it is put back.
+        """
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT since, object, frame, said, mask, position < until FROM all_prompts, head "
+                "WHERE logits IS NULL AND since <= position ORDER BY since, object, frame"
+            ).fetchall()
+            return [
+                Unanswered(step, i, frame, self._prompt(i, frame, said, mask), bool(holds))
+                for step, i, frame, said, mask, holds in rows
+            ]
+
+    def answer(self, result: FrameResult, record: Record, tracked: Record | None) -> None:
         """Keep what came of a prompt that waited, for as long as that prompt holds.
 
         Of the step in force it would be no part: that may be taken back, or be followed by some
         that were, in which the same prompt, or another, has an answer of its own.
+
+        Parameters
+        ----------
+        tracked : Record or None
+            What tracking gave there before.
         """
         place: dict[str, Any] = {"object": record.object_id, "frame": record.frame}
         there = "object = :object AND frame = :frame"
@@ -216,8 +228,11 @@ class Ledger(Steps):
                 f"SELECT since, until FROM all_prompts, head WHERE {there} AND {HOLDS}", place
             ).fetchone()
             place |= {"since": since, "until": until, "logits": _exact(record.logits)}
+            place["tracked"] = None if tracked is None else tracked.key
             db.execute(
-                f"UPDATE all_prompts SET logits = :logits WHERE {there} AND since = :since", place
+                "UPDATE all_prompts SET logits = :logits, tracked = :tracked "
+                f"WHERE {there} AND since = :since",
+                place,
             )
             db.execute(
                 f"DELETE FROM all_results WHERE {there} AND since >= :since AND since < :until",

@@ -168,7 +168,8 @@ def look_back(
     backward : bool
         Direction of tracking.
     """
-    selected = closest(frame, list(prompted), rules.max_cond_frames)
+    # In order of frames, however they were said: so it is where they are read from a project.
+    selected = closest(frame, sorted(prompted), rules.max_cond_frames)
     others = {f for f in prompted if f not in selected}
     spatial = [(0, f) for f in selected]
     for t_pos, earlier in rules.window(frame, backward=backward):

@@ -254,6 +254,18 @@ class Steps:
             return self._db.total_changes
 
     @contextmanager
+    def as_of(self, step: int) -> Iterator[None]:
+        """Read all within as it was after an earlier step; what is written is of that step."""
+        with self.transaction() as db:
+            position = self.position
+            db.execute("UPDATE head SET position = ?", (step,))
+            try:
+                yield
+            finally:
+                if db.in_transaction:  # else SQLite has rolled back all of it
+                    db.execute("UPDATE head SET position = ?", (position,))
+
+    @contextmanager
     def step(self, kind: str, action: Mapping[str, Any]) -> Iterator[int]:
         """Begin a step and keep all that is written within, or nothing of it."""
         with self.transaction() as db, self._apart(db):

@@ -154,6 +154,57 @@ def test_the_answer_of_a_prompt_that_waited_takes_the_place_of_what_was_tracked(
         assert found == [["prompted"], ["prompted"], ["forward"], ["forward"], []]
 
 
+@pytest.mark.parametrize("run", [False, True])
+def test_the_journal_answers_prompts_that_waited_as_they_were_answered(
+    run: bool, tmp_path: Path
+) -> None:
+    """On what was tracked, out of order, and where one or its neighbour was said anew meanwhile."""
+    click = Prompt(points=((30, 16),))
+    with made(tmp_path / "p.s2t") as project, made(tmp_path / "q.s2t") as other:
+        tracker = Tracker(model(), pictures(), history=project)
+        tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        tracker.prompt(1, 6, box=(20, 7, 36, 24))
+        if run:
+            list(tracker.propagate())
+        for frame, prompt in [
+            (4, click),
+            (2, Prompt(points=((20, 16), (40, 30)), labels=(1, 0))),
+            (6, click),
+            (4, Prompt(box=(15, 7, 32, 24))),
+            (0, click),
+        ]:
+            project.add_prompt(1, frame, prompt)
+        tracker = Tracker(model(), pictures(), history=project)
+        found = [tracker.result(frame) for frame in range(FRAMES)]
+        again = Tracker(model(), pictures(), history=other)
+        for _ in repeat(again, project.journal()):
+            pass
+        for frame in (0, 2, 4, 6):
+            assert np.array_equal(again.result(frame).logits, found[frame].logits)
+        for _ in range(5):
+            tracker.undo()
+        for _ in range(5):
+            tracker.redo()
+        for frame in (0, 2, 4, 6):
+            assert np.array_equal(tracker.result(frame).logits, found[frame].logits)
+
+
+def test_what_tracking_gave_is_there_again_once_a_prompt_that_waited_is_cleared(
+    tmp_path: Path,
+) -> None:
+    with made(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), pictures(), history=project)
+        tracker.prompt(1, 0, box=(7, 7, 24, 24))
+        list(tracker.propagate())
+        before = tracker.result(4).logits
+        for left in (15, 17):
+            project.add_prompt(1, 4, Prompt(box=(left, 7, 32, 24)))
+        tracker = Tracker(model(), pictures(), history=project)
+        tracker.clear(1, 4)
+        assert tracker.result(4).sources == ("forward",)
+        assert np.array_equal(tracker.result(4).logits, before)
+
+
 def test_a_stream_may_be_kept_in_a_project(tmp_path: Path) -> None:
     path = tmp_path / "p.s2t"
     with of_a_stream(path) as project:
