@@ -102,6 +102,9 @@ class OnDisk(Machine):
         if moved:
             self.past.append(before)
             self.future.clear()
+        if killed:  # frames behind the last state are not in the journal until they are run again
+            run = self.tracker.propagate(direction=direction)
+            self.do(lambda: list(run), *self.tracker.object_ids)
 
     @rule(
         said=st.lists(st.tuples(st.integers(1, 5), frames, prompts), min_size=1, max_size=3),
