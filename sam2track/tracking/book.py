@@ -240,13 +240,13 @@ class Book:
         theirs = (one for one in self.objects.values() if one.mother == item.object_id)
         return [item, *theirs]
 
-    def keep(self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None) -> Anchor:
+    def keep(self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None) -> None:
         """Answer a prompt and keep both."""
         anchor, record = self._answered(item, frame, prompt, tracked)
         shown = self.frame_result(frame, [record], {item.object_id: prompt})
         self.history.say(item.object_id, frame, prompt, record.logits, tracked)
         self.history.put(shown, [record])
-        return anchor
+        item.say(frame, anchor)
 
     def _answered(
         self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None

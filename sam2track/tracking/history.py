@@ -257,7 +257,10 @@ class History(Protocol):
         ...
 
     def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
-        """Return an object's prompted frames, without logits; None where not answered yet."""
+        """Return an object's prompted frames, those said last at the end; None: not answered yet.
+
+        The records are without logits.
+        """
         ...
 
     def put(self, result: FrameResult, records: Sequence[Record]) -> None:

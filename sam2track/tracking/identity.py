@@ -142,7 +142,7 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
         _inherited(book, item, new_id)
         history.relabel({item.object_id: new_id}, frame)
         if frame not in part.prompted:
-            part.prompted[frame] = book.keep(part, frame, Prompt.painted(mask), None)
+            book.keep(part, frame, Prompt.painted(mask), None)
         part.changed(frame)
         moved = len(part.prompted) > 1 or frame in item.prompted
         rest = replace(
@@ -184,7 +184,7 @@ def swap_from(book: Book, object_id: int, other_id: int, frame: int) -> None:
                 f: a for f, a in source.prompted.items() if f >= frame
             }
             if frame not in changed.prompted:
-                changed.prompted[frame] = book.keep(changed, frame, Prompt.painted(mask), None)
+                book.keep(changed, frame, Prompt.painted(mask), None)
             changed.changed(frame)
             _keep_before(book, changed, item.pending.get(True, -1), frame)
             history.keep_life(changed.life)
@@ -279,7 +279,7 @@ def divide(book: Book, object_id: int, frame: int, daughters: Mapping[int, Mask 
             book.objects[daughter_id] = item
             if mask is not None:
                 tracked = book.tracked(daughter_id, frame)
-                item.prompted[frame] = book.keep(item, frame, Prompt.painted(mask), tracked)
+                book.keep(item, frame, Prompt.painted(mask), tracked)
                 book.changed(item, frame)
             else:
                 if item.pending.get(True, frame) < frame:

@@ -248,7 +248,10 @@ class Ledger(Steps):
             )
 
     def anchors(self, object_id: int) -> list[tuple[int, Record | None]]:
-        """Return an object's prompted frames, without logits; None where not answered yet."""
+        """Return an object's prompted frames, those said last at the end; None: not answered yet.
+
+        The records are without logits.
+        """
         with self._errors():
             # Not of the view `results`: SQLite would read all of it for each object.
             rows = self._db.execute(
@@ -256,7 +259,7 @@ class Ledger(Steps):
                 "FROM head, prompts AS p LEFT JOIN all_results AS r "
                 "ON r.object = p.object AND r.frame = p.frame "
                 "AND r.since <= head.position AND head.position < r.until "
-                "WHERE p.object = ? ORDER BY p.frame",
+                "WHERE p.object = ? ORDER BY p.since, p.frame",
                 (object_id,),
             ).fetchall()
             none = np.zeros((0, 0), np.float32)

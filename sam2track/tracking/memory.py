@@ -164,12 +164,12 @@ def look_back(
     frame : int
         The frame to be tracked.
     prompted, tracked : mapping of int to Memory
-        By frame; a frame is in one of the two.
+        By frame; a frame is in one of the two. The order of those that are prompted is that of
+        sums, whose last digits follow from it: it is as they were said, as official.
     backward : bool
         Direction of tracking.
     """
-    # In order of frames, however they were said: so it is where they are read from a project.
-    selected = closest(frame, sorted(prompted), rules.max_cond_frames)
+    selected = closest(frame, list(prompted), rules.max_cond_frames)
     others = {f for f in prompted if f not in selected}
     spatial = [(0, f) for f in selected]
     for t_pos, earlier in rules.window(frame, backward=backward):

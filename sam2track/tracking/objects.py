@@ -98,6 +98,11 @@ class Tracked:
         """Whether tracking in that direction has reached the object on a frame."""
         return frame <= self.last if backward else frame >= self.first
 
+    def say(self, frame: int, anchor: Anchor) -> None:
+        """Have a prompted frame; what was said last comes last, as a history gives it back."""
+        self.prompted.pop(frame, None)
+        self.prompted[frame] = anchor
+
     def changed(self, frame: int) -> None:
         """Mark what has to be run after what is said of a frame changed."""
         forward = min(self.pending.get(False, frame), frame)

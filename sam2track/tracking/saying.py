@@ -63,7 +63,7 @@ def say(
     with book.step(kind, [item], **action):
         item.name = action.get("name") or item.name
         tracked = book.tracked(object_id, frame)
-        item.prompted[frame] = book.keep(item, frame, prompt, tracked)
+        book.keep(item, frame, prompt, tracked)
         book.objects[object_id] = item
         book.changed(item, frame)
 

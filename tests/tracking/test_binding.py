@@ -189,6 +189,22 @@ def test_the_journal_answers_prompts_that_waited_as_they_were_answered(
             assert np.array_equal(tracker.result(frame).logits, found[frame].logits)
 
 
+@pytest.mark.parametrize("said", [(6, 0, 4), (6, 0, 4, 6), (0, 4, 6, 4)])
+def test_a_tracker_that_opens_a_project_goes_on_with_the_same_digits(
+    said: tuple[int, ...], tmp_path: Path
+) -> None:
+    """The order of sums is that of what was said, there, too."""
+    with made(tmp_path / "p.s2t") as project, made(tmp_path / "q.s2t") as other:
+        trackers = [Tracker(model(), pictures(), history=h) for h in (project, other)]
+        for number, frame in enumerate(said):
+            for tracker in trackers:
+                left = 7 + 2 * frame + number
+                tracker.prompt(1, frame, box=(left, 7, left + 16, 24))
+        trackers[0] = Tracker(model(), pictures(), history=project)
+        found = [[r.logits for r in tracker.propagate()] for tracker in trackers]
+        assert all(np.array_equal(one, two) for one, two in zip(*found, strict=True))
+
+
 def test_what_tracking_gave_is_there_again_once_a_prompt_that_waited_is_cleared(
     tmp_path: Path,
 ) -> None:

@@ -118,13 +118,6 @@ def test_of_a_memory_that_cannot_be_made_again_there_is_the_pointer() -> None:
     assert view.pointers == [(5, 0), (1, 4), (2, 3)]
 
 
-def test_prompted_frames_are_looked_at_as_a_project_holds_them_however_they_were_said() -> None:
-    """The order of sums follows from it: a tracker that opens a project goes on with the digits."""
-    view = look_back(rules(), 9, {6: made(), 0: made(), 4: made()}, {8: made()}, backward=False)
-    assert view.spatial == [(0, 0), (0, 4), (0, 6), (6, 8)]
-    assert view.pointers == [(9, 0), (5, 4), (3, 6), (1, 8)]
-
-
 def test_what_a_run_left_ahead_is_forgotten() -> None:
     for backward, ahead in ((False, 8), (True, 2)):
         recent = Recent(rules(), backward)
