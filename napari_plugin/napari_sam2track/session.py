@@ -537,6 +537,7 @@ class Session:
                     read = 0
                     yield None
             sure, places = self._looked()  # something else may have been done meanwhile
+            self._last = None  # what was found then knows less of masks than is known now
         yield as_tracks(places, self.project.lineage, sure)
 
 

@@ -360,6 +360,23 @@ def test_rows_are_read_once_for_a_change_and_its_tracks(
     assert tracks is not None and tracks.sure[1][5][1] == "forward"
 
 
+def test_what_masks_say_stays_known_where_something_was_done_while_they_were_read(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_sam2track.session._AT_ONCE", 2 * FRAMES - 2)
+    for one in (1, 2):
+        session.say(one, 0, click(0, 0))
+    list(session.track())
+    bounds = session.sure()
+    tracks = session.tracks()
+    assert next(tracks) is None
+    session.tracker.lock(2)
+    session.sure()
+    read = next(tracks)  # the last masks, before the viewer heard of the lock
+    *_, after = session.tracks()
+    assert read is not None and after is not None and after.sure == read.sure != bounds
+
+
 def test_a_project_is_gone_on_with_and_an_untouched_one_removed(video, model) -> None:
     path = video.with_suffix(".s2t")
     Session(open_source(video), model, path).close()
