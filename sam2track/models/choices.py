@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 from sam2track.arguments import check_choice, whole_number
 from sam2track.errors import UsageError
 from sam2track.models.zoo import resolve
 
-__all__ = ["PRECISIONS", "check_device", "check_image_size", "check_model", "check_precision"]
+__all__ = [
+    "PRECISIONS",
+    "check_device",
+    "check_image_size",
+    "check_model",
+    "check_precision",
+    "is_there",
+]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file or folder; none is where no name can be so long."""
+    return os.path.exists(path)  # noqa: PTH110  Path's own raises for such a name
 
 
 def check_device(device: object) -> None:
@@ -35,7 +47,7 @@ def check_model(name: str) -> None:
     UnknownModelError
         With the nearest name and the list of all.
     """
-    path = re.search(r"[/\\]|^[.~]|\.(pt|pth|safetensors)$", name) or (name and Path(name).exists())
+    path = re.search(r"[/\\]|^[.~]|\.(pt|pth|safetensors)$", name) or is_there(name)
     if not path and name != "auto":
         resolve(name)
 

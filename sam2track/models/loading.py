@@ -21,7 +21,7 @@ from sam2track.errors import (
 from sam2track.faults import explained
 from sam2track.models import files, trust
 from sam2track.models.architecture import ARCHITECTURES, Architecture, build
-from sam2track.models.choices import check_device, check_image_size, check_precision
+from sam2track.models.choices import check_device, check_image_size, check_precision, is_there
 from sam2track.models.model import Model
 from sam2track.models.rates import bf16_pays
 from sam2track.models.renaming import VIDEO_ONLY
@@ -204,7 +204,7 @@ def locate(model: str | os.PathLike[str]) -> tuple[Path, ZooModel | None]:
     try:
         entry = resolve(name)
     except UnknownModelError:
-        if path.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
+        if is_there(path) or name.startswith((".", "/", "~")) or name.endswith("/"):
             return path, None
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             return find_folder(name), None

@@ -119,6 +119,7 @@ def test_options_are_those_of_a_job() -> None:
         ("image_size", 100, "multiples of 64"),
         ("model", "nana", "did you mean nano"),
         ("model", "", "unknown model ''"),
+        ("model", "m" * 300, "unknown model 'mmm"),
         ("precision", "fp8", "allowed are auto, fp32"),
         ("table", "long", "allowed are plain, full"),
         ("write", "masks,films", "cannot write 'films'"),

@@ -172,6 +172,8 @@ def test_a_path_may_begin_at_home(
 def test_an_unknown_name_suggests_the_right_one_and_lists_all() -> None:
     with pytest.raises(UnknownModelError, match=r"did you mean sam2.1-large\? known are nano, "):
         sam2track.load_model("sam2.1-lagre", device="cpu")
+    with pytest.raises(UnknownModelError, match=r"^unknown model 'mmm"):  # nor is it a file's
+        sam2track.load_model("m" * 300, device="cpu")
 
 
 @pytest.mark.parametrize("model", ["", None, 3])
