@@ -158,7 +158,10 @@ class Book:
                 with history.as_of(asked.step - 1):
                     tracked = self.tracked(object_id, frame)
                 with history.as_of(asked.step):
-                    item = self._read(history.lives(object_id)[0])
+                    (life,) = history.lives(object_id)
+                    # Where tracking has not been, nothing said elsewhere counts; of each of
+                    # thousands of prompts all others would be read.
+                    item = Tracked.of(life) if tracked is None else self._read(life)
                     anchor, record = self._answered(item, frame, prompt, tracked)
                     shown = self.frame_result(frame, [record], {object_id: prompt})
                     history.answer(shown, record, tracked)

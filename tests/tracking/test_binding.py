@@ -205,6 +205,21 @@ def test_a_tracker_that_opens_a_project_goes_on_with_the_same_digits(
         assert all(np.array_equal(one, two) for one, two in zip(*found, strict=True))
 
 
+def test_prompts_that_waited_are_read_once_where_nothing_was_tracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else opening a project with one on each of thousands of frames would take their square."""
+    read, anchors = [], Project.anchors
+    monkeypatch.setattr(
+        Project, "anchors", lambda *given: (read.append(given[1]), anchors(*given))[1]
+    )
+    with made(tmp_path / "p.s2t") as project:
+        for frame in range(FRAMES):
+            project.add_prompt(1, frame, Prompt(box=(7, 7, 24, 24)))
+        tracker = Tracker(model(), pictures(), history=project)
+        assert tracker.prompted(1) == tuple(range(FRAMES)) and read == [1]
+
+
 def test_what_tracking_gave_is_there_again_once_a_prompt_that_waited_is_cleared(
     tmp_path: Path,
 ) -> None:
