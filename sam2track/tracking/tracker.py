@@ -447,11 +447,11 @@ class Tracker:
                 done.append(action)
                 if not more():
                     break
+            if done:
+                self._book.load()
         except BaseException:  # a step may have been turned before an interrupt
             self._book.unread()
             raise
-        if done:
-            self._book.load()
         return done
 
     # -- tracking -----------------------------------------------------------------------

@@ -918,7 +918,7 @@ def test_a_source_that_ends_early_is_told() -> None:
         next(run)
 
 
-@pytest.mark.parametrize("within", ["the step", "reading"])
+@pytest.mark.parametrize("within", ["the step", "between", "reading"])
 def test_an_interrupted_undo_leaves_no_tracker_without_objects(
     within: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -928,16 +928,17 @@ def test_an_interrupted_undo_leaves_no_tracker_without_objects(
     going = made.propagate()
     next(going)
     made.rename(2, "late")
-    name = "undo" if within == "the step" else "anchors"
-    keep = getattr(made.history, name)
+    name = {"the step": "undo", "between": "load", "reading": "anchors"}[within]
+    where = made._book if within == "between" else made.history
+    keep = getattr(where, name)
 
     def interrupted(*given: Any) -> Any:
-        monkeypatch.setattr(made.history, name, keep)
+        monkeypatch.setattr(where, name, keep)
         if within == "the step":
             keep(*given)  # it is done, and Ctrl-C comes before it is known
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(made.history, name, interrupted)
+    monkeypatch.setattr(where, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
         made.undo()
     assert next(going, None) is None  # the run under way has ended
