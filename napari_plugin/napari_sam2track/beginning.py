@@ -43,7 +43,7 @@ class Beginning(Watching):
     _begin_data: Any
     _as_before: bool
     _end_keys: list[Callable[[], None]]
-    _on_said: Callable[[Mapping[Key, Said]], None]
+    _on_said: Callable[[Mapping[Key, Said], Mapping[Key, Said]], None]
     _on_painted: Callable[[], None]
     _on_refused: Callable[[str], None]
     _on_press: Callable[[Any, Any], None]

@@ -183,6 +183,11 @@ class Session:
             return None
         return self.project.prompt_at(object_id, frame)
 
+    def _said_on(self, object_id: int, frame: int) -> Said:
+        """Clicks and box of an object on a frame now."""
+        found = self.prompt_on(object_id, frame)
+        return Said() if found is None else Said(found.points, found.labels, found.box)
+
     def say(
         self, object_id: int, frame: int, said: Said, *, alone: bool = False
     ) -> FrameResult | None:
@@ -223,13 +228,20 @@ class Session:
             alone=alone,
         )
 
-    def say_all(self, said: Mapping[tuple[int, int], Said]) -> FrameResult | None:
+    def say_all(
+        self,
+        said: Mapping[tuple[int, int], Said],
+        before: Mapping[tuple[int, int], Said] | None = None,
+    ) -> FrameResult | None:
         """Let clicks and boxes of several objects or frames be these, as one step.
 
         Parameters
         ----------
         said : mapping
             By object and frame.
+        before : mapping, optional
+            What was shown of the same when they were given. Where something else is said by now, as
+            after an undo that had not been answered yet, they change that alone which they changed.
 
         Returns
         -------
@@ -241,6 +253,10 @@ class Session:
         PromptError
             Where one of them cannot be said; then none of them is.
         """
+        if before is not None:
+            now = {key: self._said_on(*key) for key in said}
+            said = {key: now[key].changed(before[key], one) for key, one in said.items()}
+            said = {key: one for key, one in said.items() if one != now[key]}
         if len(said) == 1:
             ((key, one),) = said.items()
             return self.say(*key, one)

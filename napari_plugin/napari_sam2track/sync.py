@@ -55,7 +55,8 @@ class Layers:
     read : callable
         Gives the label map of a frame.
     said : callable
-        Called with what is said now where clicks or boxes changed, by object and frame.
+        Called with what is said now where clicks or boxes changed, by object and frame, and with
+        what was said there before.
     painted : callable
         Called where masks were painted.
     picked : callable
@@ -72,7 +73,7 @@ class Layers:
         image: Image,
         axes: Axes,
         read: Callable[[int], Any],
-        said: Callable[[Mapping[Key, Said]], None],
+        said: Callable[[Mapping[Key, Said], Mapping[Key, Said]], None],
         painted: Callable[[], None],
         picked: Callable[[int], None],
         refused: Callable[[str], None],
@@ -271,7 +272,7 @@ class Layers:
         changed = {key: one for key, one in said.items() if one != now.get(key)}
         if changed:
             self.show_prompts(now | changed)
-            self._said(changed)
+            self._said(changed, {key: now.get(key, Said()) for key in changed})
 
     def selected(self) -> dict[int, Said]:
         """What the clicks and boxes that are selected say, by object; of all frames together."""
@@ -305,7 +306,7 @@ class Layers:
         keys = sorted(now.keys() | known.keys())
         changed = {key: now.get(key, Said()) for key in keys if now.get(key) != known.get(key)}
         if changed:
-            self._said(changed)
+            self._said(changed, {key: known.get(key, Said()) for key in changed})
         self._style()
 
     def _on_paint(self, _: Any = None) -> None:

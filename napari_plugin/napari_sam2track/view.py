@@ -42,9 +42,21 @@ class Said:
 
     def joined(self, other: Said) -> Said:
         """Add all of another, whose box is taken in place of this one's."""
-        clicks = dict(zip(self.points, self.labels, strict=True))
-        clicks |= dict(zip(other.points, other.labels, strict=True))
+        clicks = self._clicks() | other._clicks()
         return Said(tuple(clicks), tuple(clicks.values()), other.box or self.box)
+
+    def changed(self, before: Said, after: Said) -> Said:
+        """Change what one became that turned into another; what else is said by now stays."""
+        if self == before:
+            return after
+        was, now = before._clicks(), after._clicks()
+        clicks = {at: label for at, label in self._clicks().items() if at in now or at not in was}
+        clicks |= {at: label for at, label in now.items() if was.get(at) != label}
+        box = self.box if after.box == before.box else after.box
+        return Said(tuple(clicks), tuple(clicks.values()), box)
+
+    def _clicks(self) -> dict[tuple[float, float], int]:
+        return dict(zip(self.points, self.labels, strict=True))
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class TrackWidget(Beginning):
         if read is not None:
             self._worker.do("preview", read)
 
-    def _on_said(self, said: Mapping[Key, Said]) -> None:
+    def _on_said(self, said: Mapping[Key, Said], before: Mapping[Key, Said]) -> None:
         """Have clicks and boxes said that changed at once: one step, however many they are of."""
         ids = sorted({object_id for object_id, _ in said})
         what = numbered(ids)
@@ -194,7 +194,7 @@ class TrackWidget(Beginning):
         draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
         scores = len(said) > 1 or any(one.empty for one in said.values())
-        self.change("say", lambda s: s.say_all(said), told, scores=scores)
+        self.change("say", lambda s: s.say_all(said, before), told, scores=scores)
         if self._at is None and self._saying == 1:
             self._worker.settle(_ANSWERED)
 

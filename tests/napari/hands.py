@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ def paint(widget: Any, which: int, frame: int, label: int) -> None:
     with masks.block_history():
         masks.paint((frame, y, x), label)
     masks.events.paint(value=[])
+    assert widget.wait()
+
+
+@contextlib.contextmanager
+def busy(widget: Any) -> Iterator[None]:
+    """Let what is asked for within be answered afterwards, as while a slow model is at work."""
+    over = threading.Event()
+    widget._worker.do("prepare", over.wait)
+    try:
+        yield
+    finally:
+        over.set()
     assert widget.wait()
 
 

@@ -16,12 +16,13 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from sam2track.errors import OutputError
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
-from tests.napari.hands import click, paint, press, refused, stack
+from tests.napari.hands import busy, click, paint, press, refused, stack
 
 pytestmark = pytest.mark.viewer
 
@@ -839,3 +840,20 @@ def test_masks_are_not_saved_over_their_video(opened: Any, video: Path, tmp_path
             layers.save(str(path), selected=True)
     assert video.read_bytes() == held
     assert layers.save(str(tmp_path / "masks.mp4"), selected=True)
+
+
+@pytest.mark.parametrize("key", ["Control-z", "u"])
+def test_a_click_right_after_undo_brings_nothing_back(opened: Any, key: str) -> None:
+    """What is shown was taken back, and the layer has not heard of it yet."""
+    widget, clicks = opened, opened.layers.clicks
+    click(widget, 0, 4)
+    x, y = centre(0, 0)
+    clicks.add(np.array([0, y + 5.1, x]))
+    assert widget.wait()
+    with busy(widget):
+        clicks.keymap[coerce_keybinding(key)](clicks)
+        clicks.add(np.array([0, y - 5.2, x]))
+    assert widget.view.said()[1, 0].points == ((x, y - 5.2),) and len(clicks.data) == 2
+    clicks.data = np.array([[4, *centre(0, 4)[::-1]], [0, y - 7.3, x]])  # moved
+    assert widget.wait()
+    assert widget.view.said()[1, 0].points == ((x, y - 7.3),) and len(clicks.data) == 2
