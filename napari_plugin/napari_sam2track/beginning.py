@@ -202,7 +202,7 @@ class Beginning(Watching):
             self._show_state()
             self.tell(why)
             return
-        self._held = {}
+        self._held, self._highest = {}, 0
         self.session, self.view = session, View(session.path)
         view = self.view
         self.layers = Layers(

@@ -128,6 +128,7 @@ class Commands(Panel):
     background: bool
     _worker: Worker
     _object: int
+    _highest: int  # number of an object that may be on its way
     _at: Run | None
     _cancelled: bool
     _refusals: list[str]
@@ -262,8 +263,8 @@ class Commands(Panel):
         if self.view is not None and self._worker.idle:
             self.select(self.view.next_id())
         elif self.view is not None:
-            # A click may be on its way that begins the object that is selected now.
-            self.select(max(self.view.next_id(), self._object + 1))
+            # A click may be on its way that begins the object that is selected now, or another.
+            self.select(max(self.view.next_id(), max(self._object, self._highest) + 1))
 
     def toggle_background(self) -> None:
         """Switch between clicks on the object and on background."""

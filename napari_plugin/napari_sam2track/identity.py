@@ -108,6 +108,8 @@ class Identity(Pasting):
         one, frame = self._object, self._here()
         if frame is None:
             return
+        if self.view is not None:
+            self._highest = max(self._highest + 1, self.view.next_id())
         self._alter(
             "split",
             lambda s: s.tracker.split_from(one, frame),

@@ -50,7 +50,7 @@ class TrackWidget(Beginning):
         self.view: View | None = None
         self.layers: Layers | None = None
         self.background = False
-        self._object = 1
+        self._object, self._highest = 1, 0
         self._stale: set[int] = set()
         self._at: Run | None = None
         self._cancelled = self._prompts_late = self._held_down = False
@@ -190,6 +190,7 @@ class TrackWidget(Beginning):
             return f"nothing is said of {what} on {where} any more"
 
         assert self.layers is not None
+        self._highest = max(self._highest, *ids)
         self._prompts_late |= self.layers.uneven
         draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
@@ -208,6 +209,7 @@ class TrackWidget(Beginning):
             return
         known = {row.object_id for row in self.view.rows()}
         painted = self.layers.data.take_painted()
+        self._highest = max([self._highest, *(int(after.max()) for _, after in painted.values())])
 
         def told(found: dict[int, list[int]]) -> str:
             frames = [frame for frame, ids in found.items() if ids]

@@ -30,14 +30,19 @@ def press(widget: Any, key: str, layer: Any = None) -> None:
 
 def paint(widget: Any, which: int, frame: int, label: int) -> None:
     """A stroke of napari's brush in the middle of a disk."""
+    x, y = centre(which, frame)
+    stroke(widget, (frame, y, x), label)
+    assert widget.wait()
+
+
+def stroke(widget: Any, at: tuple[int, ...], label: int) -> None:
+    """A stroke of napari's brush, of which nothing is waited for."""
     masks = widget.layers.masks
     masks.brush_size = 8
-    x, y = centre(which, frame)
     masks.selected_label = label
     with masks.block_history():
-        masks.paint((frame, y, x), label)
+        masks.paint(at, label)
     masks.events.paint(value=[])
-    assert widget.wait()
 
 
 @contextlib.contextmanager

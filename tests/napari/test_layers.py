@@ -22,7 +22,7 @@ from qtpy.QtWidgets import QApplication
 
 from sam2track.errors import OutputError
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, overlap, pictures, true
-from tests.napari.hands import busy, click, paint, press, refused, stack
+from tests.napari.hands import busy, click, paint, press, refused, stack, stroke
 
 pytestmark = pytest.mark.viewer
 
@@ -857,3 +857,29 @@ def test_a_click_right_after_undo_brings_nothing_back(opened: Any, key: str) -> 
     clicks.data = np.array([[4, *centre(0, 4)[::-1]], [0, y - 7.3, x]])  # moved
     assert widget.wait()
     assert widget.view.said()[1, 0].points == ((x, y - 7.3),) and len(clicks.data) == 2
+
+
+def test_the_next_object_is_another_than_all_that_are_on_their_way(opened: Any) -> None:
+    widget, clicks = opened, opened.layers.clicks
+    click(widget, 0, 0)
+    with busy(widget):
+        widget.next_object()
+        clicks.add(np.array([0, *centre(1, 0)[::-1]]))
+        widget.select(1)
+        clicks.add(np.array([1, *centre(0, 1)[::-1]]))
+        widget.next_object()
+        clicks.add(np.array([4, *centre(1, 4)[::-1]]))
+    assert set(widget.view.said()) == {(1, 0), (2, 0), (1, 1), (3, 4)}
+    widget.select(1)
+    widget.go(1)
+    with busy(widget):
+        widget.split()  # from frame 1 on that is another object
+        widget.next_object()
+        clicks.add(np.array([5, *centre(1, 5)[::-1]]))
+    assert {row.object_id for row in widget.view.rows()} == {1, 2, 3, 4, 5}
+    widget.select(1)
+    with busy(widget):
+        stroke(widget, (0, 48, 64), 6)
+        widget.select(1)
+        widget.next_object()
+    assert widget._object == 7
