@@ -292,6 +292,7 @@ class Session:
         """Take what was painted at once as edits of the objects that it changed.
 
         Masks may have come since it was painted: they stay as they are where nothing was painted.
+        Objects may have gone, over which it was painted: none begins with what is left of it.
 
         Parameters
         ----------
@@ -309,9 +310,10 @@ class Session:
             Where one of them cannot be changed; then none of them is.
         """
         changes = {frame: (b != a, a) for frame, (b, a) in painted.items()}
+        there = {*self.tracker.object_ids}
         found = {
-            frame: sorted({*_ids(painted[frame][0][changed]), *_ids(after[changed])} - {0})
-            for frame, (changed, after) in changes.items()
+            frame: sorted({*(there & {*_ids(painted[frame][0][on])}), *_ids(after[on])} - {0})
+            for frame, (on, after) in changes.items()
         }
         self._check_unlocked({i for ids in found.values() for i in ids}, "painted")
 

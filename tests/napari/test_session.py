@@ -696,6 +696,20 @@ def test_a_stroke_over_two_objects_is_one_step(session: Session) -> None:
     assert session.undo() == []
 
 
+def test_no_object_that_is_gone_begins_where_it_is_painted_over(session: Session) -> None:
+    """It was still shown where it was deleted, or taken back, a moment before."""
+    session.say(1, 0, click(0, 0))
+    session.say(2, 0, click(1, 0))
+    before = session.project.labels(0)
+    after = np.where(np.roll(before, 9, 0) == 2, 1, before)
+    session.delete([2])
+    assert session.paint({0: (before, after)}) == {0: [1]}
+    assert session.tracker.object_ids == (1,)
+    assert np.array_equal(session.project.labels(0) == 1, after == 1)
+    assert session.paint({0: (before, np.where(before == 2, 0, before))}) == {0: []}  # erased
+    assert session.paint({0: (np.zeros_like(before), before)}) == {0: [1, 2]}  # painted with it
+
+
 def test_what_is_said_of_several_at_once_is_one_step_or_none(session: Session) -> None:
     session.say(1, 0, click(0, 0))
     at_once = {(1, 2): click(0, 2), (2, 2): click(1, 2)}
