@@ -170,6 +170,8 @@ class Beginning(Watching):
         if self._at is not None and self._at.what == "export":
             self._left = self._at, why  # what comes of it is said once that is known
         self._ended_early = self._opening and not why
+        if self.layers is not None:
+            self.layers.take_painted()
         session, view, layers = self.session, self.view, self.layers
         self.session = self.view = self.layers = None
         self._at, self._stale = None, set()

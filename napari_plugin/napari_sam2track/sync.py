@@ -153,6 +153,11 @@ class Layers:
         mine = [self.masks, self.boxes, self.clicks, self.tracks]
         return [layer for layer in mine if layer is not None and layer in self.viewer.layers]
 
+    @property
+    def needed(self) -> tuple[Any, ...]:
+        """Layers without which the session ends."""
+        return self.image, self.clicks, self.boxes, self.masks
+
     def remove(self) -> None:
         """Take all of them from the viewer."""
         self.clicks.events.data.disconnect(self._on_prompts)
@@ -171,6 +176,11 @@ class Layers:
         with self.viewer.layers.batched_update():
             for layer in self.own:
                 self.viewer.layers.remove(layer)
+
+    def take_painted(self) -> None:
+        """Hear now of what was painted and is still to be told, as by a stroke under way."""
+        if self.data.is_painted:
+            self._on_paint()
 
     def put_back(self) -> None:
         """Let layers that were moved by themselves lie on the image, before something is said."""

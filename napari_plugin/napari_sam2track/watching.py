@@ -99,15 +99,16 @@ class Watching(Showing):
                 calm=True,
             )
 
-    def _on_removing(self, _: Any = None) -> None:
+    def _on_removing(self, event: Any) -> None:
         make_current(self.viewer)
+        if self.layers is not None and self.viewer.layers[event.index] in self.layers.needed:
+            self.layers.take_painted()  # while the viewer still shows where it was painted
 
     def _on_removed(self, event: Any) -> None:
         self.form.reset_choices()
         if self.layers is None:
             return
-        ours = (self.layers.image, self.layers.clicks, self.layers.boxes, self.layers.masks)
-        if event.value in ours:
+        if event.value in self.layers.needed:
             self._end_soon()
         elif event.value is self.layers.tracks:
             self.layers.leave_tracks()

@@ -41,6 +41,23 @@ def test_all_layers_that_go_end_it_with_the_place_of_the_project(opened: Any, vi
     assert opened.session is None and not opened.viewer.layers
 
 
+@pytest.mark.parametrize("how", ["end", "remove", "close"])
+def test_what_is_being_painted_as_it_ends_is_saved(opened: Any, video: Path, how: str) -> None:
+    """Also by a program, of which the layer tells once the event loop comes round."""
+    click(opened, 0, 0)
+    opened.layers.masks.data[2, 60:70, 90:100] = 2
+    if how == "end":
+        opened.end()
+    elif how == "remove":
+        opened.viewer.layers.remove(opened.layers.image)
+    else:
+        opened.shut()
+    assert how == "close" or opened.wait()
+    assert opened.session is None
+    with Project.open(video.with_suffix(".s2t")) as project:
+        assert (project.labels(2) == 2).sum() == 100
+
+
 @pytest.mark.parametrize("how", ["begin", "remove"])
 def test_an_export_that_ends_with_its_session_is_said_to_have_stopped(
     opened: Any, tmp_path: Path, how: str
