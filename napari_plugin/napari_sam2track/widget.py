@@ -177,6 +177,12 @@ class TrackWidget(Beginning):
         ids = sorted({object_id for object_id, _ in said})
         what = numbered(ids)
         where = many(sorted({frame for _, frame in said}))
+        gone: list[int] = []  # with what was said of them last
+
+        def say(session: Session) -> FrameResult | None:
+            result = session.say_all(said, before)
+            gone.extend(sorted({*ids} - {*session.tracker.object_ids}))
+            return result
 
         def told(result: FrameResult | None) -> str:
             if result is not None and ids[0] in result.object_ids:
@@ -187,7 +193,11 @@ class TrackWidget(Beginning):
                 return f"{what}, {where}: the mask is given a score of {iou:.2f}{note}"
             if any(not one.empty for one in said.values()):
                 return f"{what}, {where}: the masks are there"
-            return f"nothing is said of {what} on {where} any more"
+            nothing = f"nothing is said of {what} on {where} any more"
+            if not gone:
+                return nothing
+            are = "is" if len(gone) == 1 else "are"
+            return f"{nothing}, nor on another: {numbered(gone)} {are} gone"
 
         assert self.layers is not None
         self._highest = max(self._highest, *ids)
@@ -195,7 +205,7 @@ class TrackWidget(Beginning):
         draw_later(self.viewer, 100)  # the click with its mask: while it is drawn the model waits
         # What is said changes one frame, whose scores come with the answer; taking back, more.
         scores = len(said) > 1 or any(one.empty for one in said.values())
-        self.change("say", lambda s: s.say_all(said, before), told, scores=scores)
+        self.change("say", say, told, scores=scores)
         if self._at is None and self._saying == 1:
             self._worker.settle(_ANSWERED)
 

@@ -814,3 +814,14 @@ def test_an_object_that_goes_with_its_last_prompt_is_said_to_be_gone(opened: Any
     assert opened.wait()
     assert opened.message.text().endswith("the object is gone")
     assert opened.view.rows() == []
+    clicks = opened.layers.clicks
+    for which in (0, 1):
+        opened.select(which + 1)
+        click(opened, which, 0)
+    click(opened, 1, 3)
+    for index, told in ((2, "nothing is said of object 2 on frame 3 any more"), (0, "is gone")):
+        clicks.selected_data = {index}
+        clicks.remove_selected()
+        assert opened.wait() and opened.message.text().endswith(told)
+    refused(opened, "of object 1 on frame 0 any more, nor on another: object 1 is gone")
+    assert [row.object_id for row in opened.view.rows()] == [2]
