@@ -36,6 +36,7 @@ NOT_FLAT = (
     "clicks, boxes and paint belong to flat frames, rows and columns; go back to the 2-D view for "
     "them, and roll the axes back (Ctrl+E) where they were rolled"
 )
+_DRAGGED = ("add_rectangle", "add_ellipse", "add_line", "select", "direct")  # tools of boxes
 # Symbol and colour of each kind of click.
 _KINDS = {
     OBJECT: ("disc", (0.1, 0.8, 0.2, 1.0)),
@@ -230,6 +231,15 @@ class Layers:
     @property
     def _other_plane(self) -> str:
         return f"this plane is not tracked; go back to {self._marks.plane}"
+
+    def end_drag(self) -> None:
+        """End what is still being dragged though the button is up.
+
+        Of a box that was drawn or moved as another frame was shown napari's own tool fails.
+        """
+        begun = self.boxes._is_creating or self.boxes._moving_value[0] is not None
+        if begun and self.boxes.mode in _DRAGGED:
+            self.boxes._finish_drawing()
 
     @property
     def drawing(self) -> bool:

@@ -134,10 +134,15 @@ class TrackWidget(Beginning):
             yield
             while event.type == "mouse_move":
                 yield
+            QTimer.singleShot(0, self._end_drag)  # once the layer has heard of it, too
         finally:
             self._held_down = False
             if self._prompts_late:  # once the layer has heard of it, too
                 QTimer.singleShot(0, self._show_prompts)
+
+    def _end_drag(self) -> None:
+        if self.layers is not None:
+            self.layers.end_drag()
 
     def _on_step(self, _: Any = None) -> None:
         self.timeline.show_frame(self.frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -604,6 +605,50 @@ def test_a_box_that_is_being_drawn_stays_whatever_is_answered(opened: Any) -> No
     mouse_release_callbacks(widget.viewer, events["release"])
     assert widget.wait()
     assert len(layers.boxes.data) == 0  # nothing was said with it
+
+
+@pytest.mark.parametrize("mode", ["add_rectangle", "select"])
+def test_a_box_that_is_dragged_as_another_frame_is_shown_is_said_of_its_own(
+    opened: Any, mode: str
+) -> None:
+    """napari's tools fail there, and never end what they began."""
+    widget, layers = opened, opened.layers
+    click(widget, 0, 0)
+    widget.viewer.layers.selection.active = layers.boxes
+    layers.boxes.add_rectangles(box(0, 10, 10, 50, 50))
+    assert widget.wait()
+    layers.boxes.mode = mode
+    acts = {"press": mouse_press_callbacks, "move": mouse_move_callbacks}
+    acts["release"] = mouse_release_callbacks
+    for kind, frame, at in (
+        ("press", 0, 14),
+        ("move", 0, 34),
+        ("move", 0, 44),
+        ("move", 3, 54),
+        ("release", 3, 54),
+    ):
+        widget.go(frame)
+        event = read_only_mouse_event(
+            type=f"mouse_{kind}",
+            is_dragging=kind == "move",
+            position=(frame, at, at),
+            dims_displayed=[1, 2],
+            modifiers=[],
+        )
+        acts[kind](widget.viewer, event)
+        if frame == 0:
+            acts[kind](layers.boxes, event)
+        else:
+            with contextlib.suppress(TypeError):
+                acts[kind](layers.boxes, event)
+    QApplication.processEvents()
+    assert widget.wait() and not layers.drawing and len(layers.boxes.data) == 1
+    assert set(widget.view.said()) == {(1, 0)}
+    x0, *_, y1 = widget.view.said()[1, 0].box
+    assert (x0 > 12, y1 > 51) == ((True, False) if mode == "add_rectangle" else (True, True))
+    press(widget, "Control-z")
+    assert widget.view.said()[1, 0].box == pytest.approx((10.5, 10.5, 50.5, 50.5))
+    assert len(layers.boxes.data) == 1 and np.allclose(layers.boxes.data[0].min(0), (0, 10, 10))
 
 
 @pytest.mark.parametrize("kind", ["ellipse", "rectangle"])
