@@ -157,13 +157,21 @@ class Contents(Ledger):
 
     def mask_makers(self, frame: int) -> dict[int, Callable[[], npt.NDArray[np.bool_]]]:
         """As ``masks``, but each mask is decoded when it is called for."""
+        return {
+            object_id: partial(self._mask, object_id, frame, mask)
+            for object_id, mask in self.packed_masks(frame).items()
+        }
+
+    def packed_masks(self, frame: int) -> dict[int, bytes]:
+        """As ``masks``, but as they are stored."""
         frame = whole_number("frame", frame)
         self.time(frame)
         with self._errors():
-            rows = self._db.execute(
-                "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
-            ).fetchall()
-        return {object_id: partial(self._mask, object_id, frame, mask) for object_id, mask in rows}
+            return dict(
+                self._db.execute(
+                    "SELECT object, mask FROM results WHERE frame = ? ORDER BY object", (frame,)
+                )
+            )
 
     def labels(self, frame: int, objects: Collection[int] | None = None) -> npt.NDArray[np.int32]:
         """Label map of a frame, (H, W) int32, of all objects or some.

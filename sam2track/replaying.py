@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sam2track.arguments import check_flag, check_path
 from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
@@ -37,6 +40,8 @@ def replay(
     progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Do again all that a project's journal says, into a new project with equal masks.
+
+    Where masks are others all the same, a warning of the outcome says so.
 
     Parameters
     ----------
@@ -102,7 +107,12 @@ def replay(
                 project_for(folder, opened, loaded, None, False, overwrite, lock) as new,
             ):
                 job = Work(opened, new, loaded, progress, began)
-                return job.finish(low, high, folder, wanted, lambda _: job.repeat(journal, total))
+
+                def work(_: object) -> None:
+                    job.repeat(journal, total)
+                    job.warnings += _other_masks(old, new)
+
+                return job.finish(low, high, folder, wanted, work)
         finally:
             if opened is not source:
                 opened.close()
@@ -115,3 +125,29 @@ def _replayed_range(journal: list[dict[str, Any]], frames: int) -> tuple[int, in
     stops = [step.get("stop") for step in runs]
     high = max((frames if stop is None else stop for stop in stops), default=frames)
     return low, min(high, frames)
+
+
+def _other_masks(old: Project, new: Project) -> list[str]:
+    """A warning where masks are not those of the old project, as far as these can be read."""
+    others: list[tuple[int, int]] = []
+    with suppress(ProjectError):
+        for frame in sorted({*old.frames, *new.frames}):
+            before, after = old.packed_masks(frame), new.packed_masks(frame)
+            for object_id in sorted({*before, *after}):
+                if before.get(object_id) == after.get(object_id):
+                    continue
+                with suppress(ProjectError):  # damaged: then it is meant to be another
+                    if object_id in before and object_id in after:
+                        was, now = (p.mask_makers(frame)[object_id]() for p in (old, new))
+                        if np.array_equal(was, now):  # packed in another way
+                            continue
+                    others.append((frame, object_id))
+    if not others:
+        return []
+    frame, object_id = others[0]
+    return [
+        f"{len(others)} mask{'s are others' if len(others) > 1 else ' is another'} than in "
+        f"{old.path}, from object {object_id} on frame {frame} on: the journal does not know what "
+        "a process that was killed had run since it last kept where it stood, and another machine "
+        "may sum otherwise; keep that project"
+    ]

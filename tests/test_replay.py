@@ -211,6 +211,32 @@ def test_a_tracker_shows_the_label_maps_of_its_project(
         assert wrong < 0.1 * shared  # logits of these two hardly differ
 
 
+def test_a_replay_says_where_masks_are_others(frames: np.ndarray, tmp_path: Path) -> None:
+    """A process that is killed in a run has kept frames of which its journal knows nothing."""
+    model = load_model(predictor("nano", True))
+    alive = tmp_path / "alive" / "project.s2t"
+    killed = tmp_path / "killed" / "project.s2t"
+    killed.parent.mkdir()
+    run(frames, PROMPTS, output=alive.parent, model=model, write=[], stop=3)
+    with Project.open(alive, writable=True) as project:
+        whole = Tracker(model, ArraySource(frames), history=project).propagate()
+        list(islice(whole, 6))
+        for name in ("project.s2t", "project.s2t-wal"):
+            shutil.copy(alive.with_name(name), killed.with_name(name))
+        list(whole)
+    assert not replay(
+        alive, output=tmp_path / "same", source=frames, model=model, write=[]
+    ).warnings
+    with Project.open(killed, writable=True) as project:
+        tracker = Tracker(model, ArraySource(frames), history=project)
+        tracker.prompt(2, 8, points=[(60, 60)])  # of what was run until then
+        list(tracker.propagate())
+    (warning,) = replay(
+        killed, output=tmp_path / "other", source=frames, model=model, write=[]
+    ).warnings
+    assert re.match(f"[0-9]+ masks are others than in {killed}, from object 2 on frame", warning)
+
+
 def test_a_replay_without_a_step_differs(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
     """So that the test above is known to see a step that is left out."""
     from sam2track.tracking.actions import repeat
