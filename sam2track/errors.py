@@ -46,6 +46,11 @@ class Sam2TrackError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """The message, in one line whatever is quoted in it: arrays are written over several."""
+        lines = super().__str__().splitlines()
+        return lines[0] if len(lines) == 1 else " ".join(part.strip() for part in lines)
+
 
 class UsageError(Sam2TrackError, ValueError):
     """What was asked for cannot be."""

@@ -334,7 +334,7 @@ class Prompts:
 def check_object_id(object_id: object) -> int:
     """Return the id as an int; PromptError where it is not a positive integer."""
     if isinstance(object_id, (bool, np.bool_)) or not isinstance(object_id, (int, np.integer)):
-        raise PromptError(f"object {object_id!r}; ids are positive integers")
+        raise PromptError(f"object {object_id!r:.60}; ids are positive integers")
     if not 0 < object_id < 2**31:
         raise PromptError(f"object {object_id}; ids are positive integers below 2**31")
     return int(object_id)
@@ -349,7 +349,7 @@ def check_prompt(prompt: object) -> Prompt:
 
 def _frame(frame: object) -> int:
     if isinstance(frame, (bool, np.bool_)) or not isinstance(frame, (int, np.integer)):
-        raise PromptError(f"frame {frame!r}; frames are whole numbers from 0")
+        raise PromptError(f"frame {frame!r:.60}; frames are whole numbers from 0")
     if not 0 <= frame < 2**31:
         raise PromptError(f"frame {frame}; frames are counted from 0, up to 2**31")
     return int(frame)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2track import Project, track
+from sam2track import Project, Tracker, track
 from sam2track.arguments import check_path
 from sam2track.errors import UsageError
 from sam2track.evaluation import evaluate
@@ -52,6 +52,28 @@ def test_what_is_no_path_is_refused(given: Any, made: Path, tmp_path: Path) -> N
             call()
     assert sorted(Path.cwd().iterdir()) == before
     project.close()
+
+
+def test_arrays_in_place_of_something_else_are_told_in_one_line() -> None:
+    frames = np.zeros((4, 32, 32, 3), np.uint8)
+    labels = np.zeros((4, 32, 32), np.int32)
+    tracker = Tracker("nano", frames)
+    tracker.prompt(1, 0, points=[(9, 9)])
+    half = np.arange(32 * 32).reshape(32, 32) % 32 < 16
+    calls: list[Callable[[], object]] = [
+        lambda: tracker.divide(1, 2, [half, ~half]),  # type: ignore[list-item]
+        lambda: tracker.end_at(half, 2),  # type: ignore[arg-type]
+        lambda: tracker.prompt(1, half, points=[(9, 9)]),  # type: ignore[arg-type]
+        lambda: tracker.propagate(start=half),  # type: ignore[arg-type]
+        lambda: import_masks(labels, "x.s2t", source=frames),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert "array(" in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(UsageError, match=r"^object array.*; ids are positive integers"):
+        calls[0]()
 
 
 def test_paths_are_taken_as_they_are() -> None:
