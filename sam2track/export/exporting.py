@@ -167,7 +167,9 @@ def export_results(
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
         with output_errors(path):  # of a name that no file can have
-            pictures = (Path(source), find_source(meta, results.folder))
+            pictures = [Path(source), find_source(meta, results.folder)]
+            if isinstance(options.source, str | os.PathLike):  # also where it is not read
+                pictures.append(Path(options.source))
             own = any(_same(path, taken) for taken in (*keep, *filter(None, pictures)))
         if own:
             raise UsageError(

@@ -257,8 +257,13 @@ def test_nothing_is_written_over_what_is_exported_from(tmp_path):
         for target in (path, tmp_path / "clip.mp4"):
             with pytest.raises(UsageError, match="exported from"):
                 opened.export(target, format="csv", overwrite=True)
+        moved = tmp_path / "moved.mp4"
+        moved.write_text("a video")
+        for source in (moved, str(moved)):
+            with pytest.raises(UsageError, match="exported from"):
+                opened.export(moved, format="csv", source=source, overwrite=True)
     assert path.read_bytes() == before
-    assert (tmp_path / "clip.mp4").read_text() == "a video"
+    assert (tmp_path / "clip.mp4").read_text() == moved.read_text() == "a video"
 
 
 def test_a_range_and_frames_without_results(path, tmp_path):
