@@ -108,6 +108,11 @@ def import_masks(
         for taken in (Path(found.path), Path(opened.name)):
             if taken.exists() and path.exists() and path.samefile(taken):
                 raise UsageError(f"{path} is what is imported from; name another project")
+            if _is_part(path, taken):
+                raise UsageError(
+                    f"{path} lies in {taken}, which is imported from, and is no project; name "
+                    "another file"
+                )
         with (
             WriterLock(path),
             staged(path, folder=False, overwrite=overwrite) as partial,
@@ -248,3 +253,11 @@ def _end_mothers(project: Project, reading: Reading, first: dict[int, int]) -> N
         if born:
             project.keep_life(replace(lives[mother], end=min(born)))
             project.forget(mother, min(born))
+
+
+def _is_part(path: Path, folder: Path) -> bool:
+    """Whether a file is one of what a folder is made of: there already, and no database."""
+    if not path.is_file() or Path(os.path.realpath(folder)) not in path.resolve().parents:
+        return False
+    with path.open("rb") as file:
+        return not file.read(16).startswith(b"SQLite format 3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tracemalloc
 from dataclasses import replace
 
@@ -228,6 +229,14 @@ def test_a_project_that_is_there_stays(given, clip, model, tmp_path):
             given / "coco", given / "coco", source=clip, format="coco", model=model, overwrite=True
         )
     assert (given / "coco").read_bytes() == coco
+    pictures = shutil.copytree(given / "davis", tmp_path / "davis")
+    kept = {file: file.read_bytes() for file in pictures.iterdir()}
+    for file in kept:
+        with pytest.raises(UsageError, match=r"lies in .*, which is imported from"):
+            import_masks(pictures, file, source=clip, model=model, overwrite=True)
+    for _ in range(2):  # a project may lie there, and be replaced
+        import_masks(pictures, pictures / "p.s2t", source=clip, model=model, overwrite=True)
+    assert {file: file.read_bytes() for file in kept} == kept
     with Project.open(target, writable=True), pytest.raises(ProjectError, match="in use"):
         import_masks(
             given / "coco", target, source=clip, format="coco", model=model, overwrite=True
