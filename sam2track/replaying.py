@@ -100,6 +100,11 @@ def replay(
             journal = old.journal()
             if not journal:
                 raise ProjectError(f"{path} has no journal; it cannot be replayed")
+            if any(step["action"] == "import" for step in journal):
+                raise ProjectError(
+                    f"{path} was made of masks of another tool, which its journal does not hold; "
+                    "it cannot be replayed: import them again, or keep this project"
+                )
             low, high = _replayed_range(journal, len(opened))
             total = max(1, sum(step.get("done") or 0 for step in journal))
             with (

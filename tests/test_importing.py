@@ -21,6 +21,7 @@ from sam2track.importing import _shrunk, import_masks
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.models.loading import load_model
 from sam2track.project import Project
+from sam2track.replaying import replay
 from sam2track.tracking.tracker import Tracker
 from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, masks, project
 
@@ -272,3 +273,15 @@ def test_lives_have_nothing_to_run(given, clip, model, tmp_path):
         lives = {life.object_id: replace(life, since=0) for life in opened.lives()}
     assert all(life.forward is None and life.backward is None for life in lives.values())
     assert lives[4].end == 5 and lives[5].birth == 5 and lives[5].mother == 4
+
+
+def test_an_import_is_not_replayed_and_nothing_is_replaced_for_it(given, clip, model, tmp_path):
+    import_masks(given / "davis", tmp_path / "a.s2t", source=clip, model=model)
+    there = tmp_path / "out" / "project.s2t"
+    there.parent.mkdir()
+    import_masks(given / "coco", there, source=clip, format="coco", model=model)
+    before = there.read_bytes()
+    for folder in (there.parent, tmp_path / "new"):
+        with pytest.raises(ProjectError, match="import them again"):
+            replay(tmp_path / "a.s2t", output=folder, source=clip, model=model, overwrite=True)
+    assert there.read_bytes() == before and not (tmp_path / "new").exists()
