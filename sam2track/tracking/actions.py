@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["pack_mask", "pack_prompt", "repeat", "said_of"]
 
 
+_NOT_SAID = {"step", "action", "done", "undone", "of"}  # of a run, by itself
+
+
 def pack_mask(mask: npt.NDArray[np.bool_]) -> str:
     """Run lengths in base64."""
     return base64.b64encode(rle.encode(mask)).decode("ascii")
@@ -76,6 +79,7 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
             threads = _threads(step) or threads  # an undo says none, and computes with as many
             torch.set_num_threads(threads)
             if step["action"] in ("propagate", "continue"):
+                before = tracker.history.position
                 first = step["of"] if step["action"] == "continue" else step["step"]
                 if first not in runs:
                     runs[first] = tracker.propagate(
@@ -99,6 +103,10 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
                 if first not in going_on or step["step"] == last:
                     with suppress(AttributeError):
                         runs[first].close()  # type: ignore[attr-defined]
+                if tracker.history.position == before and not frames:
+                    # A process was killed before the run's first state: nothing of it is known,
+                    # and yet it is a step that may be taken back.
+                    _note_empty_run(tracker, step)
             else:
                 _do(tracker, step)
                 yield None
@@ -108,6 +116,12 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
             raise ProjectError(f"the journal is damaged: {step!r:.200}") from error
         finally:
             torch.set_num_threads(usual)
+
+
+def _note_empty_run(tracker: Tracker, step: Mapping[str, Any]) -> None:
+    action = {key: value for key, value in step.items() if key not in _NOT_SAID}
+    with tracker.history.step("propagate", action) as number:
+        tracker.history.set_done(number, 0)
 
 
 def _threads(step: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,34 @@ def test_prompts_that_waited_are_read_once_where_nothing_was_tracked(
             project.add_prompt(1, frame, Prompt(box=(7, 7, 24, 24)))
         tracker = Tracker(model(), pictures(), history=project)
         assert tracker.prompted(1) == tuple(range(FRAMES)) and read == [1]
+
+
+def test_the_journal_takes_back_a_run_that_was_killed_at_its_beginning(tmp_path: Path) -> None:
+    """Of its frames none is known; the step before it must not go in its place."""
+    with made(tmp_path / "p.s2t") as project:
+        tracker = Tracker(model(), pictures(), history=project)
+        for object_id in (1, 2):
+            tracker.prompt(object_id, 0, box=(7, 7, 24, 24))
+        run = tracker.propagate()
+        next(run)
+        (tmp_path / "killed").mkdir()
+        for path in tmp_path.glob("p.s2t*"):
+            shutil.copy(path, tmp_path / "killed")
+    with (
+        Project.open(tmp_path / "killed/p.s2t", writable=True) as project,
+        made(tmp_path / "q.s2t") as other,
+    ):
+        tracker = Tracker(model(), pictures(), history=project)
+        undone = tracker.undo()
+        assert undone is not None and undone["action"] == "propagate"
+        again = Tracker(model(), pictures(), history=other)
+        for _ in repeat(again, project.journal()):
+            pass
+        assert again.object_ids == tracker.object_ids == (1, 2)
+        tracker.redo()
+        tracker.undo()
+        tracker.undo()
+        assert tracker.object_ids == (1,)
 
 
 def test_what_tracking_gave_is_there_again_once_a_prompt_that_waited_is_cleared(
