@@ -23,7 +23,7 @@ from sam2track.lazy import Masks
 from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking.encoder import Picture
 from sam2track.tracking.engine import Engine, Upcoming
-from sam2track.tracking.history import History, Life, Record
+from sam2track.tracking.history import History, Record
 from sam2track.tracking.memory import Memory
 from sam2track.tracking.objects import Anchor, Tracked
 from sam2track.tracking.result import FrameResult
@@ -104,8 +104,8 @@ class Book:
         answered = self._answer_waiting()
         stored = self.history.last_state()
         for life in self.history.lives():
-            item = self._read(life)
-            item.prompted |= answered.get(life.object_id, {})
+            item = Tracked.of(life)
+            item.prompted = self._prompted(life.object_id) | answered.get(life.object_id, {})
             self.objects[life.object_id] = item
             if not item.prompted:
                 raise ProjectError(
@@ -128,12 +128,10 @@ class Book:
             record.source,
         )
 
-    def _read(self, life: Life) -> Tracked:
-        item = Tracked.of(life)
-        for frame, record in self.history.anchors(life.object_id):
-            if record is not None:
-                item.prompted[frame] = self._anchor(record)
-        return item
+    def _prompted(self, object_id: int) -> dict[int, Anchor]:
+        """An object's prompted frames that are answered, as the history has them."""
+        anchors = self.history.anchors(object_id)
+        return {frame: self._anchor(record) for frame, record in anchors if record is not None}
 
     def _answer_waiting(self) -> dict[int, dict[int, Anchor]]:
         """Answer prompts that were stored without a model, each as of the step that said it.
@@ -158,10 +156,11 @@ class Book:
                 with history.as_of(asked.step - 1):
                     tracked = self.tracked(object_id, frame)
                 with history.as_of(asked.step):
-                    (life,) = history.lives(object_id)
+                    item = Tracked(object_id)
                     # Where tracking has not been, nothing said elsewhere counts; of each of
                     # thousands of prompts all others would be read.
-                    item = Tracked.of(life) if tracked is None else self._read(life)
+                    if tracked is not None:
+                        item.prompted = self._prompted(object_id)
                     anchor, record = self._answered(item, frame, prompt, tracked)
                     shown = self.frame_result(frame, [record], {object_id: prompt})
                     history.answer(shown, record, tracked)

@@ -205,8 +205,8 @@ class History(Protocol):
         """Note how many frames a step has run."""
         ...
 
-    def lives(self, object_id: int | None = None) -> list[Life]:
-        """Return all objects, by id; of one alone that one, if it is there."""
+    def lives(self) -> list[Life]:
+        """Return all objects."""
         ...
 
     def next_id(self) -> int:
