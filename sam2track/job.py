@@ -22,7 +22,14 @@ from sam2track.frames.opening import open_source
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
 from sam2track.outcome import Outcome
-from sam2track.outputs import TABLES, USUAL, Progress, check_apart, holds_project, wanted_outputs
+from sam2track.outputs import (
+    USUAL,
+    Progress,
+    check_apart,
+    check_table,
+    holds_project,
+    wanted_outputs,
+)
 from sam2track.pictures import read_mask
 from sam2track.piped import is_pipe, refuse_of_pipe, run_pipe
 from sam2track.project import Project, WriterLock
@@ -177,9 +184,7 @@ def run(
     resume, overwrite = check_flag("resume", resume), check_flag("overwrite", overwrite)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
-    check_choice("table", table, TABLES)
-    if table == "full" and "table" not in wanted:
-        raise UsageError("a full table is asked for, and no table written; add table to write")
+    full_table = check_table(table, wanted)
     folder = check_path("output", output)
     if folder.suffix == ".s2t" and folder.is_file():
         raise UsageError(
@@ -213,7 +218,7 @@ def run(
             stream=stream,
             hwaccel=hwaccel,
             wanted=wanted,
-            full_table=table == "full",
+            full_table=full_table,
             overwrite=overwrite,
             progress=progress,
             timeout=timeout,
@@ -284,7 +289,7 @@ def run(
                 loaded,
                 progress,
                 began,
-                full_table=table == "full",
+                full_table=full_table,
                 warnings=[*past, *filter(None, [project.warning]), *other_names(project, said)],
             )
             return job.run(low, high, direction, folder, wanted)

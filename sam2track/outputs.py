@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import check_choice
 from sam2track.database import remove_companions
 from sam2track.errors import OutputError, ProjectExistsError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
@@ -34,6 +35,7 @@ __all__ = [
     "Progress",
     "Writing",
     "check_apart",
+    "check_table",
     "holds_project",
     "is_output",
     "paths_of",
@@ -80,6 +82,14 @@ def wanted_outputs(write: Iterable[str]) -> list[str]:
         if name not in OUTPUTS:
             raise UsageError(f"cannot write {name!r}; allowed are {', '.join(OUTPUTS)}")
     return [name for name in OUTPUTS if name in wanted]
+
+
+def check_table(table: str, wanted: Iterable[str]) -> bool:
+    """Return whether a table is a full one; refuse one that is not written."""
+    check_choice("table", table, TABLES)
+    if table == "full" and "table" not in wanted:
+        raise UsageError("a full table is asked for, and no table written; add table to write")
+    return table == "full"
 
 
 def holds_project(folder: Path, overwrite: bool) -> bool:

@@ -25,7 +25,7 @@ from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import OutputError, UsageError
-from sam2track.outputs import OUTPUTS, RECORD
+from sam2track.outputs import OUTPUTS, RECORD, USUAL, check_table
 
 __all__ = ["BatchInterrupted", "SummaryNotWritten", "track_many"]
 
@@ -145,6 +145,11 @@ def track_many(
         replace(video, options={**options, **video.options})
         for video in read_manifest(manifest, None if output is None else _absolute(output))
     ]
+    for video in videos:  # options of the manifest and of the call may go together badly
+        try:
+            check_table(video.options.get("table", "plain"), video.options.get("write", USUAL))
+        except UsageError as error:
+            raise UsageError(f"manifest {manifest}, line {video.line}: {error}") from error
     table = (
         manifest.with_suffix(".summary.csv") if summary is None else check_path("summary", summary)
     )

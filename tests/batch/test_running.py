@@ -364,6 +364,14 @@ def test_wrong_usage(pretending: Path) -> None:
     assert not (pretending / "out").exists()
 
 
+def test_a_full_table_that_no_video_writes_is_said_before_any_is_tracked(pretending: Path) -> None:
+    path = manifest(pretending, "good", "usage")
+    with pytest.raises(UsageError, match="line 1: a full table is asked for"):
+        track_many(path, table="full", write=["masks"])
+    assert not (pretending / "out").exists()
+    assert not path.with_suffix(".summary.csv").exists()
+
+
 def test_ctrl_c_of_a_terminal_is_for_the_one_that_waits(pretending: Path) -> None:
     (video,) = read_manifest(manifest(pretending, "slow"))
     attempt = Attempt(task_of(video))
