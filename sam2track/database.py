@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from pathlib import Path, PurePath
 
 from sam2track.errors import ProjectError
 from sam2track.faults import maybe_full
+from sam2track.regular import is_odd
 
 __all__ = [
     "check_tables",
@@ -28,6 +31,7 @@ __all__ = [
 
 _FORMAT = slice(18, 20)  # of a database's header: 1, 1 where it has no write-ahead log
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names a super-journal
+_MOMENT = 0.1  # seconds, in which a project is opened or closed
 _SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
 _LIMITS = {
     # Far above what a project needs, and far below what would fill a machine.
@@ -95,17 +99,19 @@ def settle(path: Path) -> str:
     """
     log, index, journal = (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))
     for beside in (log, index, journal):
-        if beside.is_symlink() or (beside.exists() and not beside.is_file()):
+        if is_odd(beside):
             raise ProjectError(
                 f"{beside} is no part of a project: it is not a regular file; move it away"
             )
-    if _size(log) and _bytes(path, _FORMAT) == b"\1\1":
+    if _stays(lambda: _size(log) > 0 and _bytes(path, _FORMAT) == b"\1\1"):
         raise ProjectError(
             f"{log} belongs to another project than {path}, which was closed whole; move it away "
             "to open what lies in the project"
         )
     if not journal.exists():
-        if _bytes(path, _FORMAT) == b"\2\2" and not log.exists():
+        if _stays(
+            lambda: _bytes(path, _FORMAT) == b"\2\2" and not log.exists() and not journal.exists()
+        ):
             return (
                 f"{path} was not closed by what wrote it, and {log.name} is not beside it: what "
                 "was done last may be missing"
@@ -120,6 +126,14 @@ def settle(path: Path) -> str:
         with closing(connected(path, "rw")) as db:
             db.execute("PRAGMA application_id").fetchone()
     return ""
+
+
+def _stays(seen: Callable[[], bool]) -> bool:
+    """Whether it is so, also a moment later: what writes may just be opening or closing it."""
+    if not seen():
+        return False
+    time.sleep(_MOMENT)
+    return seen()
 
 
 def _size(path: Path) -> int:

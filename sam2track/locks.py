@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -11,6 +10,7 @@ from typing import Self
 import portalocker
 
 from sam2track.errors import OutputError, ProjectInUseError
+from sam2track.regular import is_odd
 
 __all__ = ["WriterLock"]
 
@@ -45,7 +45,7 @@ class WriterLock:
                         f"{path} is a link, and is not written to where it leads; name what it "
                         "leads to, or remove it"
                     )
-                if self._is_odd():
+                if is_odd(self._path):
                     raise OutputError(
                         f"{self._path} is no regular file, and nothing can be locked with it; "
                         "remove it"
@@ -76,13 +76,6 @@ class WriterLock:
             if self._is_there():
                 return
             self._handle.close()  # whoever held it before has removed it meanwhile
-
-    def _is_odd(self) -> bool:
-        """Whether there is something that would be waited for, or that leads elsewhere."""
-        try:
-            return not stat.S_ISREG(self._path.lstat().st_mode)
-        except FileNotFoundError:
-            return False
 
     def _is_there(self) -> bool:
         """Whether what is held still lies where others look for it."""

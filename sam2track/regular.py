@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
-__all__ = ["check_regular"]
+__all__ = ["check_regular", "is_odd"]
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -23,3 +24,11 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is no regular file; save it to one", os.fspath(path))
+
+
+def is_odd(path: Path) -> bool:
+    """Whether there is something that would be waited for, or that leads elsewhere, as a link."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

@@ -22,6 +22,7 @@ import portalocker
 import pytest
 import torch
 
+from sam2track import database
 from sam2track import masks as rle
 from sam2track.database import _uri
 from sam2track.errors import (
@@ -442,6 +443,25 @@ def test_one_writes_at_a_time(tmp_path: Path) -> None:
         Project.open(path).close()
     Project.open(path, writable=True).close()
     assert [other.name for other in tmp_path.iterdir()] == ["p.s2t"]
+
+
+@pytest.mark.parametrize(("look", "times"), [("_size", 1), ("_bytes", 2)])
+def test_a_project_that_is_closed_while_it_is_opened_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str, times: int
+) -> None:
+    writer = new(tmp_path / "p.s2t")
+    put(writer, 0)
+    real, looks = getattr(database, look), iter(range(1, 99))
+
+    def closed_meanwhile(*arguments: Any) -> Any:
+        found = real(*arguments)
+        if next(looks) == times:
+            writer.close()
+        return found
+
+    monkeypatch.setattr(database, look, closed_meanwhile)
+    with Project.open(tmp_path / "p.s2t") as project:
+        assert project.frames == (0,) and project.warning == ""
 
 
 def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
