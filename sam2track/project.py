@@ -436,9 +436,10 @@ class Project(Contents):
     @contextmanager
     def _lasting(self) -> Iterator[None]:
         """Let what is written within be on the disk when it ends, unless more belongs to it."""
-        lasting = not self._db.in_transaction
-        if lasting:
-            self._db.execute("PRAGMA synchronous = FULL")
+        with self._errors():
+            lasting = not self._db.in_transaction
+            if lasting:
+                self._db.execute("PRAGMA synchronous = FULL")
         try:
             yield
         finally:

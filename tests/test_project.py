@@ -575,7 +575,13 @@ def test_reading_does_not_write(tmp_path: Path) -> None:
 def test_a_closed_project_says_so(tmp_path: Path) -> None:
     project = Project.open(fill(tmp_path / "p.s2t"))
     project.close()
-    for action in (lambda: project.masks(0), lambda: project.journal(), lambda: project.undo()):
+    for action in (
+        lambda: project.masks(0),
+        lambda: project.journal(),
+        lambda: project.undo(),
+        lambda: project.step("prompt", {}).__enter__(),
+        lambda: project.together().__enter__(),
+    ):
         with pytest.raises(ProjectError, match="is closed; open it again"):
             action()
 
