@@ -193,7 +193,7 @@ class Project(Contents):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
-            warning = settle(path)
+            warning = settle(path.resolve())  # SQLite's files lie beside what a link leads to
             db = connect(path, "rw" if writable else "ro")
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -206,7 +206,7 @@ class Project(Contents):
             if own is not None:
                 own.release()
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):
-                raise ProjectError(refusal(path, error)) from error
+                raise ProjectError(refusal(path.resolve(), error)) from error
             raise
 
     @property

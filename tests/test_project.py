@@ -464,6 +464,23 @@ def test_a_project_that_is_closed_while_it_is_opened_is_whole(
         assert project.frames == (0,) and project.warning == ""
 
 
+def test_a_link_is_read_with_what_lies_beside_the_file_that_it_leads_to(tmp_path: Path) -> None:
+    """SQLite's files do not lie beside the link: no log is missing there, and no journal."""
+    path, link, to = tmp_path / "p.s2t", tmp_path / "links" / "p.s2t", tmp_path / "copy"
+    for folder in (link.parent, to):
+        folder.mkdir()
+    link.symlink_to(path)
+    with new(path) as writer:
+        put(writer, 3)
+        with Project.open(link) as project:
+            assert project.frames == (3,) and project.warning == ""
+    half_written(path, to)
+    path.unlink()
+    path.symlink_to(to / "p.s2t")
+    with Project.open(link) as project:
+        assert project.frames == (3,) and len(project.times) == len(TIMES)
+
+
 def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
     path = tmp_path / "50% a?b#c.s2t"
     fill(path)
