@@ -48,7 +48,7 @@ def resumed_reading(folder: Path, source: object, given: Mapping[str, Any]) -> d
         Where frames come at another rate than before, or the source is another kind of thing.
     """
     path = folder / "project.s2t"
-    if isinstance(source, FrameSource) or not path.exists():
+    if isinstance(source, FrameSource) or not holds_project(folder, overwrite=True):
         return dict(given)
     with Project.open(path) as project:
         reading = dict(project.meta.get("reading", {}))
@@ -79,10 +79,9 @@ def resumed_precision(folder: Path, precision: str) -> str:
 
     What is automatically taken differs between machines, and equal masks need the same.
     """
-    path = folder / "project.s2t"
-    if precision != "auto" or not path.exists():
+    if precision != "auto" or not holds_project(folder, overwrite=True):
         return precision
-    with Project.open(path) as project:
+    with Project.open(folder) as project:
         return str(project.meta.get("precision", precision))
 
 

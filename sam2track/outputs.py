@@ -110,22 +110,21 @@ def holds_project(folder: Path, overwrite: bool) -> bool:
 
 def check_apart(source: str, folder: Path) -> None:
     """Refuse to write over what is read, or to where a link in the folder leads."""
-    if (folder / OUTPUTS["masks"]).is_symlink():
-        raise UsageError(
-            f"{folder / OUTPUTS['masks']} is a link, and nothing is written to where it leads; "
-            "remove it, or give another output folder"
-        )
     path = Path(source)
-    for name in ("project.s2t", *OUTPUTS.values()):
-        try:
-            same = (folder / name).exists() and path.exists() and path.samefile(folder / name)
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-        if same:
+    try:
+        if (folder / OUTPUTS["masks"]).is_symlink():
             raise UsageError(
-                f"{path} is the source and would be replaced by the output {name}; "
-                f"give another output folder"
+                f"{folder / OUTPUTS['masks']} is a link, and nothing is written to where it leads; "
+                "remove it, or give another output folder"
             )
+        for name in ("project.s2t", *OUTPUTS.values()):
+            if (folder / name).exists() and path.exists() and path.samefile(folder / name):
+                raise UsageError(
+                    f"{path} is the source and would be replaced by the output {name}; "
+                    f"give another output folder"
+                )
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def is_output(name: PurePath) -> bool:

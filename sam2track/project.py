@@ -182,12 +182,15 @@ class Project(Contents):
             Where it is missing, damaged, or made by a newer version.
         """
         path, writable = check_path("path", path), check_flag("writable", writable)
-        if path.is_dir():
-            path = path / "project.s2t"
+        try:
+            if path.is_dir():
+                path = path / "project.s2t"
+                if not path.is_file():
+                    raise ProjectError(f"there is no project at {path}: {path.parent} is a folder")
             if not path.is_file():
-                raise ProjectError(f"there is no project at {path}: {path.parent} is a folder")
-        if not path.is_file():
-            raise ProjectError(f"there is no project at {path}")
+                raise ProjectError(f"there is no project at {path}")
+        except OSError as error:  # in a folder that may not be looked into, most of all
+            raise ProjectError(f"{path} cannot be read: {error.strerror}") from error
         own = WriterLock(path) if writable and lock is None else None
         db = None
         try:
@@ -562,5 +565,6 @@ class Project(Contents):
 
 
 def _check_free(path: Path) -> None:
-    if path.exists():
-        raise ProjectExistsError(f"{path} is there already; resume or overwrite it")
+    with output_errors(path):
+        if path.exists():
+            raise ProjectExistsError(f"{path} is there already; resume or overwrite it")

@@ -740,6 +740,15 @@ def test_a_project_in_which_nothing_is_marked_is_not_gone_on_with(
     source, model = open_source(clip), load_model(module, device="cpu")
     path = tmp_path / "project.s2t"
     Project.create(path, meta=project_meta(source, model), times=source.times).close()
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_output_that_no_folder_may_be_named_is_told(
+    tmp_path: Path, module: Any, clip: np.ndarray, resume: bool
+) -> None:
+    output = tmp_path / ("a" * 300)
+    with pytest.raises(OutputError, match="cannot be written: File name too long"):
+        track(clip, TWO, output=output, model=module, resume=resume)
+
+
     with pytest.raises(PromptError, match="holds no object to track"):
         run(clip, None, output=tmp_path, model=module, resume=True)
     run(clip, TWO, output=tmp_path, model=module, resume=True, write=[])

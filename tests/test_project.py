@@ -481,6 +481,15 @@ def test_a_link_is_read_with_what_lies_beside_the_file_that_it_leads_to(tmp_path
         assert project.frames == (3,) and len(project.times) == len(TIMES)
 
 
+def test_names_that_no_file_may_have_are_told(tmp_path: Path) -> None:
+    """As what lies in a folder that may not be looked into, which only root may."""
+    path = tmp_path / ("a" * 300)
+    with pytest.raises(ProjectError, match="cannot be read: File name too long"):
+        Project.open(path)
+    with pytest.raises(OutputError, match="File name too long"):
+        new(path)
+
+
 def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
     path = tmp_path / "50% a?b#c.s2t"
     fill(path)
