@@ -112,7 +112,7 @@ def project_for(
         if not resume:
             raise ProjectExistsError(f"{folder} holds a project that another job made just now")
         project = Project.open(path, writable=True, lock=lock)
-        if project.position or (prompts is None and boxes is None):
+        if project.journal() or (prompts is None and boxes is None):
             return _resumed(project, source, model, prompts, boxes)
         project.close()  # a job was killed before it had stored the prompts
     try:

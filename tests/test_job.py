@@ -784,6 +784,11 @@ def test_other_prompts_are_refused(
     assert not list((tmp_path / "o").glob("*-wal"))
 
 
+    # Nor is it replaced, unasked: all can be put back.
+    with pytest.raises(UsageError, match="made with other prompts"):
+        run(clip, TWO, output=tmp_path, model=module, resume=True, write=[])
+    with Project.open(path, writable=True) as project:
+        assert project.redo() and project.objects == (1,)
 def test_other_names_are_told(
     tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
 ) -> None:
