@@ -74,13 +74,17 @@ class Work:
         outputs = {"project": str(folder / "project.s2t")}
         try:
             span = (low, high)
-            with (
-                a_core_spared(self.model),
-                Writing(self.project, self.source, span, folder, wanted, self.progress) as writing,
-            ):
-                work(writing)
-                self._warn_of_change()
-                self.project.set_meta(carried=sorted(getattr(self.source, "carried", ())))
+            try:
+                with (
+                    a_core_spared(self.model),
+                    Writing(
+                        self.project, self.source, span, folder, wanted, self.progress
+                    ) as writing,
+                ):
+                    work(writing)
+                    self._warn_of_change()
+            finally:
+                self._keep_carried()
             if "table" in wanted:
                 write_table(self.project, folder, source=self.source, full=self.full_table)
             outputs |= paths_of(folder, wanted)
@@ -138,6 +142,13 @@ class Work:
                 if writing is not None:
                     writing.up_to(result.frame + 1)
                 self._report("tracking", self.computed, max(total, self.computed), began)
+
+    def _keep_carried(self) -> None:
+        """Note which frames could not be decoded; of those of earlier runs some were not read."""
+        before = self.project.meta.get("carried")
+        carried = sorted({*(before or ()), *getattr(self.source, "carried", ())})
+        if carried != before:
+            self.project.set_meta(carried=carried)
 
     def _warn_of_earlier(self, folder: Path, wanted: list[str]) -> None:
         """Say which outputs of an earlier run know nothing of what was tracked now."""

@@ -42,6 +42,8 @@ from sam2track.prompt_files import load_prompts
 from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
 from sam2track.tracking.tracker import Tracker
+from tests.frames.conftest import write_video
+from tests.frames.test_video_damage import spoil
 
 FRAMES, HEIGHT, WIDTH = 10, 47, 63
 
@@ -695,6 +697,30 @@ def test_resume_of_a_finished_job_writes_again(
     again = run(clip, None, output=tmp_path, model=module, resume=True)
     same_outputs(tmp_path, unbroken[0])
     assert again.frames_computed == 0
+
+
+def test_frames_that_could_not_be_decoded_stay_known(tmp_path: Path, module: Any) -> None:
+    """A run that goes on reads none of those that were tracked before it."""
+    whole = write_video(tmp_path / "whole.mov", 12, codec="mjpeg", pix_fmt="yuvj420p")
+    video, out = spoil(whole, [2, 6, 9]), tmp_path / "out"
+
+    def carried() -> list[int]:
+        with Project.open(out) as project:
+            return [row.frame for row in project.rows() if row.source == "carried"]
+
+    with pytest.raises(Interrupted):
+        run(
+            video,
+            prompts((1, 0, [2, 2, 20, 20])),
+            output=out,
+            model=module,
+            write=[],
+            progress=stop_at("tracking", 5),
+        )
+    assert carried() == [2]
+    for stop, expected in ((8, [2, 6]), (None, [2, 6, 9]), (None, [2, 6, 9])):
+        run(video, output=out, model=module, write=[], resume=True, stop=stop)
+        assert carried() == expected
 
 
 def test_the_other_direction_later(
