@@ -354,7 +354,7 @@ class Writing:
             self._wanted,
             height=self._source.height,
             width=self._source.width,
-            bits=16 if max(self._project.objects) > 255 else 8,
+            bits=16 if max(self._project.objects, default=0) > 255 else 8,
             names=self._project.names,
             rate=usual_rate(times[low:high]),
         ) as outputs:

@@ -740,6 +740,15 @@ def test_resume_with_an_array_of_what_was_made_from_a_video(
         run(clip, output=tmp_path, model=module, write=(), resume=True)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_output_that_no_folder_may_be_named_is_told(
+    tmp_path: Path, module: Any, clip: np.ndarray, resume: bool
+) -> None:
+    output = tmp_path / ("a" * 300)
+    with pytest.raises(OutputError, match="cannot be written: File name too long"):
+        track(clip, TWO, output=output, model=module, resume=resume)
+
+
 def test_an_empty_output_is_not_the_current_folder(
     module: Any, clip: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -766,15 +775,6 @@ def test_a_project_in_which_nothing_is_marked_is_not_gone_on_with(
     source, model = open_source(clip), load_model(module, device="cpu")
     path = tmp_path / "project.s2t"
     Project.create(path, meta=project_meta(source, model), times=source.times).close()
-@pytest.mark.parametrize("resume", [False, True])
-def test_an_output_that_no_folder_may_be_named_is_told(
-    tmp_path: Path, module: Any, clip: np.ndarray, resume: bool
-) -> None:
-    output = tmp_path / ("a" * 300)
-    with pytest.raises(OutputError, match="cannot be written: File name too long"):
-        track(clip, TWO, output=output, model=module, resume=resume)
-
-
     with pytest.raises(PromptError, match="holds no object to track"):
         run(clip, None, output=tmp_path, model=module, resume=True)
     run(clip, TWO, output=tmp_path, model=module, resume=True, write=[])
@@ -784,6 +784,11 @@ def test_an_output_that_no_folder_may_be_named_is_told(
             pass
     with pytest.raises(PromptError, match="holds no object to track"):
         run(clip, None, output=tmp_path, model=module, resume=True)
+    # Nor is it replaced, unasked: all can be put back.
+    with pytest.raises(UsageError, match="made with other prompts"):
+        run(clip, TWO, output=tmp_path, model=module, resume=True, write=[])
+    with Project.open(path, writable=True) as project:
+        assert project.redo() and project.objects == (1,)
 
 
 @pytest.mark.parametrize(
@@ -810,11 +815,6 @@ def test_other_prompts_are_refused(
     assert not list((tmp_path / "o").glob("*-wal"))
 
 
-    # Nor is it replaced, unasked: all can be put back.
-    with pytest.raises(UsageError, match="made with other prompts"):
-        run(clip, TWO, output=tmp_path, model=module, resume=True, write=[])
-    with Project.open(path, writable=True) as project:
-        assert project.redo() and project.objects == (1,)
 def test_other_names_are_told(
     tmp_path: Path, module: Any, clip: np.ndarray, unbroken: tuple[Path, Outcome]
 ) -> None:

@@ -21,6 +21,7 @@ from sam2track import Project, Tracker, load_model
 from sam2track import masks as rle
 from sam2track.cli.main import main
 from sam2track.errors import ProjectError, ProjectExistsError, UsageError
+from sam2track.export.pngs import read_label_png
 from sam2track.frames.array import ArraySource
 from sam2track.job import run
 from sam2track.replaying import replay
@@ -235,6 +236,19 @@ def test_a_replay_says_where_masks_are_others(frames: np.ndarray, tmp_path: Path
         killed, output=tmp_path / "other", source=frames, model=model, write=[]
     ).warnings
     assert re.match(f"[0-9]+ masks are others than in {killed}, from object 2 on frame", warning)
+
+
+def test_a_replay_in_which_no_object_is_left_writes_empty_pictures(
+    frames: np.ndarray, tmp_path: Path
+) -> None:
+    model = load_model(predictor("nano", True))
+    run(frames, PROMPTS, output=tmp_path / "old", model=model, write=[], stop=3)
+    with Project.open(tmp_path / "old", writable=True) as project:
+        tracker = Tracker(model, ArraySource(frames), history=project)
+        tracker.remove(1), tracker.remove(2)
+    out = tmp_path / "new"
+    assert not replay(tmp_path / "old", output=out, source=frames, model=model).warnings
+    assert {read_label_png(path).max() for path in (out / "masks").iterdir()} == {0}
 
 
 def test_a_replay_without_a_step_differs(worked: Path, frames: np.ndarray, tmp_path: Path) -> None:
