@@ -213,16 +213,18 @@ class Book:
             The objects that may change; all of them where it is left out.
         """
         self._before_step()
+        self._changes += 1
         before = dict(self.objects)
         # Not of all: with hundreds that are deleted one by one this would take most of the time.
         copies = [_copy(item) for item in (before.values() if changes is None else changes)]
         try:
             with self.history.step(kind, action | self.threads):
                 yield
-        except BaseException:
+        except BaseException as error:
             self._objects = before | {c.object_id: c for c in copies if c.object_id in before}
+            if not isinstance(error, Exception):  # Ctrl-C, which may come once all is kept
+                self.unread()
             raise
-        self._changes += 1
 
     @contextmanager
     def together(self) -> Iterator[None]:

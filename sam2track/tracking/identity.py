@@ -85,6 +85,7 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
         back = max(merged.pending.get(True, max(theirs)), max(theirs))
         merged.pending = {False: max(forward, merged.first), True: min(back, merged.last)}
         history.keep_life(merged.life)
+        book.unread()  # within, as Ctrl-C may come before they are read
     book.load()
 
 
@@ -153,6 +154,7 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
             rest.pending[True] = min(rest.pending.get(True, rest.last), rest.last)
         history.keep_life(part.life)
         history.keep_life(rest.life)
+        book.unread()  # within, as Ctrl-C may come before they are read
     book.load()
     return new_id
 
@@ -188,6 +190,7 @@ def swap_from(book: Book, object_id: int, other_id: int, frame: int) -> None:
             changed.changed(frame)
             _keep_before(book, changed, item.pending.get(True, -1), frame)
             history.keep_life(changed.life)
+        book.unread()  # within, as Ctrl-C may come before they are read
     book.load()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from sam2track import Tracker
 from sam2track.errors import PromptError
+from sam2track.tracking.book import Book
 from tests.tracking.known import (
     FRAMES,
     LEFT,
@@ -715,3 +717,59 @@ def test_a_locked_daughter_keeps_her_mother(change: Action) -> None:
     refused(made, change, "object 4 is locked")
     made.lock(4, locked=False)
     change(made)
+
+
+class Committed:
+    """A connection on which Ctrl-C comes once the first transaction is kept."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection, self._interrupts = connection, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        found = self._connection.execute(statement, *values)
+        if statement == "COMMIT" and self._interrupts:
+            self._interrupts = False
+            raise KeyboardInterrupt
+        return found
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda made: made.merge(1, 2),
+        lambda made: made.split_from(1, 4),
+        lambda made: made.swap_from(1, 2, 4),
+        lambda made: made.end_at(1, 4),
+        lambda made: made.prompt(4, 2, mask=disk(LEFT)),
+        lambda made: made.remove(1),
+    ],
+)
+def test_an_interrupt_once_a_step_is_kept_leaves_objects_as_they_are_in_the_history(
+    action: Action, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ran()
+    if late:  # before the objects are read again, where they are
+
+        def interrupted(_: Book) -> None:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Book, "load", interrupted)
+    else:
+        made.history._db = Committed(made.history._db)
+    with contextlib.suppress(KeyboardInterrupt):
+        action(made)
+    monkeypatch.undo()
+    found = [({**vars(made.life(i)), "since": 0}, made.prompted(i)) for i in made.object_ids]
+    assert found == [
+        (
+            {**vars(life), "since": 0},
+            tuple(sorted(f for f, _ in made.history.anchors(life.object_id))),
+        )
+        for life in made.history.lives()
+    ]
+    assert len(made.history.journal()) == 1 + len(ran().history.journal())
