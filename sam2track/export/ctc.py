@@ -148,13 +148,14 @@ def read(path: Path, kind: str) -> Reading:
             else:
                 lineage[line.label] = names[line.parent]
     height, width = read_tiff(next(iter(files.values()))).shape
+    warnings: list[str] = []
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame, file in files.items():
             labels = read_tiff(file)
             if labels.shape != (height, width):
                 raise SourceError(f"{file} is {labels.shape}; the first is {(height, width)}")
-            here = by_label(labels)
+            here = by_label(labels, warnings)
             for label in here:
                 if lines and label not in names:
                     raise SourceError(f"{file} holds label {label}, of which there is no track")
@@ -164,7 +165,7 @@ def read(path: Path, kind: str) -> Reading:
                 here = by_label(np.array(ids, np.int64)[places].reshape(labels.shape))
             yield frame, here
 
-    return Reading(path, kind, height, width, list(files), shots, {}, lineage)
+    return Reading(path, kind, height, width, list(files), shots, {}, lineage, warnings)
 
 
 def _lines(folder: Path) -> dict[int, Track]:

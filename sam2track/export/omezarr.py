@@ -92,10 +92,11 @@ def read(path: Path, kind: str) -> Reading:
     for said in attributes.get("image-label", {}).get("properties", []):
         name, label = str(said.get("name", "")), int(said.get("label-value", 0))
         names[label] = "" if name == f"object {label}" else name
+    warnings: list[str] = []
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in range(count):
             labels: npt.NDArray[Any] = np.asarray(array[frame] if len(shape) > 2 else array[:])
-            yield frame, by_label(labels.reshape(shape[-2:]))
+            yield frame, by_label(labels.reshape(shape[-2:]), warnings)
 
-    return Reading(path, kind, shape[-2], shape[-1], range(count), shots, names)
+    return Reading(path, kind, shape[-2], shape[-1], range(count), shots, names, warnings=warnings)

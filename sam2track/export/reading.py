@@ -81,9 +81,19 @@ READERS = {
 }
 
 
-def by_label(labels: npt.NDArray[np.generic]) -> Mapping[int, Mask]:
-    """Masks by object of a label map, ascending; each is made when it is asked for."""
-    return Masks({int(i): partial(_equal, labels, int(i)) for i in np.unique(labels) if i > 0})
+def by_label(
+    labels: npt.NDArray[np.generic], warnings: list[str] | None = None
+) -> Mapping[int, Mask]:
+    """Masks by object of a label map, ascending; each is made when it is asked for.
+
+    Labels below 0, by which some tools say that a pixel is nobody's, are ground; that there are
+    some is added to the warnings once.
+    """
+    ids = np.unique(labels).tolist()
+    told = "labels below 0 are taken for ground"
+    if warnings is not None and ids and ids[0] < 0 and told not in warnings:
+        warnings.append(told)
+    return Masks({int(i): partial(_equal, labels, int(i)) for i in ids if i > 0})
 
 
 def _equal(labels: npt.NDArray[np.generic], object_id: int) -> Mask:

@@ -106,19 +106,20 @@ def read(path: Path, kind: str) -> Reading:
             f"{path} holds {dtype} of shape {shape}; label stacks are (T, Y, X) integers"
         )
     count = shape[0] if len(shape) == 3 else 1
+    warnings: list[str] = []
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         with tifffile.TiffFile(path) as file:
             if paged:
                 for frame, page in enumerate(file.series[0].pages):
                     if page is not None:
-                        yield frame, by_label(page.asarray())
+                        yield frame, by_label(page.asarray(), warnings)
             else:  # a series in one piece, or several frames to a page, as samples of it
                 whole = file.series[0]
                 lies_open = whole.dataoffset is not None
                 held = tifffile.memmap(path, mode="r") if lies_open else whole.asarray()
                 stack = held.reshape(count, *shape[-2:])
                 for frame in range(count):
-                    yield frame, by_label(np.asarray(stack[frame]))
+                    yield frame, by_label(np.asarray(stack[frame]), warnings)
 
-    return Reading(path, kind, shape[-2], shape[-1], range(count), shots)
+    return Reading(path, kind, shape[-2], shape[-1], range(count), shots, warnings=warnings)

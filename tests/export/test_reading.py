@@ -230,6 +230,17 @@ def test_stacks_of_others(tmp_path, shape, options):
     assert shots(tmp_path / "a.tif") == {t: {300: 4} for t in range(count)}
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+def test_labels_below_0_are_ground_and_told_once(tmp_path, options):
+    stack = np.zeros((3, 6, 8), np.int16)
+    stack[:, :2], stack[1:, 4:] = -1, 7
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", **options)
+    reading = open_masks(tmp_path / "a.tif")
+    found = [{i: m.sum() for i, m in here.items()} for _, here in reading.shots()]
+    assert found == [{}, {7: 16}, {7: 16}]
+    assert reading.warnings == ["labels below 0 are taken for ground"]
+
+
 @pytest.mark.parametrize("count", [3, 4])
 def test_stacks_whose_frames_were_taken_for_samples(count, tmp_path):
     """Three or four frames become the colours of one page where nothing else is said."""
