@@ -196,7 +196,9 @@ class Project(Contents):
         try:
             if writable and not os.access(path, os.W_OK):
                 raise OutputError(f"{path} cannot be written: it is read-only")
-            warning = settle(path.resolve())  # SQLite's files lie beside what a link leads to
+            # SQLite's files lie beside what a link leads to.
+            place = path.resolve() if path.is_symlink() else path
+            warning = settle(place)
             db = connect(path, "rw" if writable else "ro")
             if writable:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -209,7 +211,8 @@ class Project(Contents):
             if own is not None:
                 own.release()
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):
-                raise ProjectError(refusal(path.resolve(), error)) from error
+                place = path.resolve() if path.is_symlink() else path
+                raise ProjectError(refusal(place, error)) from error
             raise
 
     @property
