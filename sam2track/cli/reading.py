@@ -51,18 +51,20 @@ def results_of(path: Path) -> Iterator[Project]:
 
 
 def check_apart(output: Path, *others: str | Path | None) -> None:
-    """Refuse to write over what is read.
+    """Refuse to write over what is read, or among the pictures of a folder that is.
 
     Raises
     ------
     UsageError
-        Where `output` is one of the others.
+        Where `output` is one of the others, or a part of one.
     """
+    from sam2track.frames.opening import is_part
+
     for other in (Path(path) for path in others if path):
         try:
             same = output.exists() and other.samefile(output)
             place = Path(os.path.realpath(output))
-            beside = place in companions(Path(os.path.realpath(other)))
+            beside = place in companions(Path(os.path.realpath(other))) or is_part(output, other)
         except (OSError, ValueError):
             continue
         if same or beside:

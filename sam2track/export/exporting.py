@@ -19,7 +19,7 @@ from sam2track.export import output_errors, shortened
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.bounds import asked_span
-from sam2track.frames.opening import find_source, reopen_source
+from sam2track.frames.opening import find_source, is_part, reopen_source
 from sam2track.frames.source import FrameSource
 
 __all__ = ["FORMATS", "TAKEN_BY", "Exported", "Format", "export_results"]
@@ -167,10 +167,12 @@ def export_results(
         if options.images or (how.images and options.images is None):
             sequence.pictures = _pictures(stack, sequence, meta, options)
         with output_errors(path):  # of a name that no file can have
-            pictures = [Path(source), find_source(meta, results.folder)]
+            found = [Path(source), find_source(meta, results.folder)]
             if isinstance(options.source, str | os.PathLike):  # also where it is not read
-                pictures.append(Path(options.source))
-            own = any(_same(path, taken) for taken in (*keep, *filter(None, pictures)))
+                found.append(Path(options.source))
+            pictures = [place for place in found if place is not None]
+            own = any(_same(path, taken) for taken in (*keep, *pictures))
+            own = own or any(is_part(path, taken) for taken in pictures)
         if own:
             raise UsageError(
                 f"{path} is what is exported from, or belongs to it; name another target"

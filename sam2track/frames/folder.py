@@ -26,7 +26,7 @@ from sam2track.frames.intensity import (
 from sam2track.frames.pages import check_pages
 from sam2track.frames.source import ByFrame, Frame
 
-__all__ = ["ImageFolder", "natural_key", "pictures_in"]
+__all__ = ["ImageFolder", "is_picture", "natural_key", "pictures_in"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 # Metadata of cameras may push the size of a JPEG some way back.
@@ -40,6 +40,11 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     """Return what to sort names by so that ``img2`` comes before ``img10``."""
     parts = re.split(r"([0-9]+)", name.casefold())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is taken for a picture of the folder that it lies in, by its name."""
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
@@ -64,8 +69,8 @@ def pictures_in(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
             f"{folder} cannot be listed ({error.strerror}); give a folder that may be read"
         ) from error
     entries.sort(key=lambda e: natural_key(e.name))
-    found = [e for e in entries if e.suffix.lower() in _SUFFIXES]
-    others = [e.name for e in entries if e.suffix.lower() not in _SUFFIXES]
+    found = [e for e in entries if is_picture(e)]
+    others = [e.name for e in entries if not is_picture(e)]
     named = ", ".join(others[:_NAMED])
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     if not found:

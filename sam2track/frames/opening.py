@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import USUAL_FPS, FrameSource
 
-__all__ = ["find_source", "open_source", "options_of", "reopen_source"]
+__all__ = ["find_source", "is_part", "open_source", "options_of", "reopen_source"]
 
 _STACKS = {".czi": "CZI", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
@@ -162,6 +162,27 @@ def find_source(meta: Mapping[str, Any], folder: Path | None) -> Path | None:
         places = [place / name for place in beside for name in (given, given.name)]
         places.insert(0, Path(known))
     return next(filter(os.path.exists, [*places, given]), None)
+
+
+def is_part(path: Path, source: Path) -> bool:
+    """Whether a file is one of those that a source is made of, or would be once it is there.
+
+    That is any picture right in a folder of pictures, and a file that is there in one of zarr.
+    """
+    from sam2track.frames.folder import is_picture
+    from sam2track.frames.zarr_files import is_zarr
+
+    try:
+        if not source.is_dir():
+            return False
+        folder = Path(os.path.realpath(source))
+        # The folder alone is followed: a link in it is a picture wherever it leads.
+        place = Path(os.path.realpath(path.absolute().parent)) / path.name
+        if is_zarr(source):
+            return place.is_file() and folder in place.parents
+        return place.parent == folder and is_picture(place)
+    except (OSError, ValueError):  # of names that no file can have, or that may not be looked at
+        return False
 
 
 def options_of(source: object) -> Sequence[str]:

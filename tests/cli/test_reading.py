@@ -402,7 +402,9 @@ def test_what_is_read_is_not_written_over(things: Path) -> None:
         refused(invoke(command, path, "-o", path), 2, "is what is read")
     refused(invoke("review", path, "--sheet", path), 2, "is what is read")
     refused(invoke("render", path, "-o", things / "frames"), 2, "is what is read")
-    assert path.read_bytes() == before
+    for command, option in (("review", "--sheet"), ("render", "-o"), ("measure", "-o")):
+        refused(invoke(command, path, option, things / "frames/new.png"), 2, "a part of")
+    assert path.read_bytes() == before and not (things / "frames/new.png").exists()
 
 
 def test_devices_are_not_replaced(things: Path) -> None:

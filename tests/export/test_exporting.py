@@ -266,6 +266,41 @@ def test_nothing_is_written_over_what_is_exported_from(tmp_path):
     assert (tmp_path / "clip.mp4").read_text() == moved.read_text() == "a video"
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_nothing_is_written_among_the_pictures_that_are_exported_from(tmp_path, moved):
+    """It would be one frame more of them, or take the place of one."""
+    clip = tmp_path / "clip"
+    (clip / "within").mkdir(parents=True)
+    for name in ("0.png", "1.tif", "notes.txt"):
+        (clip / name).write_text("mine")
+    path = project(tmp_path / "p.s2t")
+    (tmp_path / "link").symlink_to(clip)
+    with Project.open(path, writable=True) as opened:
+        opened.set_meta(source=str(tmp_path / ("gone" if moved else "clip")))
+        named = {"source": tmp_path / "link"} if moved else {}
+        for target in ("clip/1.tif", "clip/new.TIF", "link/new.tif", "clip/0.png"):
+            with pytest.raises(UsageError, match="belongs to it; name another target"):
+                opened.export(tmp_path / target, format="labels-tiff", overwrite=True, **named)
+        assert sorted(p.name for p in clip.iterdir()) == ["0.png", "1.tif", "notes.txt", "within"]
+        assert {p.read_text() for p in clip.iterdir() if p.is_file()} == {"mine"}
+        opened.export(clip / "tracks.csv", format="csv", **named)  # which is no picture
+        opened.export(clip / "within" / "new.tif", format="labels-tiff", **named)
+
+
+def test_nothing_in_a_zarr_is_written_over_that_is_exported_from(tmp_path):
+    source = tmp_path / "clip.zarr"
+    (source / "c" / "0").mkdir(parents=True)
+    for name in ("zarr.json", "c/0/0"):
+        (source / name).write_text("mine")
+    with Project.open(project(tmp_path / "p.s2t"), writable=True) as opened:
+        opened.set_meta(source=str(source))
+        for name in ("zarr.json", "c/0/0"):
+            with pytest.raises(UsageError, match="belongs to it; name another target"):
+                opened.export(source / name, format="csv", overwrite=True)
+            assert (source / name).read_text() == "mine"
+        opened.export(source / "labels" / "cells", format="davis")
+
+
 def test_a_range_and_frames_without_results(path, tmp_path):
     with Project.open(path) as opened:
         done = opened.export(tmp_path / "a.tif", format="labels-tiff", start=2, stop=5)
