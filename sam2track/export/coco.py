@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.images import write_jpegs
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool, items
 from sam2track.lazy import Masks
@@ -33,7 +33,7 @@ def write(path: Path, sequence: Sequenced) -> None:
     if path.is_dir():
         write_jpegs(path / "images", sequence)
         path = path / "annotations.json"
-    kinds = sorted({sequence.names.get(i) or "object" for i in sequence.objects})
+    kinds = sorted({sequence.category(i) for i in sequence.objects})
     category = {kind: number for number, kind in enumerate(kinds, start=1)}
     size = {"height": sequence.height, "width": sequence.width}
     number = 0
@@ -54,7 +54,7 @@ def write(path: Path, sequence: Sequenced) -> None:
                 annotation: dict[str, Any] = {
                     "id": number,
                     "image_id": shot.frame + 1,
-                    "category_id": category[sequence.names.get(object_id) or "object"],
+                    "category_id": category[sequence.category(object_id)],
                     "segmentation": {
                         "size": [sequence.height, sequence.width],
                         "counts": encode(mask),
@@ -91,7 +91,7 @@ def read(path: Path, kind: str) -> Reading:
         image_id: int(number) if numbered else place
         for place, (number, image_id) in enumerate(order)
     }
-    kinds = {c["id"]: str(c.get("name", "")) for c in items(file, "categories.item")}
+    kinds = {c["id"]: name_of(c.get("name")) for c in items(file, "categories.item")}
     names: dict[int, str] = {}
     spool = Spool()
     for annotation in items(file, "annotations.item"):
@@ -104,8 +104,7 @@ def read(path: Path, kind: str) -> Reading:
                 f"{file} has object {object_id} twice on image {annotation['image_id']}; "
                 f"annotations of a video need a track_id"
             )
-        name = kinds.get(annotation["category_id"], "")
-        names[object_id] = "" if name == "object" else name
+        names[object_id] = kinds.get(annotation["category_id"], "")
     there = sorted(frames.values())
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:

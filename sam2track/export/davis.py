@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.images import numbered, write_jpegs
 from sam2track.export.pngs import MaskSequence, read_label_png
-from sam2track.export.reading import Reading, by_label
+from sam2track.export.reading import Reading, by_label, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.export.staging import write_bytes
 from sam2track.json_text import parsed
@@ -31,7 +31,7 @@ def write_ytvos(folder: Path, sequence: Sequenced) -> None:
     seen = _label_maps(folder / "Annotations" / sequence.name, sequence, "ytvos")
     objects = {
         str(i): {
-            "category": sequence.names.get(i) or "object",
+            "category": sequence.category(i),
             "frames": [f"{frame:05d}" for frame in frames],
         }
         for i, frames in sorted(seen.items())
@@ -68,7 +68,7 @@ def read(path: Path, kind: str) -> Reading:
     if (path / "meta.json").is_file():
         meta = parsed((path / "meta.json").read_text(encoding="utf-8"))
         objects = meta["videos"].get(folder.name, {}).get("objects", {})
-        names = {int(i): str(said.get("category", "")) for i, said in objects.items()}
+        names = {int(i): name_of(said.get("category")) for i, said in objects.items()}
     files = numbered(folder, "*.png")
     height, width = read_label_png(next(iter(files.values()))).shape
 

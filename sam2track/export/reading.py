@@ -24,7 +24,16 @@ from sam2track.lazy import Masks
 from sam2track.masks import Part
 from sam2track.regular import check_regular
 
-__all__ = ["READERS", "Boxed", "Reading", "by_label", "detect", "open_masks"]
+__all__ = [
+    "READERS",
+    "UNNAMED",
+    "Boxed",
+    "Reading",
+    "by_label",
+    "detect",
+    "name_of",
+    "open_masks",
+]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -63,6 +72,9 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
 
 
+UNNAMED = "object"
+"""The category of objects without a name, in formats in which every object is of one."""
+
 # Format: module and what it calls its reader.
 READERS = {
     "davis": "davis",
@@ -79,6 +91,11 @@ READERS = {
     "parquet": "tables",
     "masks-video": "mask_video",
 }
+
+
+def name_of(category: object) -> str:
+    """Return the name of objects of a category; none of the one that stands for it."""
+    return "" if category is None or category == UNNAMED else str(category)
 
 
 def by_label(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sam2track.arguments import check_flag
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
-from sam2track.export.reading import Boxed, by_label
+from sam2track.export.reading import UNNAMED, Boxed, by_label
 from sam2track.frames.source import USUAL_FPS, FrameSource
 
 __all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
@@ -237,6 +237,10 @@ class Sequenced:
                     self.passed(done, len(self.span))
                 yield row
         self.passed(len(self.span), len(self.span))
+
+    def category(self, object_id: int) -> str:
+        """Return the name of an object, or what stands for none where a format needs one."""
+        return self.names.get(object_id) or UNNAMED
 
     @property
     def largest(self) -> int:

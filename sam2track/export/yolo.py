@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.images import jpegs
 from sam2track.export.polygons import fill, outline
-from sam2track.export.reading import Reading
+from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.lazy import Masks
 
@@ -29,7 +29,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
 
     The last frames are for validation, in one piece: neighbours are too alike to be split.
     """
-    kinds = sorted({sequence.names.get(i) or "object" for i in sequence.objects})
+    kinds = sorted({sequence.category(i) for i in sequence.objects})
     share = round(len(sequence.span) * sequence.options.val_share)
     border = sequence.span.stop - share
 
@@ -48,7 +48,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
             changed += bool((fill([polygon], *mask.shape) != mask).any())
             # Of a pixel's middle, so that rounding gives the pixel back.
             numbers = ((polygon + 0.5) / scale).ravel()
-            kind = kinds.index(sequence.names.get(object_id) or "object")
+            kind = kinds.index(sequence.category(object_id))
             lines.append(f"{kind} " + " ".join(f"{number:.6f}" for number in numbers))
         file = folder / "labels" / part(shot.frame) / f"{sequence.name}_{shot.frame:05d}.txt"
         file.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
@@ -71,7 +71,10 @@ def write(folder: Path, sequence: Sequenced) -> None:
 
 
 def read(path: Path, kind: str) -> Reading:
-    """Read the labels of what ``write`` wrote; the object is the class, counted from 1."""
+    """Read the labels of what ``write`` wrote; the object is the class, counted from 1.
+
+    It has the name of the class.
+    """
     text = (path / "data.yaml").read_text(encoding="utf-8").splitlines()
     try:
         height, width = (int(side) for side in text[0].lstrip("# ").split(" x "))
@@ -103,7 +106,18 @@ def read(path: Path, kind: str) -> Reading:
             makers = {i: partial(_filled, each, height, width) for i, each in sorted(found.items())}
             yield frame, Masks(makers)
 
-    return Reading(path, kind, height, width, sorted(files), shots, warnings=warnings)
+    return Reading(path, kind, height, width, sorted(files), shots, _names(text), {}, warnings)
+
+
+def _names(text: Sequence[str]) -> dict[int, str]:
+    """Names of objects, from the lines of ``data.yaml``: a class on each, in quotes or not."""
+    names: dict[int, str] = {}
+    for line in text[text.index("names:") + 1 :] if "names:" in text else ():
+        number, colon, name = line.strip().partition(": ")
+        if not (colon and number.isdecimal()):
+            break
+        names[int(number) + 1] = name_of(json.loads(name) if name.startswith('"') else name)
+    return names
 
 
 def _filled(

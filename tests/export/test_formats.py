@@ -99,6 +99,24 @@ def test_our_reader_gives_back_every_mask(export, name):
             assert np.array_equal(found[frame][i], mask), (frame, i)
 
 
+@pytest.mark.parametrize("name", ["coco", "npz", "ome-zarr", "parquet", "ytvos"])
+def test_our_reader_gives_back_the_names(export, name):
+    """Objects without one have none, whatever category stands for them meanwhile."""
+    target, _ = export(name)
+    reading = open_masks(target)
+    list(reading.shots())
+    names = {i: reading.names.get(i, "") for i in (1, 2, 3, 4, 5, 7)}
+    assert names == {1: 'a "cell"', 2: "wörm", 3: "", 4: "", 5: "", 7: ""}
+
+
+def test_objects_of_yolo_have_the_names_of_their_classes(export):
+    target, _ = export("yolo-seg", images=False)
+    assert open_masks(target).names == {1: 'a "cell"', 2: "", 3: "wörm"}
+    text = (target / "data.yaml").read_text().replace('2: "wörm"', "2: wörm\nnc: 3")
+    (target / "data.yaml").write_text(text)
+    assert open_masks(target).names == {1: 'a "cell"', 2: "", 3: "wörm"}
+
+
 @pytest.mark.parametrize("name", sorted(set(READERS) - {"yolo-seg"}))
 def test_names_need_not_be_utf8(path, tmp_path, name):
     folder = tmp_path / os.fsdecode(b"\xff")
