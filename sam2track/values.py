@@ -88,6 +88,7 @@ _META: dict[str, Kind] = {
     "image_size": _or_none(_whole),
     "reading": _reading,
     "detections": _detections,
+    "detected": _list_of(_whole),
     "carried": _list_of(_whole),
     "hidden": _list_of(_whole),
     "frame_interval_s": _or_none(_length),

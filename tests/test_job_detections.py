@@ -17,6 +17,7 @@ from sam2track.project import Project
 from sam2track.prompts import Prompt, Prompts
 from sam2track.replaying import replay
 from sam2track.tracking.detected import place_of
+from sam2track.tracking.tracker import Tracker
 from tests.parity.oracle import clip
 from tests.tracking.known import module
 
@@ -133,6 +134,20 @@ def test_an_interrupted_job_goes_on(file: Path, tmp_path: Path, at: int, again: 
         go(tmp_path / "cut", direction="forward", resume=True)
     assert prompts_of(tmp_path / "cut") == prompts_of(tmp_path / "whole")
     assert codes_of(tmp_path / "cut") == codes_of(tmp_path / "whole")
+
+
+def test_boxes_of_objects_that_a_person_deleted_do_not_come_back(
+    file: Path, tmp_path: Path
+) -> None:
+    """Boxes are taken once, and what was corrected since stays when a job goes on."""
+    every_second(tmp_path / "a", file)
+    with Project.open(tmp_path / "a" / "project.s2t", writable=True) as project:
+        Tracker(module(), clip(FRAMES), history=project).remove(1)
+        left = project.objects
+    every_second(tmp_path / "a", file, resume=True)
+    go(tmp_path / "a", resume=True)
+    with Project.open(tmp_path / "a" / "project.s2t") as project:
+        assert project.objects == left and project.meta["detected"] == [0, 2, 4]
 
 
 def test_other_detections_are_no_resumption(file: Path, tmp_path: Path) -> None:
