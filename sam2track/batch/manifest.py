@@ -17,7 +17,7 @@ from sam2track.models.choices import check_device, check_image_size, check_model
 from sam2track.outputs import TABLES, wanted_outputs
 from sam2track.regular import check_regular
 
-__all__ = ["OPTIONS", "Video", "is_address", "read_manifest", "settled"]
+__all__ = ["OF_DETECTIONS", "OPTIONS", "Video", "is_address", "read_manifest", "settled"]
 
 _NUMBER = (int, float)
 OPTIONS: dict[str, tuple[type, ...]] = {
@@ -46,6 +46,12 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "z": (int, str),
 }
 """What a video's options may say, as ``sam2track.track`` takes them, and types in JSON."""
+
+OF_DETECTIONS = (
+    *("detections", "detections_every", "detections_frame"),
+    *("class_names", "classes", "min_score"),
+)
+"""Those that say which boxes of a detector are taken."""
 
 # What is wrong in them whatever the video and the machine are.
 _CHECKS: dict[str, Callable[[Any], object]] = {

@@ -114,7 +114,8 @@ def read_record(output: str) -> dict[str, Any] | None:
 def whole(output: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the outcome that a record tells of; None where it is odd, or where outputs are gone.
 
-    At an address all is there where the record is: it is put there last.
+    Or where a person has changed the project since, so that they are of what it was. At an address
+    all is there where the record is: it is put there last.
     """
     outcome = record.get("outcome")
     if not isinstance(outcome, dict) or not _is_told(outcome):
@@ -122,8 +123,11 @@ def whole(output: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
     if is_address(output):
         return outcome
     try:
-        Project.open(Path(output) / "project.s2t").close()
+        with Project.open(Path(output) / "project.s2t") as project:
+            position = project.position
     except ProjectError:
+        return None
+    if record.get("position", position) != position:  # records of before do not say it
         return None
     return outcome if all(Path(path).exists() for path in outcome["outputs"].values()) else None
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sam2track.batch.manifest import is_address
+from sam2track.batch.manifest import OF_DETECTIONS, is_address
 from sam2track.batch.record import folder_of, publish, read_record, write_record
 from sam2track.errors import (
     OutputError,
@@ -102,22 +102,31 @@ def _patient(task: dict[str, Any]) -> dict[str, Any]:
 def _tracked(task: dict[str, Any]) -> dict[str, Any]:
     from sam2track.job import run
     from sam2track.models.loading import why_auto
+    from sam2track.project import Project
 
     output = task["output"]
     folder = folder_of(output)
     prompts = None if task["prompts"] is None else Path(task["prompts"])
     if prompts is not None and prompts.exists() and not prompts.is_file():
         raise PromptError(f"{prompts} is no regular file; save the prompts to one")
-    # Only once source, prompts and model are known to be good the job removes what was there.
-    anew = _is_of_others(folder, task["stamp"])
+    said, options = task["prompts"], task["options"]
+    record = read_record(str(folder))
+    # A batch made what is there of another source, other prompts or options. Only once source,
+    # prompts and model are known to be good the job removes it. What no batch has made is gone on
+    # with or refused, and never removed.
+    anew = record is not None and record.get("stamp") != task["stamp"]
+    if record is not None and not anew and (folder / "project.s2t").exists():
+        # What is asked for is in it already, and what a person corrected since is to stay.
+        said = None
+        options = {name: value for name, value in options.items() if name not in OF_DETECTIONS}
     done = run(
         task["source"],
-        task["prompts"],
+        said,
         output=folder,
         resume=not anew,
         overwrite=anew,
         progress=_noting(folder, task["stamp"]),
-        **task["options"],
+        **options,
     )
     outcome = done.to_dict()
     if task["options"].get("model", "auto") == "auto":  # told once of all videos
@@ -127,21 +136,14 @@ def _tracked(task: dict[str, Any]) -> dict[str, Any]:
             name: f"{output.rstrip('/')}/{os.path.relpath(path, folder)}"
             for name, path in outcome["outputs"].items()
         }
-    record = {"version": 1, "stamp": task["stamp"], "status": "done", "outcome": outcome}
-    write_record(folder, record)
+    with Project.open(folder / "project.s2t") as project:
+        position = project.position
+    record = {"version": 1, "stamp": task["stamp"], "status": "done", "position": position}
+    write_record(folder, record | {"outcome": outcome})
     if is_address(output):
         publish(folder, output)
         shutil.rmtree(folder, ignore_errors=True)
     return outcome
-
-
-def _is_of_others(folder: Path, stamp: str) -> bool:
-    """Whether a batch made what is in the folder of another source, other prompts or options.
-
-    What no batch has made is gone on with or refused, and never removed.
-    """
-    record = read_record(str(folder))
-    return record is not None and record.get("stamp") != stamp
 
 
 def _noting(folder: Path, stamp: str) -> Callable[[object], None]:

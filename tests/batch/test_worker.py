@@ -22,7 +22,7 @@ from sam2track import Project
 from sam2track.batch import worker
 from sam2track.batch.attempts import task_of
 from sam2track.batch.manifest import Video
-from sam2track.batch.record import read_record
+from sam2track.batch.record import read_record, whole
 from sam2track.errors import (
     OutOfMemoryError,
     OutputError,
@@ -32,7 +32,9 @@ from sam2track.errors import (
 )
 from sam2track.export.videos import VideoWriter
 from sam2track.job import run
+from sam2track.models.loading import load_model
 from sam2track.project import WriterLock
+from sam2track.tracking.tracker import Tracker
 
 SIZE = (48, 64)
 OPTIONS = {"model": "nano", "device": "cpu", "image_size": 64, "write": ["table"]}
@@ -106,6 +108,39 @@ def test_a_job_of_another_that_replaces_a_project_is_not_taken_for_the_batchs(
     assert read_record(str(out)) is None
     found = worker.perform(done)
     assert found["status"] == "failed" and "was made with other prompts" in found["reason"]
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_what_was_corrected_stays_and_outputs_are_made_of_it(
+    things: Path, tmp_path: Path, boxes: bool
+) -> None:
+    """A job of the same prompts goes on with the project as it is, not with what it was."""
+    out = tmp_path / "out"
+    (things / "boxes.csv").write_text("frame,x0,y0,x1,y1,score,class\n0,30,30,44,44,0.9,cell\n")
+    more = {"detections": str(things / "boxes.csv"), "min_score": 0.5} if boxes else {}
+    job = task(things, str(out), **more)
+    assert worker.perform(job)["status"] == "done"
+    assert whole(str(out), read_record(str(out)) or {}) is not None
+    mask = np.zeros(SIZE, np.bool_)
+    mask[3:7, 5:15] = True
+    with Project.open(out / "project.s2t", writable=True) as project:
+        tracker = Tracker(load_model("nano", image_size=64), job["source"], history=project)
+        tracker.edit(1, 2, mask)
+        tracker.prompt(7, frame=3, box=(4, 6, 24, 26))
+        objects = project.objects
+    assert whole(str(out), read_record(str(out)) or {}) is None  # the table is of before
+    again = worker.perform(job)
+    assert again["status"] == "done", again["reason"]
+    with Project.open(out / "project.s2t") as project:
+        assert project.objects == objects and project.prompt_at(7, 3) is not None
+        assert np.array_equal(project.masks(2)[1], mask)
+    assert "\n2,0.080000,1,,40," in (out / "tracks.csv").read_text()
+    assert whole(str(out), read_record(str(out)) or {}) is not None
+    with Project.open(out / "project.s2t", writable=True) as project:
+        Tracker(load_model("nano", image_size=64), job["source"], history=project).remove(1)
+    assert worker.perform(job)["status"] == "done"
+    with Project.open(out / "project.s2t") as project:
+        assert project.objects == tuple(i for i in objects if i != 1)
 
 
 def test_outputs_that_are_gone_are_made_again(things: Path, tmp_path: Path) -> None:
