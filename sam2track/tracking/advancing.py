@@ -22,7 +22,14 @@ def advance(book: Book, frame: int, picture: Frame, *, max_batch: int) -> FrameR
     ]
     if not active:
         return book.frame_result(frame, [], {})
-    result = book.track(frame, picture, active, backward=False, max_batch=max_batch)
+    recent = [item.copied_recent() for item in active]
+    try:
+        result = book.track(frame, picture, active, backward=False, max_batch=max_batch)
+    except BaseException:  # another picture may come under this number
+        for item, before in zip(active, recent, strict=True):
+            item.recent = before
+        book.engine.store.clear()
+        raise
     for item in active:
         item.advance(frame, -1, backward=False)
         book.engine.recall.forget_prompts(item, frame)

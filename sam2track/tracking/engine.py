@@ -23,7 +23,7 @@ from sam2track.tracking.fetching import Fetch
 from sam2track.tracking.graphs import Graphs
 from sam2track.tracking.history import History, Record
 from sam2track.tracking.launch import Launch
-from sam2track.tracking.memory import Memory, Recent, Rules, View
+from sam2track.tracking.memory import Memory, Rules, View
 from sam2track.tracking.objects import Anchor, Tracked
 from sam2track.tracking.recall import Recall
 from sam2track.tracking.room import Room
@@ -181,10 +181,7 @@ class Engine:
         alone = Tracked(item.object_id, others)
         if isinstance(self.source, StreamSource):
             # Elsewhere all comes from the history, so that it does not matter what was said before.
-            alone.recent = {
-                key: Recent(recent.rules, recent.backward, dict(recent.kept))
-                for key, recent in item.recent.items()
-            }
+            alone.recent = item.copied_recent()
         view = self.recall.view(alone, frame, backward=backward)
         return conditioning.attend(
             self.model,

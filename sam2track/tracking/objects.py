@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -108,6 +108,13 @@ class Tracked:
         forward = min(self.pending.get(False, frame), frame)
         back = max(self.pending.get(True, frame), frame)
         self.pending = {False: max(forward, self.first), True: min(back, self.last)}
+
+    def copied_recent(self) -> dict[bool, Recent]:
+        """Memories of recent frames, which stay where the object's go on."""
+        return {
+            backward: replace(recent, kept={f: replace(held) for f, held in recent.kept.items()})
+            for backward, recent in self.recent.items()
+        }
 
     def forget_recent(self, frame: int | None = None) -> None:
         """Drop memories of recent frames; given a frame, only those made after it."""

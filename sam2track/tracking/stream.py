@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ __all__ = ["StreamSource"]
 
 
 class StreamSource:
-    """A source that grows by ``push`` and remembers its latest frame only."""
+    """A source that grows by ``taken`` and remembers its latest frame only."""
 
     name = "stream"
 
@@ -41,14 +42,26 @@ class StreamSource:
             )
         return frame
 
-    def push(self, picture: npt.NDArray[np.uint8]) -> tuple[int, Frame]:
-        """Take the next frame; return its index and itself as (H, W, 3)."""
+    @contextmanager
+    def taken(self, picture: npt.NDArray[np.uint8]) -> Iterator[tuple[int, Frame]]:
+        """Take the next frame, unless what is done with it within fails.
+
+        Yields
+        ------
+        (int, Frame)
+            Its index, and itself as (H, W, 3).
+        """
         frame = self.checked(picture)
-        self.height, self.width = frame.shape[:2]
-        # A copy, since cameras hand over the same buffer again and again.
-        self._latest = frame.copy()
-        self._count += 1
-        return self._count - 1, self._latest
+        before = self._count, self._latest
+        try:
+            self.height, self.width = frame.shape[:2]
+            # A copy, since cameras hand over the same buffer again and again.
+            self._latest = frame.copy()
+            self._count += 1
+            yield self._count - 1, self._latest
+        except BaseException:  # it may be handed over again
+            self._count, self._latest = before
+            raise
 
     @property
     def times(self) -> npt.NDArray[np.float64]:

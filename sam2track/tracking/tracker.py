@@ -549,6 +549,9 @@ class Tracker:
     ) -> FrameResult:
         """Take one more frame of a stream and track all objects on it.
 
+        A frame that was not tracked to its end, at Ctrl-C for one, was not taken: the next one has
+        its number.
+
         Parameters
         ----------
         picture : (H, W, 3) or (H, W) uint8 array
@@ -574,8 +577,8 @@ class Tracker:
         boxes = detected.checked([] if detections is None else detections, min_iou)
         picture = self.source.checked(picture)
         self.history.extend(len(self.source), *picture.shape[:2])
-        frame, picture = self.source.push(picture)
-        result = advance(self._book, frame, picture, max_batch=self.max_batch)
+        with self.source.taken(picture) as (frame, latest):
+            result = advance(self._book, frame, latest, max_batch=self.max_batch)
         return result if detections is None else self.detect(frame, boxes, min_iou=min_iou)
 
 

@@ -330,6 +330,43 @@ def test_a_stream_equals_a_video_of_unknown_length() -> None:
     assert all(np.array_equal(found[f], expected[1, f]) for f in range(3, 20))
 
 
+@pytest.mark.parametrize("where", ["encode", "memory", "put"])
+def test_a_frame_that_was_not_tracked_to_its_end_was_not_taken(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes next has its number, and is tracked as if nothing had been."""
+    frames = clip(40)[:20]
+
+    def tracked(interrupted: bool) -> list[Any]:
+        stream = Tracker(module())
+        found = []
+        for index, frame in enumerate(frames):
+            if interrupted and index in (1, 12):
+                engine = stream._book.engine
+                place = {
+                    "encode": (engine.encoder, "encode"),
+                    "memory": (engine, "_read"),
+                    "put": (stream.history, "put"),
+                }[where]
+
+                def fails(*_: Any, **__: Any) -> None:
+                    raise KeyboardInterrupt
+
+                with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                    patch.setattr(*place, fails)
+                    stream.update(255 - frame)
+            result = stream.update(frame)
+            assert result.frame == index
+            if index == 0:
+                stream.add(1, 0, BOX)
+            else:
+                found.append(result.logits[0])
+        return found
+
+    for once, twice in zip(tracked(True), tracked(False), strict=True):
+        assert np.array_equal(once, twice)
+
+
 def test_a_stream_refuses_what_it_cannot_do() -> None:
     stream = Tracker(module())
     with pytest.raises(PromptError, match="does not exist"):
