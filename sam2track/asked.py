@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from sam2track.arguments import whole_number
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
+from sam2track.frames.bounds import check_range
 from sam2track.frames.source import FrameSource
+from sam2track.outputs import USUAL, check_table
 from sam2track.prompts import Prompts
 
-__all__ = ["Pictures", "check_prompts", "detection_frames", "stems_of", "with_boxes"]
+__all__ = [
+    "Pictures",
+    "check_prompts",
+    "check_together",
+    "detection_frames",
+    "stems_of",
+    "with_boxes",
+]
 
 
 class Pictures(Protocol):
@@ -23,18 +32,53 @@ class Pictures(Protocol):
     width: int
 
 
+def check_together(
+    *,
+    start: int | None = None,
+    stop: int | None = None,
+    direction: str | None = None,
+    write: Iterable[str] = USUAL,
+    table: str = "plain",
+    detections: object = None,
+    detections_frame: int | None = None,
+    detections_every: int | None = None,
+    min_score: float | None = None,
+    classes: object = None,
+    class_names: object = None,
+    **_: object,
+) -> None:
+    """Refuse options of a job that cannot go together, whatever the source is.
+
+    Raises
+    ------
+    UsageError
+        With the two that exclude each other, or the one that is missing.
+    """
+    check_range(start, stop)
+    check_table(table, write)
+    if detections is None:
+        if detections_frame is not None or detections_every is not None:
+            raise UsageError("a frame of detections was named, but no detections; give them, too")
+        if not (min_score is None and classes is None and class_names is None):
+            raise UsageError(
+                "min_score, classes and class_names choose among detections; give them, too"
+            )
+    if detections_frame is not None and detections_every is not None:
+        raise UsageError("give one frame of the detections, or every so many, not both")
+    if detections_every is not None:
+        if whole_number("detections of every so many frames", detections_every) < 1:
+            raise UsageError(f"every {detections_every} frames; allowed are 1 and more")
+        if direction == "backward":
+            raise UsageError("detections of every so many frames are taken forward, or both")
+
+
 def detection_frames(
     source: FrameSource, span: tuple[int, int], frame: int | None, every: int | None
 ) -> Sequence[int]:
-    """The frames whose detections are taken."""
-    if frame is not None and every is not None:
-        raise UsageError("give one frame of the detections, or every so many, not both")
+    """The frames whose detections are taken; the options are known to go together."""
     if frame is not None and not 0 <= frame < len(source):
         raise UsageError(f"frame {frame} of the detections; {source.name} has {len(source)} frames")
     if every is not None:
-        every = whole_number("detections of every so many frames", every)
-        if every < 1:
-            raise UsageError(f"every {every} frames; allowed are 1 and more")
         return range(*span, every)
     return [span[0] if frame is None else frame]
 

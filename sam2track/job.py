@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sam2track.arguments import DIRECTIONS, Direction, check_choice, check_flag, check_path
 from sam2track.asked import (
     check_prompts,
+    check_together,
     detection_frames,
     stems_of,
     with_boxes,
@@ -26,7 +27,6 @@ from sam2track.outputs import (
     USUAL,
     Progress,
     check_apart,
-    check_table,
     holds_project,
     wanted_outputs,
 )
@@ -184,7 +184,19 @@ def run(
     resume, overwrite = check_flag("resume", resume), check_flag("overwrite", overwrite)
     if resume and overwrite:
         raise UsageError("resume and overwrite exclude each other")
-    full_table = check_table(table, wanted)
+    check_together(
+        start=start,
+        stop=stop,
+        direction=direction,
+        write=wanted,
+        table=table,
+        detections=detections,
+        detections_frame=detections_frame,
+        detections_every=detections_every,
+        min_score=min_score,
+        classes=classes,
+        class_names=class_names,
+    )
     folder = check_path("output", output)
     if folder.suffix == ".s2t" and folder.is_file():
         raise UsageError(
@@ -218,7 +230,7 @@ def run(
             stream=stream,
             hwaccel=hwaccel,
             wanted=wanted,
-            full_table=full_table,
+            full_table=table == "full",
             overwrite=overwrite,
             progress=progress,
             timeout=timeout,
@@ -237,8 +249,6 @@ def run(
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
         boxes: dict[int, Detections] | None = None
         if detections is not None:
-            if detections_every is not None and direction == "backward":
-                raise UsageError("detections of every so many frames are taken forward, or both")
             frames = detection_frames(opened, (low, high), detections_frame, detections_every)
             boxes = chosen(
                 detections,
@@ -258,12 +268,6 @@ def run(
                 )
             if detections_every is None:
                 said, boxes = with_boxes(said, boxes), None
-        elif detections_frame is not None or detections_every is not None:
-            raise UsageError("a frame of detections was named, but no detections; give them, too")
-        elif not (min_score is None and classes is None and class_names is None):
-            raise UsageError(
-                "min_score, classes and class_names choose among detections; give them, too"
-            )
         if said is not None:
             check_prompts(said, opened, wanted, len(opened))
         check_apart(opened.name, folder)
@@ -289,7 +293,7 @@ def run(
                 loaded,
                 progress,
                 began,
-                full_table=full_table,
+                full_table=table == "full",
                 warnings=[*past, *filter(None, [project.warning]), *other_names(project, said)],
             )
             return job.run(low, high, direction, folder, wanted)

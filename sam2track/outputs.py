@@ -84,12 +84,11 @@ def wanted_outputs(write: Iterable[str]) -> list[str]:
     return [name for name in OUTPUTS if name in wanted]
 
 
-def check_table(table: str, wanted: Iterable[str]) -> bool:
-    """Return whether a table is a full one; refuse one that is not written."""
+def check_table(table: str, wanted: Iterable[str]) -> None:
+    """Refuse a kind of table that is not known, and a full one that is not written."""
     check_choice("table", table, TABLES)
     if table == "full" and "table" not in wanted:
         raise UsageError("a full table is asked for, and no table written; add table to write")
-    return table == "full"
 
 
 def holds_project(folder: Path, overwrite: bool) -> bool:

@@ -306,6 +306,7 @@ def test_a_kill_keeps_every_frame_that_came(clip: np.ndarray, tmp_path: Path) ->
         ({"direction": "backward"}, "--direction backward cannot be"),
         ({"direction": "both"}, "tracked forward"),
         ({"detections": "boxes.csv"}, "video file"),
+        ({"min_score": 0.5}, "choose among detections"),
         ({"z": 0}, "--z 0 cannot be"),
         ({"axes": "TYX"}, "--axes TYX cannot be"),
         ({"start": 5, "stop": 5}, "empty"),

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sam2track.arguments import check_path, whole_number
+from sam2track.asked import check_together
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
 from sam2track.batch.record import read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import OutputError, UsageError
-from sam2track.outputs import OUTPUTS, RECORD, USUAL, check_table
+from sam2track.outputs import OUTPUTS, RECORD
 
 __all__ = ["BatchInterrupted", "SummaryNotWritten", "track_many"]
 
@@ -147,7 +148,7 @@ def track_many(
     ]
     for video in videos:  # options of the manifest and of the call may go together badly
         try:
-            check_table(video.options.get("table", "plain"), video.options.get("write", USUAL))
+            check_together(**video.options)
         except UsageError as error:
             raise UsageError(f"manifest {manifest}, line {video.line}: {error}") from error
     table = (

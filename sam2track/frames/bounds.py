@@ -16,6 +16,7 @@ __all__ = [
     "MAX_VIDEO_PIXELS",
     "asked_span",
     "check_frame",
+    "check_range",
     "check_size",
     "check_span",
     "even_times",
@@ -41,15 +42,27 @@ def asked_span(
     UsageError
         Where there are no such frames, or they are no whole numbers.
     """
-    low = 0 if start is None else whole_number("start", start)
-    high = count if stop is None else min(whole_number("stop", stop), count)
+    check_range(start, stop)
+    low = 0 if start is None else int(start)
+    high = count if stop is None else min(int(stop), count)
     if not 0 <= low < count:
         raise UsageError(f"start {low}; {name} has frames 0 to {count - 1}")
-    if high <= low:
-        raise UsageError(f"range of frames [{low}, {stop}) is empty; give a stop above its start")
     if stop is None or stop <= count:
         return low, high, []
     return low, high, [f"stop {stop} lies past the end; {name} has frames 0 to {count - 1}"]
+
+
+def check_range(start: int | None, stop: int | None) -> None:
+    """Refuse a range of frames [start, stop) that no source has, however long it is.
+
+    Raises
+    ------
+    UsageError
+        Where it is empty, or a bound is no whole number.
+    """
+    low = 0 if start is None else whole_number("start", start)
+    if stop is not None and whole_number("stop", stop) <= max(low, 0):
+        raise UsageError(f"range of frames [{low}, {stop}) is empty; give a stop above its start")
 
 
 def check_frame(name: str, frame: int, count: int) -> int:

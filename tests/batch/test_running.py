@@ -364,10 +364,28 @@ def test_wrong_usage(pretending: Path) -> None:
     assert not (pretending / "out").exists()
 
 
-def test_a_full_table_that_no_video_writes_is_said_before_any_is_tracked(pretending: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"table": "full", "write": ["masks"]}, "a full table is asked for"),
+        ({"start": 5, "stop": 5}, r"\[5, 5\) is empty"),
+        ({"stop": 0}, r"\[0, 0\) is empty"),
+        ({"detections_frame": 2}, "no detections; give them"),
+        ({"min_score": 0.5}, "choose among detections"),
+        ({"detections": "d.json", "detections_frame": 2, "detections_every": 2}, "not both"),
+        ({"detections": "d.json", "detections_every": 0}, "every 0 frames"),
+        (
+            {"detections": "d.json", "detections_every": 2, "direction": "backward"},
+            "forward, or both",
+        ),
+    ],
+)
+def test_what_cannot_go_together_is_said_before_any_is_tracked(
+    pretending: Path, options: dict[str, Any], what: str
+) -> None:
     path = manifest(pretending, "good", "usage")
-    with pytest.raises(UsageError, match="line 1: a full table is asked for"):
-        track_many(path, table="full", write=["masks"])
+    with pytest.raises(UsageError, match=f"line 1: .*{what}"):
+        track_many(path, **options)
     assert not (pretending / "out").exists()
     assert not path.with_suffix(".summary.csv").exists()
 
