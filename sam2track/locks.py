@@ -73,11 +73,11 @@ class WriterLock:
                     f"{path} cannot be locked ({error}), as a project has to be; work on another "
                     "disk"
                 ) from error
-            if self._is_there():
+            if self.is_there():
                 return
             self._handle.close()  # whoever held it before has removed it meanwhile
 
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
         """Whether what is held still lies where others look for it."""
         try:
             return os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat())
@@ -94,7 +94,7 @@ class WriterLock:
         # Removed while it is still held, so that nobody locks a file that is gone.
         # Where the folder can no longer be written, what is left locks nobody out.
         with suppress(OSError):
-            if self._is_there():  # where the folder was moved another's lock may lie there
+            if self.is_there():  # where the folder was moved another's lock may lie there
                 self._path.unlink(missing_ok=True)
         self._handle.close()
 

@@ -44,7 +44,7 @@ from sam2track.export.sequence import Options
 from sam2track.export.staging import Staged
 from sam2track.frames.source import USUAL_FPS
 from sam2track.locks import WriterLock
-from sam2track.project_file import connect, leave_no_log, left_open, make
+from sam2track.project_file import Place, connect, leave_no_log, left_open, make
 from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.table import COLUMNS
 from sam2track.tracking.actions import pack_prompt
@@ -84,9 +84,8 @@ class Project(Contents):
     ) -> None:
         super().__init__(connection, name=str(path), masks=True)
         self.path = path.absolute()  # whatever the current folder is later
-        self._file = identity(path)
+        self._place = Place(self.path, identity(path), lock)
         self._writable = writable
-        self._lock = lock
         with self._errors():
             rows = self._db.execute("SELECT key, value FROM meta")
             self.meta: dict[str, Any] = {key: json.loads(value) for key, value in rows}
@@ -100,7 +99,9 @@ class Project(Contents):
                 raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
         # Of a script that ends without closing it; a kill leaves the log.
         self._unclosed = (
-            weakref.finalize(self, left_open, connection, lock, os.getpid()) if writable else None
+            weakref.finalize(self, left_open, connection, self._place, os.getpid())
+            if writable
+            else None
         )
 
     # -- opening and closing ------------------------------------------------------------
@@ -261,19 +262,21 @@ class Project(Contents):
         if self._unclosed is not None:
             self._unclosed.detach()
         try:
-            with suppress(sqlite3.Error):
-                self._part()
-            if self._writable:
-                leave_no_log(self._db)
+            try:
+                with suppress(sqlite3.Error):
+                    self._part()
+            finally:  # also where a tracker cannot keep where it stands: no log is missing then
+                if self._writable:
+                    leave_no_log(self._db, self._place)
         finally:
             super().close()
-            if self._lock is not None:
-                self._lock.release()
+            if self._place.lock is not None:
+                self._place.lock.release()
 
     @property
     def in_place(self) -> bool:
         """Whether the file at its path is still the one that is open, not removed or replaced."""
-        return identity(self.path) == self._file
+        return identity(self.path) == self._place.file
 
     def written_anew(self, path: str | os.PathLike[str]) -> Self:
         """Write all that it holds to another file, close it, and open that one for writing.
@@ -294,8 +297,10 @@ class Project(Contents):
                     remove_companions(path)
             except sqlite3.Error as error:
                 raise OutputError(f"{path} cannot be written: {error}") from error
+        own = self._place.is_own
         self.close()
-        remove_companions(self.path)  # empty now; a log would be taken for that of another file
+        if own:  # empty now; a log would be taken for that of another file
+            remove_companions(self.path)
         return type(self).open(path, writable=True)
 
     @contextmanager

@@ -8,17 +8,17 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.database import check_tables, connected
+from sam2track.database import check_tables, connected, identity
 from sam2track.errors import ProjectError
 from sam2track.locks import WriterLock
 from sam2track.tracking.steps import SCHEMA
 
-__all__ = ["VERSION", "connect", "leave_no_log", "left_open", "make"]
+__all__ = ["VERSION", "Place", "connect", "leave_no_log", "left_open", "make"]
 
 VERSION = 4
 _APPLICATION = 0x73327400  # "s2t", in the header of the file
@@ -81,19 +81,38 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     return db
 
 
-def leave_no_log(db: sqlite3.Connection) -> None:
+class Place(NamedTuple):
+    """Where a project was opened: its path, which file that was, and the lock held beside it."""
+
+    path: Path
+    file: tuple[int, int] | None
+    lock: WriterLock | None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether what lies beside the path is of this project, and not of one made there since.
+
+        As it is where a folder was moved and another job works in one of its name.
+        """
+        if self.lock is not None and self.lock.is_there():
+            return True
+        return identity(self.path) in (None, self.file)
+
+
+def leave_no_log(db: sqlite3.Connection, place: Place) -> None:
     """Leave one file, without a write-ahead log."""
     with suppress(sqlite3.Error):  # another reader holds the log; the next clean close removes it
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.execute("PRAGMA journal_mode = DELETE")
+        if place.is_own:  # SQLite removes a log by its name, whosever it is
+            db.execute("PRAGMA journal_mode = DELETE")
 
 
-def left_open(db: sqlite3.Connection, lock: WriterLock | None, process: int) -> None:
+def left_open(db: sqlite3.Connection, place: Place, process: int) -> None:
     """Close a project that nobody holds any more."""
     if process != os.getpid():
         return  # a fork: SQLite's files are its parent's
-    leave_no_log(db)
+    leave_no_log(db, place)
     with suppress(sqlite3.Error):  # of another thread, or closed already
         db.close()
-    if lock is not None:
-        lock.release()
+    if place.lock is not None:
+        place.lock.release()

@@ -433,6 +433,24 @@ def test_one_file_is_left_where_it_is_not_closed(tmp_path: Path, dropped: bool) 
         assert project.warning == "" and project.frames == (0,)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OutputError])
+def test_one_file_is_left_where_closing_it_fails(tmp_path: Path, error: type) -> None:
+    """As of a tracker that cannot keep where it stands; it was said to miss what was done last."""
+
+    class Failing:
+        def leave(self) -> None:
+            raise error
+
+    project, tracker = new(tmp_path / "p.s2t"), Failing()
+    put(project, 0)
+    project.bind(tracker.leave, {})
+    with pytest.raises(error):
+        project.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.s2t"]
+    with Project.open(tmp_path / "p.s2t", writable=True) as project:
+        assert project.warning == "" and project.frames == (0,)
+
+
 def test_one_writes_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "p.s2t"
     with new(path), pytest.raises(ProjectError, match="in use"):
@@ -1201,6 +1219,43 @@ def test_a_project_that_is_moved_says_so_and_leaves_anothers_lock(tmp_path: Path
         project.close()
         with pytest.raises(ProjectInUseError):
             Project.open(tmp_path / "a" / "p.s2t", writable=True)
+
+
+@pytest.mark.parametrize("end", ["close", "drop", "written_anew"])
+def test_a_project_that_is_moved_leaves_the_log_of_another_in_its_place(
+    tmp_path: Path, end: str
+) -> None:
+    """SQLite removes a log by its name: it held all that the other one had written."""
+    (tmp_path / "a").mkdir()
+    project = new(tmp_path / "a" / "p.s2t")
+    put(project, 0)
+    (tmp_path / "a").rename(tmp_path / "b")
+    (tmp_path / "a").mkdir()
+    with new(tmp_path / "a" / "p.s2t") as other:
+        put(other, 1)
+        if end == "drop":
+            del project
+        elif end == "close":
+            project.close()
+        else:
+            project.written_anew(tmp_path / "c.s2t").close()
+        with Project.open(tmp_path / "a" / "p.s2t") as reader:
+            assert reader.frames == (1,)
+    for folder in ("a", "b"):
+        with Project.open(tmp_path / folder / "p.s2t") as found:
+            assert found.frames == (int(folder == "a"),) and found.warning == ""
+
+
+def test_no_log_is_left_beside_a_file_that_replaced_a_project(tmp_path: Path) -> None:
+    """Nobody else can have written in its place."""
+    path = tmp_path / "p.s2t"
+    with new(path) as project:
+        put(project, 0)
+        path.rename(tmp_path / "q.s2t")
+        path.write_bytes(b"another's")
+    assert {p.name for p in tmp_path.iterdir()} == {"p.s2t", "q.s2t"}
+    with Project.open(tmp_path / "q.s2t") as found:
+        assert found.frames == (0,)
 
 
 def test_prompts_are_to_be_run_from_the_first_on_and_from_the_last_back(tmp_path: Path) -> None:
