@@ -19,6 +19,7 @@ from sam2track.faults import maybe_full
 from sam2track.regular import is_odd
 
 __all__ = [
+    "LONGEST_NAME",
     "check_tables",
     "companions",
     "connected",
@@ -33,6 +34,7 @@ _FORMAT = slice(18, 20)  # of a database's header: 1, 1 where it has no write-ah
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")  # ends a journal that names a super-journal
 _MOMENT = 0.1  # seconds, in which a project is opened or closed
 _SUFFIXES = ("-wal", "-shm", "-journal", ".lock")
+LONGEST_NAME = 255 - len("-journal")  # bytes of a project's, beside which SQLite's files lie
 _LIMITS = {
     # Far above what a project needs, and far below what would fill a machine.
     sqlite3.SQLITE_LIMIT_LENGTH: 2**30 - 1,

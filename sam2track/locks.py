@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +56,10 @@ class WriterLock:
                 raise
             except OSError as error:
                 why = error.strerror
+                if error.errno == errno.ENAMETOOLONG:
+                    raise OutputError(
+                        f"{path} cannot be written: {why}; give a shorter one"
+                    ) from error
                 if path.parent.is_symlink() and not path.parent.exists():
                     why = "it is a link that leads nowhere"
                 raise OutputError(

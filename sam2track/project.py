@@ -23,6 +23,7 @@ from sam2track import masks as rle
 from sam2track.arguments import check_flag, check_path, is_number, whole_number
 from sam2track.contents import Contents
 from sam2track.database import (
+    LONGEST_NAME,
     companions,
     connected,
     copied,
@@ -36,6 +37,7 @@ from sam2track.errors import (
     ProjectError,
     ProjectExistsError,
     PromptError,
+    Sam2TrackError,
     UsageError,
 )
 from sam2track.export import output_errors
@@ -142,21 +144,31 @@ class Project(Contents):
         seconds = check_new(meta, times)
         own = WriterLock(path) if lock is None else None
         # Under its own name it is whole, whenever the program may be killed.
+        made, db = False, None
         try:
             _check_free(path)  # another may have made it just now, and be done with it
             with Staged(path) as whole:
                 remove_companions(whole.partial)
                 make(whole.partial, meta, seconds)
                 remove_companions(path)
+            made = True
             db = connected(path, "rw")
             db.execute("PRAGMA journal_mode = WAL")
+            return cls(path, db, writable=True, lock=own)
         except BaseException as error:
+            if db is not None:
+                db.close()
+            if made:  # and nothing is in it yet
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    remove_companions(path)
             if own is not None:
                 own.release()
+            if isinstance(error, Sam2TrackError):  # of which some are OSErrors, too
+                raise
             if isinstance(error, OSError | sqlite3.Error):
                 raise OutputError(f"{path} cannot be written: {error}") from error
             raise
-        return cls(path, db, writable=True, lock=own)
 
     @classmethod
     def open(
@@ -211,9 +223,13 @@ class Project(Contents):
                 db.close()
             if own is not None:
                 own.release()
+            if isinstance(error, Sam2TrackError):  # of which some are OSErrors, too
+                raise
             if isinstance(error, sqlite3.Error | UnicodeDecodeError):
                 place = path.resolve() if path.is_symlink() else path
                 raise ProjectError(refusal(place, error)) from error
+            if isinstance(error, OSError):  # of a name that SQLite's files beside it cannot have
+                raise ProjectError(f"{path} cannot be read: {error.strerror or error}") from error
             raise
 
     @property
@@ -285,13 +301,17 @@ class Project(Contents):
         ------
         OutputError
             Where that cannot be written; this one stays open then.
+        ProjectInUseError
+            Where another writes there; this one stays open then.
         """
         path = check_path("path", path)
         self._part()  # a tracker keeps where it stands first
+        lock = self._place.lock
+        own = path.absolute() == self.path and (lock is None or lock.is_there())
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with Staged(path) as whole:
+                with nullcontext() if own else WriterLock(path), Staged(path) as whole:
                     remove_companions(whole.partial)
                     copied(self._db, whole.partial)
                     remove_companions(path)
@@ -306,13 +326,17 @@ class Project(Contents):
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """Within, read the project as it is now, whatever another connection writes meanwhile."""
-        with self._errors():
-            self._db.execute("BEGIN")
-            self._db.execute("SELECT count(*) FROM head").fetchone()  # from here on
+        if self._writable:  # no other may, and what is written within is kept
+            yield
+            return
         try:
+            with self._errors():
+                self._db.execute("BEGIN")
+                self._db.execute("SELECT count(*) FROM head").fetchone()  # from here on
             yield
         finally:
-            self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # closed within, or never begun
+                self._db.execute("ROLLBACK")
 
     def __enter__(self) -> Self:
         return self
@@ -573,6 +597,11 @@ class Project(Contents):
 
 
 def _check_free(path: Path) -> None:
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OutputError(
+            f"{path} cannot be written: a project's name has up to {LONGEST_NAME} bytes; give a "
+            "shorter one"
+        )
     with output_errors(path):
         if path.exists():
             raise ProjectExistsError(f"{path} is there already; resume or overwrite it")

@@ -504,8 +504,20 @@ def test_names_that_no_file_may_have_are_told(tmp_path: Path) -> None:
     path = tmp_path / ("a" * 300)
     with pytest.raises(ProjectError, match="cannot be read: File name too long"):
         Project.open(path)
-    with pytest.raises(OutputError, match="File name too long"):
-        new(path)
+    whole = new(tmp_path / ("a" * 247))
+    whole.close()
+    for length in (248, 251, 300):
+        path = tmp_path / ("a" * length)
+        with pytest.raises(OutputError, match="up to 247 bytes; give a shorter one"):
+            new(path)
+        assert list(tmp_path.iterdir()) == [whole.path]
+    for length in (248, 252):  # which another program may give a project
+        path = whole.path.rename(tmp_path / ("a" * length))
+        for writable in (False, True):
+            with pytest.raises((ProjectError, OutputError), match=r"cannot be .* too long"):
+                Project.open(path, writable=writable)
+        whole.path = path
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_names_of_files_that_look_like_urls(tmp_path: Path) -> None:
@@ -520,6 +532,18 @@ def test_addresses_of_files() -> None:
     assert _uri(PureWindowsPath(r"C:\a b\p.s2t")) == "file:///C:/a%20b/p.s2t"
     assert _uri(PureWindowsPath(r"\\host\share\p.s2t")) == "file:////host/share/p.s2t"
     assert _uri(PurePosixPath("/a?b/p.s2t")) == "file:///a%3Fb/p.s2t"
+
+
+def test_a_file_that_may_not_be_written_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with monkeypatch.context() as patched:  # which the system never says to root
+        patched.setattr("sam2track.project.os.access", lambda *_: False)
+        with pytest.raises(OutputError, match="cannot be written: it is read-only"):
+            Project.open(path, writable=True)
+        Project.open(path).close()
+    Project.open(path, writable=True).close()  # no lock is held
 
 
 def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -568,6 +592,23 @@ def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         new(tmp_path / "p.s2t")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_create_that_fails_in_its_last_step_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+
+    def interrupted(path: Path, mode: str) -> Any:
+        held.append(database.connected(path, mode))
+        return Interrupted(held[0], "PRAGMA journal_mode = WAL")
+
+    monkeypatch.setattr("sam2track.project.connected", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        new(tmp_path / "p.s2t")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        held[0].execute("SELECT 1")
 
 
 @pytest.mark.parametrize(
@@ -751,6 +792,36 @@ def test_a_commit_that_fails_does_not_leave_a_transaction_open(tmp_path: Path) -
         project.set_meta(second=2)
     with Project.open(path) as opened:
         assert "first" not in opened.meta and opened.meta["second"] == 2
+
+
+def test_what_is_written_while_nothing_else_changes_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with new(path) as project, project.unchanging():
+        put(project, 1)
+    with Project.open(path) as reader:
+        reader._db = Interrupted(reader._db, "SELECT count(*) FROM head")
+        with pytest.raises(KeyboardInterrupt), reader.unchanging():
+            pass
+        assert reader.frames == (1,) and not reader._db.in_transaction
+
+
+def test_a_project_that_is_in_use_is_not_replaced(tmp_path: Path) -> None:
+    """Nor what a project that is gone has left beside where another is written."""
+    path, there = tmp_path / "p.s2t", tmp_path / "q.s2t"
+    with new(path) as project:
+        put(project, 1)
+        with new(there), pytest.raises(ProjectInUseError):
+            project.written_anew(there)
+        put(project, 2)
+        log = Path(f"{path}-wal").read_bytes()
+        there.unlink()
+        Path(f"{there}-wal").write_bytes(log[: len(log) // 2])
+        with project.written_anew(there) as moved:
+            assert moved.frames == (1, 2) and moved.warning == ""
+            there.unlink()
+            with moved.written_anew(there) as again:  # whose lock it holds
+                assert again.frames == (1, 2)
+    assert {p.name for p in tmp_path.iterdir()} == {"p.s2t", "q.s2t"}
 
 
 @pytest.mark.parametrize("turn", ["undo", "redo"])
