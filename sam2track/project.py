@@ -89,7 +89,8 @@ class Project(Contents):
         self._place = Place(self.path, identity(path), lock)
         self._writable = writable
         with self._errors():
-            rows = self._db.execute("SELECT key, value FROM meta")
+            # All at once: a query that is left half read would hold the file where this fails.
+            rows = self._db.execute("SELECT key, value FROM meta").fetchall()
             self.meta: dict[str, Any] = {key: json.loads(value) for key, value in rows}
             if self._db.execute("SELECT count(*) FROM head").fetchone()[0] != 1:
                 raise ValueError("it does not say which step is in force")

@@ -200,7 +200,7 @@ def check_rows(db: sqlite3.Connection) -> None:
             "SELECT seconds FROM times WHERE typeof(seconds) != 'real' OR abs(seconds) = 9e999",
         ),
     ):
-        for (value,) in db.execute(f"{query} LIMIT 1"):
+        for (value,) in db.execute(f"{query} LIMIT 1").fetchall():
             raise ValueError(f"the {what} is {value!r:.100}; take a copy of it")
 
 

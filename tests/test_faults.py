@@ -347,6 +347,24 @@ def test_a_lock_is_let_go_where_its_file_cannot_be_removed(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="what is open is not removed there")
+def test_a_lock_is_held_until_its_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another would have it, and a third one a new file of its name."""
+    held, unlink = WriterLock(tmp_path / "p.s2t"), Path.unlink
+
+    def looked_at(path: Path, **how: bool) -> None:
+        with pytest.raises(ProjectError, match="in use"):
+            WriterLock(tmp_path / "p.s2t")
+        unlink(path, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", looked_at)
+        held.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 HOLDER = """
 import sys
 from sam2track.project import Project

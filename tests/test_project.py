@@ -416,6 +416,19 @@ def test_one_file_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["p.s2t"]
 
 
+def test_the_file_alone_is_whole_where_a_reader_keeps_its_log(tmp_path: Path) -> None:
+    """Somebody may copy it without what lies beside it."""
+    path, copy = tmp_path / "p.s2t", tmp_path / "copy.s2t"
+    project = new(path)
+    put(project, 0)
+    with Project.open(path):
+        project.close()
+        assert Path(f"{path}-wal").exists()
+        copy.write_bytes(path.read_bytes())
+    with Project.open(copy, writable=True) as project:
+        assert project.frames == (0,)
+
+
 @pytest.mark.parametrize("dropped", [True, False])
 def test_one_file_is_left_where_it_is_not_closed(tmp_path: Path, dropped: bool) -> None:
     """As scripts and notebooks do; nothing is told of it then."""
@@ -719,6 +732,26 @@ def test_other_versions_are_refused(tmp_path: Path, version: int, message: str) 
 # -- what goes wrong --------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at descriptors of Linux")
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "PRAGMA user_version = 9",
+        "UPDATE meta SET value = '{'",
+        "UPDATE all_objects SET name = x'00'",
+    ],
+)
+def test_what_is_refused_is_not_held_open(tmp_path: Path, broken: str) -> None:
+    path = fill(tmp_path / "p.s2t")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(broken)
+    for writable in (False, True):
+        with pytest.raises(ProjectError) as refused:
+            Project.open(path, writable=writable)
+        held = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+        assert not [file for file in held if tmp_path in file.parents], refused
+
+
 def test_full_disk(tmp_path: Path) -> None:
     path = fill(tmp_path / "p.s2t")
     with Project.open(path, writable=True) as project:
@@ -769,7 +802,7 @@ def test_an_interruption_as_a_transaction_begins_does_not_leave_it_open(tmp_path
     connection, project._db = project._db, Interrupted(project._db, "BEGIN IMMEDIATE")
     with pytest.raises(KeyboardInterrupt):
         project.set_meta(first=1)
-    assert not connection.in_transaction
+    assert not connection.in_transaction and "first" not in project.meta
     project.set_meta(second=2)
     project.close()
     with Project.open(tmp_path / "p.s2t") as opened:
@@ -822,6 +855,18 @@ def test_a_project_that_is_in_use_is_not_replaced(tmp_path: Path) -> None:
             with moved.written_anew(there) as again:  # whose lock it holds
                 assert again.frames == (1, 2)
     assert {p.name for p in tmp_path.iterdir()} == {"p.s2t", "q.s2t"}
+
+
+def test_of_a_frame_that_cannot_be_noted_nothing_is_kept(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        project._db.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON meta BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        with pytest.raises(OutputError, match="full"):
+            project.add_frame(20, 1.0)
+        project._db.execute("DROP TRIGGER full")
+        assert len(project.times) == project.meta["frames"] == 20
+        project.add_frame(20, 2.0)
 
 
 @pytest.mark.parametrize("turn", ["undo", "redo"])
@@ -1366,6 +1411,7 @@ def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
         (lambda p: p.set_meta(own=object()), "not in JSON values"),
         (lambda p: p.add_frame(3, 1.0), "frame 3; the one that comes next is 20"),
         (lambda p: p.add_frame(20, 0.1), "at 0.1 s; give seconds, more than 0.76"),
+        (lambda p: p.add_frame(20, 0.76), "at 0.76 s; give seconds, more than 0.76"),
         (lambda p: p.add_frame(20, float("nan")), "at nan s; give seconds"),
         (lambda p: p.add_frame(20, "a"), "at 'a' s; give seconds"),
         (lambda p: p.masks(10**30), r"give one below 2\*\*63"),
@@ -1411,6 +1457,7 @@ def test_a_fork_leaves_the_project_of_its_parent_alone(tmp_path: Path) -> None:
                 except ProjectError as error:
                     status += "that this one was forked from" in str(error)
             project.close()
+            del project, use  # nor where it is let go of
             os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
         assert project.path.with_name("p.s2t.lock").exists()
