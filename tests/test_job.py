@@ -28,7 +28,7 @@ from sam2track.errors import (
 )
 from sam2track.export.pngs import read_label_png
 from sam2track.export.staging import Staged
-from sam2track.founding import project_meta
+from sam2track.founding import _follow, project_meta
 from sam2track.frames.array import ArraySource
 from sam2track.frames.opening import open_source
 from sam2track.job import run
@@ -44,6 +44,7 @@ from sam2track.tracking.encoder import Encoder
 from sam2track.tracking.tracker import Tracker
 from tests.frames.conftest import write_video
 from tests.frames.test_video_damage import spoil
+from tests.made import write_folder, write_project
 
 FRAMES, HEIGHT, WIDTH = 10, 47, 63
 
@@ -839,6 +840,18 @@ def test_other_sources_and_models_are_refused(
     with pytest.raises(ProjectError, match="project"):
         (tmp_path / "o" / "project.s2t").write_bytes(b"SQLite format 3\0 and then nonsense")
         run(clip, None, output=tmp_path / "o", model=module, resume=True)
+
+
+def test_pictures_are_followed_where_they_are_no_longer_where_they_were(tmp_path: Path) -> None:
+    here, there = write_folder(tmp_path / "here", 2), tmp_path / "there"
+    path = write_project(tmp_path / "p.s2t", {1: {}}, source=here, source_path=str(here))
+    shutil.copytree(here, there)
+    with Project.open(path, writable=True) as project, closing(open_source(there)) as source:
+        _follow(project, source)
+        assert project.meta["source_path"] == str(here)
+        shutil.rmtree(here)
+        _follow(project, source)
+        assert project.meta["source_path"] == str(there)
 
 
 # -- failures on the way ----------------------------------------------------------------

@@ -32,6 +32,10 @@ def digest(project: Project) -> tuple[object, ...]:
 def work(project: Project) -> list[tuple[int, tuple[object, ...]]]:
     """Click, run, correct; return what the project held after each statement count."""
     statements: list[str] = []
+    # What is run before them in the tests: as it was opened.
+    asked = ("journal_mode", "synchronous")
+    opened = [project._db.execute(f"PRAGMA {key}").fetchone()[0] for key in asked]
+    assert opened == ["wal", 1]  # NORMAL
     project._db.set_trace_callback(statements.append)
     project._db.execute("PRAGMA wal_autocheckpoint = 12")  # often, so that it is met by a crash
     held = []
