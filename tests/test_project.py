@@ -1129,6 +1129,24 @@ def test_damaged_masks_and_logits_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE all_results SET area = area + 1 WHERE frame = 4", "frame 4: its mask has not the"),
+        ("UPDATE all_prompts SET logits = x'00', mask = NULL WHERE frame = 2", "300 on frame 2"),
+    ],
+)
+def test_a_check_reads_all_that_is_stored(tmp_path: Path, statement: str, said: str) -> None:
+    """Each alone may be read; they do not go with each other."""
+    path = fill(tmp_path / "p.s2t")
+    with Project.open(path) as project:
+        project.check()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(statement)
+    with Project.open(path) as project, pytest.raises(ProjectError, match=said):
+        project.check()
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "UPDATE all_results SET source = 99",
