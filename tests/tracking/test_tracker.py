@@ -28,6 +28,7 @@ from sam2track.tracking import advancing, conditioning, encoder, engine, step
 from sam2track.tracking.actions import pack_mask, repeat, said_of
 from sam2track.tracking.recall import Recall
 from sam2track.tracking.spill import SpillFile
+from sam2track.tracking.stream import StreamSource
 from tests.parity.oracle import SIZE, clip, enliven, predictor
 
 BOX = Prompt(box=(30, 30, 70, 80))
@@ -365,6 +366,17 @@ def test_a_frame_that_was_not_tracked_to_its_end_was_not_taken(
 
     for once, twice in zip(tracked(True), tracked(False), strict=True):
         assert np.array_equal(once, twice)
+
+
+def test_the_frame_before_one_that_failed_is_still_the_latest() -> None:
+    """A correction of it would be of the other's picture."""
+    source, pictures = StreamSource(), np.zeros((2, 4, 4, 3), np.uint8)
+    pictures[1] = 9
+    with source.taken(pictures[0]):
+        pass
+    with pytest.raises(KeyboardInterrupt), source.taken(pictures[1]):
+        raise KeyboardInterrupt
+    assert np.array_equal(source.read(0), pictures[0])
 
 
 def test_a_stream_refuses_what_it_cannot_do() -> None:
