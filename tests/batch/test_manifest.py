@@ -117,6 +117,10 @@ def test_options_are_those_of_a_job() -> None:
         ("device", "gpu", "allowed are auto, cpu"),
         ("direction", "back", "allowed are forward"),
         ("image_size", 100, "multiples of 64"),
+        ("limits", "200", "give LO,HI or per-frame"),
+        ("limits", "200,9000,1", "give LO,HI or per-frame"),
+        ("limits", "9000,200", "the first must lie below the second"),
+        ("limits", [200], "give two numbers"),
         ("model", "nana", "did you mean nano"),
         ("model", "", "unknown model ''"),
         ("model", "m" * 300, "unknown model 'mmm"),
@@ -134,6 +138,12 @@ def test_what_no_video_can_be_asked_is_told_before_any_is_tracked(
     row = {"source": "a", "prompts": "p", "output": "o", "options": {name: value}}
     with pytest.raises(UsageError, match=rf"line 1: .*{what}"):
         read_manifest(written(tmp_path, json.dumps(row), "m.jsonl"))
+
+
+def test_limits_are_said_as_on_the_command_line() -> None:
+    assert settled({"limits": "200,9000"}) == {"limits": [200, 9000]}
+    for limits in ("per-frame", [200, 9000], [[200, 9000], [0, 10]]):
+        assert settled({"limits": limits}) == {"limits": limits}
 
 
 def test_what_a_machine_may_have_is_not_refused_where_it_is_not() -> None:
