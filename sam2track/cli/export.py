@@ -100,19 +100,20 @@ def _shared_out(formats: Sequence[str], given: Mapping[str, Any]) -> list[dict[s
     Raises
     ------
     UsageError
-        Where an option is of other formats alone, and something would be missed.
+        Where a format cannot be, or an option is of other formats alone, and something would be
+        missed.
     """
-    from sam2track.export.exporting import FORMATS, TAKEN_BY
+    from sam2track.export.exporting import TAKEN_BY, check_formats
 
-    if all(name in FORMATS for name in formats):  # the export says which it does not know
-        for option, takers in TAKEN_BY.items():
-            # Of these two nobody would miss anything in what is written.
-            idle = option not in ("source", "name") and not {*formats} & {*takers}
-            if idle and given.get(option):
-                raise UsageError(
-                    f"--{option.replace('_', '-')} says nothing of {', '.join(formats)}; leave it "
-                    f"out, it is for {', '.join(takers)}"
-                )
+    check_formats(formats)  # of all, before the first is written, which may take long
+    for option, takers in TAKEN_BY.items():
+        # Of these two nobody would miss anything in what is written.
+        idle = option not in ("source", "name") and not {*formats} & {*takers}
+        if idle and given.get(option):
+            raise UsageError(
+                f"--{option.replace('_', '-')} says nothing of {', '.join(formats)}; leave it "
+                f"out, it is for {', '.join(takers)}"
+            )
     return [
         {k: v for k, v in given.items() if k not in TAKEN_BY or name in TAKEN_BY[k]}
         for name in formats

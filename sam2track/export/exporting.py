@@ -16,20 +16,22 @@ import numpy.typing as npt
 from sam2track.arguments import check_path
 from sam2track.errors import ProjectError, Sam2TrackError, SourceError, UsageError
 from sam2track.export import output_errors, shortened
+from sam2track.export.extras import needed
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import find_source, is_part, reopen_source
 from sam2track.frames.source import FrameSource
 
-__all__ = ["FORMATS", "TAKEN_BY", "Exported", "Format", "export_results"]
+__all__ = ["FORMATS", "TAKEN_BY", "Exported", "Format", "check_formats", "export_results"]
 
 
 @dataclass(frozen=True)
 class Format:
     """How a format is written: by which function of which module, and whether to a folder.
 
-    ``suffix`` is what the name of a file usually ends with.
+    ``suffix`` is what the name of a file usually ends with, ``wants`` a package that is not in the
+    base installation.
     """
 
     module: str
@@ -38,6 +40,7 @@ class Format:
     images: bool | None = False  # None: on request; True: unless refused
     about: str = ""
     suffix: str = ""
+    wants: str = ""
 
 
 FORMATS = {
@@ -51,13 +54,20 @@ FORMATS = {
         "stacks", "write_labels_tiff", False, about="label stack for ImageJ", suffix=".tif"
     ),
     "ome-tiff": Format("stacks", "write_ome_tiff", False, about="label stack", suffix=".ome.tif"),
-    "ome-zarr": Format("omezarr", "write", True, about="label image 0.5", suffix=".ome.zarr"),
+    "ome-zarr": Format(
+        "omezarr", "write", True, about="label image 0.5", suffix=".ome.zarr", wants="zarr"
+    ),
     "tracks-csv": Format("tables", "write_tracks_csv", False, about="napari Tracks", suffix=".csv"),
     "yolo-seg": Format("yolo", "write", True, True, "polygons to train on"),
     "sav": Format("sav", "write", True, about="SA-V: PNGs for each object and masklets"),
     "npz": Format("npz", "write", False, about="packed masks", suffix=".npz"),
     "parquet": Format(
-        "tables", "write_parquet", False, about="table with masks", suffix=".parquet"
+        "tables",
+        "write_parquet",
+        False,
+        about="table with masks",
+        suffix=".parquet",
+        wants="pyarrow",
     ),
     "csv": Format("tables", "write_csv", False, about="table", suffix=".csv"),
     "masks-video": Format(
@@ -89,6 +99,15 @@ class Exported:
     format: str
     path: Path
     warnings: tuple[str, ...]
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Raise a ``UsageError`` where a format is not known, or wants what is not installed."""
+    for name in names:
+        if name not in FORMATS:
+            raise UsageError(f"format {name!r}; allowed are {', '.join(FORMATS)}")
+        if FORMATS[name].wants:
+            needed(FORMATS[name].wants, name)
 
 
 def export_results(
@@ -131,8 +150,7 @@ def export_results(
     OutputError
         Where it cannot be written; nothing is left under its name then.
     """
-    if format not in FORMATS:
-        raise UsageError(f"format {format!r}; allowed are {', '.join(FORMATS)}")
+    check_formats([format])
     how = FORMATS[format]
     options = options or Options()
     if options.images and how.images is False:

@@ -89,6 +89,22 @@ def test_exports_that_cannot_be(path, tmp_path, monkeypatch, args, code, what):
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
+@pytest.mark.parametrize(
+    ("last", "what"),
+    [
+        ("none", "format 'none'; allowed are davis"),
+        ("ome-zarr", "ome-zarr wants zarr, which is not installed"),
+        ("parquet", "parquet wants pyarrow, which is not installed"),
+    ],
+)
+def test_nothing_is_written_where_a_later_format_cannot_be(path, tmp_path, monkeypatch, last, what):
+    for package in ("zarr", "pyarrow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    args = ("-f", "csv", "-o", tmp_path / "a.csv", "-f", last, "-o", tmp_path / "b")
+    assert what in run("export", path, *args, code=2).stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("data", [None, b"", b"no project" * 1000])
 def test_what_is_no_project(tmp_path, data):
     if data is not None:
