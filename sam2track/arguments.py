@@ -20,6 +20,8 @@ __all__ = [
     "check_flag",
     "check_path",
     "is_number",
+    "said_limits",
+    "said_plane",
     "whole_number",
 ]
 
@@ -97,3 +99,36 @@ def check_path(what: str, value: object) -> Path:
     except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
         raise UsageError(f"{what} is {value!r:.60}, which no file can be named") from error
     return Path(value)
+
+
+def said_plane(text: str) -> int | Literal["max"]:
+    """Return the Z that a text says: a number, or ``max``.
+
+    Raises
+    ------
+    UsageError
+        Where it says neither.
+    """
+    if text == "max":
+        return "max"
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UsageError(f"z {text!r}; give a whole number from 0, or max") from error
+
+
+def said_limits(text: str) -> tuple[float, float] | Literal["per-frame"]:
+    """Return the limits that a text says: ``LO,HI``, or ``per-frame``.
+
+    Raises
+    ------
+    UsageError
+        Where it says neither.
+    """
+    if text == "per-frame":
+        return "per-frame"
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
+        raise UsageError(f"limits {text!r}; give LO,HI or per-frame") from error
+    return low, high

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from sam2track.arguments import DIRECTIONS, check_choice
+from sam2track.arguments import DIRECTIONS, check_choice, said_limits, said_plane
 from sam2track.errors import UsageError
+from sam2track.frames.bounds import check_rate
 from sam2track.frames.intensity import check_limits
 from sam2track.json_text import parsed
 from sam2track.models.choices import check_device, check_image_size, check_model, check_precision
@@ -58,6 +59,7 @@ OF_DETECTIONS = (
 _CHECKS: dict[str, Callable[[Any], object]] = {
     "device": check_device,
     "direction": lambda value: check_choice("direction", value, DIRECTIONS),
+    "fps": check_rate,
     "image_size": check_image_size,
     "limits": check_limits,
     "model": check_model,
@@ -66,6 +68,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "write": wanted_outputs,
 }
 
+# What a text may stand for, as on the command line.
+_SAID: dict[str, Callable[[str], object]] = {"limits": said_limits, "z": said_plane}
 # What may be said as a text with commas.
 _LISTS = {"channel", "class_names", "classes", "write"}
 _COLUMNS = ("source", "prompts", "output", "options")
@@ -181,21 +185,12 @@ def settled(options: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"option {name} is {value!r}; it is {allowed}")
         if name in _LISTS and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
-        if name == "limits" and isinstance(value, str) and value != "per-frame":
-            value = _pair(value)
+        if name in _SAID and isinstance(value, str):
+            value = _SAID[name](value)
         if name in _CHECKS:
             _CHECKS[name](value)
         found[name] = value
     return found
-
-
-def _pair(text: str) -> list[float]:
-    """Read ``LO,HI``, as the command line has it."""
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError as error:
-        raise UsageError(f"limits {text!r}; give LO,HI or per-frame") from error
-    return [low, high]
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

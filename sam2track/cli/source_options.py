@@ -41,6 +41,8 @@ def read_reading(said: dict[str, Any]) -> dict[str, Any]:
     UsageError
         Where ``z`` or ``limits`` are nothing that can be.
     """
+    from sam2track.arguments import said_limits, said_plane
+
     axes, key, stream, hwaccel = (said.pop(n) for n in ("axes", "key", "stream", "hwaccel"))
     channel, z, limits = (said.pop(name) for name in ("channel", "z", "limits"))
     channels = [name.strip() for text in channel for name in text.split(",") if name.strip()]
@@ -49,24 +51,9 @@ def read_reading(said: dict[str, Any]) -> dict[str, Any]:
     return {
         "axes": axes,
         "channel": channels or None,
-        "z": z if z in (None, "max") else _whole(z),
-        "limits": limits if limits in (None, "per-frame") else _pair(limits),
+        "z": None if z is None else said_plane(z),
+        "limits": None if limits is None else said_limits(limits),
         "key": key,
         "stream": stream,
         "hwaccel": hwaccel,
     }
-
-
-def _whole(text: str | None) -> int:
-    try:
-        return int(text or "")
-    except ValueError as error:
-        raise UsageError(f"z {text!r}; give a whole number from 0, or max") from error
-
-
-def _pair(text: str | None) -> tuple[float, float]:
-    try:
-        low, high = map(float, (text or "").split(","))
-    except ValueError as error:
-        raise UsageError(f"limits {text!r}; give LO,HI or per-frame") from error
-    return low, high

@@ -17,6 +17,7 @@ __all__ = [
     "asked_span",
     "check_frame",
     "check_range",
+    "check_rate",
     "check_size",
     "check_span",
     "even_times",
@@ -42,11 +43,11 @@ def asked_span(
     UsageError
         Where there are no such frames, or they are no whole numbers.
     """
-    check_range(start, stop)
-    low = 0 if start is None else int(start)
-    high = count if stop is None else min(int(stop), count)
-    if not 0 <= low < count:
+    low = 0 if start is None else whole_number("start", start)
+    if low >= count:  # also where a stop lies before it
         raise UsageError(f"start {low}; {name} has frames 0 to {count - 1}")
+    check_range(low, stop)
+    high = count if stop is None else min(int(stop), count)
     if stop is None or stop <= count:
         return low, high, []
     return low, high, [f"stop {stop} lies past the end; {name} has frames 0 to {count - 1}"]
@@ -61,7 +62,9 @@ def check_range(start: int | None, stop: int | None) -> None:
         Where it is empty, or a bound is no whole number.
     """
     low = 0 if start is None else whole_number("start", start)
-    if stop is not None and whole_number("stop", stop) <= max(low, 0):
+    if low < 0:
+        raise UsageError(f"start {low}; frames count from 0")
+    if stop is not None and whole_number("stop", stop) <= low:
         raise UsageError(f"range of frames [{low}, {stop}) is empty; give a stop above its start")
 
 
@@ -136,9 +139,14 @@ def even_times(count: int, fps: float) -> npt.NDArray[np.float64]:
     """
     if count > MAX_FRAMES:
         raise SourceError(f"it claims {count} frames; at most {MAX_FRAMES} are read")
+    check_rate(fps)
+    return np.arange(count) / float(fps)
+
+
+def check_rate(fps: float) -> None:
+    """Raise a ``UsageError`` where a rate of frames is not a positive number."""
     if not (is_number(fps) and math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps is {fps!r:.60}; give a number above 0")
-    return np.arange(count) / float(fps)
 
 
 def rate_of(times: npt.NDArray[np.float64]) -> float:

@@ -121,6 +121,8 @@ def test_options_are_those_of_a_job() -> None:
         ("limits", "200,9000,1", "give LO,HI or per-frame"),
         ("limits", "9000,200", "the first must lie below the second"),
         ("limits", [200], "give two numbers"),
+        ("z", "top", "give a whole number from 0, or max"),
+        ("fps", 0, "give a number above 0"),
         ("model", "nana", "did you mean nano"),
         ("model", "", "unknown model ''"),
         ("model", "m" * 300, "unknown model 'mmm"),
@@ -140,8 +142,10 @@ def test_what_no_video_can_be_asked_is_told_before_any_is_tracked(
         read_manifest(written(tmp_path, json.dumps(row), "m.jsonl"))
 
 
-def test_limits_are_said_as_on_the_command_line() -> None:
-    assert settled({"limits": "200,9000"}) == {"limits": [200, 9000]}
+def test_what_is_said_as_on_the_command_line() -> None:
+    assert settled({"z": "1"}) == settled({"z": 1}) == {"z": 1}
+    assert settled({"z": "max"}) == {"z": "max"}
+    assert settled({"limits": "200,9000"}) == {"limits": (200, 9000)}
     for limits in ("per-frame", [200, 9000], [[200, 9000], [0, 10]]):
         assert settled({"limits": limits}) == {"limits": limits}
 

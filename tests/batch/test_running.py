@@ -370,6 +370,7 @@ def test_wrong_usage(pretending: Path) -> None:
         ({"table": "full", "write": ["masks"]}, "a full table is asked for"),
         ({"start": 5, "stop": 5}, r"\[5, 5\) is empty"),
         ({"stop": 0}, r"\[0, 0\) is empty"),
+        ({"start": -2}, "start -2; frames count from 0"),
         ({"detections_frame": 2}, "no detections; give them"),
         ({"min_score": 0.5}, "choose among detections"),
         ({"detections": "d.json", "detections_frame": 2, "detections_every": 2}, "not both"),
