@@ -205,6 +205,28 @@ def test_arrays_that_cannot_be(array: np.ndarray[Any, Any]) -> None:
         ArraySource(array)
 
 
+def test_a_plane_is_one_frame() -> None:
+    plane = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    source = ArraySource(plane)
+    assert (len(source), source.height, source.width) == (1, 48, 64)
+    np.testing.assert_array_equal(source.read(0)[..., 0], plane)
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames"),
+    [((17, 17, 3), None), ((17, 17, 4), None), ((16, 17, 3), 16), ((3, 17, 17), 3)],
+)
+def test_three_axes_that_may_be_one_picture_in_colours(
+    shape: tuple[int, ...], frames: int | None
+) -> None:
+    array = np.zeros(shape, np.uint8)
+    if frames is None:
+        with pytest.raises(UsageError, match="YXS for one colour picture"):
+            ArraySource(array)
+    else:
+        assert len(ArraySource(array)) == frames
+
+
 def test_arrays_that_break_their_word() -> None:
     class Broken(Lazy):
         def __getitem__(self, frame: object) -> Any:
