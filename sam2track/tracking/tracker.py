@@ -545,7 +545,7 @@ class Tracker:
         return detected.take(self._book, frame, detections, min_iou)
 
     def update(
-        self, picture: npt.NDArray[np.uint8], detections: Any = None, *, min_iou: float = 0.5
+        self, frame_array: npt.NDArray[np.uint8], detections: Any = None, *, min_iou: float = 0.5
     ) -> FrameResult:
         """Take one more frame of a stream and track all objects on it.
 
@@ -554,7 +554,7 @@ class Tracker:
 
         Parameters
         ----------
-        picture : (H, W, 3) or (H, W) uint8 array
+        frame_array : (H, W, 3) or (H, W) uint8 array
             RGB or grey; every frame has the size of the first.
         detections, min_iou
             Boxes of a detector on this frame, as ``detect``.
@@ -575,7 +575,7 @@ class Tracker:
         self._check_here()
         # Before the frame is taken: it would be tracked twice where it is handed over again.
         boxes = detected.checked([] if detections is None else detections, min_iou)
-        picture = self.source.checked(picture)
+        picture = self.source.checked(frame_array)
         self.history.extend(len(self.source), *picture.shape[:2])
         with self.source.taken(picture) as (frame, latest):
             result = advance(self._book, frame, latest, max_batch=self.max_batch)

@@ -379,6 +379,11 @@ def test_the_frame_before_one_that_failed_is_still_the_latest() -> None:
     assert np.array_equal(source.read(0), pictures[0])
 
 
+def test_a_frame_of_a_stream_is_given_by_name() -> None:
+    result = Tracker(module()).update(frame_array=np.zeros((20, 30, 3), np.uint8), detections=None)
+    assert (result.frame, result.object_ids) == (0, ())
+
+
 def test_a_stream_refuses_what_it_cannot_do() -> None:
     stream = Tracker(module())
     with pytest.raises(PromptError, match="does not exist"):
