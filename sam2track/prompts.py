@@ -165,11 +165,15 @@ class Prompt:
             "edited": self.edited,
         }
 
+    def _unordered(self) -> dict[str, Any]:
+        clicks = sorted(zip(self.points, self.labels, strict=True))
+        return self.to_dict() | {"points": clicks, "labels": None}
+
     def same(self, other: Prompt) -> bool:
-        """Whether two prompts say the same."""
+        """Whether two prompts say the same; in which order points were clicked says nothing."""
         mine, theirs = self.mask, other.mask
         return (
-            self.to_dict() == other.to_dict()
+            self._unordered() == other._unordered()
             and (mine is None) == (theirs is None)
             and (mine is None or theirs is None or np.array_equal(mine, theirs))
         )

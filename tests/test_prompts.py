@@ -200,6 +200,13 @@ def test_whatever_holds_numbers_in_order_will_do() -> None:
         assert np.array_equal(Prompt(mask=given_mask).mask, mask != 0)  # type: ignore[arg-type]
 
 
+def test_the_order_of_points_says_nothing() -> None:
+    one = Prompt(points=((1, 2), (3, 4), (1, 2)), labels=(1, 0, 1))
+    assert one.same(Prompt(points=((3, 4), (1, 2), (1, 2)), labels=(0, 1, 1)))
+    assert not one.same(Prompt(points=((3, 4), (1, 2), (1, 2)), labels=(1, 0, 1)))
+    assert not one.same(Prompt(points=((3, 4), (1, 2)), labels=(0, 1)))
+
+
 def test_prompts_fit_the_frame() -> None:
     Prompt(points=((0, 0), (8, 6)), box=(0, 0, 8, 6), mask=np.ones((6, 8), bool)).check(6, 8)
     for prompt in (
