@@ -209,7 +209,11 @@ def _check_summary(table: Path, manifest: Path, videos: Sequence[Video]) -> None
 
 def _absolute(output: str | os.PathLike[str]) -> str:
     path = check_path("output", output)
-    return os.fspath(output) if is_address(os.fspath(output)) else str(path.absolute())
+    if is_address(os.fspath(output)):
+        return os.fspath(output)
+    if path.is_file():
+        raise UsageError(f"output {path} is a file; name a folder, below which outputs lie")
+    return str(path.absolute())
 
 
 def _on_ray(address: str, gpus: float | None) -> Crew:

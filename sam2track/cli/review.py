@@ -9,6 +9,7 @@ import click
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
 from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of, warn
+from sam2track.errors import UsageError
 
 __all__ = ["command"]
 
@@ -57,6 +58,8 @@ def command(
         for path in (output, sheet):
             if path is not None:
                 check_apart(path, results.path, source or str(results.meta.get("source")))
+        if sheet is not None and sheet.suffix.lower() != ".png" and not sheet.is_dir():
+            raise UsageError(f"{sheet}; a sheet is a picture that ends in .png")
         footage = Footage(None, "")
         if sheet is not None or source is not None:  # named ones that cannot be used are refused
             footage = open_footage(results, source)

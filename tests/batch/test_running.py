@@ -358,6 +358,7 @@ def test_wrong_usage(pretending: Path) -> None:
         ([path, "--gpus", "1"], "--ray"),
         ([path, "--ray", "local", "--workers", "2"], "leave workers out"),
         ([str(pretending / "none.csv")], "cannot be read"),
+        ([path, "-o", path], "is a file; name a folder"),
     ):
         done = CliRunner().invoke(main, ["batch", *arguments])
         assert done.exit_code == 2 and what in done.stderr and done.stderr.count("\n") == 1

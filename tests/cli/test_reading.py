@@ -341,6 +341,7 @@ def test_damaged_logits_are_named(things: Path, statement: str) -> None:
         ("count", ["-o", "none/t.csv"], 1, "cannot write"),
         ("count", ["--events", "e.csv"], 2, "--line, --region"),
         ("review", ["--sheet", "none/s.png"], 1, "cannot write"),
+        ("review", ["--sheet", "s.jpg"], 2, "ends in .png"),
         ("render", ["-o", "o.mp4", "--objects", "7"], 2, "it holds 1, 2"),
         ("render", ["-o", "o.mp4", "--objects", "x"], 2, "it holds 1, 2"),
         ("render", ["-o", "o.mp4", "--crop", "9x9"], 2, "(follow)"),
