@@ -107,20 +107,20 @@ class Work:
         tracker = Tracker(self.model, self.source, history=self.project, features_on_disk=0)
         began = time.monotonic()
         stored = self.project.meta.get("detections")
-        # Not again what was all taken: a person may have deleted or moved objects since.
+        # Not again what was taken: a person may have deleted or moved objects since.
         taken = {*self.project.meta.get("detected", ())}
-        new = {
-            frame: boxes
-            for frame, boxes in sorted(unpacked(stored["frames"] if stored else {}).items())
-            if low <= frame < high and frame not in taken
-        }
-        # Where a run goes on, boxes that were taken already change nothing.
-        for frame, boxes in new.items():
-            if tracker.object_ids:
-                self._go(tracker, low, frame + 1, "forward", high - low, began)
-            tracker.detect(frame, boxes)
-        if new:
-            self.project.set_meta(detected=sorted(taken | {*new}))
+        before = len(taken)
+        try:
+            # Of a run that was killed some may come again; those change nothing.
+            for frame, boxes in sorted(unpacked(stored["frames"] if stored else {}).items()):
+                if low <= frame < high and frame not in taken:
+                    if tracker.object_ids:
+                        self._go(tracker, low, frame + 1, "forward", high - low, began)
+                    tracker.detect(frame, boxes)
+                    taken.add(frame)
+        finally:
+            if len(taken) > before:
+                self.project.set_meta(detected=sorted(taken))
         if not tracker.object_ids:
             raise PromptError(
                 f"{self.project.path} holds no object to track: none was marked, or all of it was "

@@ -150,6 +150,24 @@ def test_boxes_of_objects_that_a_person_deleted_do_not_come_back(
         assert project.objects == left and project.meta["detected"] == [0, 2, 4]
 
 
+def test_objects_that_are_deleted_after_an_interruption_do_not_come_back(
+    file: Path, tmp_path: Path
+) -> None:
+    def stop(told: Any) -> None:
+        if told.done == 2:  # frames 0 and 1, on the way to the boxes of frame 2
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        go(tmp_path / "a", detections=file, detections_every=2, progress=stop)
+    with Project.open(tmp_path / "a" / "project.s2t", writable=True) as project:
+        assert project.meta["detected"] == [0]
+        Tracker(module(), clip(FRAMES), history=project).remove(1)
+    go(tmp_path / "a", resume=True)
+    with Project.open(tmp_path / "a" / "project.s2t") as project:
+        assert project.meta["detected"] == [0, 2, 4]
+    assert [i for i, frames in prompts_of(tmp_path / "a").items() if 0 in frames] == [2]
+
+
 def test_other_detections_are_no_resumption(file: Path, tmp_path: Path) -> None:
     every_second(tmp_path / "a", file)
     with pytest.raises(UsageError, match="made with other detections"):
