@@ -304,8 +304,15 @@ class Project(Contents):
             Where that cannot be written; this one stays open then.
         ProjectInUseError
             Where another writes there; this one stays open then.
+        UsageError
+            Within a step or what is done together: neither kept nor taken back yet.
         """
         path = check_path("path", path)
+        self._check_thread()
+        if self._writing is not None:  # SQLite's copy would wait for its end for ever
+            raise UsageError(
+                f"{self.path} is in the middle of a step; write it anew once that is done"
+            )
         self._part()  # a tracker keeps where it stands first
         lock = self._place.lock
         own = path.absolute() == self.path and (lock is None or lock.is_there())
@@ -316,6 +323,8 @@ class Project(Contents):
                     remove_companions(whole.partial)
                     copied(self._db, whole.partial)
                     remove_companions(path)
+            except sqlite3.ProgrammingError as error:
+                raise self._misused(error) from error
             except sqlite3.Error as error:
                 raise OutputError(f"{path} cannot be written: {error}") from error
         own = self._place.is_own
@@ -327,7 +336,9 @@ class Project(Contents):
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """Within, read the project as it is now, whatever another connection writes meanwhile."""
-        if self._writable:  # no other may, and what is written within is kept
+        # Of one that writes no other may write, and what is written within is kept; and within
+        # itself it is unchanging already.
+        if self._writable or self._db.in_transaction:
             yield
             return
         try:
@@ -446,14 +457,24 @@ class Project(Contents):
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Keep all that is written within, or nothing of it; may be nested."""
-        before = dict(self.meta) if self._writing is None else None
+        held = self._settings() if self._writing is None else nullcontext()
+        with held, super().transaction() as db:
+            yield db
+
+    @contextmanager
+    def _apart(self, db: sqlite3.Connection) -> Iterator[None]:
+        with self._settings(), super()._apart(db):
+            yield
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Hold no settings that were not kept where what is within fails."""
+        before = dict(self.meta)
         try:
-            with super().transaction() as db:
-                yield db
+            yield
         except BaseException:
-            if before is not None:  # else settings would be held that were not kept
-                self.meta.clear()
-                self.meta.update(before)
+            self.meta.clear()
+            self.meta.update(before)
             raise
 
     @contextmanager
@@ -466,7 +487,7 @@ class Project(Contents):
     @contextmanager
     def together(self) -> Iterator[None]:
         """Keep all steps that are done within, or none; they are on the disk when it ends."""
-        with self._lasting(), self.transaction():
+        with self._lasting(), super().together():
             yield
 
     @contextmanager

@@ -143,6 +143,7 @@ def check_settings(meta: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         read: dict[str, Any] = json.loads(json.dumps(dict(meta)))
+        "".join(read).encode()  # half a surrogate pair is none that SQLite takes for a key
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"meta is not in JSON values: {error}") from error
     key = _odd(read)

@@ -838,6 +838,47 @@ def test_what_is_written_while_nothing_else_changes_is_kept(tmp_path: Path) -> N
         assert reader.frames == (1,) and not reader._db.in_transaction
 
 
+def test_what_is_read_stays_unchanged_also_after_a_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with new(path) as project:
+        put(project, 1)
+        with Project.open(path) as reader, reader.unchanging():
+            with reader.unchanging():
+                assert reader.frames == (1,)
+            put(project, 2)
+            assert reader.frames == (1,)
+
+
+def test_of_what_fails_among_what_is_done_together_nothing_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "p.s2t"
+    with new(path) as project:
+        with project.together():
+            project.add_prompt(1, 0, BOX)
+            with pytest.raises(KeyError), project.together():
+                project.add_prompt(2, 0, BOX)
+                project.set_meta(own=1)
+                project.add_frame(20, 1.0)
+                raise KeyError
+            project.add_prompt(3, 0, BOX)
+        assert project.objects == (1, 3) and project.meta["frames"] == 20
+    with Project.open(path) as reader:
+        assert reader.objects == (1, 3) and reader.meta == project.meta
+
+
+def test_a_project_is_not_written_anew_amid_a_step(tmp_path: Path) -> None:
+    """SQLite would wait for the step to end, without end."""
+    path, there = tmp_path / "p.s2t", tmp_path / "q.s2t"
+    with new(path) as project:
+        with project.together():
+            project.add_prompt(1, 0, BOX)
+            with pytest.raises(UsageError, match="is in the middle of a step"):
+                project.written_anew(there)
+        assert project.objects == (1,)
+    with pytest.raises(ProjectError, match=r"p\.s2t is closed"):
+        project.written_anew(there)
+    assert {p.name for p in tmp_path.iterdir()} == {"p.s2t"}
+
+
 def test_a_project_that_is_in_use_is_not_replaced(tmp_path: Path) -> None:
     """Nor what a project that is gone has left beside where another is written."""
     path, there = tmp_path / "p.s2t", tmp_path / "q.s2t"
@@ -1427,6 +1468,7 @@ def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
         (lambda p: p.set_meta(width="a"), "meta says width 'a'"),
         (lambda p: p.set_meta(frame_interval_s=float("nan")), "meta says frame_interval_s nan"),
         (lambda p: p.set_meta(own=object()), "not in JSON values"),
+        (lambda p: p.set_meta(**{"\ud800": 1}), "not in JSON values"),
         (lambda p: p.add_frame(3, 1.0), "frame 3; the one that comes next is 20"),
         (lambda p: p.add_frame(20, 0.1), "at 0.1 s; give seconds, more than 0.76"),
         (lambda p: p.add_frame(20, 0.76), "at 0.76 s; give seconds, more than 0.76"),

@@ -14,7 +14,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -295,9 +295,11 @@ class Steps:
             if db.in_transaction:
                 db.execute("RELEASE step")
 
-    def together(self) -> AbstractContextManager[object]:
-        """Keep all steps that are done within, or none of them."""
-        return self.transaction()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep all steps that are done within, or none of them; may be nested."""
+        with self.transaction() as db, self._apart(db):
+            yield
 
     def _drop_undone(self, db: sqlite3.Connection) -> None:
         """Drop what was taken back; it can be put back no longer."""
