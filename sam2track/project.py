@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -309,7 +310,9 @@ class Project(Contents):
         """
         path = check_path("path", path)
         self._check_thread()
-        if self._writing is not None:  # SQLite's copy would wait for its end for ever
+        if (
+            self._writable and self._writing is not None
+        ):  # SQLite's copy would wait for its end for ever
             raise UsageError(
                 f"{self.path} is in the middle of a step; write it anew once that is done"
             )
@@ -344,9 +347,11 @@ class Project(Contents):
         try:
             with self._errors():
                 self._db.execute("BEGIN")
+                self._writing = threading.get_ident()
                 self._db.execute("SELECT count(*) FROM head").fetchone()  # from here on
             yield
         finally:
+            self._writing = None
             with suppress(sqlite3.Error):  # closed within, or never begun
                 self._db.execute("ROLLBACK")
 

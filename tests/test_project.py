@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -863,6 +864,32 @@ def test_of_what_fails_among_what_is_done_together_nothing_is_kept(tmp_path: Pat
         assert project.objects == (1, 3) and project.meta["frames"] == 20
     with Project.open(path) as reader:
         assert reader.objects == (1, 3) and reader.meta == project.meta
+
+
+def test_what_threads_write_at_once_is_kept_or_refused(tmp_path: Path) -> None:
+    """Nothing goes with the step of another thread that begins as one ends."""
+    kept: list[tuple[int, int]] = []
+
+    def write(object_id: int) -> None:
+        for _ in range(10):
+            for frame in range(20):
+                with contextlib.suppress(ProjectError):  # another is at it
+                    project.add_prompt(object_id, frame, BOX)
+                    kept.append((object_id, frame))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with new(tmp_path / "p.s2t") as project:
+            threads = [threading.Thread(target=write, args=(k,)) for k in range(1, 5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            steps = [(step["object"], step["frame"]) for step in project.journal()]
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(steps) == sorted(kept)
 
 
 def test_a_project_is_not_written_anew_amid_a_step(tmp_path: Path) -> None:

@@ -199,7 +199,9 @@ class Steps:
         self._check_process()
         try:
             if self._db.in_transaction:
-                self._check_thread()
+                # Also where another has only just begun, and it is not noted yet whose it is.
+                if self._writing != threading.get_ident():
+                    self._refuse_thread()
                 yield self._db
                 return
             quicker = False  # another thread was, whose transaction is not to be rolled back here
@@ -222,7 +224,7 @@ class Steps:
                     self._db.execute("ROLLBACK")
                 raise
             finally:
-                if not quicker:
+                if self._writing == threading.get_ident():  # not another's that has begun since
                     self._writing = None
         except sqlite3.ProgrammingError as error:
             raise self._misused(error) from error
