@@ -478,6 +478,10 @@ class Project(Contents):
         try:
             yield
         except BaseException:
+            with suppress(sqlite3.Error):  # closed within
+                # Ctrl-C in the moment in which they are kept comes once they are.
+                rows = self._db.execute("SELECT key, value FROM meta").fetchall()
+                before = {key: json.loads(value) for key, value in rows}
             self.meta.clear()
             self.meta.update(before)
             raise

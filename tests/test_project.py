@@ -892,6 +892,17 @@ def test_what_threads_write_at_once_is_kept_or_refused(tmp_path: Path) -> None:
     assert sorted(steps) == sorted(kept)
 
 
+def test_settings_are_those_that_were_kept_as_ctrl_c_came(tmp_path: Path) -> None:
+    with new(tmp_path / "p.s2t") as project:
+        connection = project._db
+        project._db = Interrupted(connection, "COMMIT")
+        with pytest.raises(KeyboardInterrupt):
+            project.add_frame(20, 1.0)
+        project._db = connection
+        assert project.meta["frames"] == len(project.times) == 21
+        project.add_frame(21, 2.0)
+
+
 def test_a_project_is_not_written_anew_amid_a_step(tmp_path: Path) -> None:
     """SQLite would wait for the step to end, without end."""
     path, there = tmp_path / "p.s2t", tmp_path / "q.s2t"
