@@ -310,9 +310,8 @@ class Project(Contents):
         """
         path = check_path("path", path)
         self._check_thread()
-        if (
-            self._writable and self._writing is not None
-        ):  # SQLite's copy would wait for its end for ever
+        # SQLite's copy would wait for the end of a step for ever.
+        if self._writable and self._writing is not None:
             raise UsageError(
                 f"{self.path} is in the middle of a step; write it anew once that is done"
             )
