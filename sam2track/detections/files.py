@@ -303,20 +303,25 @@ def _coco(path: Path, text: str, names: Mapping[int, str] | None) -> DetectionFi
     images: dict[Any, tuple[int, str]] = {}
     known: dict[Any, str] = dict(names or {})
     entries = content
+    found = DetectionFile(str(path))
     if isinstance(content, dict):
         entries = content.get("annotations")
         for place, image in enumerate(_dicts(path, content.get("images", []), "images")):
-            images[_key(image.get("id"))] = place, _stem(str(image.get("file_name", "")))
+            stem = _stem(str(image.get("file_name", "")))
+            images[_key(image.get("id"))] = place, stem
+            found.by_frame[place] = []  # it may have no boxes
+            if stem:
+                found.by_stem[stem] = []
         for category in _dicts(path, content.get("categories", []), "categories"):
             known.setdefault(_key(category.get("id")), str(category.get("name", "")))
-    found = DetectionFile(str(path))
     for place, entry in enumerate(_dicts(path, entries, "annotations")):
         row = _coco_row(path, place, entry, known)
         key = _key(entry.get("image_id"))
         if key in images:
             frame, stem = images[key]
-            found.by_frame.setdefault(frame, []).append(row)
-            found.by_stem.setdefault(stem, []).append(row)
+            found.by_frame[frame].append(row)
+            if stem:
+                found.by_stem[stem].append(row)
         elif images:
             raise PromptError(f"{path}, entry {place}: image_id {key!r} is not among its images")
         elif isinstance(key, str):

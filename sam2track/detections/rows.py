@@ -76,7 +76,7 @@ class DetectionFile:
                 except PromptError as error:
                     raise PromptError(f"{self.path}: {error}") from error
         if self.by_stem and stems is not None:
-            if not self.by_frame and not set(stems) & set(self.by_stem):
+            if not set(stems) & set(self.by_stem):
                 raise PromptError(
                     f"{self.path} has no boxes for any of these pictures; it names "
                     f"{', '.join(sorted(self.by_stem)[:3])}"

@@ -35,6 +35,8 @@ def test_yolo(tmp_path: Path) -> None:
     assert np.allclose(on(path)[0], expected)
     assert on(path)[1:] == ([0.75, 1], ("0", "2"))
     assert on(path, class_names=["car", "bus", "dog"])[2] == ("car", "dog")
+    tracked = write(tmp_path, "tracked.txt", "0 0.5 0.5 0.25 0.5 0.75 12\n")
+    assert on(tracked)[1] == [0.75]
     write(tmp_path, "classes.txt", "cat\ncow\n")
     assert on(path)[2] == ("cat", "2")
     assert len(on(write(tmp_path, "rounded.txt", "0 1.005 -0.005 0.1 0.1\n"))[0]) == 1
@@ -52,6 +54,8 @@ def test_a_folder_of_yolo_files(tmp_path: Path) -> None:
     assert named.names == ("1",)
     with pytest.raises(PromptError, match=r"frame 9 .counted from 0., but the source has frames 0"):
         file.check(frames=9, classes=None, stems=None)
+    with pytest.raises(PromptError, match="no boxes for any of these pictures; it names video_10"):
+        file.check(frames=99, classes=None, stems=["cat"])
     write(tmp_path, "cat.txt", "0 0.5 0.5 1 1\n")
     with pytest.raises(PromptError, match="do not end in a number"):
         load_detections(tmp_path).check(frames=99, classes=None, stems=None)
@@ -123,6 +127,12 @@ def test_coco(tmp_path: Path) -> None:
     assert on(path, 1, class_names={3: "car"})[2] == ("car",)
     named = load_detections(path).at(0, height=HEIGHT, width=WIDTH, stem="cat")
     assert named.names == ("cat",)
+    load_detections(path).check(frames=1, classes=None, stems=["0"])  # which has none
+    for image in whole["images"]:
+        del image["file_name"]  # then their places say which they are, among pictures too
+    placed = load_detections(write(tmp_path, "placed.json", json.dumps(whole)))
+    placed.check(frames=2, classes=None, stems=["dog", "cat"])
+    assert placed.at(1, height=HEIGHT, width=WIDTH, stem="cat").names == ("cat",)
     whole["annotations"][0]["image_id"] = 5
     with pytest.raises(PromptError, match="entry 0: image_id 5 is not among its images"):
         load_detections(write(tmp_path, "wrong.json", json.dumps(whole)))
