@@ -139,11 +139,10 @@ def is_output(name: PurePath) -> bool:
 def remove_outputs(folder: Path) -> None:
     """Remove what an earlier job wrote, and nothing else; what a batch noted of it goes first."""
     (folder / RECORD).unlink(missing_ok=True)
-    if not (folder / "project.s2t").exists():
+    project = folder / "project.s2t"
+    if not project.exists():
         return
-    remove_companions(folder / "project.s2t")
-    for name in ("project.s2t", *OUTPUTS.values()):
-        path = folder / name
+    for path in (folder / name for name in OUTPUTS.values()):
         if path.is_dir() and not path.is_symlink():
             for picture in path.glob("[0-9]*.png"):
                 if is_output(picture.relative_to(folder)):
@@ -152,6 +151,9 @@ def remove_outputs(folder: Path) -> None:
                 shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    # Last: by it the others are known for a job's where this is interrupted.
+    project.unlink(missing_ok=True)
+    remove_companions(project)
 
 
 class PictureOutputs:

@@ -1021,6 +1021,23 @@ def test_overwrite_leaves_what_is_not_a_jobs(tmp_path: Path, module: Any, clip: 
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["0mine.png"]
 
 
+def test_what_is_left_where_removal_is_interrupted_goes_with_the_next_overwrite(
+    tmp_path: Path, module: Any, clip: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks of two jobs lay in one folder then."""
+    run(clip, TWO, output=tmp_path, model=module, write=["masks"], stop=3)
+
+    def interrupted(path: Path) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "is_output", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(clip, TWO, output=tmp_path, model=module, write=["masks"], start=1, overwrite=True)
+    monkeypatch.undo()
+    run(clip, TWO, output=tmp_path, model=module, write=["masks"], start=1, stop=3, overwrite=True)
+    assert {p.stem for p in (tmp_path / "masks").iterdir()} == {"00001", "00002"}
+
+
 def test_ids_that_fit_no_picture_are_refused_before_the_work(
     tmp_path: Path, module: Any, clip: np.ndarray
 ) -> None:
