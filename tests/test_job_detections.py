@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.job import run
 from sam2track.outcome import Interrupted, Outcome
@@ -78,8 +79,8 @@ def test_the_boxes_of_one_frame(file: Path, tmp_path: Path) -> None:
 
 def test_beside_prompts_of_a_person(file: Path, tmp_path: Path) -> None:
     said = Prompts({3: {1: Prompt(points=((64, 60),))}}, {3: "mine"})
-    done = go(tmp_path / "a", said, detections=[TWO])
-    assert [(o["id"], o["name"]) for o in done.objects] == [(3, "mine"), (4, "")]
+    done = go(tmp_path / "a", said, detections=Detections([TWO], names=["cell"]))
+    assert [(o["id"], o["name"]) for o in done.objects] == [(3, "mine"), (4, "cell")]
     assert sorted(said.by_object) == [3] and said.names == {3: "mine"}  # as it was given
 
 

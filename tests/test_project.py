@@ -25,7 +25,7 @@ import torch
 
 from sam2track import database
 from sam2track import masks as rle
-from sam2track.database import _uri
+from sam2track.database import _uri, companions, copied, remove_companions, settle
 from sam2track.errors import (
     OutputError,
     ProjectError,
@@ -100,7 +100,7 @@ def fill(path: Path) -> Path:
         with project.step("propagate", {"start": 0, "stop": 6, "direction": "both"}) as step:
             project.set_done(step, 6)
             project.save_state(state(6), step, 6)
-        project.set_meta(carried=[3])
+        project.set_meta(carried=[0, 3])  # on 0 it was prompted all the same
     return path
 
 
@@ -193,16 +193,23 @@ def test_the_highest_logit_wins_between_places_of_the_grid_too(tmp_path: Path) -
             assert {*result.labels[shared]} == {2, 7}
             # Codes are twelve bits of what is below 9: few pixels lie so near.
             assert (project.labels(frame) != result.labels).mean() < 0.02
+            project.keep_life(Life(7, locked=True))
+            assert {*project.labels(frame)[shared]} == {7}
+            project.drop_life(7)
 
 
-def test_ties_go_to_the_lower_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("logit", [3, -3])
+@pytest.mark.parametrize("count", [2, 257])
+def test_ties_go_to_the_lower_id(tmp_path: Path, count: int, logit: float) -> None:
+    """Also of masks that were given where the logits say otherwise, and of many on a pixel."""
     with new(tmp_path / "p.s2t") as project:
-        logits = np.full((2, SIDE, SIDE), 3, np.float32)
-        scores = np.zeros(2, np.float32)
-        both = ("forward", "forward")
-        result = FrameResult(0, (2, 7), logits, scores, scores, HEIGHT, WIDTH, both)
+        ids = tuple(range(2, 2 + count))
+        logits, scores = np.full((count, SIDE, SIDE), logit, np.float32), np.zeros(count)
+        given = dict.fromkeys(ids, np.ones((HEIGHT, WIDTH), np.bool_))
+        ways = ("forward",) * count
+        result = FrameResult(0, ids, logits, scores, scores, HEIGHT, WIDTH, ways, given)
         pointer = np.zeros(8, np.float32)
-        project.put(result, [Record(i, 0, logits[0], pointer, 0, 0, "forward") for i in (2, 7)])
+        project.put(result, [Record(i, 0, logits[0], pointer, 0, 0, "forward") for i in ids])
         assert (project.labels(0) == 2).all()
 
 
@@ -1270,16 +1277,18 @@ def test_values_that_cannot_be(tmp_path: Path, statement: str) -> None:
         read_all(project)
 
 
-def test_damage_is_told_when_a_mask_is_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", [3, rle.encode(np.ones((3, 3), np.bool_))])
+def test_damage_is_told_when_a_mask_is_made(mask: int | bytes, tmp_path: Path) -> None:
     path = fill(tmp_path / "p.s2t")
     db = sqlite3.connect(path)
-    db.execute("UPDATE all_results SET mask = 3 WHERE object = 1")
+    db.execute("UPDATE all_results SET mask = ? WHERE object = 1", (mask,))
     db.commit()
     db.close()
     with Project.open(path) as project:
         makers = project.mask_makers(4)
-        with pytest.raises(ProjectError, match="damaged"):
-            makers[1]()
+        for read in (makers[1], lambda: project.labels(4), lambda: [*project.observations([4])]):
+            with pytest.raises(ProjectError, match="damaged"):
+                read()
 
 
 @pytest.mark.parametrize("said", ['{"pints": 3}', "[]", "{", '{"box": [0, 0, 0, 1]}', "{}"])
@@ -1303,7 +1312,7 @@ def test_a_damaged_prompt_is_named(tmp_path: Path, said: str) -> None:
 
 def test_meta_is_json(tmp_path: Path) -> None:
     with Project.open(fill(tmp_path / "p.s2t")) as project:
-        assert json.loads(json.dumps(project.meta)) == {**META, "carried": [3]}
+        assert json.loads(json.dumps(project.meta)) == {**META, "carried": [0, 3]}
         assert (project.height, project.width) == (HEIGHT, WIDTH)
         assert project.time(5) == 0.2
         with pytest.raises(ProjectError, match="no frame 20"):
@@ -1471,11 +1480,27 @@ def test_no_log_is_left_beside_a_file_that_replaced_a_project(tmp_path: Path) ->
         assert found.frames == (0,)
 
 
+def test_a_copy_is_closed_whole(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.s2t"
+    with Project.open(fill(tmp_path / "p.s2t"), writable=True) as project:
+        copied(project._db, copy)
+        assert settle(copy) == "" and not any(path.exists() for path in companions(copy))
+
+
+def test_what_a_project_left_beside_it_goes_but_not_the_lock(tmp_path: Path) -> None:
+    for end in ("-wal", "-shm", "-journal", ".lock"):
+        (tmp_path / f"p.s2t{end}").touch()
+    remove_companions(tmp_path / "p.s2t")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.s2t.lock"]
+
+
 def test_prompts_are_to_be_run_from_the_first_on_and_from_the_last_back(tmp_path: Path) -> None:
     with new(tmp_path / "p.s2t") as project:
         for frame in (4, 3, 5):
             project.add_prompt(1, frame, BOX)
-        assert project.info()["objects"][0]["to_run"] == {"forward": 3, "backward": 5}
+        (told,) = project.info()["objects"]
+        assert told["to_run"] == {"forward": 3, "backward": 5}
+        assert (told["id"], told["first"], told["mean_score"]) == (1, None, None)
 
 
 def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
