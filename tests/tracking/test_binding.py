@@ -137,6 +137,17 @@ def test_prompts_that_waited_are_taken_back_and_put_back_as_they_were_said(tmp_p
             project.check()
 
 
+def test_a_prompt_that_waited_and_was_taken_back_is_not_in_force(tmp_path: Path) -> None:
+    with made(tmp_path / "p.s2t") as project:
+        for frame in (0, 3):
+            project.add_prompt(1, frame, Prompt(box=(7, 7, 19, 24)))
+        project.undo()
+        tracker = Tracker(model(), pictures(), history=project)
+        assert tracker.prompted(1) == (0,)
+        tracker.redo()
+        assert tracker.prompted(1) == (0, 3)
+
+
 def test_the_answer_of_a_prompt_that_waited_takes_the_place_of_what_was_tracked(
     tmp_path: Path,
 ) -> None:

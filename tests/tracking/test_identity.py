@@ -360,6 +360,19 @@ def test_running_after_a_swap_changes_nothing_before_it() -> None:
     assert of(made, 3) == other
 
 
+def test_what_a_swap_moved_counts_as_followed_up_and_is_there_again_once_an_edit_is_cleared() -> (
+    None
+):
+    made = ran((1, 6))
+    made.swap_from(1, 2, 2)
+    list(made.propagate(objects=[2], until_prompted=True))
+    assert made.life(2).forward is None
+    was = frames(made, 2)
+    made.edit(2, 7, disk(LOW))
+    made.clear(2, 7)
+    assert frames(made, 2) == was
+
+
 @pytest.mark.parametrize("direction", ["both", "backward"])
 def test_running_after_a_swap_before_the_first_prompts_changes_nothing_before_it(
     direction: Any,
@@ -562,6 +575,8 @@ def test_objects_that_are_there_already_become_daughters_as_they_are() -> None:
     made.prompt(4, 4, mask=disk(LEFT, 9))
     made.prompt(5, 5, mask=disk(RIGHT, 9))
     list(made.propagate())
+    list(made.propagate(4, None, "both", objects=[4]))
+    assert made.life(4).backward == 3
     was, other = {i: frames(made, i) for i in (4, 5)}, of(made, 3)
     with computed() as calls:
         made.divide(1, 4, [4, 5])
@@ -569,6 +584,7 @@ def test_objects_that_are_there_already_become_daughters_as_they_are() -> None:
     assert {i: frames(made, i) for i in (4, 5)} == was
     assert [(made.life(i).mother, made.life(i).birth) for i in (4, 5)] == [(1, 4), (1, 4)]
     assert all(made.life(i).forward is None for i in (4, 5)), "nothing of them changed"
+    assert made.life(4).backward is None, "it is on no frame before its birth"
     list(made.propagate(direction="backward"))
     assert [min(frames(made, i)) for i in (4, 5)] == [4, 4]
     assert of(made, 3)[4] == other[4]
