@@ -154,6 +154,11 @@ def test_outputs_that_are_gone_are_made_again(things: Path, tmp_path: Path) -> N
     (out / "project.s2t").write_bytes(b"")
     ruined = worker.perform(task(things, str(out)))
     assert ruined["status"] == "failed" and "is no sam2track project" in ruined["reason"]
+    for path in out.iterdir():
+        if path.name != "batch.json":
+            path.unlink()
+    anew = worker.perform(task(things, str(out)))
+    assert anew["status"] == "done" and (out / "tracks.csv").read_bytes() == table
 
 
 def test_a_project_of_others_stays(things: Path, tmp_path: Path) -> None:
