@@ -412,6 +412,19 @@ def test_who_is_stopped_before_it_listens_was_interrupted(
     assert attempt.wait() == attempts.Result("interrupted", "interrupted")
 
 
+def test_who_does_not_end_when_asked_is_ended_by_force(
+    pretending: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "COMMAND", (sys.executable, "-c", "import time; time.sleep(50)"))
+    monkeypatch.setattr(attempts, "_PATIENCE", 0.1)
+    (video,) = read_manifest(manifest(pretending, "good"))
+    attempt = Attempt(task_of(video))
+    attempt.stop()
+    attempt.end()
+    assert attempt._process.wait(9) < 0
+    assert attempt.wait().status == "interrupted"
+
+
 def test_nothing_is_begun_once_all_is_stopped(pretending: Path) -> None:
     (video,) = read_manifest(manifest(pretending, "good"))
     crew = running._Here(1)

@@ -205,6 +205,9 @@ def test_what_is_wanted_of_a_file(tmp_path: Path) -> None:
     by_frame = chosen({2: [(0, 0, 9, 9)]}, [0, 2, 4], sizes, total=5)
     assert list(by_frame) == [2]
     assert list(chosen([(0, 0, 9, 9)], [2, 4], sizes[:2], total=5)) == [2]
+    unnamed = write(tmp_path, "unnamed.csv", "x0,y0,x1,y1\n0,0,9,9\n")
+    assert list(chosen(unnamed, [2, 4], sizes[:2], total=5)) == [2]
+    assert chosen(unnamed, [2], sizes[:1], total=5, anywhere=0) == {}
 
 
 number = st.integers(0, 800).map(lambda n: n / 8)
