@@ -202,6 +202,9 @@ def test_what_is_wanted_of_a_file(tmp_path: Path) -> None:
         chosen(path, [0], sizes[:1], total=5, classes=["c"])
     with pytest.raises(PromptError, match="has boxes on frame 4 "):
         chosen(path, [0], sizes[:1], total=4, min_score=1)
+    assert list(chosen(path, [0], sizes[:1], total=2, classes=["b"])) == [
+        0
+    ]  # of "a" some are beyond
     by_frame = chosen({2: [(0, 0, 9, 9)]}, [0, 2, 4], sizes, total=5)
     assert list(by_frame) == [2]
     assert list(chosen([(0, 0, 9, 9)], [2, 4], sizes[:2], total=5)) == [2]

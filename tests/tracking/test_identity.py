@@ -105,16 +105,20 @@ def test_merged_objects_have_the_frames_and_prompts_of_both_to_the_bit(
 def test_merged_objects_that_overlap_have_the_union_of_their_masks() -> None:
     made = ran((2, 5))
     other = of(made, 3)
-    unions, alone = {}, 0
+    unions, pointers, alone = {}, {}, 0
     for frame in range(FRAMES):
         one, two = mask(made, 1, frame), mask(made, 2, frame)
         unions[frame] = one | two
+        larger = 1 if one.sum() >= two.sum() else 2
+        pointers[frame] = made.history.get(larger, frame).pointer
         alone += bool((one & ~two).any() and (two & ~one).any())
     assert alone > 2, "a scene in which one mask alone would pass for the union"
     made.merge(1, 2)
     for frame, union in unions.items():
         assert np.array_equal(mask(made, 1, frame), union), frame
         assert mask(made, 2, frame) is None
+        if frame not in made.prompted(1):  # there it is that of the union
+            assert np.array_equal(made.history.get(1, frame).pointer, pointers[frame]), frame
     assert made.prompted(1) == (0, 5)
     result = made.result(5)
     assert result.sources[result.object_ids.index(1)] == "edited"

@@ -15,7 +15,7 @@ from sam2track.errors import PromptError, UsageError
 from sam2track.tracking import book
 from sam2track.tracking.history import Life
 from sam2track.tracking.ledger import Ledger
-from sam2track.tracking.steps import SCHEMA
+from sam2track.tracking.steps import NOW, SCHEMA
 from tests.parity.oracle import clip
 from tests.tracking.known import (
     FRAMES,
@@ -575,11 +575,47 @@ def test_a_prompt_in_the_middle_of_a_run_is_a_step_between_two() -> None:
     assert made.undo() is None
 
 
-def small(past_budget: int) -> Tracker:
+def small(past_budget: int, exact_budget: int = 0) -> Tracker:
     connection = sqlite3.connect("", isolation_level=None)
     connection.executescript(SCHEMA)
-    history = Ledger(connection, name="it", masks=False, past_budget=past_budget)
+    history = Ledger(
+        connection, name="it", masks=False, past_budget=past_budget, exact_budget=exact_budget
+    )
     return Tracker(module(), clip(FRAMES), history=history)
+
+
+def test_logits_are_kept_exactly_within_their_budget_alone() -> None:
+    sizes = [small(2**30, budget) for budget in (2**30, 1)]
+    for made in sizes:
+        made.prompt(1, 0, mask=disk(LEFT))
+        list(made.propagate())
+    counts = [
+        made.history._db.execute("SELECT count(*) FROM results WHERE exact").fetchone()[0]
+        for made in sizes
+    ]
+    assert counts == [FRAMES, 1]
+
+
+def test_the_past_is_kept_up_to_its_budget() -> None:
+    def made_of(budget: int) -> tuple[int, int]:
+        made = small(budget)
+        made.prompt(1, 0, mask=disk(LEFT))
+        for _ in range(4):
+            list(made.propagate(0, FRAMES))
+        undone = 0
+        size = "length(pointer) + length(codes)"
+        (past,) = made.history._db.execute(
+            f"SELECT sum({size}) FROM all_results WHERE until < {NOW}"
+        ).fetchone()
+        while made.undo() is not None:
+            undone += 1
+        return past, undone
+
+    past, undone = made_of(2**30)
+    assert undone == 5
+    held = past * 2 // 3  # what the last of three runs replaced is looked at in the next step
+    assert made_of(held)[1] == 5
+    assert made_of(held - 1)[1] == 2
 
 
 @pytest.mark.parametrize(("budget", "left"), [(2**30, 5), (1, 1)])
