@@ -297,6 +297,22 @@ def test_equal_runs_give_equal_bits() -> None:
 
 
 @pytest.mark.parametrize("backward", [False, True])
+def test_frames_that_were_run_the_other_way_are_no_memories(backward: bool) -> None:
+    way, other = ("backward", "forward") if backward else ("forward", "backward")
+    span, past = ((1, 3), (4, 8)) if backward else ((6, 9), (2, 5))
+    found = []
+    for run_before in (False, True):
+        made = tracker(12)
+        for frame in (3, 8) if backward else (0, 5):
+            made.prompt(1, frame, box=BOX.box)
+        if run_before:
+            assert len(list(made.propagate(*past, other))) == past[1] - past[0]
+        found.append(logits(made.propagate(*span, way)))
+    assert found[0].keys() == found[1].keys() and len(found[0]) == span[1] - span[0]
+    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
+@pytest.mark.parametrize("backward", [False, True])
 def test_a_state_goes_on_exactly(backward: bool) -> None:
     direction = "backward" if backward else "forward"
     whole, left = tracker(16), tracker(16, history=SpillFile(budget=0))
