@@ -139,6 +139,8 @@ def test_backward_begins_at_the_last_prompt_and_both_at_the_first() -> None:
     other.add(1, 2, BOX)
     other.add(1, 6, POINT)
     assert [f for f, _ in seen(other.propagate(direction="both"))] == [*range(2, 10), 1, 0]
+    # Of a range all is run again, each frame once.
+    assert [f for f, _ in seen(other.propagate(1, 5, "both"))] == [2, 3, 4, 1]
 
 
 def test_objects_may_be_chosen() -> None:
