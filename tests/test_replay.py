@@ -12,6 +12,7 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -246,8 +247,10 @@ def test_a_replay_in_which_no_object_is_left_writes_empty_pictures(
     with Project.open(tmp_path / "old", writable=True) as project:
         tracker = Tracker(model, ArraySource(frames), history=project)
         tracker.remove(1), tracker.remove(2)
-    out = tmp_path / "new"
-    assert not replay(tmp_path / "old", output=out, source=frames, model=model).warnings
+    out, source = tmp_path / "new", ArraySource(frames)
+    with mock.patch.object(ArraySource, "close") as closed:
+        assert not replay(tmp_path / "old", output=out, source=source, model=model).warnings
+    assert not closed.called  # who opened it closes it
     assert {read_label_png(path).max() for path in (out / "masks").iterdir()} == {0}
 
 

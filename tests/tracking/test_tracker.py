@@ -402,6 +402,17 @@ def test_a_frame_of_a_stream_is_given_by_name() -> None:
     assert (result.frame, result.object_ids) == (0, ())
 
 
+def test_a_locked_object_of_a_stream_is_not_followed() -> None:
+    made, pictures = Tracker(module()), clip(3)
+    made.update(pictures[0])
+    for object_id, prompt in ((1, BOX), (2, POINT)):
+        made.add(object_id, 0, prompt)
+    made.lock(1)
+    assert made.update(pictures[1]).object_ids == (2,)
+    made.lock(1, locked=False)
+    assert made.update(pictures[2]).object_ids == (1, 2)
+
+
 def test_a_stream_refuses_what_it_cannot_do() -> None:
     stream = Tracker(module())
     with pytest.raises(PromptError, match="does not exist"):
