@@ -76,6 +76,19 @@ def divided(frame: int = 4) -> Tracker:
     return made
 
 
+@pytest.mark.parametrize("divides", [False, True])
+def test_an_object_that_ends_where_it_stands_waits_for_nothing(divides: bool) -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    list(made.propagate(0, 5))
+    assert made.life(1).forward == 5
+    if divides:
+        made.divide(1, 5, {4: disk(LEFT, 9), 5: disk(RIGHT, 9)})
+    else:
+        made.end_at(1, 5)
+    assert made.life(1).forward is None
+
+
 # -- merge ----------------------------------------------------------------------------------
 
 
