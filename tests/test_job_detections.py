@@ -112,6 +112,11 @@ def test_a_box_on_a_tracked_object_refreshes_it(tmp_path: Path) -> None:
     assert prompts_of(tmp_path / "b") == {1: {0: tuple(ONE), 4: tracked}}
 
 
+def test_every_so_many_frames_are_counted_from_the_start(tmp_path: Path) -> None:
+    go(tmp_path / "a", detections={1: [ONE], 2: [TWO]}, detections_every=2, start=1, stop=4)
+    assert prompts_of(tmp_path / "a") == {1: {1: tuple(ONE)}}
+
+
 def test_a_replay_is_equal(file: Path, tmp_path: Path) -> None:
     every_second(tmp_path / "a", file)
     replay(tmp_path / "a", output=tmp_path / "b", source=clip(FRAMES), model=module(), write=[])
