@@ -1,4 +1,4 @@
-"""What is asked of a job, held against its source before anything is done."""
+"""What is asked of a job, held against itself and its source before anything is done."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ def check_together(
     **_: object,
 ) -> None:
     """Refuse options of a job that cannot go together, whatever the source is.
+
+    Options are those of ``job.run``; all that are not named here go with any other.
 
     Raises
     ------
