@@ -59,10 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=missing))
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _old_is_not_searched() -> None:
-    """Let collections of garbage, of which napari asks for many, skip what is there already."""
-    gc.unfreeze()
+    """Let collections of garbage, of which napari asks for many, skip what is there already.
+
+    What napari keeps of each viewer would be searched in all tests that follow.
+    """
     gc.collect()
     gc.freeze()
 
