@@ -37,6 +37,10 @@ def model(tmp_path_factory):
     return load_model(path, device="cpu", precision="fp32", image_size=64)
 
 
+IMPORTED = ("davis", "ctc", "coco", "geff", "labels-tiff", "npz", "mots", "ome-zarr")
+WITH_LINEAGE = ("ctc", "geff", "npz")
+
+
 @pytest.fixture(scope="module")
 def clip():
     return np.random.default_rng(0).integers(0, 255, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)
@@ -47,7 +51,7 @@ def given(tmp_path_factory):
     """A folder with masks in each of the formats."""
     folder = tmp_path_factory.mktemp("given")
     with Project.open(project(folder / "p.s2t")) as opened:
-        for name in ("davis", "ctc", "coco", "labels-tiff", "npz", "mots", "ome-zarr"):
+        for name in IMPORTED:
             opened.export(folder / name, format=name)
     return folder
 
@@ -87,7 +91,7 @@ def test_objects_of_one_class_of_yolo_are_said_to_be_one(given, clip, model, tmp
     assert "those of class 1 on frame" in said
 
 
-@pytest.mark.parametrize("name", ["davis", "ctc", "coco", "labels-tiff", "npz", "mots", "ome-zarr"])
+@pytest.mark.parametrize("name", IMPORTED)
 def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
     done = import_masks(given / name, tmp_path / "a.s2t", source=clip, format=name, model=model)
     assert (done.objects, done.frames, done.warnings) == ((1, 2, 3, 4, 5, 7), FRAMES, ())
@@ -99,13 +103,13 @@ def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
             expected = here if name in OVERLAPPING else apart(here)
             begun |= {i for i, mask in expected.items() if mask.any()}
             found = opened.masks(frame)
-            if name in ("ctc", "npz") and frame >= 5:  # whose lineage says that 4 has divided
+            if name in WITH_LINEAGE and frame >= 5:  # whose lineage says that 4 has divided
                 assert 4 not in found
             assert set(found) <= begun
             for i in begun:
                 none = np.zeros((HEIGHT, WIDTH), bool)
                 assert np.array_equal(found.get(i, none), expected.get(i, none)), (frame, i)
-        assert opened.lineage == ({5: 4, 7: 4} if name in ("ctc", "npz") else {})
+        assert opened.lineage == ({5: 4, 7: 4} if name in WITH_LINEAGE else {})
         if name in ("coco", "npz"):
             assert (opened.names[1], opened.names[3]) == ('a "cell"', "")
         assert {row.source for row in opened.rows()} == {"edited"}

@@ -59,7 +59,7 @@ def command(
     """Write PROJECT, a .s2t file or the folder that holds one, in a format F.
 
     \b
-    To a folder: davis, ytvos, ctc, ome-zarr, yolo-seg, sav
+    To a folder: davis, ytvos, ctc, ome-zarr, geff, yolo-seg, sav
     To a file:   coco, mots, mot, labels-tiff, ome-tiff, tracks-csv, npz,
                  parquet, csv, masks-video (.mkv, .mp4)
 

@@ -57,6 +57,9 @@ FORMATS = {
     "ome-zarr": Format(
         "omezarr", "write", True, about="label image 0.5", suffix=".ome.zarr", wants="zarr"
     ),
+    "geff": Format(
+        "geff", "write", True, about="graph of tracks and labels", suffix=".zarr", wants="zarr"
+    ),
     "tracks-csv": Format("tables", "write_tracks_csv", False, about="napari Tracks", suffix=".csv"),
     "yolo-seg": Format("yolo", "write", True, True, "polygons to train on"),
     "sav": Format("sav", "write", True, about="SA-V: PNGs for each object and masklets"),
@@ -76,10 +79,10 @@ FORMATS = {
 }
 
 _PICTURED = ("ytvos", "coco", "yolo-seg")
-_SCALED = ("labels-tiff", "ome-tiff", "ome-zarr")
+_SCALED = ("labels-tiff", "ome-tiff", "ome-zarr", "geff")
 
 TAKEN_BY = {
-    "name": ("ytvos", "coco", "ome-tiff", "ome-zarr", "yolo-seg", "sav"),
+    "name": ("ytvos", "coco", "ome-tiff", "ome-zarr", "geff", "yolo-seg", "sav"),
     "pixel_size": _SCALED,
     "unit": _SCALED,
     "frame_interval": _SCALED,

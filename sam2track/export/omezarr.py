@@ -14,19 +14,27 @@ from sam2track.export.extras import needed
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
 
-__all__ = ["read", "write"]
+__all__ = ["UNITS", "finest", "read", "write", "write_labels"]
+
+UNITS = {"um": "micrometer", "nm": "nanometer", "mm": "millimeter", "m": "meter"}
+"""As OME-Zarr calls them."""
 
 _CHUNK = 1024  # pixels; a chunk holds one frame, or a tile of one
-_UNITS = {"um": "micrometer", "nm": "nanometer", "mm": "millimeter", "m": "meter"}
 
 
 def write(folder: Path, sequence: Sequenced) -> None:
     """Write a multiscale of one level with ``image-label``, as napari-ome-zarr reads it."""
     zarr = needed("zarr", "ome-zarr")
-    dtype = sequence.label_type("ome-zarr", largest=2**31 - 1)
-    height, width = sequence.height, sequence.width
     # Not "w": that makes the folder anew, and it is held against other writers.
     group = zarr.open_group(str(folder), mode="a", zarr_format=3)
+    write_labels(group, sequence, "ome-zarr")
+    sequence.lose("ome-zarr", lineage=True)
+
+
+def write_labels(group: Any, sequence: Sequenced, format_name: str) -> None:
+    """Write a label image to a zarr group, for a format that has it."""
+    dtype = sequence.label_type(format_name, largest=2**31 - 1)
+    height, width = sequence.height, sequence.width
     array = group.create_array(
         "0",
         shape=(len(sequence.span), height, width),
@@ -35,7 +43,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
         dimension_names=("t", "y", "x"),
     )
     size = sequence.pixel_size
-    unit = {} if size is None else {"unit": _UNITS[sequence.unit]}
+    unit = {} if size is None else {"unit": UNITS[sequence.unit]}
     second = {} if sequence.interval is None else {"unit": "second"}
     scale = [sequence.interval or 1.0, *(size or (1.0, 1.0))]
     group.attrs["ome"] = {
@@ -66,7 +74,13 @@ def write(folder: Path, sequence: Sequenced) -> None:
     for place, shot in enumerate(sequence.shots()):
         if shot.masks:  # empty chunks are not stored in any case
             array[place] = shot.labels.astype(dtype)
-    sequence.lose("ome-zarr", lineage=True)
+
+
+def finest(group: Any) -> Any:
+    """The array of a multiscale that has the most pixels."""
+    attributes = dict(group.attrs)
+    attributes = attributes.get("ome", attributes)
+    return group[attributes["multiscales"][0]["datasets"][0]["path"]]
 
 
 def read(path: Path, kind: str) -> Reading:
@@ -81,7 +95,7 @@ def read(path: Path, kind: str) -> Reading:
             group = zarr.open_group(str(path / "labels" / listed[0]), mode="r")
     attributes = dict(group.attrs)
     attributes = attributes.get("ome", attributes)
-    array = group[attributes["multiscales"][0]["datasets"][0]["path"]]
+    array = finest(group)
     shape: tuple[int, ...] = array.shape
     if len(shape) < 2 or any(side != 1 for side in shape[1:-2]) or array.dtype.kind not in "bui":
         raise SourceError(

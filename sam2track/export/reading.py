@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -9,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -85,6 +86,7 @@ READERS = {
     "labels-tiff": "stacks",
     "ome-tiff": "stacks",
     "ome-zarr": "omezarr",
+    "geff": "geff",
     "yolo-seg": "yolo",
     "sav": "sav",
     "npz": "npz",
@@ -215,6 +217,17 @@ _BY_SUFFIX = {
 }
 
 
+def _holds_graph(path: Path) -> bool:
+    """Whether a zarr group, or one right below it, says of itself that it is a graph (GEFF)."""
+    for pattern in ("zarr.json", ".zattrs", "*/zarr.json", "*/.zattrs"):
+        for file in filter(Path.is_file, path.glob(pattern)):
+            with suppress(ValueError, OSError, RecursionError):
+                said = json.loads(file.read_bytes())
+                if isinstance(said, dict) and "geff" in said.get("attributes", said):
+                    return True
+    return False
+
+
 def detect(path: Path) -> str:
     """Say which format lies at a path.
 
@@ -227,6 +240,8 @@ def detect(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(4096)
         return "sav" if b'"masklet"' in head or b'"video_id"' in head else "coco"
+    if _holds_graph(path):
+        return "geff"
     if path.suffix.lower() in _BY_SUFFIX:
         return _BY_SUFFIX[path.suffix.lower()]
     if path.is_dir():

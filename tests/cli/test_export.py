@@ -94,6 +94,7 @@ def test_exports_that_cannot_be(path, tmp_path, monkeypatch, args, code, what):
     [
         ("none", "format 'none'; allowed are davis"),
         ("ome-zarr", "ome-zarr wants zarr, which is not installed"),
+        ("geff", "geff wants zarr, which is not installed"),
         ("parquet", "parquet wants pyarrow, which is not installed"),
     ],
 )

@@ -29,6 +29,7 @@ TARGETS = {
     "labels-tiff": "a.tif",
     "ome-tiff": "a.ome.tif",
     "ome-zarr": "a.zarr",
+    "geff": "g.zarr",
     "tracks-csv": "a.csv",
     "csv": "a.csv",
     "npz": "a.npz",
@@ -99,7 +100,7 @@ def test_our_reader_gives_back_every_mask(export, name):
             assert np.array_equal(found[frame][i], mask), (frame, i)
 
 
-@pytest.mark.parametrize("name", ["coco", "npz", "ome-zarr", "parquet", "ytvos"])
+@pytest.mark.parametrize("name", ["coco", "geff", "npz", "ome-zarr", "parquet", "ytvos"])
 def test_our_reader_gives_back_the_names(export, name):
     """Objects without one have none, whatever category stands for them meanwhile."""
     target, _ = export(name)
@@ -171,7 +172,7 @@ def test_what_is_lost_is_said_in_one_line(export, name):
     text = "\n".join(warnings)
     overlaps = name not in OVERLAPPING | {"mot", "csv", "tracks-csv", "yolo-seg"}
     assert ("overlaps (on 1 frames" in text) == overlaps
-    assert ("lineage" in text) == (name not in {"ctc", "csv", "tracks-csv", "npz"})
+    assert ("lineage" in text) == (name not in {"ctc", "csv", "geff", "tracks-csv", "npz"})
     assert all("\n" not in warning for warning in warnings)
 
 

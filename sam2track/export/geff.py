@@ -1,0 +1,382 @@
+"""GEFF, the graph exchange format of cell trackers: a node for each object and frame.
+
+The folder is a zarr group of two: ``tracks``, the graph, and beside it ``segmentation``, the label
+image in which its nodes lie. The specification is that of the package ``geff-spec``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.export import omezarr
+from sam2track.export.extras import needed
+from sam2track.export.reading import Reading, by_label
+from sam2track.export.sequence import Row, Sequenced
+
+__all__ = ["read", "write"]
+
+_VERSION = "1.3"
+_PART = 1 << 16  # nodes or edges that are held, and that a chunk has
+
+_PROPERTIES: dict[str, tuple[type, str, str | None]] = {
+    "t": (np.int64, "frame of the label image, from 0", "frame"),
+    "y": (np.float64, "centroid, down from the centre of the first pixel", "pixel"),
+    "x": (np.float64, "centroid, to the right", "pixel"),
+    "seg_id": (np.int64, "the object: its value in the label image", None),
+    "area": (np.int64, "of the object's mask, also where others cover it", "pixel"),
+    "tracklet": (np.int64, "the object that begins the path without branches", None),
+    "lineage": (np.int64, "the object that begins the family", None),
+}
+
+
+def write(folder: Path, sequence: Sequenced) -> None:
+    """Write the label image and the graph; frames count from the first that is written."""
+    zarr = needed("zarr", "geff")
+    root = zarr.open_group(str(folder), mode="a", zarr_format=3)
+    omezarr.write_labels(root.create_group("segmentation"), sequence, "geff")
+    families = _Families.of(sequence)
+    graph = root.create_group("tracks")
+    nodes, edges = graph.create_group("nodes"), graph.create_group("edges")
+    ids, links = _Column(nodes, "ids", np.uint64), _Column(edges, "ids", np.uint64, width=2)
+    edges.create_group("props")
+    columns = {
+        name: _Column(nodes.create_group(f"props/{name}"), "values", kind)
+        for name, (kind, *_) in _PROPERTIES.items()
+    }
+    last: dict[int, int] = {}  # node of each object
+    node = 0
+    for frame, here in _seen(sequence):
+        for object_id, row in here.items():
+            before = last.get(object_id, last.get(families.mothers.get(object_id, 0)))
+            if before is not None:
+                links.put((before, node))
+            assert row.centroid is not None
+            x, y = row.centroid
+            values = (frame, y, x, object_id, row.area, *families.paths[object_id])
+            for column, value in zip(columns.values(), values, strict=True):
+                column.put(value)
+            ids.put(node)
+            last[object_id] = node
+            node += 1
+    for column in (ids, links, *columns.values()):
+        column.close()
+    graph.attrs["geff"] = _about(sequence, families.bounds)
+    if families.unlinked:
+        sequence.warnings.append(
+            f"geff cannot hold the mother of {sorted(families.unlinked)}, who is there no frame "
+            f"before or still there: lost"
+        )
+    sequence.lose("geff")
+
+
+def _seen(sequence: Sequenced) -> Iterator[tuple[int, dict[int, Row]]]:
+    """Yield frames, counted from the first, and the rows of the objects that are there."""
+    for frame, rows in groupby(sequence.rows(), key=lambda row: row.frame):
+        yield (
+            frame - sequence.span.start,
+            {row.object_id: row for row in rows if row.centroid is not None},
+        )
+
+
+@dataclass
+class _Families:
+    """Which objects are daughters of which, where that is an edge of the graph.
+
+    Attributes
+    ----------
+    mothers : dict of int to int
+        Of the daughters that begin behind the last node of their mother.
+    unlinked : set of int
+        The other daughters.
+    paths : dict of int to (int, int)
+        Tracklet and lineage of each object; an only daughter goes on with her mother's tracklet.
+    bounds : dict of str to (float, float)
+        Least and largest t, y and x.
+    """
+
+    mothers: dict[int, int] = field(default_factory=dict)
+    unlinked: set[int] = field(default_factory=set)
+    paths: dict[int, tuple[int, int]] = field(default_factory=dict)
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sequence: Sequenced) -> _Families:
+        found = cls()
+        lineage = sequence.results.lineage
+        known: dict[int, None] = {}  # in the order in which they begin
+        for frame, here in _seen(sequence):
+            for object_id, row in here.items():
+                mother = lineage.get(object_id)
+                if object_id not in known and mother is not None:
+                    if mother in known and mother not in here:
+                        found.mothers[object_id] = mother
+                    else:
+                        found.unlinked.add(object_id)
+                assert row.centroid is not None
+                for name, value in zip("txy", (frame, *row.centroid), strict=True):
+                    least, most = found.bounds.get(name, (value, value))
+                    found.bounds[name] = min(least, value), max(most, value)
+            known |= dict.fromkeys(here)
+        daughters = Counter(found.mothers.values())
+        for object_id in known:
+            path = family = object_id
+            if object_id in found.mothers:
+                mother = found.mothers[object_id]
+                alone = daughters[mother] == 1
+                family = found.paths[mother][1]
+                path = found.paths[mother][0] if alone else object_id
+            found.paths[object_id] = path, family
+        return found
+
+
+class _Column:
+    """Values that come one by one; they are written a chunk at a time.
+
+    Parameters
+    ----------
+    group : zarr.Group
+    name : str
+    kind : type
+        Of a value.
+    width : int, optional
+        How many there are in a row, where it is an array of rows.
+    """
+
+    def __init__(self, group: Any, name: str, kind: type, *, width: int | None = None) -> None:
+        row = () if width is None else (width,)
+        self._array = group.create_array(
+            name, shape=(0, *row), chunks=(_PART, *row), dtype=np.dtype(kind)
+        )
+        self._waiting: list[Any] = []
+
+    def put(self, value: Any) -> None:
+        self._waiting.append(value)
+        if len(self._waiting) == _PART:
+            self.close()
+
+    def close(self) -> None:
+        """Write what waits to be written."""
+        if self._waiting:
+            self._array.append(np.array(self._waiting, self._array.dtype))
+            self._waiting = []
+
+
+def _about(sequence: Sequenced, bounds: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """The metadata of the graph."""
+    height, width = sequence.pixel_size or (None, None)
+    space = omezarr.UNITS[sequence.unit]
+    scales = {"t": (sequence.interval, "second"), "y": (height, space), "x": (width, space)}
+    axes = []
+    for name, (scale, unit) in scales.items():
+        axis: dict[str, Any] = {
+            "name": name,
+            "type": "time" if name == "t" else "space",
+            "unit": _PROPERTIES[name][2],
+        }
+        if name in bounds:
+            axis["min"], axis["max"] = bounds[name]
+        if scale is not None:
+            axis |= {"scale": scale, "scaled_unit": unit}
+        axes.append(axis)
+    properties = {
+        name: {"identifier": name, "dtype": np.dtype(kind).name, "description": what, "unit": unit}
+        for name, (kind, what, unit) in _PROPERTIES.items()
+    }
+    return {
+        "geff_version": _VERSION,
+        "directed": True,
+        "axes": axes,
+        "node_props_metadata": properties,
+        "edge_props_metadata": {},
+        "track_node_props": {"tracklet": "tracklet", "lineage": "lineage"},
+        # Of the same property: as it is called from version 1.2.1 on, and as it was before.
+        "related_objects": [
+            {
+                "type": "labels",
+                "path": "../segmentation/0",
+                "node_prop": "seg_id",
+                "label_prop": "seg_id",
+            }
+        ],
+        "display_hints": {
+            "display_horizontal": "x",
+            "display_vertical": "y",
+            "display_time": "t",
+        },
+        "extra": {
+            "sam2track": {
+                "name": sequence.name,
+                "first_frame": sequence.span.start,
+                "names": {str(i): name for i, name in sorted(sequence.names.items()) if name},
+            }
+        },
+    }
+
+
+def read(path: Path, kind: str) -> Reading:
+    """Read a graph and the label image that it names.
+
+    An object is a path without branches. It has the number of its first label, where no other
+    begins with that; else objects are numbered in the order in which they begin.
+    """
+    zarr = needed("zarr", "geff")
+    place = _graph_at(path, zarr)
+    graph = zarr.open_group(str(place), mode="r")
+    about = dict(graph.attrs["geff"])
+    labels, key = _label_image(place, about, zarr)
+    warnings: list[str] = []
+    nodes = _Nodes.of(graph, about, key, warnings, path)
+    if (nodes.frame >= labels.shape[0]).any():
+        warnings.append(f"nodes of frames from {labels.shape[0]} on, of which there are no labels")
+    objects, mothers = nodes.objects()
+    said = about.get("extra", {}).get("sam2track", {}).get("names", {})
+    names = {int(i): str(name) for i, name in said.items()} if nodes.kept else {}
+
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
+        for frame in range(labels.shape[0]):
+            here = nodes.frame == frame
+            given = dict(zip(nodes.label[here].tolist(), objects[here].tolist(), strict=True))
+            image: npt.NDArray[Any] = np.asarray(labels[frame])
+            there, places = np.unique(image, return_inverse=True)
+            ids = [given.get(int(i), 0) for i in there]
+            stray = "labels that no node has are left out"
+            if stray not in warnings and any(i > 0 and int(i) not in given for i in there):
+                warnings.append(stray)
+            yield frame, by_label(np.array(ids, np.int64)[places].reshape(image.shape))
+
+    height, width = labels.shape[1:]
+    frames = range(labels.shape[0])
+    return Reading(path, kind, height, width, frames, shots, names, mothers, warnings)
+
+
+def _graph_at(path: Path, zarr: Any) -> Path:
+    """Where the graph lies: in the folder, or in one of the groups below it."""
+    below = sorted(p for p in path.iterdir() if p.is_dir())
+    found = [
+        place
+        for place in (path, *below)
+        if any((place / name).is_file() for name in ("zarr.json", ".zgroup"))
+        and "geff" in getattr(zarr.open(str(place), mode="r"), "attrs", {})
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(place.name for place in found)
+        raise SourceError(f"{path} holds several graphs ({several}); name one of them")
+    raise SourceError(f"{path} holds no graph: neither it nor a group below it says geff")
+
+
+def _label_image(place: Path, about: Mapping[str, Any], zarr: Any) -> tuple[Any, str]:
+    """The array of labels, (T, Y, X), and the property of nodes that says which is theirs."""
+    for related in about.get("related_objects") or ():
+        key = related.get("node_prop") or related.get("label_prop")
+        if related.get("type") == "labels" and key:
+            break
+    else:
+        raise SourceError(
+            f"{place} names no label image with a property of its nodes (related_objects); "
+            "without one it holds points, and no masks"
+        )
+    where = Path(os.path.normpath(place / str(related["path"])))
+    if not where.is_dir():
+        raise SourceError(f"{place} names the label image {related['path']}, which is not there")
+    found = zarr.open(str(where), mode="r")
+    labels = found if hasattr(found, "shape") else omezarr.finest(found)
+    if len(labels.shape) != 3 or labels.dtype.kind not in "bui":
+        raise SourceError(
+            f"{where} holds {labels.dtype} of shape {labels.shape}; label images are (T, Y, X) "
+            "integers"
+        )
+    return labels, str(key)
+
+
+@dataclass
+class _Nodes:
+    """The nodes of a graph, and their edges by place of a node.
+
+    Attributes
+    ----------
+    frame, label : (N,) int64 array
+        Where each lies in the label image; a node without a label has 0.
+    links : (E, 2) int64 array
+        From one node to one that is later.
+    kept : bool
+        Whether objects have the numbers of labels, once they are known.
+    """
+
+    frame: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    links: npt.NDArray[np.int64]
+    warnings: list[str]
+    kept: bool = False
+
+    @classmethod
+    def of(
+        cls, graph: Any, about: Mapping[str, Any], key: str, warnings: list[str], path: Path
+    ) -> _Nodes:
+        times = [axis["name"] for axis in about.get("axes") or () if axis.get("type") == "time"]
+        if len(times) != 1:
+            raise SourceError(f"{path} has {len(times)} axes of time; a graph of tracks has one")
+        properties = graph["nodes/props"]
+        frame = np.asarray(properties[f"{times[0]}/values"][:])
+        label = np.asarray(properties[f"{key}/values"][:])
+        for name, values in ((times[0], frame), (key, label)):
+            if values.ndim != 1 or (values != np.floor(values)).any():
+                raise SourceError(f"{path}: property {name} is not in whole numbers")
+        frame, label = frame.astype(np.int64), label.astype(np.int64)
+        if f"{key}/missing" in properties:
+            label = np.where(properties[f"{key}/missing"][:], 0, label)
+        ids = np.asarray(graph["nodes/ids"][:])
+        order = np.argsort(ids, kind="stable")
+        ends = np.asarray(graph["edges/ids"][:]).reshape(-1, 2)
+        at = np.searchsorted(ids, ends, sorter=order).clip(max=max(0, len(ids) - 1))
+        if len(ends) and (not len(ids) or (ids[order[at]] != ends).any()):
+            raise SourceError(f"{path} has edges of nodes that it has not")
+        links = order[at] if len(ends) else np.zeros((0, 2), np.int64)
+        back = frame[links[:, 0]] >= frame[links[:, 1]]
+        if back.any():
+            one, other = frame[links[back][0]]
+            raise SourceError(f"{path}: an edge leads from frame {one} to frame {other}")
+        seen = label > 0
+        pairs = np.stack([frame[seen], label[seen]], axis=1)
+        if len(np.unique(pairs, axis=0)) < len(pairs):
+            raise SourceError(f"{path} has several nodes with one label on one frame")
+        return cls(frame, label, links, warnings)
+
+    def objects(self) -> tuple[npt.NDArray[np.int64], dict[int, int]]:
+        """Return the object of each node, and the mother of each daughter."""
+        after = np.bincount(self.links[:, 0], minlength=len(self.frame))
+        before = np.bincount(self.links[:, 1], minlength=len(self.frame))
+        first = np.arange(len(self.frame))  # node with which the path of each begins
+        branches: list[tuple[int, int]] = []
+        for one, other in self.links[np.argsort(self.frame[self.links[:, 1]], kind="stable")]:
+            if before[other] > 1:
+                continue
+            if after[one] == 1:
+                first[other] = first[one]
+            else:
+                branches.append((one, other))
+        if joined := int((before > 1).sum()):
+            self.warnings.append(
+                f"{joined} nodes have several parents: they begin an object, without a mother"
+            )
+        starts = np.unique(first)
+        numbers = self.label[starts]
+        self.kept = bool((numbers > 0).all()) and len(np.unique(numbers)) == len(numbers)
+        if not self.kept:
+            order = np.lexsort((numbers, self.frame[starts]))
+            numbers[order] = np.arange(1, len(starts) + 1)
+        number = np.zeros(len(self.frame), np.int64)
+        number[starts] = numbers
+        objects = number[first]
+        return objects, {int(objects[v]): int(objects[u]) for u, v in branches}
