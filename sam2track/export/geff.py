@@ -244,7 +244,7 @@ def read(path: Path, kind: str) -> Reading:
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in range(labels.shape[0]):
-            here = nodes.frame == frame
+            here = (nodes.frame == frame) & (nodes.label > 0)
             given = dict(zip(nodes.label[here].tolist(), objects[here].tolist(), strict=True))
             image: npt.NDArray[Any] = np.asarray(labels[frame])
             there, places = np.unique(image, return_inverse=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import geff
 import numpy as np
@@ -12,11 +15,15 @@ import pytest
 import zarr
 from geff.validate.structure import validate_structure
 from geff.validate.tracks import validate_lineages, validate_tracklets
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from sam2track.errors import SourceError
 from sam2track.export import geff as ours
 from sam2track.export.reading import open_masks
 from sam2track.project import Project
+from sam2track.tracking.history import Life
 from tests.export.known import label_map, masks, project
 
 # `label_prop` is for readers that know no other name of it yet.
@@ -109,6 +116,53 @@ def test_frames_count_from_the_first_that_is_written(known):
     check_paths(graph)
 
 
+@settings(max_examples=8)
+@given(
+    seen=arrays(bool, (6, 4), elements=st.booleans()),
+    mothers=st.tuples(*(st.integers(0, i) for i in range(4))),
+    ends=st.tuples(*[st.integers(1, 5)] * 4),
+)
+def test_any_family_comes_back(seen, mothers, ends):
+    """Rows are frames, columns objects; a mother has a lower number, and ends as they begin."""
+    seen, lineage = seen.copy(), {}
+    for daughter, mother in enumerate(mothers, start=1):
+        if mother:
+            lineage[daughter] = mother
+            seen[ends[mother - 1] :, mother - 1] = False
+            seen[: ends[mother - 1], daughter - 1] = False
+    seen[0, 0] = True  # where the project's first prompt is
+    there = {i: [t for t in range(6) if seen[t, i - 1]] for i in range(1, 5)}
+    expected = {((i, t), (i, u)) for i, at in there.items() for t, u in itertools.pairwise(at)}
+    for daughter, mother in lineage.items():
+        before = [t for t in there[mother] if t < min(there[daughter], default=0)]
+        if before:
+            expected.add(((mother, before[-1]), (daughter, there[daughter][0])))
+    masks = [np.arange(1, 9) == 2 * i for i in range(1, 5)]
+    frames = [
+        {i: masks[i - 1][None] & present for i, present in enumerate(here, 1)} for here in seen
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = project(Path(folder) / "p.s2t", frames, lineage=False, names=False)
+        with Project.open(path, writable=True) as opened, opened.step("divide", {}):
+            for daughter, mother in lineage.items():
+                opened.keep_life(Life(daughter, mother=mother))
+        done, graph, _ = written(path)
+        assert steps(graph) == expected
+        assert graph.number_of_nodes() == seen.sum()
+        paths = {(of["seg_id"], of["t"]): of["tracklet"] for _, of in graph.nodes(data=True)}
+        if expected:
+            check_paths(graph)
+        found = {
+            (at, t): i
+            for t, here in open_masks(done.path).shots()
+            for i, mask in here.items()
+            for at in [int(np.flatnonzero(mask[0])[0] + 1) // 2]
+        }
+    assert found.keys() == paths.keys()
+    assert len(set(found.values())) == len(set(paths.values()))
+    assert len({(found[key], paths[key]) for key in found}) == len(set(found.values()))
+
+
 def test_frames_without_objects(tmp_path):
     frames = masks()
     path = project(tmp_path / "p.s2t", [{1: frames[0][1]}, {1: 0 & frames[0][1]}], lineage=False)
@@ -127,7 +181,7 @@ def test_columns_are_written_a_chunk_at_a_time(known, monkeypatch):
     assert steps(parts) == whole and parts.number_of_nodes() == 38
 
 
-def others(folder, nodes, edges, labels, *, zarr_format=2, prop="mask", about=None, **changes):
+def others(folder, nodes, edges, labels, *, zarr_format=2, prop="mask", missing=None, **changes):
     """What another tool writes: nodes are (id, t, label)."""
     root = zarr.open_group(str(folder), mode="w", zarr_format=zarr_format)
     root.create_array("seg", data=np.array(labels))
@@ -143,7 +197,10 @@ def others(folder, nodes, edges, labels, *, zarr_format=2, prop="mask", about=No
     geff.core_io.write_arrays(
         str(folder / "graph"),
         kinds[:, 0].astype(np.uint64),
-        {name: {"values": values, "missing": None} for name, values in properties.items()},
+        {
+            name: {"values": values, "missing": missing if name == prop else None}
+            for name, values in properties.items()
+        },
         np.array(edges, np.uint64).reshape(-1, 2),
         {},
         metadata,
@@ -182,6 +239,15 @@ def test_labels_that_begin_several_paths_are_no_numbers(tmp_path):
     reading = open_masks(others(tmp_path / "a.zarr", nodes, [(1, 2), (2, 4)], labels))
     found = [{i: mask[0].tolist() for i, mask in here.items()} for _, here in reading.shots()]
     assert found == [{1: [0, 1], 2: [1, 0]}, {2: [1, 0], 3: [0, 1]}, {2: [1, 0], 4: [0, 1]}]
+
+
+def test_a_node_without_a_label_is_of_its_path(tmp_path):
+    labels = np.array([[[3, 3]], [[0, 3]], [[0, 4]]], np.uint16)
+    nodes = [(0, 0, 3), (1, 1, 3), (2, 2, 4)]
+    missing = np.array([False, True, False])
+    folder = others(tmp_path / "a.zarr", nodes, [(0, 1), (1, 2)], labels, missing=missing)
+    found = [{i: m[0].tolist() for i, m in here.items()} for _, here in open_masks(folder).shots()]
+    assert found == [{3: [1, 1]}, {}, {3: [0, 1]}]
 
 
 def test_what_no_project_can_hold_is_said(tmp_path):
