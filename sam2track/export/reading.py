@@ -223,7 +223,8 @@ def _holds_graph(path: Path) -> bool:
         for file in filter(Path.is_file, path.glob(pattern)):
             with suppress(ValueError, OSError, RecursionError):
                 said = json.loads(file.read_bytes())
-                if isinstance(said, dict) and "geff" in said.get("attributes", said):
+                said = said.get("attributes", said) if isinstance(said, dict) else said
+                if isinstance(said, dict) and "geff" in said:
                     return True
     return False
 
