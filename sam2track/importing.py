@@ -122,7 +122,8 @@ def import_masks(
             with Project.create(partial, meta=meta, times=opened.times) as project:
                 first = _fill(project, found, loaded.image_size // 4, len(opened), progress)
                 if not first:
-                    raise SourceError(f"{found.path} holds no object on any frame")
+                    why = "".join(f"; {warning}" for warning in found.warnings)
+                    raise SourceError(f"{found.path} holds no object on any frame{why}")
             remove_companions(path)  # of a project that is replaced
         warnings = [*found.warnings]
         if found.frames is not None and len(found.frames) < len(opened):

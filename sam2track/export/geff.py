@@ -236,14 +236,19 @@ def read(path: Path, kind: str) -> Reading:
     labels, key = _label_image(place, about, zarr)
     warnings: list[str] = []
     nodes = _Nodes.of(graph, about, key, warnings, path)
-    if (nodes.frame >= labels.shape[0]).any():
-        warnings.append(f"nodes of frames from {labels.shape[0]} on, of which there are no labels")
+    count = labels.shape[0]
+    within = (nodes.frame >= 0) & (nodes.frame < count)
+    if not within.all():
+        warnings.append(f"nodes of other frames than the {count} of the labels are left out")
+    bare = "nodes of whose label there is no pixel on their frame are left out"
+    if (within & (nodes.label <= 0)).any():
+        warnings.append(bare)
     objects, mothers = nodes.objects()
     said = about.get("extra", {}).get("sam2track", {}).get("names", {})
     names = {int(i): str(name) for i, name in said.items()} if nodes.kept else {}
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
-        for frame in range(labels.shape[0]):
+        for frame in range(count):
             here = (nodes.frame == frame) & (nodes.label > 0)
             given = dict(zip(nodes.label[here].tolist(), objects[here].tolist(), strict=True))
             image: npt.NDArray[Any] = np.asarray(labels[frame])
@@ -252,11 +257,12 @@ def read(path: Path, kind: str) -> Reading:
             stray = "labels that no node has are left out"
             if stray not in warnings and any(i > 0 and int(i) not in given for i in there):
                 warnings.append(stray)
+            if bare not in warnings and not given.keys() <= set(there.tolist()):
+                warnings.append(bare)
             yield frame, by_label(np.array(ids, np.int64)[places].reshape(image.shape))
 
     height, width = labels.shape[1:]
-    frames = range(labels.shape[0])
-    return Reading(path, kind, height, width, frames, shots, names, mothers, warnings)
+    return Reading(path, kind, height, width, range(count), shots, names, mothers, warnings)
 
 
 def _graph_at(path: Path, zarr: Any) -> Path:

@@ -21,6 +21,7 @@ from hypothesis.extra.numpy import arrays
 from sam2track.errors import SourceError
 from sam2track.export import geff as ours
 from sam2track.export.reading import open_masks
+from sam2track.importing import import_masks
 from sam2track.project import Project
 from sam2track.tracking.history import Life
 from tests.export.known import label_map, masks, project
@@ -256,10 +257,32 @@ def test_what_no_project_can_hold_is_said(tmp_path):
     found = list(dict(reading.shots())[2])
     assert 4 not in found and Counter(found)[9] == 1
     said = " | ".join(reading.warnings)
-    assert "nodes of frames from 3 on, of which there are no labels" in said
+    assert "nodes of other frames than the 3 of the labels are left out" in said
     assert "1 nodes have several parents: they begin an object, without a mother" in said
     assert "labels that no node has are left out" in said
     assert reading.lineage == {8: 3}
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ((44, 2, 7), "nodes of whose label there is no pixel on their frame are left out"),
+        ((44, 2, -4), "nodes of whose label there is no pixel on their frame are left out"),
+        ((44, -1, 4), "nodes of other frames than the 3 of the labels are left out"),
+    ],
+)
+def test_a_node_without_pixels_is_said(tmp_path, node, said):
+    reading = open_masks(others(tmp_path / "a.zarr", [*NODES, node], EDGES, LABELS))
+    assert [len(here) for _, here in reading.shots()] == [2, 2, 3]
+    assert reading.warnings == [said]
+
+
+def test_an_import_of_nothing_says_why(tmp_path):
+    nodes = [(node, t + 100, label) for node, t, label in NODES]
+    folder = others(tmp_path / "a.zarr", nodes, EDGES, LABELS)
+    video = np.zeros((3, 1, 4, 3), np.uint8)
+    with pytest.raises(SourceError, match="no object on any frame; nodes of other frames than"):
+        import_masks(folder, tmp_path / "p.s2t", source=video, model="nano")
 
 
 @pytest.mark.parametrize(
