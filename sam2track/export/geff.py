@@ -237,6 +237,7 @@ def read(path: Path, kind: str) -> Reading:
     warnings: list[str] = []
     nodes = _Nodes.of(graph, about, key, warnings, path)
     count = labels.shape[0]
+    height, width = labels.shape[-2:]
     within = (nodes.frame >= 0) & (nodes.frame < count)
     if not within.all():
         warnings.append(f"nodes of other frames than the {count} of the labels are left out")
@@ -251,7 +252,7 @@ def read(path: Path, kind: str) -> Reading:
         for frame in range(count):
             here = (nodes.frame == frame) & (nodes.label > 0)
             given = dict(zip(nodes.label[here].tolist(), objects[here].tolist(), strict=True))
-            image: npt.NDArray[Any] = np.asarray(labels[frame])
+            image: npt.NDArray[Any] = np.asarray(labels[frame]).reshape(height, width)
             there, places = np.unique(image, return_inverse=True)
             ids = [given.get(int(i), 0) for i in there]
             stray = "labels that no node has are left out"
@@ -261,7 +262,6 @@ def read(path: Path, kind: str) -> Reading:
                 warnings.append(bare)
             yield frame, by_label(np.array(ids, np.int64)[places].reshape(image.shape))
 
-    height, width = labels.shape[1:]
     return Reading(path, kind, height, width, range(count), shots, names, mothers, warnings)
 
 
@@ -298,10 +298,12 @@ def _label_image(place: Path, about: Mapping[str, Any], zarr: Any) -> tuple[Any,
         raise SourceError(f"{place} names the label image {related['path']}, which is not there")
     found = zarr.open(str(where), mode="r")
     labels = found if hasattr(found, "shape") else omezarr.finest(found)
-    if len(labels.shape) != 3 or labels.dtype.kind not in "bui":
+    shape: tuple[int, ...] = labels.shape
+    # Channels and slices may be axes where there is one: converters write (T, C, Z, Y, X).
+    flat = len(shape) > 2 and all(side == 1 for side in shape[1:-2])
+    if not flat or labels.dtype.kind not in "bui":
         raise SourceError(
-            f"{where} holds {labels.dtype} of shape {labels.shape}; label images are (T, Y, X) "
-            "integers"
+            f"{where} holds {labels.dtype} of shape {shape}; label images are (T, Y, X) integers"
         )
     return labels, str(key)
 

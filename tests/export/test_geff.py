@@ -232,6 +232,26 @@ def test_paths_of_other_tools_are_objects(tmp_path, zarr_format, below):
     assert reading.lineage == {8: 3, 9: 3} and reading.warnings == []
 
 
+@pytest.mark.parametrize("axes", [(1,), (1, 2)])
+def test_label_images_of_one_channel_and_slice(tmp_path, axes):
+    """As geff.convert.from_ctc_to_geff writes them with `tczyx`."""
+    flat, deep = (
+        open_masks(others(tmp_path / name, NODES, EDGES, labels))
+        for name, labels in (("a.zarr", LABELS), ("b.zarr", np.expand_dims(LABELS, axes)))
+    )
+    assert (deep.height, deep.width) == (1, 4)
+    for (_, here), (_, there) in zip(flat.shots(), deep.shots(), strict=True):
+        assert here.keys() == there.keys()
+        assert all(np.array_equal(here[i], there[i]) for i in here)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 2, 1, 4)])
+def test_label_images_of_no_time_or_several_slices_are_refused(tmp_path, shape):
+    folder = others(tmp_path / "a.zarr", NODES, EDGES, np.ones(shape, np.uint16))
+    with pytest.raises(SourceError, match=re.escape(f"uint16 of shape {shape}; label images are")):
+        open_masks(folder)
+
+
 def test_labels_that_begin_several_paths_are_no_numbers(tmp_path):
     """Each frame has labels of its own, from 1 on."""
     labels = np.array([[[2, 1]], [[1, 2]], [[1, 2]]], np.uint16)
