@@ -351,6 +351,8 @@ class _Nodes:
         if len(ends) and (not len(ids) or (ids[order[at]] != ends).any()):
             raise SourceError(f"{path} has edges of nodes that it has not")
         links = order[at] if len(ends) else np.zeros((0, 2), np.int64)
+        if not about.get("directed", True):  # which end of an edge is named first says nothing
+            links = np.take_along_axis(links, np.argsort(frame[links], axis=1), axis=1)
         back = frame[links[:, 0]] >= frame[links[:, 1]]
         if back.any():
             one, other = frame[links[back][0]]

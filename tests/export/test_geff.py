@@ -232,6 +232,13 @@ def test_paths_of_other_tools_are_objects(tmp_path, zarr_format, below):
     assert reading.lineage == {8: 3, 9: 3} and reading.warnings == []
 
 
+def test_edges_without_a_direction_lead_on_in_time(tmp_path):
+    edges = [(31, 70), (20, 32), (41, 31), (31, 42), (43, 32)]
+    reading = open_masks(others(tmp_path / "a.zarr", NODES, edges, LABELS, directed=False))
+    assert [sorted(here) for _, here in reading.shots()] == [[3, 5], [3, 5], [5, 8, 9]]
+    assert reading.lineage == {8: 3, 9: 3}
+
+
 @pytest.mark.parametrize("axes", [(1,), (1, 2)])
 def test_label_images_of_one_channel_and_slice(tmp_path, axes):
     """As geff.convert.from_ctc_to_geff writes them with `tczyx`."""
