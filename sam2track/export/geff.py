@@ -294,6 +294,11 @@ def _label_image(place: Path, about: Mapping[str, Any], zarr: Any) -> tuple[Any,
             "without one it holds points, and no masks"
         )
     where = Path(os.path.normpath(place / str(related["path"])))
+    if where.is_file():
+        raise SourceError(
+            f"{place} names the label image {related['path']}, which is a file; label images in "
+            "zarr are read"
+        )
     if not where.is_dir():
         raise SourceError(f"{place} names the label image {related['path']}, which is not there")
     found = zarr.open(str(where), mode="r")
@@ -334,12 +339,26 @@ class _Nodes:
     ) -> _Nodes:
         times = [axis["name"] for axis in about.get("axes") or () if axis.get("type") == "time"]
         if len(times) != 1:
-            raise SourceError(f"{path} has {len(times)} axes of time; a graph of tracks has one")
+            raise SourceError(
+                f"{path} names {len(times)} axes of type time; a graph of tracks has one, the "
+                "property of its nodes that is their frame"
+            )
         properties = graph["nodes/props"]
+        for name in (times[0], key):
+            if name not in properties:
+                there = ", ".join(sorted(properties)) or "none"
+                raise SourceError(
+                    f"{path}: nodes have no property {name}, which the metadata "
+                    f"names; there are {there}"
+                )
         frame = np.asarray(properties[f"{times[0]}/values"][:])
         label = np.asarray(properties[f"{key}/values"][:])
         for name, values in ((times[0], frame), (key, label)):
-            if values.ndim != 1 or (values != np.floor(values)).any():
+            if (
+                values.ndim != 1
+                or values.dtype.kind not in "buif"
+                or (values != np.floor(values)).any()
+            ):
                 raise SourceError(f"{path}: property {name} is not in whole numbers")
         frame, label = frame.astype(np.int64), label.astype(np.int64)
         if f"{key}/missing" in properties:

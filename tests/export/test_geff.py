@@ -319,8 +319,14 @@ def test_an_import_of_nothing_says_why(tmp_path):
         (NODES, [(31, 70)], {}, "an edge leads from frame 1 to frame 0"),
         (NODES, [(70, 20)], {}, "an edge leads from frame 0 to frame 0"),
         ([*NODES, (1, 0, 3)], EDGES, {}, "several nodes with one label on one frame"),
-        (NODES, EDGES, {"axes": []}, "has 0 axes of time"),
-        (NODES, EDGES, {"axes": None}, "has 0 axes of time"),
+        (NODES, EDGES, {"axes": []}, "names 0 axes of type time"),
+        (NODES, EDGES, {"axes": None}, "names 0 axes of type time"),
+        (
+            NODES,
+            EDGES,
+            {"axes": [{"name": "when", "type": "time"}]},
+            "nodes have no property when, which the metadata names; there are mask, time",
+        ),
         (NODES, EDGES, {"related_objects": None}, "names no label image"),
         (NODES, EDGES, {"related_objects": [{"type": "image", "path": "../seg"}]}, "names no"),
         (
@@ -333,7 +339,13 @@ def test_an_import_of_nothing_says_why(tmp_path):
             NODES,
             EDGES,
             {"related_objects": [{"type": "labels", "path": "../seg", "node_prop": "who"}]},
-            "who",
+            "nodes have no property who, which the metadata names; there are mask, time",
+        ),
+        (
+            NODES,
+            EDGES,
+            {"related_objects": [{"type": "labels", "path": ".zattrs", "node_prop": "mask"}]},
+            "names the label image .zattrs, which is a file; label images in zarr are read",
         ),
         (
             NODES,
@@ -347,6 +359,15 @@ def test_graphs_that_are_refused(tmp_path, nodes, edges, changes, said):
     folder = others(tmp_path / "a.zarr", nodes, edges, LABELS, **changes)
     with pytest.raises(SourceError, match=re.escape(said)):
         open_masks(folder, "geff")
+
+
+@pytest.mark.parametrize("values", [["a"] * 7, [0.5] * 7])
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, values):
+    folder = others(tmp_path / "a.zarr", NODES, EDGES, LABELS)
+    group = zarr.open_group(str(folder / "graph/nodes/props/mask"), mode="a")
+    group.create_array("values", data=np.array(values), overwrite=True)
+    with pytest.raises(SourceError, match="property mask is not in whole numbers"):
+        open_masks(folder)
 
 
 def test_a_folder_of_several_graphs_and_of_none(tmp_path):
