@@ -233,8 +233,8 @@ def read(path: Path, kind: str) -> Reading:
     place = _graph_at(path, zarr)
     graph = zarr.open_group(str(place), mode="r")
     about = dict(graph.attrs["geff"])
-    labels, key = _label_image(place, about, zarr)
     warnings: list[str] = []
+    labels, key = _label_image(place, about, warnings, zarr)
     nodes = _Nodes.of(graph, about, key, warnings, path)
     count = labels.shape[0]
     height, width = labels.shape[-2:]
@@ -282,17 +282,25 @@ def _graph_at(path: Path, zarr: Any) -> Path:
     raise SourceError(f"{path} holds no graph: neither it nor a group below it says geff")
 
 
-def _label_image(place: Path, about: Mapping[str, Any], zarr: Any) -> tuple[Any, str]:
+def _label_image(
+    place: Path, about: Mapping[str, Any], warnings: list[str], zarr: Any
+) -> tuple[Any, str]:
     """The array of labels, (T, Y, X), and the property of nodes that says which is theirs."""
-    for related in about.get("related_objects") or ():
-        key = related.get("node_prop") or related.get("label_prop")
-        if related.get("type") == "labels" and key:
-            break
-    else:
+    images = [
+        (related, key)
+        for related in about.get("related_objects") or ()
+        if related.get("type") == "labels"
+        and (key := related.get("node_prop") or related.get("label_prop"))
+    ]
+    if not images:
         raise SourceError(
             f"{place} names no label image with a property of its nodes (related_objects); "
             "without one it holds points, and no masks"
         )
+    related, key = images[0]
+    if len(images) > 1:
+        several = ", ".join(str(of["path"]) for of, _ in images)
+        warnings.append(f"of several label images ({several}) the first is read")
     where = Path(os.path.normpath(place / str(related["path"])))
     if where.is_file():
         raise SourceError(

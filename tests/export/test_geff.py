@@ -361,6 +361,14 @@ def test_graphs_that_are_refused(tmp_path, nodes, edges, changes, said):
         open_masks(folder, "geff")
 
 
+def test_of_several_label_images_the_first_is_read_and_said(tmp_path):
+    images = [{"type": "labels", "path": f"../{i}", "node_prop": "mask"} for i in ("seg", "more")]
+    folder = others(tmp_path / "a.zarr", NODES, EDGES, LABELS, related_objects=images)
+    reading = open_masks(folder)
+    assert len(dict(reading.shots())[2]) == 3
+    assert reading.warnings == ["of several label images (../seg, ../more) the first is read"]
+
+
 @pytest.mark.parametrize("values", [["a"] * 7, [0.5] * 7])
 def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, values):
     folder = others(tmp_path / "a.zarr", NODES, EDGES, LABELS)
