@@ -256,9 +256,10 @@ class Sequenced:
             Where an id passes what the format holds.
         """
         if self.largest > largest:
+            others = "ome-zarr, geff, " if self.largest < 2**31 else ""
             raise UsageError(
                 f"object {self.largest} does not fit {format_name}, whose ids go up to {largest}; "
-                f"take ome-zarr, coco, npz or parquet"
+                f"take {others}coco, npz or parquet"
             )
         kinds = (np.uint8, np.uint16, np.uint32)
         return np.dtype(next(k for k in kinds if self.largest <= np.iinfo(k).max))

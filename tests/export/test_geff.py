@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sam2track.errors import SourceError
+from sam2track.errors import SourceError, UsageError
 from sam2track.export import geff as ours
 from sam2track.export.reading import open_masks
 from sam2track.importing import import_masks
@@ -88,6 +88,13 @@ def test_objects_go_on_over_gaps_and_mothers_become_their_daughters(known):
     about = {of["seg_id"]: (of["tracklet"], of["lineage"]) for _, of in graph.nodes(data=True)}
     assert about == {1: (1, 1), 2: (2, 2), 3: (3, 3), 4: (4, 4), 5: (5, 4), 7: (7, 4)}
     check_paths(graph)
+
+
+def test_an_id_that_is_too_large_is_refused_by_what_holds_it(tmp_path):
+    frames = [{2**31: masks()[0][1], 1: masks()[0][1]}]
+    path = project(tmp_path / "p.s2t", frames, lineage=False)
+    with pytest.raises(UsageError, match="go up to 2147483647; take coco, npz or parquet"):
+        written(path)
 
 
 def check_paths(graph):
