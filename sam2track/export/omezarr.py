@@ -80,6 +80,10 @@ def finest(group: Any) -> Any:
     """The array of a multiscale that has the most pixels."""
     attributes = dict(group.attrs)
     attributes = attributes.get("ome", attributes)
+    if "multiscales" not in attributes:
+        raise SourceError(
+            f"{group.store_path} is no OME-Zarr: it is a zarr group that says no multiscales"
+        )
     return group[attributes["multiscales"][0]["datasets"][0]["path"]]
 
 

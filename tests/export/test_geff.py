@@ -376,6 +376,13 @@ def test_of_several_label_images_the_first_is_read_and_said(tmp_path):
     assert reading.warnings == ["of several label images (../seg, ../more) the first is read"]
 
 
+def test_a_label_image_that_is_a_group_of_anything_is_refused(tmp_path):
+    images = [{"type": "labels", "path": "..", "node_prop": "mask"}]
+    folder = others(tmp_path / "a.zarr", NODES, EDGES, LABELS, related_objects=images)
+    with pytest.raises(SourceError, match=r"a\.zarr is no OME-Zarr: it is a zarr group that says"):
+        open_masks(folder)
+
+
 @pytest.mark.parametrize("values", [["a"] * 7, [0.5] * 7])
 def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, values):
     folder = others(tmp_path / "a.zarr", NODES, EDGES, LABELS)
