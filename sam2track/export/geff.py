@@ -372,6 +372,8 @@ class _Nodes:
         if f"{key}/missing" in properties:
             label = np.where(properties[f"{key}/missing"][:], 0, label)
         ids = np.asarray(graph["nodes/ids"][:])
+        if len(np.unique(ids)) < len(ids):
+            raise SourceError(f"{path} has several nodes of one id, so that edges are of either")
         order = np.argsort(ids, kind="stable")
         ends = np.asarray(graph["edges/ids"][:]).reshape(-1, 2)
         at = np.searchsorted(ids, ends, sorter=order).clip(max=max(0, len(ids) - 1))
@@ -380,6 +382,7 @@ class _Nodes:
         links = order[at] if len(ends) else np.zeros((0, 2), np.int64)
         if not about.get("directed", True):  # which end of an edge is named first says nothing
             links = np.take_along_axis(links, np.argsort(frame[links], axis=1), axis=1)
+        links = np.unique(links, axis=0)  # an edge that is there twice is no second parent
         back = frame[links[:, 0]] >= frame[links[:, 1]]
         if back.any():
             one, other = frame[links[back][0]]

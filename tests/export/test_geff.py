@@ -239,6 +239,12 @@ def test_paths_of_other_tools_are_objects(tmp_path, zarr_format, below):
     assert reading.lineage == {8: 3, 9: 3} and reading.warnings == []
 
 
+def test_an_edge_that_is_there_twice_is_one(tmp_path):
+    reading = open_masks(others(tmp_path / "a.zarr", NODES, [*EDGES, *EDGES], LABELS))
+    assert [sorted(here) for _, here in reading.shots()] == [[3, 5], [3, 5], [5, 8, 9]]
+    assert reading.lineage == {8: 3, 9: 3} and reading.warnings == []
+
+
 def test_edges_without_a_direction_lead_on_in_time(tmp_path):
     edges = [(31, 70), (20, 32), (41, 31), (31, 42), (43, 32)]
     reading = open_masks(others(tmp_path / "a.zarr", NODES, edges, LABELS, directed=False))
@@ -325,6 +331,7 @@ def test_an_import_of_nothing_says_why(tmp_path):
         (NODES, [(70, 99)], {}, "has edges of nodes that it has not"),
         (NODES, [(31, 70)], {}, "an edge leads from frame 1 to frame 0"),
         (NODES, [(70, 20)], {}, "an edge leads from frame 0 to frame 0"),
+        ([*NODES, (70, 1, 7)], EDGES, {}, "has several nodes of one id"),
         ([*NODES, (1, 0, 3)], EDGES, {}, "several nodes with one label on one frame"),
         (NODES, EDGES, {"axes": []}, "names 0 axes of type time"),
         (NODES, EDGES, {"axes": None}, "names 0 axes of type time"),
