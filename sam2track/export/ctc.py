@@ -91,7 +91,7 @@ class Tracks:
         if self._most is not None and label > self._most:
             raise UsageError(
                 f"label {label} does not fit ctc, whose labels go up to {self._most}; "
-                f"take ome-zarr, coco, npz or parquet"
+                f"take ome-zarr, geff, coco, npz or parquet"
             )
         track = self._last[object_id] = Track(label, frame, frame, parent)
         self.lines.append(track)

@@ -76,10 +76,15 @@ def write_labels(group: Any, sequence: Sequenced, format_name: str) -> None:
             array[place] = shot.labels.astype(dtype)
 
 
+def _said(group: Any) -> dict[str, Any]:
+    """What a group says of itself: under ``ome`` from 0.5 on, and plainly before."""
+    attributes = dict(group.attrs)
+    return dict(attributes.get("ome", attributes))
+
+
 def finest(group: Any) -> Any:
     """The array of a multiscale that has the most pixels."""
-    attributes = dict(group.attrs)
-    attributes = attributes.get("ome", attributes)
+    attributes = _said(group)
     if "multiscales" not in attributes:
         raise SourceError(
             f"{group.store_path} is no OME-Zarr: it is a zarr group that says no multiscales"
@@ -92,13 +97,9 @@ def read(path: Path, kind: str) -> Reading:
     zarr = needed("zarr", "ome-zarr")
     group = zarr.open_group(str(path), mode="r")
     if "labels" in group:
-        inner = zarr.open_group(str(path / "labels"), mode="r")
-        said = dict(inner.attrs)
-        listed = said.get("ome", said).get("labels", [])
+        listed = _said(zarr.open_group(str(path / "labels"), mode="r")).get("labels", [])
         if listed:
             group = zarr.open_group(str(path / "labels" / listed[0]), mode="r")
-    attributes = dict(group.attrs)
-    attributes = attributes.get("ome", attributes)
     array = finest(group)
     shape: tuple[int, ...] = array.shape
     if len(shape) < 2 or any(side != 1 for side in shape[1:-2]) or array.dtype.kind not in "bui":
@@ -107,7 +108,7 @@ def read(path: Path, kind: str) -> Reading:
         )
     count = shape[0] if len(shape) > 2 else 1
     names: dict[int, str] = {}
-    for said in attributes.get("image-label", {}).get("properties", []):
+    for said in _said(group).get("image-label", {}).get("properties", []):
         name, label = str(said.get("name", "")), int(said.get("label-value", 0))
         names[label] = "" if name == f"object {label}" else name
     warnings: list[str] = []
