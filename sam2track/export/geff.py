@@ -7,10 +7,7 @@ image in which its nodes lie. The specification is that of the package ``geff-sp
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,9 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export import omezarr
 from sam2track.export.extras import needed
+from sam2track.export.graphs import Families, Tracks, seen
 from sam2track.export.reading import Reading, by_label
-from sam2track.export.sequence import Row, Sequenced
+from sam2track.export.sequence import Sequenced
 
 __all__ = ["read", "write"]
 
@@ -44,7 +42,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
     zarr = needed("zarr", "geff")
     root = zarr.open_group(str(folder), mode="a", zarr_format=3)
     omezarr.write_labels(root.create_group("segmentation"), sequence, "geff")
-    families = _Families.of(sequence)
+    families = Families.of(sequence)
     graph = root.create_group("tracks")
     nodes, edges = graph.create_group("nodes"), graph.create_group("edges")
     ids, links = _Column(nodes, "ids", np.uint64), _Column(edges, "ids", np.uint64, width=2)
@@ -55,14 +53,14 @@ def write(folder: Path, sequence: Sequenced) -> None:
     }
     last: dict[int, int] = {}  # node of each object
     node = 0
-    for frame, here in _seen(sequence):
+    for frame, here in seen(sequence):
         for object_id, row in here.items():
             before = last.get(object_id, last.get(families.mothers.get(object_id, 0)))
             if before is not None:
                 links.put((before, node))
-            assert row.centroid is not None
             x, y = row.centroid
-            values = (frame, y, x, object_id, row.area, *families.paths[object_id])
+            at = frame - sequence.span.start
+            values = (at, y, x, object_id, row.area, *families.paths[object_id])
             for column, value in zip(columns.values(), values, strict=True):
                 column.put(value)
             ids.put(node)
@@ -71,72 +69,8 @@ def write(folder: Path, sequence: Sequenced) -> None:
     for column in (ids, links, *columns.values()):
         column.close()
     graph.attrs["geff"] = _about(sequence, families.bounds)
-    if families.unlinked:
-        sequence.warnings.append(
-            f"geff cannot hold the mother of {sorted(families.unlinked)}, who is there no frame "
-            f"before or still there: lost"
-        )
+    families.lose("geff", sequence)
     sequence.lose("geff")
-
-
-def _seen(sequence: Sequenced) -> Iterator[tuple[int, dict[int, Row]]]:
-    """Yield frames, counted from the first, and the rows of the objects that are there."""
-    for frame, rows in groupby(sequence.rows(), key=lambda row: row.frame):
-        yield (
-            frame - sequence.span.start,
-            {row.object_id: row for row in rows if row.centroid is not None},
-        )
-
-
-@dataclass
-class _Families:
-    """Which objects are daughters of which, where that is an edge of the graph.
-
-    Attributes
-    ----------
-    mothers : dict of int to int
-        Of the daughters that begin behind the last node of their mother.
-    unlinked : set of int
-        The other daughters.
-    paths : dict of int to (int, int)
-        Tracklet and lineage of each object; an only daughter goes on with her mother's tracklet.
-    bounds : dict of str to (float, float)
-        Least and largest t, y and x.
-    """
-
-    mothers: dict[int, int] = field(default_factory=dict)
-    unlinked: set[int] = field(default_factory=set)
-    paths: dict[int, tuple[int, int]] = field(default_factory=dict)
-    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, sequence: Sequenced) -> _Families:
-        found = cls()
-        lineage = sequence.results.lineage
-        known: dict[int, None] = {}  # in the order in which they begin
-        for frame, here in _seen(sequence):
-            for object_id, row in here.items():
-                mother = lineage.get(object_id)
-                if object_id not in known and mother is not None:
-                    if mother in known and mother not in here:
-                        found.mothers[object_id] = mother
-                    else:
-                        found.unlinked.add(object_id)
-                assert row.centroid is not None
-                for name, value in zip("txy", (frame, *row.centroid), strict=True):
-                    least, most = found.bounds.get(name, (value, value))
-                    found.bounds[name] = min(least, value), max(most, value)
-            known |= dict.fromkeys(here)
-        daughters = Counter(found.mothers.values())
-        for object_id in known:
-            path = family = object_id
-            if object_id in found.mothers:
-                mother = found.mothers[object_id]
-                alone = daughters[mother] == 1
-                family = found.paths[mother][1]
-                path = found.paths[mother][0] if alone else object_id
-            found.paths[object_id] = path, family
-        return found
 
 
 class _Column:
@@ -235,7 +169,7 @@ def read(path: Path, kind: str) -> Reading:
     about = dict(graph.attrs["geff"])
     warnings: list[str] = []
     labels, key = _label_image(place, about, warnings, zarr)
-    nodes = _Nodes.of(graph, about, key, warnings, path)
+    nodes = _tracks(graph, about, key, warnings, path)
     count = labels.shape[0]
     height, width = labels.shape[-2:]
     within = (nodes.frame >= 0) & (nodes.frame < count)
@@ -321,102 +255,36 @@ def _label_image(
     return labels, str(key)
 
 
-@dataclass
-class _Nodes:
-    """The nodes of a graph, and their edges by place of a node.
-
-    Attributes
-    ----------
-    frame, label : (N,) int64 array
-        Where each lies in the label image; a node without a label has 0.
-    links : (E, 2) int64 array
-        From one node to one that is later.
-    kept : bool
-        Whether objects have the numbers of labels, once they are known.
-    """
-
-    frame: npt.NDArray[np.int64]
-    label: npt.NDArray[np.int64]
-    links: npt.NDArray[np.int64]
-    warnings: list[str]
-    kept: bool = False
-
-    @classmethod
-    def of(
-        cls, graph: Any, about: Mapping[str, Any], key: str, warnings: list[str], path: Path
-    ) -> _Nodes:
-        times = [axis["name"] for axis in about.get("axes") or () if axis.get("type") == "time"]
-        if len(times) != 1:
+def _tracks(
+    graph: Any, about: Mapping[str, Any], key: str, warnings: list[str], path: Path
+) -> Tracks:
+    """The nodes, with the labels that are theirs, and the edges."""
+    times = [axis["name"] for axis in about.get("axes") or () if axis.get("type") == "time"]
+    if len(times) != 1:
+        raise SourceError(
+            f"{path} names {len(times)} axes of type time; a graph of tracks has one, the "
+            "property of its nodes that is their frame"
+        )
+    properties = graph["nodes/props"]
+    for name in (times[0], key):
+        if name not in properties:
+            there = ", ".join(sorted(properties)) or "none"
             raise SourceError(
-                f"{path} names {len(times)} axes of type time; a graph of tracks has one, the "
-                "property of its nodes that is their frame"
+                f"{path}: nodes have no property {name}, which the metadata "
+                f"names; there are {there}"
             )
-        properties = graph["nodes/props"]
-        for name in (times[0], key):
-            if name not in properties:
-                there = ", ".join(sorted(properties)) or "none"
-                raise SourceError(
-                    f"{path}: nodes have no property {name}, which the metadata "
-                    f"names; there are {there}"
-                )
-        frame = np.asarray(properties[f"{times[0]}/values"][:])
-        label = np.asarray(properties[f"{key}/values"][:])
-        for name, values in ((times[0], frame), (key, label)):
-            if (
-                values.ndim != 1
-                or values.dtype.kind not in "buif"
-                or (values != np.floor(values)).any()
-            ):
-                raise SourceError(f"{path}: property {name} is not in whole numbers")
-        frame, label = frame.astype(np.int64), label.astype(np.int64)
-        if f"{key}/missing" in properties:
-            label = np.where(properties[f"{key}/missing"][:], 0, label)
-        ids = np.asarray(graph["nodes/ids"][:])
-        if len(np.unique(ids)) < len(ids):
-            raise SourceError(f"{path} has several nodes of one id, so that edges are of either")
-        order = np.argsort(ids, kind="stable")
-        ends = np.asarray(graph["edges/ids"][:]).reshape(-1, 2)
-        at = np.searchsorted(ids, ends, sorter=order).clip(max=max(0, len(ids) - 1))
-        if len(ends) and (not len(ids) or (ids[order[at]] != ends).any()):
-            raise SourceError(f"{path} has edges of nodes that it has not")
-        links = order[at] if len(ends) else np.zeros((0, 2), np.int64)
-        if not about.get("directed", True):  # which end of an edge is named first says nothing
-            links = np.take_along_axis(links, np.argsort(frame[links], axis=1), axis=1)
-        links = np.unique(links, axis=0)  # an edge that is there twice is no second parent
-        back = frame[links[:, 0]] >= frame[links[:, 1]]
-        if back.any():
-            one, other = frame[links[back][0]]
-            raise SourceError(f"{path}: an edge leads from frame {one} to frame {other}")
-        seen = label > 0
-        pairs = np.stack([frame[seen], label[seen]], axis=1)
-        if len(np.unique(pairs, axis=0)) < len(pairs):
-            raise SourceError(f"{path} has several nodes with one label on one frame")
-        return cls(frame, label, links, warnings)
-
-    def objects(self) -> tuple[npt.NDArray[np.int64], dict[int, int]]:
-        """Return the object of each node, and the mother of each daughter."""
-        after = np.bincount(self.links[:, 0], minlength=len(self.frame))
-        before = np.bincount(self.links[:, 1], minlength=len(self.frame))
-        first = np.arange(len(self.frame))  # node with which the path of each begins
-        branches: list[tuple[int, int]] = []
-        for one, other in self.links[np.argsort(self.frame[self.links[:, 1]], kind="stable")]:
-            if before[other] > 1:
-                continue
-            if after[one] == 1:
-                first[other] = first[one]
-            else:
-                branches.append((one, other))
-        if joined := int((before > 1).sum()):
-            self.warnings.append(
-                f"{joined} nodes have several parents: they begin an object, without a mother"
-            )
-        starts = np.unique(first)
-        numbers = self.label[starts]
-        self.kept = bool((numbers > 0).all()) and len(np.unique(numbers)) == len(numbers)
-        if not self.kept:
-            order = np.lexsort((numbers, self.frame[starts]))
-            numbers[order] = np.arange(1, len(starts) + 1)
-        number = np.zeros(len(self.frame), np.int64)
-        number[starts] = numbers
-        objects = number[first]
-        return objects, {int(objects[v]): int(objects[u]) for u, v in branches}
+    frame = np.asarray(properties[f"{times[0]}/values"][:])
+    label = np.asarray(properties[f"{key}/values"][:])
+    for name, values in ((times[0], frame), (key, label)):
+        if (
+            values.ndim != 1
+            or values.dtype.kind not in "buif"
+            or (values != np.floor(values)).any()
+        ):
+            raise SourceError(f"{path}: property {name} is not in whole numbers")
+    frame, label = frame.astype(np.int64), label.astype(np.int64)
+    if f"{key}/missing" in properties:
+        label = np.where(properties[f"{key}/missing"][:], 0, label)
+    ids, ends = (np.asarray(graph[f"{what}/ids"][:]) for what in ("nodes", "edges"))
+    directed = bool(about.get("directed", True))
+    return Tracks.of(ids, frame, label, ends, warnings, path, directed=directed)
