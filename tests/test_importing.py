@@ -25,7 +25,7 @@ from sam2track.replaying import replay
 from sam2track.tracking.tracker import Tracker
 from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, masks, project
 
-OVERLAPPING = {"coco", "npz"}
+OVERLAPPING = {"coco", "npz", "trackmate"}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,11 @@ def model(tmp_path_factory):
     return load_model(path, device="cpu", precision="fp32", image_size=64)
 
 
-IMPORTED = ("davis", "ctc", "coco", "geff", "labels-tiff", "npz", "mots", "ome-zarr")
-WITH_LINEAGE = ("ctc", "geff", "npz")
+IMPORTED = (
+    *("davis", "ctc", "coco", "geff", "labels-tiff"),
+    *("npz", "mots", "ome-zarr", "trackmate"),
+)
+WITH_LINEAGE = ("ctc", "geff", "npz", "trackmate")
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,9 @@ FORMATS = {
     "geff": Format(
         "geff", "write", True, about="graph of tracks and labels", suffix=".zarr", wants="zarr"
     ),
+    "trackmate": Format(
+        "trackmate", "write", False, about="spots with contours and tracks", suffix=".xml"
+    ),
     "tracks-csv": Format("tables", "write_tracks_csv", False, about="napari Tracks", suffix=".csv"),
     "yolo-seg": Format("yolo", "write", True, True, "polygons to train on"),
     "sav": Format("sav", "write", True, about="SA-V: PNGs for each object and masklets"),
@@ -79,7 +82,7 @@ FORMATS = {
 }
 
 _PICTURED = ("ytvos", "coco", "yolo-seg")
-_SCALED = ("labels-tiff", "ome-tiff", "ome-zarr", "geff")
+_SCALED = ("labels-tiff", "ome-tiff", "ome-zarr", "geff", "trackmate")
 
 TAKEN_BY = {
     "name": ("ytvos", "coco", "ome-tiff", "ome-zarr", "geff", "yolo-seg", "sav"),

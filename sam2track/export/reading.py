@@ -87,6 +87,7 @@ READERS = {
     "ome-tiff": "stacks",
     "ome-zarr": "omezarr",
     "geff": "geff",
+    "trackmate": "trackmate",
     "yolo-seg": "yolo",
     "sav": "sav",
     "npz": "npz",
@@ -214,6 +215,7 @@ _BY_SUFFIX = {
     ".mp4": "masks-video",
     ".avi": "masks-video",
     ".zarr": "ome-zarr",
+    ".xml": "trackmate",
 }
 
 

@@ -21,7 +21,7 @@ from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, label_map, masks, p
 
 # pycocotools 2.0.11 is behind numpy 2 in how its own arrays are taken.
 COCO_WARNS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-OVERLAPPING = {"coco", "sav", "npz", "parquet"}
+OVERLAPPING = {"coco", "sav", "npz", "parquet", "trackmate"}
 TARGETS = {
     "coco": "a.json",
     "mots": "a.txt",
@@ -30,6 +30,7 @@ TARGETS = {
     "ome-tiff": "a.ome.tif",
     "ome-zarr": "a.zarr",
     "geff": "g.zarr",
+    "trackmate": "a.xml",
     "tracks-csv": "a.csv",
     "csv": "a.csv",
     "npz": "a.npz",
@@ -100,7 +101,9 @@ def test_our_reader_gives_back_every_mask(export, name):
             assert np.array_equal(found[frame][i], mask), (frame, i)
 
 
-@pytest.mark.parametrize("name", ["coco", "geff", "npz", "ome-zarr", "parquet", "ytvos"])
+@pytest.mark.parametrize(
+    "name", ["coco", "geff", "npz", "ome-zarr", "parquet", "trackmate", "ytvos"]
+)
 def test_our_reader_gives_back_the_names(export, name):
     """Objects without one have none, whatever category stands for them meanwhile."""
     target, _ = export(name)
@@ -172,7 +175,9 @@ def test_what_is_lost_is_said_in_one_line(export, name):
     text = "\n".join(warnings)
     overlaps = name not in OVERLAPPING | {"mot", "csv", "tracks-csv", "yolo-seg"}
     assert ("overlaps (on 1 frames" in text) == overlaps
-    assert ("lineage" in text) == (name not in {"ctc", "csv", "geff", "tracks-csv", "npz"})
+    assert ("lineage" in text) == (
+        name not in {"ctc", "csv", "geff", "trackmate", "tracks-csv", "npz"}
+    )
     assert all("\n" not in warning for warning in warnings)
 
 

@@ -1,0 +1,450 @@
+"""TrackMate: the XML file of ImageJ's tracker, with a contour for each object and frame.
+
+As its reader (``TmXmlReader``, versions 7 and 8) and its files have it: spots lie by frame, tracks
+are the connected parts of a graph, lengths and times in the image's units, contours relative to
+their spot; the centre of the first pixel is (0, 0). Which pixels a contour holds the even-odd rule
+says, of their centres (``SpotRoi``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from math import pi, sqrt
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track import __version__
+from sam2track.errors import SourceError
+from sam2track.export.graphs import Families, Seen, Tracks, seen
+from sam2track.export.polygons import border, inside
+from sam2track.export.reading import Reading
+from sam2track.export.sequence import Sequenced
+from sam2track.export.spool import Spool
+from sam2track.frames.opening import find_source
+from sam2track.lazy import Masks
+
+__all__ = ["read", "write"]
+
+_VERSION = "7.11.1"  # whose files these are like
+_OBJECT = "SAM2TRACK_OBJECT"
+_UNITS = {"nm": "nm", "um": "µm", "mm": "mm", "m": "m"}
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNNAMED = re.compile(r"ID\d+")  # what TrackMate calls a spot to which nobody gave a name
+
+# Kind of feature: its key, name, short name, dimension and whether it is a whole number.
+_FEATURES = {
+    "Spot": (
+        ("QUALITY", "Quality", "Quality", "QUALITY", False),
+        ("POSITION_X", "X", "X", "POSITION", False),
+        ("POSITION_Y", "Y", "Y", "POSITION", False),
+        ("POSITION_Z", "Z", "Z", "POSITION", False),
+        ("POSITION_T", "T", "T", "TIME", False),
+        ("FRAME", "Frame", "Frame", "NONE", True),
+        ("RADIUS", "Radius", "R", "LENGTH", False),
+        ("VISIBILITY", "Visibility", "Visibility", "NONE", True),
+        ("AREA", "Area", "Area", "AREA", False),
+        (_OBJECT, "Object", "Object", "NONE", True),
+    ),
+    "Edge": (
+        ("SPOT_SOURCE_ID", "Source spot ID", "Source ID", "NONE", True),
+        ("SPOT_TARGET_ID", "Target spot ID", "Target ID", "NONE", True),
+        ("LINK_COST", "Edge cost", "Cost", "COST", False),
+    ),
+    "Track": (
+        ("TRACK_INDEX", "Track index", "Index", "NONE", True),
+        ("TRACK_ID", "Track ID", "ID", "NONE", True),
+        ("NUMBER_SPOTS", "Number of spots in track", "N spots", "NONE", True),
+    ),
+}
+
+# Without them TrackMate says that something is wrong with the file; these are its own.
+_DISPLAY = {
+    "name": "CurrentDisplaySettings",
+    "spotUniformColor": "204, 51, 204, 255",
+    "spotColorByType": "TRACKS",
+    "spotColorByFeature": "TRACK_INDEX",
+    "spotDisplayRadius": 1.0,
+    "spotDisplayedAsRoi": True,
+    "spotMin": 0.0,
+    "spotMax": 10.0,
+    "spotShowName": False,
+    "trackMin": 0.0,
+    "trackMax": 10.0,
+    "trackColorByType": "TRACKS",
+    "trackColorByFeature": "TRACK_INDEX",
+    "trackUniformColor": "204, 204, 51, 255",
+    "undefinedValueColor": "0, 0, 0, 255",
+    "missingValueColor": "89, 89, 89, 255",
+    "highlightColor": "51, 230, 51, 255",
+    "trackDisplayMode": "LOCAL",
+    "colormap": "Jet",
+    "limitZDrawingDepth": False,
+    "drawingZDepth": 10.0,
+    "fadeTracks": True,
+    "fadeTrackRange": 30,
+    "useAntialiasing": True,
+    "spotVisible": True,
+    "trackVisible": True,
+    "font": {"name": "Arial", "style": 1, "size": 12},
+    "lineThickness": 1.0,
+    "selectionLineThickness": 4.0,
+    "trackschemeBackgroundColor1": "128, 128, 128, 255",
+    "trackschemeBackgroundColor2": "192, 192, 192, 255",
+    "trackschemeForegroundColor": "0, 0, 0, 255",
+    "trackschemeDecorationColor": "0, 0, 0, 255",
+    "trackschemeFillBox": False,
+    "spotFilled": False,
+    "spotTransparencyAlpha": 1.0,
+}
+
+
+class _Xml:
+    """Elements, one to a line."""
+
+    def __init__(self, file: Any) -> None:
+        self._out = XMLGenerator(file, "UTF-8", short_empty_elements=True)
+        self._open: list[str] = []
+        self._out.startDocument()
+
+    def begin(self, tag: str, **said: object) -> None:
+        """Open an element; what is true or false is said in small letters."""
+        self._put(tag, said)
+        self._out.characters("\n")
+        self._open.append(tag)
+
+    def end(self) -> None:
+        """Close the one that was opened last."""
+        tag = self._open.pop()
+        self._out.ignorableWhitespace("  " * len(self._open))
+        self._out.endElement(tag)
+        self._out.ignorableWhitespace("\n")
+
+    def put(self, tag: str, text: str = "", **said: object) -> None:
+        """Write an element that holds no other."""
+        self._put(tag, said)
+        if text:
+            self._out.characters(text)
+        self._out.endElement(tag)
+        self._out.ignorableWhitespace("\n")
+
+    def _put(self, tag: str, said: Mapping[str, object]) -> None:
+        self._out.ignorableWhitespace("  " * len(self._open))
+        self._out.startElement(
+            tag, AttributesImpl({name: _text(value) for name, value in said.items()})
+        )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _NOT_XML.sub("\ufffd", str(value))
+
+
+def write(path: Path, sequence: Sequenced) -> None:
+    """Write a file that TrackMate opens; frames are those of the source."""
+    sequence.label_type("trackmate", largest=2**31 - 1)
+    families = Families.of(sequence)
+    size = sequence.pixel_size
+    units = ("pixel" if size is None else _UNITS[sequence.unit], "frame", "sec")
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        xml = _Xml(file)
+        xml.begin("TrackMate", version=_VERSION)
+        xml.put("Log", f"Written by sam2track {__version__} of {sequence.name}.")
+        xml.begin(
+            "Model", spatialunits=units[0], timeunits=units[1 if sequence.interval is None else 2]
+        )
+        xml.begin("FeatureDeclarations")
+        for kind, features in _FEATURES.items():
+            xml.begin(f"{kind}Features")
+            for key, name, short, dimension, whole in features:
+                about = {"name": name, "shortname": short, "dimension": dimension}
+                xml.put("Feature", feature=key, **about, isint=whole)
+            xml.end()
+        xml.end()
+        edges = _write_spots(xml, sequence, families)
+        xml.begin("AllTracks")
+        for index, (founder, links) in enumerate(edges.items()):
+            name = sequence.names.get(founder) or f"Track_{index}"
+            number = {"TRACK_ID": index, "TRACK_INDEX": index, "NUMBER_SPOTS": len(links) // 2 + 1}
+            xml.begin("Track", name=name, **number)
+            for one, other in zip(links[::2], links[1::2], strict=True):
+                xml.put("Edge", SPOT_SOURCE_ID=one, SPOT_TARGET_ID=other, LINK_COST=-1.0)
+            xml.end()
+        xml.end()
+        xml.begin("FilteredTracks")
+        for index in range(len(edges)):
+            xml.put("TrackID", TRACK_ID=index)
+        xml.end()
+        xml.end()
+        _write_settings(xml, sequence)
+        xml.put("GUIState", state="ConfigureViews")
+        xml.put("DisplaySettings", json.dumps(_DISPLAY, indent=2))
+        xml.end()
+    families.lose("trackmate", sequence)
+
+
+def _write_spots(xml: _Xml, sequence: Sequenced, families: Families) -> dict[int, array[int]]:
+    """Write all spots; return the ends of the edges, by the object that begins the family."""
+    edges: dict[int, array[int]] = {}
+    last: dict[int, int] = {}  # spot of each object
+    scale = np.array((sequence.pixel_size or (1.0, 1.0))[::-1])
+    spot = 0
+    rows = seen(sequence)
+    ahead = next(rows, None)
+    xml.begin("AllSpots")
+    for shot in sequence.shots():
+        here: Mapping[int, Seen] = {}
+        if ahead is not None and ahead[0] == shot.frame:
+            here, ahead = ahead[1], next(rows, None)
+        if not here:
+            continue
+        xml.begin("SpotsInFrame", frame=shot.frame)
+        for object_id, at in here.items():
+            before = last.get(object_id, last.get(families.mothers.get(object_id, 0)))
+            if before is not None:
+                edges.setdefault(families.paths[object_id][1], array("q")).extend((before, spot))
+            contour = (border(shot.masks[object_id]) - at.centroid) * scale
+            x, y = (np.array(at.centroid) * scale).tolist()
+            area = at.area * float(scale.prod())
+            xml.put(
+                "Spot",
+                " ".join(f"{value:.9g}" for value in contour.ravel().tolist()),
+                ID=spot,
+                name=sequence.names.get(object_id) or f"ID{object_id}",
+                # What TrackMate takes for how sure a spot is; a mask that a person gave is.
+                QUALITY=1.0 if at.predicted_iou is None else at.predicted_iou,
+                POSITION_T=shot.frame * (sequence.interval or 1.0),
+                POSITION_X=x,
+                POSITION_Y=y,
+                POSITION_Z=0.0,
+                FRAME=shot.frame,
+                RADIUS=sqrt(area / pi),
+                VISIBILITY=1,
+                AREA=area,
+                **{_OBJECT: object_id},
+                ROI_N_POINTS=len(contour),
+            )
+            last[object_id] = spot
+            spot += 1
+        xml.end()
+    xml.end()
+    return edges
+
+
+def _write_settings(xml: _Xml, sequence: Sequenced) -> None:
+    """Write where the image is and how it is calibrated, and that people made the spots."""
+    height, width = sequence.pixel_size or (1.0, 1.0)
+    count = len(sequence.times)
+    source = find_source(sequence.meta, sequence.results.folder)
+    xml.begin("Settings")
+    xml.put(
+        "ImageData",
+        filename="" if source is None else source.name,
+        folder="" if source is None else source.absolute().parent,
+        width=sequence.width,
+        height=sequence.height,
+        nslices=1,
+        nframes=count,
+        pixelwidth=width,
+        pixelheight=height,
+        voxeldepth=1.0,
+        timeinterval=sequence.interval or 1.0,
+    )
+    sides = {"x": sequence.width, "y": sequence.height, "z": 1, "t": count}
+    crop = [(f"{axis}start", 0) for axis in sides]
+    crop += [(f"{axis}end", side - 1) for axis, side in sides.items()]
+    xml.put("BasicSettings", "", **dict(crop))
+    xml.put("DetectorSettings", DETECTOR_NAME="MANUAL_DETECTOR", RADIUS=5.0)
+    xml.put("InitialSpotFilter", feature="QUALITY", value=0.0, isabove=True)
+    xml.put("SpotFilterCollection")
+    xml.put("TrackerSettings", TRACKER_NAME="MANUAL_TRACKER")
+    xml.put("TrackFilterCollection")
+    xml.begin("AnalyzerCollection")
+    for kind in ("SpotAnalyzers", "EdgeAnalyzers", "TrackAnalyzers"):
+        xml.put(kind)
+    xml.end()
+    xml.end()
+
+
+@dataclass
+class _Found:
+    """What a file says, spot by spot and edge by edge; contours are in a temporary file.
+
+    Attributes
+    ----------
+    spots : list of (int, int, int)
+        Id, frame and object, 0 where it has none.
+    names : dict of int to str
+        Of spots.
+    edges : list of (int, int, int)
+        Track, and the spots at either end.
+    shown : set of int or None
+        Tracks that are not filtered out; None where the file does not say.
+    hidden, round : int
+        How many spots are filtered out, and have no contour.
+    image : dict of str to str
+        Size and calibration.
+    """
+
+    shapes: Spool = field(default_factory=Spool)
+    spots: list[tuple[int, int, int]] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    edges: list[tuple[int, int, int]] = field(default_factory=list)
+    shown: set[int] | None = None
+    image: dict[str, str] = field(default_factory=dict)
+    hidden: int = 0
+    round: int = 0
+
+
+def read(path: Path, kind: str) -> Reading:
+    """Read a file of TrackMate: spots that are shown, with their contours.
+
+    An object is a path without branches, as of a graph of GEFF; its name is that of its spots,
+    where all have one. Spots without a contour are discs of their radius.
+    """
+    found = _parsed(path)
+    try:
+        height, width = int(found.image["height"]), int(found.image["width"])
+        count, slices = int(found.image["nframes"]), int(found.image.get("nslices", 1))
+        scale = tuple(float(found.image[key]) for key in ("pixelwidth", "pixelheight"))
+    except KeyError as error:
+        raise SourceError(
+            f"{path} does not say {error.args[0]} of its image (Settings, ImageData), without "
+            "which its contours have no pixels"
+        ) from error
+    if slices != 1:
+        raise SourceError(f"{path} is of an image of {slices} slices; tracks in planes are read")
+    if height < 1 or width < 1 or not all(0 < side < float("inf") for side in scale):
+        raise SourceError(f"{path} is of an image of {width} x {height} pixels of size {scale}")
+    warnings: list[str] = []
+    shown = {track for track, *_ in found.edges} if found.shown is None else found.shown
+    left = {spot for track, *ends in found.edges if track not in shown for spot in ends}
+    left -= {spot for track, *ends in found.edges if track in shown for spot in ends}
+    if left:
+        warnings.append(f"{len(left)} spots of tracks that are filtered out are left out")
+    if found.hidden:
+        warnings.append(f"{found.hidden} spots that are filtered out are left out")
+    if found.round:
+        warnings.append(f"{found.round} spots have no contour: they are discs of their radius")
+    spots = np.array([spot for spot in found.spots if spot[0] not in left], np.int64).reshape(-1, 3)
+    ids, frames, labels = spots.T
+    if ((frames < 0) | (frames >= count)).any():
+        raise SourceError(f"{path} has spots of other frames than the {count} of its image")
+    edges = np.array([ends for track, *ends in found.edges if track in shown], np.int64).reshape(
+        -1, 2
+    )
+    if len(np.unique(spots[:, 1:], axis=0)) < len(spots):
+        labels = np.zeros_like(labels)  # a spot that was copied in TrackMate has those of the other
+    tracks = Tracks.of(ids, frames, labels, edges, warnings, path, directed=False)
+    objects, mothers = tracks.objects()
+    object_of = dict(zip(ids.tolist(), objects.tolist(), strict=True))
+    bare = "spots that cover the centre of no pixel are left out"
+
+    def mask(text: str) -> npt.NDArray[np.bool_]:
+        drawn = _drawn(text, scale, height, width)
+        if bare not in warnings and not drawn.any():
+            warnings.append(bare)
+        return drawn
+
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
+        for frame in range(count):
+            here = {
+                object_of[spot]: partial(mask, text)
+                for spot, text in found.shapes.masks(frame).items()
+                if spot in object_of
+            }
+            yield frame, Masks({i: here[i] for i in sorted(here)})
+
+    names = _names(found.names, object_of)
+    return Reading(path, kind, height, width, range(count), shots, names, mothers, warnings)
+
+
+def _parsed(path: Path) -> _Found:
+    """Read the elements one by one; none is kept."""
+    found = _Found()
+    hidden: set[int] = set()
+    root = frame = track = None
+    try:
+        with path.open("rb") as file:
+            for event, element in ElementTree.iterparse(file, ("start", "end")):
+                if root is None:
+                    root = element
+                    if root.tag != "TrackMate":
+                        raise SourceError(f"{path} is no file of TrackMate: it is of {root.tag}")
+                said = element.attrib
+                match element.tag, event:
+                    case "SpotsInFrame", "start":
+                        frame = int(said["frame"])
+                    case "Spot", "end":
+                        if int(said.get("VISIBILITY", 1)) == 0:
+                            hidden.add(int(said["ID"]))
+                        elif frame is not None:
+                            _keep_spot(found, frame, element, path)
+                    case "Track", "start":
+                        track = int(said["TRACK_ID"])
+                    case "Edge", "end" if track is not None:
+                        ends = int(said["SPOT_SOURCE_ID"]), int(said["SPOT_TARGET_ID"])
+                        if not hidden.intersection(ends):
+                            found.edges.append((track, *ends))
+                    case "FilteredTracks", "start":
+                        found.shown = set()
+                    case "TrackID", "end" if found.shown is not None:
+                        found.shown.add(int(said["TRACK_ID"]))
+                    case "ImageData", "end":
+                        found.image = dict(said)
+                if event == "end" and element.tag in ("Log", "SpotsInFrame", "Track", "Feature"):
+                    element.clear()
+    except ElementTree.ParseError as error:
+        raise SourceError(f"cannot read {path} as XML: {error}") from error
+    found.hidden = len(hidden)
+    return found
+
+
+def _keep_spot(found: _Found, frame: int, element: Any, path: Path) -> None:
+    said = element.attrib
+    spot, points = int(said["ID"]), int(said.get("ROI_N_POINTS", 0))
+    values = [float(value) for value in (element.text or "").split()]
+    if points > 2 and len(values) != 2 * points:
+        raise SourceError(
+            f"{path}: spot {spot} has {len(values)} coordinates where {points} points have "
+            f"{2 * points}; contours in planes are read"
+        )
+    x, y = float(said["POSITION_X"]), float(said["POSITION_Y"])
+    radius = 0.0 if points > 2 else float(said["RADIUS"])
+    shape = json.dumps([x, y, radius, *(values if points > 2 else ())])
+    if not found.shapes.put(frame, spot, shape):
+        raise SourceError(f"{path} has spot {spot} twice")
+    found.round += points <= 2
+    found.spots.append((spot, frame, int(float(said.get(_OBJECT, 0)))))
+    name = said.get("name", "")
+    if name and not _UNNAMED.fullmatch(name):
+        found.names[spot] = name
+
+
+def _drawn(text: str, scale: tuple[float, ...], height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The pixels whose centres are in a contour, or in a disc where there is none."""
+    x, y, radius, *values = json.loads(text)
+    if values:
+        contour = (np.reshape(values, (-1, 2)) + np.array([x, y])) / scale
+        return inside(contour, height, width)
+    columns, rows = np.arange(width) * scale[0] - x, np.arange(height) * scale[1] - y
+    return np.asarray(columns**2 + rows[:, None] ** 2 <= radius**2)
+
+
+def _names(said: Mapping[int, str], object_of: Mapping[int, int]) -> dict[int, str]:
+    """Names of objects all of whose spots have the same one."""
+    names: dict[int, set[str]] = {}
+    for spot, object_id in object_of.items():
+        names.setdefault(object_id, set()).add(said.get(spot, ""))
+    return {object_id: name for object_id, (name, *more) in names.items() if name and not more}

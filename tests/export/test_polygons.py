@@ -1,0 +1,74 @@
+"""Outlines of masks, by another algorithm for points in polygons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from sam2track.export import polygons
+from sam2track.export.polygons import border, inside
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
+RING = np.pad(np.zeros((1, 1), bool), 1, constant_values=True)
+
+
+def pixel_by_pixel(polygon, height, width):
+    """W. R. Franklin's test, as TrackMate has it: a ray to the right crosses an odd number."""
+    found = np.zeros((height, width), bool)
+    for y, x in np.ndindex(height, width):
+        for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, 1, axis=0), strict=True):
+            if (y0 > y) != (y1 > y) and x < (x1 - x0) * (y - y0) / (y1 - y0) + x0:
+                found[y, x] = not found[y, x]
+    return found
+
+
+def signed_area(polygon):
+    x, y = polygon.T
+    return (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2
+
+
+@given(MASKS)
+@example(RING)
+@example(np.eye(3, dtype=bool))
+@example(np.eye(3, dtype=bool)[::-1])
+@example(np.pad(RING, 2) | np.pad(np.ones((1, 1), bool), 3))
+def test_the_border_holds_the_mask_and_its_area(mask):
+    path = border(mask)
+    assert np.array_equal(pixel_by_pixel(path, *mask.shape), mask)
+    assert np.array_equal(inside(path, *mask.shape), mask)
+    assert (signed_area(path) if mask.any() else 0) == mask.sum()
+    steps = np.abs(path - np.roll(path, 1, axis=0))
+    assert (path % 1 == 0.5).all() and (steps.min(axis=1) == 0).all()  # along borders of pixels
+
+
+def test_a_border_has_no_points_but_corners():
+    mask = np.zeros((40, 60), bool)
+    mask[3:30, 5:50] = True
+    assert border(mask).tolist() == [[4.5, 2.5], [49.5, 2.5], [49.5, 29.5], [4.5, 29.5]]
+
+
+@given(
+    arrays(float, st.tuples(st.integers(1, 9), st.just(2)), elements=st.floats(-4, 12)),
+    st.integers(1, 8),
+    st.integers(1, 8),
+)
+def test_any_polygon_is_filled_as_by_its_rule(polygon, height, width):
+    found = inside(polygon, height, width)
+    assert found.shape == (height, width)
+    assert np.array_equal(found, pixel_by_pixel(polygon, height, width))
+
+
+def test_a_polygon_is_looked_at_in_parts(monkeypatch):
+    polygon = np.random.default_rng(0).normal(10, 8, (40, 2))
+    whole = inside(polygon, 20, 22)
+    monkeypatch.setattr(polygons, "_CROSSINGS", 60)  # three sides at once
+    assert np.array_equal(inside(polygon, 20, 22), whole) and whole.any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_points_that_are_no_numbers_are_refused(value):
+    with pytest.raises(ValueError, match="points that are no numbers"):
+        inside(np.array([[0, 0], [3, value], [2, 2]]), 4, 4)
