@@ -330,7 +330,6 @@ def read(path: Path, kind: str) -> Reading:
     warnings: list[str] = []
     shown = {track for track, *_ in found.edges} if found.shown is None else found.shown
     left = {spot for track, *ends in found.edges if track not in shown for spot in ends}
-    left -= {spot for track, *ends in found.edges if track in shown for spot in ends}
     if left:
         warnings.append(f"{len(left)} spots of tracks that are filtered out are left out")
     if found.hidden:
@@ -425,7 +424,7 @@ def _keep_spot(found: _Found, frame: int, element: Any, path: Path) -> None:
     shape = json.dumps([x, y, radius, *(values if points > 2 else ())])
     if not found.shapes.put(frame, spot, shape):
         raise SourceError(f"{path} has spot {spot} twice")
-    found.round += points <= 2
+    found.round += points < 3
     found.spots.append((spot, frame, int(float(said.get(_OBJECT, 0)))))
     name = said.get("name", "")
     if name and not _UNNAMED.fullmatch(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from xml.etree import ElementTree
 
 import geff
@@ -75,6 +76,38 @@ def test_contours_hold_each_mask_as_trackmate_reads_them(known):
     assert root.find("Model").attrib == {"spatialunits": "nm", "timeunits": "sec"}
 
 
+def test_pixels_that_are_no_squares(known):
+    with Project.open(known, writable=True) as opened:
+        opened.set_meta(pixel_size_um=[0.2, 0.5])
+    done, root = written(known)
+    mask = masks()[1][2]
+    y, x = np.nonzero(mask)
+    said = spots(root)[2, 1]
+    assert (said["POSITION_X"], said["POSITION_Y"]) == pytest.approx((x.mean() / 2, y.mean() / 5))
+    assert said["AREA"] == pytest.approx(mask.sum() / 10)
+    assert np.array_equal(pixel_by_pixel(said["contour"], HEIGHT, WIDTH), mask)
+    assert np.array_equal(dict(open_masks(done.path).shots())[1][2], mask)
+    image = root.find("Settings/ImageData")
+    assert (image.get("pixelwidth"), image.get("pixelheight")) == ("0.5", "0.2")
+
+
+def test_it_says_where_the_image_is(known):
+    assert written(known)[1].find("Settings/ImageData").get("filename") == ""
+    (known.parent / "clip.mp4").write_bytes(b"")
+    with Project.open(known, writable=True) as opened:
+        opened.set_meta(source_path=str(known.parent / "clip.mp4"))
+    _, root = written(known, overwrite=True)
+    image = root.find("Settings/ImageData")
+    assert (image.get("folder"), image.get("filename")) == (str(known.parent), "clip.mp4")
+
+
+def test_frames_without_objects_are_left_out(tmp_path):
+    mask = masks()[0][1]
+    frames = [{1: mask}, {1: 0 & mask}, {1: mask}]
+    _, root = written(project(tmp_path / "p.s2t", frames, lineage=False))
+    assert [e.get("frame") for e in root.iter("SpotsInFrame")] == ["0", "2"]
+
+
 @pytest.mark.filterwarnings("ignore:No image path found", "ignore:Temporal unit sec not in")
 def test_another_reader_takes_it(known, tmp_path):
     _, root = written(known)
@@ -129,6 +162,7 @@ def test_all_that_a_reader_asks_for_is_declared(known):
         kind: {feature.get("feature") for feature in root.find(f"Model/FeatureDeclarations/{kind}")}
         for kind in ("SpotFeatures", "EdgeFeatures", "TrackFeatures")
     }
+    assert {e.get("isint") for e in root.iter("Feature")} == {"true", "false"}
     for element, kind, own in (
         ("Spot", "SpotFeatures", {"ID", "name", "ROI_N_POINTS"}),
         ("Edge", "EdgeFeatures", set()),
@@ -212,6 +246,7 @@ def test_spots_of_trackmate_are_objects(tmp_path):
         {1: (1, 4, 0, 3), 2: (5, 8, 1, 4)},
         {3: (0, 3, 0, 3), 4: (4, 7, 0, 3)},
     ]
+    assert [list(here) for _, here in reading.shots()] == [[1], [1, 2], [3, 4]]
     assert reading.lineage == {3: 1, 4: 1} and reading.names == {} and reading.warnings == []
 
 
@@ -223,15 +258,20 @@ def test_what_is_filtered_out_is_left_out(tmp_path):
         "4 spots of tracks that are filtered out are left out",
         "1 spots that are filtered out are left out",
     ]
+    reading = open_masks(others(tmp_path / "a.xml", spot_10=spot.replace("20", "10")))
+    assert [sorted(here) for _, here in reading.shots()] == [[1], [1, 2], [1]]  # no division
+    assert reading.lineage == {}
     whole = open_masks(others(tmp_path / "a.xml", filtered=None))
     assert [len(here) for _, here in whole.shots()] == [1, 2, 2] and whole.warnings == []
 
 
 def test_spots_without_a_contour_are_discs(tmp_path):
-    spot = '<Spot ID="20" name="b" RADIUS="0.6" POSITION_X="2" POSITION_Y="1" FRAME="1"/>'
-    reading = open_masks(others(tmp_path / "a.xml", spot_20=spot))
+    at = 'name="b" RADIUS="0.6" POSITION_X="2" POSITION_Y="1" FRAME="1"'
+    spot = f'<Spot ID="20" {at} ROI_N_POINTS="2">0 0 1 1</Spot>'
+    image = IMAGE.replace('pixelheight="0.5"', 'pixelheight="0.3"')
+    reading = open_masks(others(tmp_path / "a.xml", spot_20=spot, image=image))
     disc = dict(reading.shots())[1][2]
-    assert disc.sum() == 5 and where(disc) == (3, 5, 1, 3)
+    assert disc.sum() == 7 and where(disc) == (3, 5, 2, 4)
     assert reading.names == {2: "b"}
     assert reading.warnings == ["1 spots have no contour: they are discs of their radius"]
 
@@ -303,6 +343,25 @@ def test_points_that_are_no_numbers_are_said(tmp_path):
     path = others(tmp_path / "a.xml", spot_20=f'<Spot ID="20" {at}>{SQUARE}</Spot>')
     with pytest.raises(SourceError, match="a polygon has points that are no numbers"):
         [mask for _, here in open_masks(path).shots() for mask in here.values()]
+
+
+def test_memory_does_not_grow_with_the_contours(tmp_path):
+    others(tmp_path / "a.xml")
+    text = (tmp_path / "a.xml").read_text()
+    head, tail = text.split("<AllSpots>", 1)[0], text.split("</AllTracks>", 1)[1]
+    contour = "0.125 0.25 " * 2000
+    spot = f'POSITION_X="1" POSITION_Y="1" ROI_N_POINTS="2000">{contour}</Spot></SpotsInFrame>'
+    with (tmp_path / "b.xml").open("w") as file:
+        file.write(f"{head}<AllSpots>")
+        for k in range(120):
+            file.write(f'<SpotsInFrame frame="{k % 3}"><Spot ID="{k}" {spot}')
+        file.write(f"</AllSpots><AllTracks></AllTracks>{tail}")
+    assert (tmp_path / "b.xml").stat().st_size > 2.4e6
+    tracemalloc.start()
+    open_masks(tmp_path / "b.xml")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.8e6
 
 
 def test_other_xml_is_no_file_of_trackmate(tmp_path):
