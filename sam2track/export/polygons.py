@@ -144,6 +144,7 @@ def inside(polygon: npt.NDArray[np.float64], height: int, width: int) -> npt.NDA
         row = np.arange(len(side)) - np.repeat(np.cumsum(counts) - counts - tops[sides], counts)
         to = (side + 1) % len(x)
         # The same operations as where it is asked pixel by pixel, for those that lie on a side.
-        at = (x[side] - x[to]) * (row - y[to]) / (y[side] - y[to]) + x[to]
+        with np.errstate(over="ignore"):  # where it is as good as level
+            at = (x[side] - x[to]) * (row - y[to]) / (y[side] - y[to]) + x[to]
         np.add.at(crossed, (row, np.ceil(at).clip(0, width).astype(np.int64)), 1)
     return np.asarray(np.cumsum(crossed, axis=1)[:, :width] % 2 == 1)

@@ -22,7 +22,8 @@ def pixel_by_pixel(polygon, height, width):
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, 1, axis=0), strict=True):
         if y0 != y1:
             beside = (y0 > y) != (y1 > y)
-            found ^= beside & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+            with np.errstate(over="ignore"):
+                found ^= beside & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
     return found
 
 
