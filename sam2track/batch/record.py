@@ -20,7 +20,7 @@ from sam2track.project import Project
 from sam2track.prompt_files import lies_in
 from sam2track.regular import check_regular
 
-__all__ = ["folder_of", "publish", "read_record", "stamp", "whole", "write_record"]
+__all__ = ["folder_of", "kept", "publish", "read_record", "stamp", "whole", "write_record"]
 
 
 def stamp(video: Video) -> str:
@@ -130,6 +130,19 @@ def whole(output: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
     if record.get("position", position) != position:  # records of before do not say it
         return None
     return outcome if all(Path(path).exists() for path in outcome["outputs"].values()) else None
+
+
+def kept(video: Video) -> dict[str, Any]:
+    """Return frames and objects of a video that was begun, of which no outcome is told.
+
+    Nothing where what is there was made otherwise: it goes once the video is tracked anew.
+    """
+    folder = folder_of(video.output)
+    with suppress(OSError, ProjectError):
+        if (read_record(str(folder)) or {}).get("stamp") == stamp(video):
+            with Project.open(folder / "project.s2t") as project:
+                return {"frames": len(project.frames), "objects": project.summary()}
+    return {}
 
 
 def _is_told(outcome: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from sam2track.arguments import check_path, whole_number
 from sam2track.asked import check_together
 from sam2track.batch.attempts import Attempt, Result, task_of
 from sam2track.batch.manifest import Video, is_address, read_manifest, settled
-from sam2track.batch.record import read_record, stamp, whole
+from sam2track.batch.record import kept, read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
 from sam2track.errors import OutputError, UsageError
@@ -273,7 +273,8 @@ def _run(
 
 
 def _line(video: Video, result: Result, attempts: int) -> Line:
-    return Line.of(video, result.status, result.outcome, attempts=attempts, reason=result.reason)
+    outcome = kept(video) if result.status == "interrupted" else result.outcome
+    return Line.of(video, result.status, outcome, attempts=attempts, reason=result.reason)
 
 
 class _Here:

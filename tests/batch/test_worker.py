@@ -329,6 +329,8 @@ def test_ctrl_c_and_kill_9_lose_nothing(things: Path, tmp_path: Path) -> None:
     with Project.open(project) as kept:  # whole, and nobody writes to it
         before = len(kept.frames)
     assert 10 <= before < 240
+    (long,) = told["videos"]
+    assert (long["frames"], long["objects"]) == (before, 1)
 
     job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     until(job, project, before + 10)
