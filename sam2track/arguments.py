@@ -19,6 +19,7 @@ __all__ = [
     "check_choice",
     "check_flag",
     "check_path",
+    "check_plane",
     "is_number",
     "said_limits",
     "said_plane",
@@ -99,6 +100,18 @@ def check_path(what: str, value: object) -> Path:
     except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
         raise UsageError(f"{what} is {value!r:.60}, which no file can be named") from error
     return Path(value)
+
+
+def check_plane(z: int | str) -> None:
+    """Check that a Z is one that some stack may have: a number, or ``max``.
+
+    Raises
+    ------
+    UsageError
+        Where it is neither.
+    """
+    if z != "max" and whole_number("z", z) < 0:
+        raise UsageError(f"z {z}; give a whole number from 0, or max")
 
 
 def said_plane(text: str) -> int | Literal["max"]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from sam2track.arguments import DIRECTIONS, check_choice, said_limits, said_plane
+from sam2track.arguments import DIRECTIONS, check_choice, check_plane, said_limits, said_plane
 from sam2track.errors import UsageError
 from sam2track.frames.bounds import check_rate
 from sam2track.frames.intensity import check_limits
@@ -66,6 +66,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "precision": check_precision,
     "table": lambda value: check_choice("table", value, TABLES),
     "write": wanted_outputs,
+    "z": check_plane,
 }
 
 # What a text may stand for, as on the command line.
