@@ -151,6 +151,13 @@ def check_settings(meta: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             f"meta says {key} {read[key]!r:.100}, which it cannot be; see docs/project-file.md"
         )
+    for key, value in read.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError as error:  # Python reads again what it writes of these, others do not
+            raise UsageError(
+                f"meta is not in JSON values: {key} is {value!r:.100}; give finite numbers"
+            ) from error
     return read
 
 

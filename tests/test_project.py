@@ -1531,6 +1531,8 @@ def test_a_later_prompt_may_name_its_object(tmp_path: Path) -> None:
         (lambda p: p.set_meta(width="a"), "meta says width 'a'"),
         (lambda p: p.set_meta(frame_interval_s=float("nan")), "meta says frame_interval_s nan"),
         (lambda p: p.set_meta(own=object()), "not in JSON values"),
+        (lambda p: p.set_meta(own=float("nan")), "not in JSON values: own is nan; give finite"),
+        (lambda p: p.set_meta(own={"a": [float("inf")]}), "own is .*inf.*; give finite"),
         (lambda p: p.set_meta(**{"\ud800": 1}), "not in JSON values"),
         (lambda p: p.add_frame(3, 1.0), "frame 3; the one that comes next is 20"),
         (lambda p: p.add_frame(20, 0.1), "at 0.1 s; give seconds, more than 0.76"),
