@@ -239,6 +239,35 @@ def test_a_replay_says_where_masks_are_others(frames: np.ndarray, tmp_path: Path
     assert re.match(f"[0-9]+ masks are others than in {killed}, from object 2 on frame", warning)
 
 
+def test_steps_of_older_journals_that_changed_nothing_are_repeated(
+    frames: np.ndarray, tmp_path: Path
+) -> None:
+    """What is taken back after them is they, and not what was done before."""
+    model = load_model(predictor("nano", True))
+    path = tmp_path / "old" / "project.s2t"
+    run(frames, PROMPTS, output=path.parent, model=model, write=[], stop=5)
+    with Project.open(path, writable=True) as project:
+        tracker = Tracker(model, ArraySource(frames), history=project)
+        tracker.end_at(1, 8)
+        with tracker._book.step("end", object=1, frame=8):
+            pass
+        tracker.undo()
+        results = tracker.propagate()
+        list(islice(results, 2))
+        with tracker._book.step("rename", object=1, name="cell"):
+            pass
+        list(results)
+        tracker.undo()
+        tracker.undo()
+        assert tracker.life(1).end == 8
+    outcome = replay(path, output=tmp_path / "new", source=frames, model=model, write=[])
+    assert not outcome.warnings
+    assert everything(tmp_path / "new" / "project.s2t") == everything(path)
+    with Project.open(path) as old, Project.open(tmp_path / "new") as new:
+        now, before = ([(s["action"], s.get("done")) for s in p.journal()] for p in (new, old))
+        assert now == before
+
+
 def test_a_replay_in_which_no_object_is_left_writes_empty_pictures(
     frames: np.ndarray, tmp_path: Path
 ) -> None:

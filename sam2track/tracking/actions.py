@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["pack_mask", "pack_prompt", "repeat", "said_of"]
 
 
-_NOT_SAID = {"step", "action", "done", "undone", "of"}  # of a run, by itself
+_NOT_SAID = {"step", "action", "done", "undone", "of"}  # of a step, by itself
 
 
 def pack_mask(mask: npt.NDArray[np.bool_]) -> str:
@@ -106,9 +106,13 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
                 if tracker.history.position == before and not frames:
                     # A process was killed before the run's first state: nothing of it is known,
                     # and yet it is a step that may be taken back.
-                    _note_empty_run(tracker, step)
+                    _note_empty(tracker, "propagate", step)
             else:
+                before = tracker.history.position
                 _do(tracker, step)
+                if tracker.history.position == before and step["action"] not in ("undo", "redo"):
+                    # In older journals that is a step, too, and may be taken back.
+                    _note_empty(tracker, step["action"], step)
                 yield None
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             if isinstance(error, Sam2TrackError):
@@ -118,10 +122,12 @@ def repeat(tracker: Tracker, journal: Iterable[Mapping[str, Any]]) -> Iterator[F
             torch.set_num_threads(usual)
 
 
-def _note_empty_run(tracker: Tracker, step: Mapping[str, Any]) -> None:
+def _note_empty(tracker: Tracker, kind: str, step: Mapping[str, Any]) -> None:
+    """Note a step that changed nothing."""
     action = {key: value for key, value in step.items() if key not in _NOT_SAID}
-    with tracker.history.step("propagate", action) as number:
-        tracker.history.set_done(number, 0)
+    with tracker.together(), tracker.history.step(kind, action) as number:  # a run is kept first
+        if kind == "propagate":
+            tracker.history.set_done(number, 0)
 
 
 def _threads(step: Mapping[str, Any]) -> int:

@@ -220,9 +220,11 @@ def end_at(book: Book, object_id: int, frame: int | None) -> None:
         )
     if frame is None:
         ended = item.end
+        if ended is None:
+            return
         with book.step("end", object=item.object_id, frame=None):
             item.end = None
-            if ended is not None and ended < len(book.source):
+            if ended < len(book.source):
                 item.pending[False] = min(item.pending.get(False, ended), ended)
             book.history.keep_life(item.life)
         return
@@ -232,6 +234,8 @@ def end_at(book: Book, object_id: int, frame: int | None) -> None:
             f"object {item.object_id} is prompted on frame {item.last} and cannot end before "
             f"frame {frame}; clear that prompt first"
         )
+    if item.end == frame:
+        return
     with book.step("end", object=item.object_id, frame=frame):
         if item.end is not None and item.end < frame:
             item.pending[False] = min(item.pending.get(False, item.end), item.end)

@@ -130,6 +130,8 @@ def rename(book: Book, object_id: int, name: str) -> None:
     """Name an object."""
     item = book.known(object_id)
     name = check_name(name)
+    if item.name == name:
+        return
     with book.step("rename", [item], object=item.object_id, name=name):
         item.name = name
         book.history.keep_life(item.life)

@@ -217,6 +217,24 @@ def test_nothing_is_left_of_an_object_that_ends_in_a_run_that_is_under_way() -> 
     assert [r.frame for r in made.propagate()] == [5, 6, 7]
 
 
+def test_what_is_as_it_is_said_to_be_makes_no_step() -> None:
+    made = ran()
+    before, journal = dump(made), len(made.history.journal())
+    actions: list[Action] = [
+        lambda made: made.end_at(1, 5),
+        lambda made: made.end_at(1, None),
+        lambda made: made.rename(1, "cell"),
+    ]
+    for count, action in enumerate(actions, start=1):
+        action(made)
+        once = dump(made)
+        action(made)
+        assert (dump(made), len(made.history.journal())) == (once, journal + count)
+    for _ in actions:
+        made.undo()
+    assert dump(made) == before
+
+
 def test_locking_twice_is_one_step_and_what_came_before_it_can_be_undone() -> None:
     made = ran()
     before = dump(made)
