@@ -167,7 +167,8 @@ def find_source(meta: Mapping[str, Any], folder: Path | None) -> Path | None:
 def is_part(path: Path, source: Path) -> bool:
     """Whether a file is one of those that a source is made of, or would be once it is there.
 
-    That is any picture right in a folder of pictures, and a file that is there in one of zarr.
+    That is any picture right in a folder of pictures, what such a one leads to where it is a link,
+    and a file that is there in one of zarr.
     """
     from sam2track.frames.folder import is_picture
     from sam2track.frames.zarr_files import is_zarr
@@ -180,7 +181,11 @@ def is_part(path: Path, source: Path) -> bool:
         place = Path(os.path.realpath(path.absolute().parent)) / path.name
         if is_zarr(source):
             return place.is_file() and folder in place.parents
-        return place.parent == folder and is_picture(place)
+        if place.parent == folder and is_picture(place):
+            return True
+        target = os.path.realpath(path)
+        links = (p for p in folder.iterdir() if is_picture(p) and p.is_symlink())
+        return any(os.path.realpath(link) == target for link in links)
     except (OSError, ValueError):  # of names that no file can have, or that may not be looked at
         return False
 

@@ -287,6 +287,25 @@ def test_nothing_is_written_among_the_pictures_that_are_exported_from(tmp_path, 
         opened.export(clip / "within" / "new.tif", format="labels-tiff", **named)
 
 
+def test_nothing_is_written_over_what_a_picture_that_is_exported_from_leads_to(tmp_path):
+    """A folder of links is how a part of many pictures is chosen without copies."""
+    (tmp_path / "clip").mkdir()
+    for name in ("mine.tif", "other.tif"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "by.tif").symlink_to("mine.tif")
+    (tmp_path / "clip" / "0.tif").symlink_to(tmp_path / "by.tif")
+    (tmp_path / "clip" / "1.tif").symlink_to(tmp_path / "gone.tif")
+    (tmp_path / "clip" / "notes.txt").symlink_to(tmp_path / "other.tif")
+    with Project.open(project(tmp_path / "p.s2t"), writable=True) as opened:
+        opened.set_meta(source=str(tmp_path / "clip"))
+        for name in ("mine.tif", "by.tif", "gone.tif"):
+            with pytest.raises(UsageError, match="belongs to it; name another target"):
+                opened.export(tmp_path / name, format="labels-tiff", overwrite=True)
+        opened.export(tmp_path / "other.tif", format="labels-tiff", overwrite=True)
+    assert (tmp_path / "clip" / "0.tif").read_text() == "mine"
+    assert not (tmp_path / "gone.tif").exists()
+
+
 def test_nothing_in_a_zarr_is_written_over_that_is_exported_from(tmp_path):
     source = tmp_path / "clip.zarr"
     (source / "c" / "0").mkdir(parents=True)
