@@ -191,6 +191,7 @@ class PictureOutputs:
         self._files: list[VideoWriter | LabelVideoWriter] = []
         self._works: dict[str, _Work] = {}
         self._pending: dict[str, Future[object]] = {}
+        self._begun: dict[str, int] = {}  # the last frame of each
         size: dict[str, Any] = {"height": height, "width": width, "rate": rate}
         try:
             for name in (name for name in OUTPUTS if name in wanted and name != "table"):
@@ -221,18 +222,23 @@ class PictureOutputs:
     ) -> None:
         """Append a frame that is shown at a time in seconds; the picture is for the overlay.
 
-        What fails is raised here or at one of the next frames, at the latest on leaving.
+        What fails is raised here or at one of the next frames, at the latest on leaving. Where it
+        was interrupted the same frame may be given again: each has it once.
         """
         self._first = time if self._first is None else self._first
         for name, work in self._works.items():
+            if self._begun.get(name) == frame:
+                continue
             self._wait(name)
+            self._begun[name] = frame
             self._pending[name] = self._pool.submit(
                 work, frame, labels, picture, time - self._first
             )
 
     def _wait(self, name: str) -> None:
         if name in self._pending:
-            self._pending.pop(name).result()
+            self._pending[name].result()
+            del self._pending[name]  # not before: an interruption ends the waiting, not the work
 
     def __enter__(self) -> Self:
         return self

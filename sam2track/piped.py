@@ -154,6 +154,7 @@ class _Job:
     progress: Callable[[Progress], None] | None
     began: float
     count: int = 0
+    latest: tuple[int, float, Frame] | None = None
     due: dict[int, list[tuple[int, Prompt]]] = field(default_factory=dict)
 
     def run(self, folder: Path, wanted: Collection[str], *, full_table: bool) -> Outcome:
@@ -169,11 +170,13 @@ class _Job:
             names=self.said.names,
         ) as pictures:
             try:
-                for frame, seconds, picture in self._tracked():
-                    if frame >= self.low:
-                        pictures.write(frame, self.project.labels(frame), picture, seconds)
+                for _ in self._tracked():
+                    self._write_latest(pictures)
             except KeyboardInterrupt:
                 interrupted = True
+                # It may have come once a frame was kept, and before it was written.
+                self.count = int(self.project.meta["frames"])
+                self._write_latest(pictures)
             self._settle()
         if "table" in wanted:
             write_table(self.project, folder, full=full_table)
@@ -190,11 +193,19 @@ class _Job:
             raise CutShort(why, self._outcome("cut short", outputs))
         return self._outcome("done", outputs)
 
-    def _tracked(self) -> Iterator[tuple[int, float, Frame]]:
-        """Yield frames once they are tracked and kept."""
+    def _write_latest(self, pictures: PictureOutputs) -> None:
+        """Write the latest frame, if it was kept and is wanted."""
+        if self.latest is not None:
+            frame, seconds, picture = self.latest
+            if self.low <= frame < self.count:
+                pictures.write(frame, self.project.labels(frame), picture, seconds)
+
+    def _tracked(self) -> Iterator[None]:
+        """Yield once the latest frame is tracked and kept."""
         # A budget of none holds the latest frame's features: no other can be asked for.
         tracker = Tracker(self.model, history=self.project, features_budget=0)
         for frame, (seconds, picture) in enumerate(self.pipe.frames()):
+            self.latest = frame, seconds, picture
             with self.project.transaction():
                 self.project.add_frame(frame, seconds)
                 tracker.update(picture)
@@ -202,7 +213,7 @@ class _Job:
                     name = self.said.names.get(object_id, "")
                     tracker.add(object_id, frame, prompt, name=name, alone=True)
             self.count = frame + 1
-            yield frame, seconds, picture
+            yield
             self._report()
             if self.count == self.high:  # what comes after it is not waited for
                 return

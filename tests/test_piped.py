@@ -28,6 +28,7 @@ from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import reopen_source
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.outcome import CutShort, Interrupted
+from sam2track.outputs import PictureOutputs
 from sam2track.project import Project
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 64
@@ -270,6 +271,45 @@ def test_ctrl_c(
         job.run(piped(video), TWO, output=tmp_path / "out", model=module, progress=interrupt)
     assert caught.value.outcome.status == "interrupted"
     whole(tmp_path / "out", 4)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "first", "count"),
+    [
+        (piped_jobs._Job, "__setattr__", "count", 5),  # which is 0 before the first frame
+        (Project, "labels", 3, 1),
+        (PictureOutputs, "_wait", "overlay", 4),  # other outputs have the frame already
+        (piped_jobs._Job, "_report", None, 4),
+    ],
+)
+def test_ctrl_c_once_a_frame_was_kept(
+    owner: Any,
+    name: str,
+    first: Any,
+    count: int,
+    video: bytes,
+    piped: Any,
+    module: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is written all the same, into each output once."""
+    usual, calls = getattr(owner, name), []
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        if (*arguments, None)[0] == first:
+            calls.append(arguments)
+            if len(calls) == count:
+                raise KeyboardInterrupt
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(Interrupted) as caught:
+        job.run(piped(video), TWO, output=tmp_path / "out", model=module)
+    assert caught.value.outcome.frames == caught.value.outcome.frames_computed == 4
+    whole(tmp_path / "out", 4)
+    with av.open(str(tmp_path / "out" / "masks.mp4")) as made:
+        assert sum(1 for _ in made.decode(video=0)) == 4
 
 
 def test_a_kill_keeps_every_frame_that_came(clip: np.ndarray, tmp_path: Path) -> None:
