@@ -461,9 +461,10 @@ class Project(Contents):
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Keep all that is written within, or nothing of it; may be nested."""
-        held = self._settings() if self._writing is None else nullcontext()
-        with held, super().transaction() as db:
-            yield db
+        with self._alone():
+            held = self._settings() if self._writing is None else nullcontext()
+            with held, super().transaction() as db:
+                yield db
 
     @contextmanager
     def _apart(self, db: sqlite3.Connection) -> Iterator[None]:
@@ -501,16 +502,17 @@ class Project(Contents):
     @contextmanager
     def _lasting(self) -> Iterator[None]:
         """Let what is written within be on the disk when it ends, unless more belongs to it."""
-        with self._errors():
-            lasting = not self._db.in_transaction
-            if lasting:
-                self._db.execute("PRAGMA synchronous = FULL")
-        try:
-            yield
-        finally:
-            if lasting:
-                with suppress(sqlite3.Error):
-                    self._db.execute("PRAGMA synchronous = NORMAL")
+        with self._alone():
+            with self._errors():
+                lasting = not self._db.in_transaction
+                if lasting:
+                    self._db.execute("PRAGMA synchronous = FULL")
+            try:
+                yield
+            finally:
+                if lasting:
+                    with suppress(sqlite3.Error):
+                        self._db.execute("PRAGMA synchronous = NORMAL")
 
     def set_meta(self, **values: Any) -> None:
         """Store settings, JSON values.

@@ -874,18 +874,22 @@ def test_of_what_fails_among_what_is_done_together_nothing_is_kept(tmp_path: Pat
 
 
 def test_what_threads_write_at_once_is_kept_or_refused(tmp_path: Path) -> None:
-    """Nothing goes with the step of another thread that begins as one ends."""
+    """Nothing goes with the step of another thread that begins as one ends; each is told why."""
     kept: list[tuple[int, int]] = []
+    refused: list[str] = []
 
     def write(object_id: int) -> None:
-        for _ in range(10):
+        for _ in range(20):
             for frame in range(20):
-                with contextlib.suppress(ProjectError):  # another is at it
+                try:
+                    project.set_meta(own=frame)
                     project.add_prompt(object_id, frame, BOX)
                     kept.append((object_id, frame))
+                except Sam2TrackError as error:
+                    refused.append(str(error))
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
+    sys.setswitchinterval(1e-6)
     try:
         with new(tmp_path / "p.s2t") as project:
             threads = [threading.Thread(target=write, args=(k,)) for k in range(1, 5)]
@@ -897,6 +901,39 @@ def test_what_threads_write_at_once_is_kept_or_refused(tmp_path: Path) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert sorted(steps) == sorted(kept)
+    assert all("is being written by another thread" in why for why in refused)
+
+
+def test_a_thread_that_comes_as_a_step_begins_waits_for_it(tmp_path: Path) -> None:
+    """SQLite says in words of its own what cannot be within a transaction of another."""
+    begun, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with project.transaction():
+            begun.set()
+            done.wait(10)
+
+    class Beginning:
+        def execute(self, sql: str, *values: Any) -> Any:
+            if sql == "PRAGMA synchronous = FULL":
+                other.start()
+                assert not begun.wait(0.2)
+            return connection.execute(sql, *values)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(connection, name)
+
+    with new(tmp_path / "p.s2t") as project:
+        other, connection = threading.Thread(target=write), project._db
+        project._db = Beginning()
+        project.add_prompt(1, 0, BOX)
+        project._db = connection
+        assert begun.wait(10)
+        with pytest.raises(ProjectError, match="is being written by another thread"):
+            project.add_prompt(1, 1, BOX)
+        done.set()
+        other.join()
+        assert [frame for _, frame, _ in project.prompts] == [0]
 
 
 def test_settings_are_those_that_were_kept_as_ctrl_c_came(tmp_path: Path) -> None:

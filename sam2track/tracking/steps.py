@@ -15,7 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,7 @@ class Steps:
         self._db = connection
         self._process = os.getpid()
         self._writing: int | None = None  # the thread whose transaction is open
+        self._lock = threading.RLock()
         self._past_budget = past_budget
         self._leave: weakref.WeakMethod[Callable[[], None]] | None = None
 
@@ -133,13 +134,22 @@ class Steps:
     def _check_thread(self) -> None:
         """What one thread writes within the transaction of another would go with that one's."""
         if self._writing not in (None, threading.get_ident()):
-            self._refuse_thread()
+            raise ProjectError(
+                f"{self.name} is being written by another thread; a tracker and its history are "
+                "for one thread at a time: use a lock, or open it again"
+            )
 
-    def _refuse_thread(self) -> NoReturn:
-        raise ProjectError(
-            f"{self.name} is being written by another thread; a tracker and its history are for "
-            "one thread at a time: use a lock, or open it again"
-        )
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other thread write within; may be nested.
+
+        Of two that begin at once one waits for the other: SQLite cannot be asked whose transaction
+        it is, and what it says of an error is of whatever thread called it last.
+        """
+        self._check_process()
+        self._check_thread()
+        with self._lock:
+            yield
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -196,35 +206,24 @@ class Steps:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Keep all that is written within, or nothing of it; may be nested."""
-        self._check_process()
         try:
-            if self._db.in_transaction:
-                # Also where another has only just begun, and it is not noted yet whose it is.
-                if self._writing != threading.get_ident():
-                    self._refuse_thread()
-                yield self._db
-                return
-            quicker = False  # another thread was, whose transaction is not to be rolled back here
-            try:
+            with self._alone():
+                if self._db.in_transaction:
+                    yield self._db
+                    return
                 try:
                     self._db.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    quicker = "within a transaction" in str(error)
+                    self._writing = threading.get_ident()
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    # Also where Ctrl-C comes as it begins, or a commit fails: what is written later
+                    # would be part of a transaction that nobody ends. On a full disk SQLite has
+                    # rolled back already.
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
                     raise
-                self._writing = threading.get_ident()
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if quicker:
-                    self._refuse_thread()
-                # Also where Ctrl-C comes as it begins, or a commit fails: what is written later
-                # would be part of a transaction that nobody ends. On a full disk SQLite has rolled
-                # back already.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            finally:
-                if self._writing == threading.get_ident():  # not another's that has begun since
+                finally:
                     self._writing = None
         except sqlite3.ProgrammingError as error:
             raise self._misused(error) from error
