@@ -136,10 +136,14 @@ def _other_masks(old: Project, new: Project) -> list[str]:
     """A warning where masks are not those of the old project, as far as these can be read."""
     others: list[tuple[int, int]] = []
     with suppress(ProjectError):
+        # Prompts that no model had answered there have their masks here alone.
+        waiting = {(asked.frame, asked.object_id) for asked in old.unanswered() if asked.holds}
         for frame in sorted({*old.frames, *new.frames}):
             before, after = old.packed_masks(frame), new.packed_masks(frame)
             for object_id in sorted({*before, *after}):
                 if before.get(object_id) == after.get(object_id):
+                    continue
+                if (frame, object_id) in waiting:
                     continue
                 with suppress(ProjectError):  # damaged: then it is meant to be another
                     if object_id in before and object_id in after:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from sam2track import Project, Tracker, load_model
+from sam2track import Project, Prompt, Tracker, load_model
 from sam2track import masks as rle
 from sam2track.cli.main import main
 from sam2track.errors import ProjectError, ProjectExistsError, UsageError
@@ -266,6 +266,21 @@ def test_steps_of_older_journals_that_changed_nothing_are_repeated(
     with Project.open(path) as old, Project.open(tmp_path / "new") as new:
         now, before = ([(s["action"], s.get("done")) for s in p.journal()] for p in (new, old))
         assert now == before
+
+
+def test_a_replay_answers_what_no_model_had_and_doubts_no_mask(
+    frames: np.ndarray, tmp_path: Path
+) -> None:
+    model = load_model(predictor("nano", True))
+    path = tmp_path / "out" / "project.s2t"
+    run(frames, PROMPTS, output=path.parent, model=model, write=[])
+    with Project.open(path, writable=True) as project:
+        project.add_prompt(2, 7, Prompt(points=((60, 60),)))  # in place of what was tracked
+        project.add_prompt(3, 4, Prompt(box=(10, 10, 40, 40)))
+    outcome = replay(path, output=tmp_path / "again", source=frames, model=model, write=[])
+    assert not outcome.warnings
+    with Project.open(tmp_path / "again" / "project.s2t") as again:
+        assert again.masks(4)[3].any()
 
 
 def test_a_replay_in_which_no_object_is_left_writes_empty_pictures(
