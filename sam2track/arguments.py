@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from sam2track.errors import UsageError
 
 __all__ = [
     "DIRECTIONS",
+    "LENGTHS",
     "Direction",
     "check_choice",
     "check_flag",
     "check_path",
     "check_plane",
+    "is_length",
     "is_number",
     "said_limits",
     "said_plane",
@@ -28,6 +30,8 @@ __all__ = [
 
 
 Direction = Literal["forward", "backward", "both"]
+_LEAST, _MOST = 1e-9, 1e12
+LENGTHS = f"a number above 0, between {_LEAST:g} and {_MOST:g}"
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
@@ -50,9 +54,17 @@ def whole_number(what: str, value: object) -> int:
     return number
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a real number, of numpy as well; truths are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_length(value: object) -> TypeGuard[float]:
+    """Whether it can be the side of a pixel or the time between frames: `LENGTHS`.
+
+    Squares of such, and times and speeds by them, stay numbers, and a TIFF can hold them.
+    """
+    return is_number(value) and _LEAST <= value <= _MOST
 
 
 def check_choice(what: str, value: object, allowed: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.arguments import is_number
+from sam2track.arguments import LENGTHS, is_length
 from sam2track.confidence import Confidence, confidences
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
@@ -72,7 +72,7 @@ class Scale:
     Raises
     ------
     UsageError
-        Where one is not above 0.
+        Where one can be no length.
     """
 
     pixel_size_um: float | None = None
@@ -83,10 +83,8 @@ class Scale:
             ("pixel size", self.pixel_size_um),
             ("interval", self.frame_interval_s),
         ):
-            if value is None:
-                continue
-            if not (is_number(value) and math.isfinite(value) and value > 0):
-                raise UsageError(f"{what} {value!r:.60}; it must be a number above 0")
+            if value is not None and not is_length(value):
+                raise UsageError(f"{what} {value!r:.60}; it must be {LENGTHS}")
 
     @classmethod
     def of(
@@ -102,7 +100,7 @@ class Scale:
             # Lengths have one unit only where pixels are square.
             size = size[0] if math.isclose(size[0], size[1], rel_tol=0.01) else None
         known = [
-            float(value) if isinstance(value, int | float) and value > 0 else None
+            float(value) if is_length(value) else None
             for value in (size, meta.get("frame_interval_s"))
         ]
         return cls(

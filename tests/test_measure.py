@@ -235,7 +235,7 @@ def test_a_project_without_results(tmp_path: Path) -> None:
     assert names == OBJECT_COLUMNS and rows == []
 
 
-@pytest.mark.parametrize("size", ["a", True, [1, 2], 0, float("nan")])
+@pytest.mark.parametrize("size", ["a", True, [1, 2], 0, float("nan"), 1e308, 1e-320])
 def test_a_scale_that_is_none(size: Any) -> None:
     with pytest.raises(UsageError, match=r"pixel size .*; it must be a number above 0"):
         Scale(pixel_size_um=size)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sam2track.arguments import is_length
 
 __all__ = ["Steps", "follow", "geometry", "hides", "steps_of"]
 
@@ -105,7 +106,7 @@ def steps_of(image: Any) -> tuple[Steps, ...]:
 
 def _in(scale: Any, own: Any, unit: str) -> float | None:
     step = float((float(scale) * own).to(unit).magnitude)
-    return step if math.isfinite(step) and step > 0 else None
+    return step if is_length(step) else None
 
 
 def _matrix(shear: npt.NDArray[Any], ndim: int) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.arguments import check_flag
+from sam2track.arguments import LENGTHS, check_flag, is_length
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
 from sam2track.export.reading import UNNAMED, Boxed, by_label
@@ -117,8 +117,8 @@ class Options:
     def __post_init__(self) -> None:
         for what in ("pixel_size", "frame_interval"):
             value = getattr(self, what)
-            if value is not None and not (isinstance(value, _NUMBERS) and 0 < value < float("inf")):
-                raise UsageError(f"{what} {value!r}; allowed are numbers above 0")
+            if value is not None and not is_length(value):
+                raise UsageError(f"{what} {value!r}; it must be {LENGTHS}")
         for what in ("palette", "overwrite"):
             check_flag(what, getattr(self, what))
         if self.images is not None:
@@ -284,9 +284,10 @@ class Sequenced:
         if self.options.pixel_size is not None:
             return self.options.pixel_size, self.options.pixel_size
         size = self.meta.get("pixel_size_um")
-        if isinstance(size, int | float):
-            return float(size), float(size)
-        return None if size is None else (float(size[0]), float(size[1]))
+        height, width = size if isinstance(size, Sequence) else (size, size)
+        if is_length(height) and is_length(width):
+            return float(height), float(width)
+        return None
 
     @property
     def unit(self) -> str:

@@ -8,13 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sam2track.arguments import LENGTHS, is_length
 from sam2track.errors import UsageError
 from sam2track.frames.blocks import Blocks, chunks_of
 from sam2track.frames.stack import Read, Stack, StackSource, read_axes
 
 __all__ = ["ArraySource", "array_stack", "usual_axes"]
-
-_LARGEST = 1e12  # length or time, as of a project's settings
 
 
 class ArraySource(StackSource):
@@ -78,9 +77,9 @@ def _told(name: str, value: object, shape: tuple[int, ...]) -> Any:
     except ValueError:  # sequences of different lengths
         given = np.empty(0, object)
     fits = given.dtype.kind in "iuf" and given.shape in ((), shape)
-    if not fits or not ((given > 0) & (given <= _LARGEST)).all():
+    if not fits or not all(map(is_length, given.ravel())):
         several = ", or a height and a width of such" if shape else ""
-        raise UsageError(f"{name} {value!r}; give a number above 0, up to {_LARGEST:g}{several}")
+        raise UsageError(f"{name} {value!r}; give {LENGTHS}{several}")
     return np.broadcast_to(given, shape).astype(np.float64).tolist()
 
 

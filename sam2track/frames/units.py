@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
+
+from sam2track.arguments import is_length
 
 __all__ = ["channel_names", "micrometres", "seconds"]
 
@@ -53,12 +54,12 @@ def channel_names(told: Iterable[object], key: str) -> tuple[str, ...]:
 
 
 def micrometres(value: object, unit: object) -> float | None:
-    """Return a length in micrometres; None where the unit is not known or it is no length."""
+    """Return a length in micrometres; None where the unit is not known or it can be no length."""
     return _converted(value, unit, _MICROMETRES)
 
 
 def seconds(value: object, unit: object) -> float | None:
-    """Return a time in seconds; None where the unit is not known or it is no time."""
+    """Return a time in seconds; None where the unit is not known or it can be no time."""
     return _converted(value, unit, _SECONDS)
 
 
@@ -68,4 +69,4 @@ def _converted(value: object, unit: object, table: dict[str, float]) -> float | 
         number = float(value) * (factor or 0)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    return number if is_length(number) else None

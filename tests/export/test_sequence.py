@@ -148,6 +148,7 @@ def test_what_is_lost_is_said_in_one_line() -> None:
         ({}, {}, None, "um"),
         ({"pixel_size_um": [0.5, 0.25]}, {}, (0.5, 0.25), "um"),
         ({"pixel_size_um": 2}, {}, (2.0, 2.0), "um"),
+        ({"pixel_size_um": [0.5, 1e-320]}, {}, None, "um"),
         ({"pixel_size_um": [0.5, 0.25]}, {"unit": "mm"}, (0.5, 0.25), "um"),  # of what is given
         ({"pixel_size_um": [0.5, 0.25]}, {"pixel_size": 3, "unit": "nm"}, (3, 3), "nm"),
     ],

@@ -353,6 +353,15 @@ def test_sizes_of_pixels_that_plain_tiff_has(
     assert about.get("pixel_size_um") == (size and pytest.approx(size))
 
 
+@pytest.mark.parametrize("told", [1e300, 1e13, 1e-320, 0])
+def test_sizes_and_times_that_cannot_be_are_none(told: float, tmp_path: Path) -> None:
+    """With which the pictures were refused, or what is worked out of them was no number."""
+    metadata = {f"PhysicalSize{axis}": told for axis in "XY"} | {"TimeIncrement": told}
+    tifffile.imwrite(tmp_path / "a.ome.tif", numbers("TYX"), metadata={"axes": "TYX", **metadata})
+    about = open_source(tmp_path / "a.ome.tif").about
+    assert "pixel_size_um" not in about and "frame_interval_s" not in about
+
+
 @pytest.mark.parametrize("changed", ["SizeC", "SizeZ", "SizeT"])
 def test_ome_tiff_that_claims_very_many_planes(changed: str, tmp_path: Path) -> None:
     from sam2track.frames.tiff import _check_ome
