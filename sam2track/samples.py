@@ -64,7 +64,16 @@ def copy_sample(name: str, to: str | Path) -> list[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".sample-") as scratch:
-            whole = shutil.copytree(sample_folder() / name, Path(scratch) / name)
+            whole = Path(scratch) / name
+            whole.mkdir()
+            sample = sample_folder() / name
+            # One by one: copytree goes on after an error, and tells of all files in one text.
+            for path in sorted(sample.rglob("*")):
+                copied = whole / path.relative_to(sample)
+                if path.is_dir():
+                    copied.mkdir()
+                else:
+                    shutil.copy2(path, copied)
             whole.rename(target)
     except OSError as error:
         why = error.strerror or error

@@ -85,10 +85,10 @@ def test_copy_refuses(tmp_path: Path) -> None:
 
 
 def test_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copytree", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OutputError, match="No space left"):
         samples.copy_sample("nuclei", tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
@@ -107,10 +107,10 @@ def test_found_inside_an_installed_package(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_cannot_be_written_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "hidden")
 
-    monkeypatch.setattr(shutil, "copytree", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OutputError, match=r"a: No space left on device; write to another folder$"):
         samples.copy_sample("shapes", tmp_path / "a")
 
