@@ -56,8 +56,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
         sequence, lambda t: folder / "images" / part(t) / f"{sequence.name}_{t:05d}.jpg"
     ):
         pass
-    # JSON's strings and numbers are YAML's, too.
-    names = "".join(f"  {number}: {json.dumps(kind)}\n" for number, kind in enumerate(kinds))
+    names = "".join(f"  {number}: {_quoted(kind)}\n" for number, kind in enumerate(kinds))
     size = f"# {sequence.height} x {sequence.width}\n"
     text = f"{size}path: .\ntrain: images/train\nval: images/{'val' if share else 'train'}\n"
     (folder / "data.yaml").write_text(f"{text}names:\n{names}", encoding="utf-8")
@@ -68,6 +67,15 @@ def write(folder: Path, sequence: Sequenced) -> None:
         lost.append("lineage")
     if lost:
         sequence.warnings.append(f"yolo-seg cannot hold {' and '.join(lost)}: lost")
+
+
+def _quoted(name: str) -> str:
+    """Return a string of JSON that is the same one in YAML.
+
+    JSON escapes what is beyond 16 bits in two halves, which YAML takes for two characters.
+    """
+    told = (c if ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in name)
+    return f'"{"".join(told)}"'
 
 
 def read(path: Path, kind: str) -> Reading:

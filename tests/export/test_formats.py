@@ -18,6 +18,7 @@ from sam2track.export.reading import READERS, detect, open_masks
 from sam2track.frames.opening import open_source
 from sam2track.project import Project
 from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, label_map, masks, project
+from tests.made import write_project
 
 # pycocotools 2.0.11 is behind numpy 2 in how its own arrays are taken.
 COCO_WARNS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -391,6 +392,18 @@ def test_tracks_csv_is_what_napari_tracks_take(export):
     graph = read.dropna(subset="parent").groupby("track_id").parent.first().astype(int)
     assert graph.to_dict() == {5: 4, 7: 4}
     assert len(read) == sum(mask.any() for here in masks() for mask in here.values())
+
+
+def test_names_of_yolo_seg_as_a_reader_of_yaml_has_them(tmp_path):
+    import yaml
+
+    name = '\N{DOG FACE} \N{MAN}\N{ZERO WIDTH JOINER}\N{MICROSCOPE} wörm\\ "a" #: '
+    write_project(tmp_path / "p.s2t", {1: {0: np.eye(8, dtype=bool)}}, names={1: name})
+    with Project.open(tmp_path / "p.s2t") as opened:
+        opened.export(tmp_path / "yolo", format="yolo-seg", images=False)
+    text = (tmp_path / "yolo" / "data.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["names"] == {0: name}
+    assert open_masks(tmp_path / "yolo").names == {1: name}
 
 
 def test_yolo_seg_by_the_documented_format(export):
