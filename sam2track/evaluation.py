@@ -111,8 +111,8 @@ def evaluate(
     done = 0
     for name, mine, true in pairs:
         with ExitStack() as stack:
-            left = _opened(mine, pred_format, stack, found.warnings)
-            right = _opened(true, truth_format, stack, found.warnings)
+            left = _opened(mine, pred_format, "--pred-format", stack, found.warnings)
+            right = _opened(true, truth_format, "--truth-format", stack, found.warnings)
             _check(left, right)
             values: dict[int, tuple[array[float], array[float]]] = {}
             true_ids: set[int] = set()
@@ -202,11 +202,13 @@ def _sequences(path: Path) -> list[str]:
     return [] if all(name.isdecimal() for name in inner) else inner
 
 
-def _opened(path: Path, format: str | None, stack: ExitStack, warnings: list[str]) -> Reading:
+def _opened(
+    path: Path, format: str | None, option: str, stack: ExitStack, warnings: list[str]
+) -> Reading:
     """Open masks or a project."""
     file = path / "project.s2t" if (path / "project.s2t").is_file() else path
     if format is not None or file.suffix != ".s2t":
-        return open_masks(path, format)
+        return open_masks(path, format, option=option)
     project = stack.enter_context(Project.open(file))
     frames = range(len(project.times))
     if lacking := len(frames) - len(project.frames):

@@ -271,6 +271,15 @@ def test_what_cannot_be_compared(tmp_path):
         evaluate(tmp_path / "preds", tmp_path / "truths")
 
 
+def test_masks_that_are_not_seen_name_the_option_of_their_side(tmp_path):
+    write(tmp_path / "a", [band(1)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"empty; name their format \(--pred-format\)"):
+        evaluate(tmp_path / "empty", tmp_path / "a")
+    with pytest.raises(UsageError, match=r"empty; name their format \(--truth-format\)"):
+        evaluate(tmp_path / "a", tmp_path / "empty")
+
+
 def test_nothing_found(tmp_path):
     e = evaluate(write(tmp_path / "a", [band(0)] * 3), write(tmp_path / "b", [band(1)] * 3))
     assert e.mean["jf"] == 0

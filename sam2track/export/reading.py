@@ -137,7 +137,9 @@ class Boxed(Masks):
         return total
 
 
-def open_masks(path: str | os.PathLike[str], format: str | None = None) -> Reading:
+def open_masks(
+    path: str | os.PathLike[str], format: str | None = None, *, option: str = "--format"
+) -> Reading:
     """Open masks in any of the formats that hold some.
 
     Parameters
@@ -146,6 +148,8 @@ def open_masks(path: str | os.PathLike[str], format: str | None = None) -> Readi
         A file or a folder.
     format : str, optional
         One of ``READERS``; found from what lies there where not given.
+    option : str
+        By which the command line says the format, for messages.
 
     Raises
     ------
@@ -157,7 +161,7 @@ def open_masks(path: str | os.PathLike[str], format: str | None = None) -> Readi
     path = check_path("masks", path)
     if not path.exists():
         raise SourceError(f"there is nothing at {path}")
-    found = detect(path) if format is None else format
+    found = detect(path, option) if format is None else format
     if found not in READERS:
         raise UsageError(f"{found!r} holds no masks; allowed are {', '.join(READERS)}")
     module = import_module(f"sam2track.export.{READERS[found]}")
@@ -231,7 +235,7 @@ def _holds_graph(path: Path) -> bool:
     return False
 
 
-def detect(path: Path) -> str:
+def detect(path: Path, option: str = "--format") -> str:
     """Say which format lies at a path.
 
     Raises
@@ -267,5 +271,5 @@ def detect(path: Path) -> str:
         ):
             return "davis"
     raise UsageError(
-        f"no masks are seen in {path}; name their format (--format): {', '.join(READERS)}"
+        f"no masks are seen in {path}; name their format ({option}): {', '.join(READERS)}"
     )
