@@ -13,7 +13,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of
+from sam2track.cli.reading import check_each_apart, counted, print_json, print_table, results_of
 from sam2track.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def command(
         raise UsageError(f"two lines or regions have one name: {', '.join(places)}; name each")
     with results_of(project) as results, ExitStack() as files:
         classes = sorted({str(name) for name in results.names.values()})
-        for path in (output, events):
-            if path is not None:
-                check_apart(path, results.path, str(results.meta.get("source")))
+        check_each_apart((output, events), results.path, str(results.meta.get("source")))
         header = ("frame", "time_s", "class", "count")
         per_frame = None if output is None else files.enter_context(TableWriter(output, header))
         listed = (

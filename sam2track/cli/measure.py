@@ -10,7 +10,14 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of, warn
+from sam2track.cli.reading import (
+    check_each_apart,
+    counted,
+    print_json,
+    print_table,
+    results_of,
+    warn,
+)
 
 __all__ = ["command"]
 
@@ -44,9 +51,7 @@ def command(
         from sam2track.measure import Scale, cells, measured, summarised
         from sam2track.table import TableWriter
 
-        for path in (output, objects):
-            if path is not None:
-                check_apart(path, results.path, source or str(results.meta.get("source")))
+        check_each_apart((output, objects), results.path, source or str(results.meta.get("source")))
         scale = Scale.of(results.meta, pixel_size_um=pixel_size, frame_interval_s=frame_interval)
         wanted = output is not None and not no_intensity
         footage = Footage(None, "")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_apart",
+    "check_each_apart",
     "counted",
     "ids",
     "print_json",
@@ -70,6 +71,21 @@ def check_apart(output: Path, *others: str | Path | None) -> None:
         if same or beside:
             what = "what is read" if same else f"a part of {other}"
             raise UsageError(f"{output} is {what}; give another output")
+
+
+def check_each_apart(outputs: Iterable[Path | None], *others: str | Path | None) -> None:
+    """As `check_apart`, of several outputs, each of which has a place of its own.
+
+    Raises
+    ------
+    UsageError
+        Also where two are the same: the second would replace the first.
+    """
+    wanted = [output for output in outputs if output is not None]
+    if len({os.path.realpath(output) for output in wanted}) < len(wanted):
+        raise UsageError(f"two outputs are {wanted[-1]}; give each its own")
+    for output in wanted:
+        check_apart(output, *others)
 
 
 @contextmanager

@@ -8,7 +8,14 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.reading import check_apart, counted, print_json, print_table, results_of, warn
+from sam2track.cli.reading import (
+    check_each_apart,
+    counted,
+    print_json,
+    print_table,
+    results_of,
+    warn,
+)
 from sam2track.errors import UsageError
 
 __all__ = ["command"]
@@ -55,9 +62,7 @@ def command(
         from sam2track.footage import Footage, open_footage
         from sam2track.table import TableWriter
 
-        for path in (output, sheet):
-            if path is not None:
-                check_apart(path, results.path, source or str(results.meta.get("source")))
+        check_each_apart((output, sheet), results.path, source or str(results.meta.get("source")))
         if sheet is not None and sheet.suffix.lower() != ".png" and not sheet.is_dir():
             raise UsageError(f"{sheet}; a sheet is a picture that ends in .png")
         footage = Footage(None, "")
