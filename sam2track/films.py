@@ -135,7 +135,7 @@ def render(
     if (look == "background") != (background is not None):
         raise UsageError("style background and a background picture go together; give both")
     if crop is not None and follow is None:
-        raise UsageError("a crop is the size of what follows an object; name it (follow)")
+        raise UsageError("a crop is the size of what follows an object; name it (follow, --follow)")
     if trail is not None and look != "trails":
         raise UsageError(f"style {style} has no trails; leave them out, or take style trails")
     if every < 1 or (size is not None and size < 16):

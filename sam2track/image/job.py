@@ -18,6 +18,7 @@ from sam2track.errors import OutputError, PromptError, Sam2TrackError, UsageErro
 from sam2track.frames.still import list_pictures, read_picture
 from sam2track.image.cutting import read_ground
 from sam2track.image.outputs import (
+    WRITTEN,
     Drawing,
     check_free,
     of_everything,
@@ -121,7 +122,7 @@ def run(
     began = time.monotonic()
     wanted = wanted_files(write)
     if not (wanted or all_candidates):
-        raise UsageError("nothing to write; name some of mask, overlay, cutout, json")
+        raise UsageError(f"nothing to write; name some of {', '.join(WRITTEN)}")
     if everything is not None and (multimask is not None or all_candidates):
         raise UsageError(
             "everything takes each point's candidates that are good enough; leave out how many "
