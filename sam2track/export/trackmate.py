@@ -24,7 +24,6 @@ from xml.sax.xmlreader import AttributesImpl
 import numpy as np
 import numpy.typing as npt
 
-from sam2track import __version__
 from sam2track.errors import SourceError
 from sam2track.export.graphs import Families, Seen, Tracks, seen
 from sam2track.export.polygons import border, inside
@@ -160,7 +159,7 @@ def write(path: Path, sequence: Sequenced) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         xml = _Xml(file)
         xml.begin("TrackMate", version=_VERSION)
-        xml.put("Log", f"Written by sam2track {__version__} of {sequence.name}.")
+        xml.put("Log", f"Written by sam2track, of {sequence.name}.")
         xml.begin(
             "Model", spatialunits=units[0], timeunits=units[1 if sequence.interval is None else 2]
         )
