@@ -32,6 +32,8 @@ _PROPERTIES: dict[str, tuple[type, str, str | None]] = {
     "x": (np.float64, "centroid, to the right", "pixel"),
     "seg_id": (np.int64, "the object: its value in the label image", None),
     "area": (np.int64, "of the object's mask, also where others cover it", "pixel"),
+    "object_score": (np.float64, "logit of being there; NaN where no model said so", None),
+    "predicted_iou": (np.float64, "by the model; NaN where none said so", None),
     "tracklet": (np.int64, "the object that begins the path without branches", None),
     "lineage": (np.int64, "the object that begins the family", None),
 }
@@ -60,7 +62,8 @@ def write(folder: Path, sequence: Sequenced) -> None:
                 links.put((before, node))
             x, y = row.centroid
             at = frame - sequence.span.start
-            values = (at, y, x, object_id, row.area, *families.paths[object_id])
+            scores = (np.nan if s is None else s for s in (row.object_score, row.predicted_iou))
+            values = (at, y, x, object_id, row.area, *scores, *families.paths[object_id])
             for column, value in zip(columns.values(), values, strict=True):
                 column.put(value)
             ids.put(node)

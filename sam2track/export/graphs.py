@@ -31,12 +31,13 @@ class Seen:
         Pixels of the mask.
     centroid : (float, float)
         x and y; the centre of the first pixel is (0, 0).
-    predicted_iou : float or None
+    object_score, predicted_iou : float or None
         None where no model said so.
     """
 
     area: int
     centroid: tuple[float, float]
+    object_score: float | None
     predicted_iou: float | None
 
 
@@ -46,7 +47,7 @@ def seen(sequence: Sequenced) -> Iterator[tuple[int, dict[int, Seen]]]:
         yield (
             frame,
             {
-                row.object_id: Seen(row.area, row.centroid, row.predicted_iou)
+                row.object_id: Seen(row.area, row.centroid, row.object_score, row.predicted_iou)
                 for row in rows
                 if row.centroid is not None
             },

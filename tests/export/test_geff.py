@@ -6,6 +6,7 @@ import itertools
 import re
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import geff
@@ -60,6 +61,7 @@ def test_the_reference_reader_reads_it(known):
         y, x = np.nonzero(mask)
         at = found[key]
         assert (at["y"], at["x"], at["area"]) == pytest.approx((y.mean(), x.mean(), mask.sum()))
+        assert (at["object_score"], at["predicted_iou"]) == (2.0, 0.75)
     assert [(a.name, a.type, a.unit) for a in about.axes] == [
         ("t", "time", "frame"),
         ("y", "space", "pixel"),
@@ -74,6 +76,16 @@ def test_the_reference_reader_reads_it(known):
         values = [of[axis.name] for of in found.values()]
         assert (axis.min, axis.max) == (min(values), max(values))
     assert about.extra["sam2track"]["names"] == {"1": 'a "cell"', "2": "wörm"}
+
+
+def test_what_no_model_scored_has_no_score(known, monkeypatch):
+    rows = Project.rows
+    monkeypatch.setattr(
+        Project, "rows", lambda self: (replace(r, predicted_iou=None) for r in rows(self))
+    )
+    _, graph, _ = written(known)
+    scores = {(of["object_score"], str(of["predicted_iou"])) for _, of in graph.nodes(data=True)}
+    assert scores == {(2.0, "nan")}
 
 
 def test_objects_go_on_over_gaps_and_mothers_become_their_daughters(known):
