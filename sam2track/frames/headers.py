@@ -42,7 +42,21 @@ _HEAD = 512
 _PICTURES = frozenset({"APNG", "BMP", "JPEG", "PNG", "TIFF", "WebP"})
 
 NO_VIDEOS = frozenset(
-    {"AVIF", "CZI", "HDF5", "HEIC", "HTML", "ND2", "PDF", "SQLite", "TIFF", "WAV", "gzip", "npy"}
+    {
+        "AVIF",
+        "CZI",
+        "HDF5",
+        "HEIC",
+        "HTML",
+        "LIF",
+        "ND2",
+        "PDF",
+        "SQLite",
+        "TIFF",
+        "WAV",
+        "gzip",
+        "npy",
+    }
     | {"zip"}
 )
 """Kinds of which FFmpeg reads no video, though it may take some for one."""
@@ -65,6 +79,8 @@ def kind_of(head: bytes) -> str | None:
     for at, start, kind in _KINDS:
         if head.startswith(start, at):
             return "APNG" if kind == "PNG" and b"acTL" in head else kind
+    if head.startswith(b"p\0\0\0") and head[8:9] == b"*":  # also Leica's files of one image
+        return "LIF"
     if head.startswith(b"RIFF"):
         return _RIFF.get(head[8:12])
     if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":

@@ -20,7 +20,7 @@ from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack, read_axes
 from sam2track.frames.units import channel_names, micrometres, seconds
 
-__all__ = ["czi_stack", "nd2_stack"]
+__all__ = ["czi_stack", "nd2_stack", "unreadable"]
 
 _KINDS: dict[str, np.dtype[Any]] = {  # of numbers, by the names that CZI has for kinds of pixels
     "Gray8": np.dtype(np.uint8),
@@ -57,7 +57,7 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
         except UsageError:
             raise
         except Exception as error:  # readers of closed formats fail in many ways
-            raise _unreadable(path, "ND2", error) from error
+            raise unreadable(path, "ND2", error) from error
         close = opened.pop_all().close
     warnings = []
     if sizes.get("P", 1) > 1:
@@ -118,7 +118,7 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
         except (SourceError, UsageError):
             raise
         except Exception as error:
-            raise _unreadable(path, "CZI", error) from error
+            raise unreadable(path, "CZI", error) from error
         close = opened.pop_all().close
     if len(scenes) > 1:
         warnings.insert(0, f"it holds {len(scenes)} scenes; the first is taken")
@@ -203,7 +203,8 @@ def _within(told: Any, *keys: str) -> Any:
     return told
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> SourceError:
+def unreadable(path: Path, kind: str, error: Exception) -> SourceError:
+    """Return what is said of a file that its package cannot read."""
     held = kind_of_file(path)
     if held not in (kind, None):
         return SourceError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import zipfile
 from pathlib import Path
 
@@ -64,6 +65,7 @@ KINDS = {
     "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(600),
     "HTML": b"\n<!DOCTYPE html><title>404: not found</title>",
     "text": "Größe: keine\n".encode() * 60,
+    "LIF": struct.pack("<IIBI", 0x70, 605, 0x2A, 300) + bytes(600),
     "ND2": b"\xda\xce\xbe\x0a" + bytes(600),
     "CZI": b"ZISRAWFILE" + bytes(600),
 }
@@ -76,7 +78,7 @@ def test_kinds(kind: str, tmp_path: Path) -> None:
     assert kind_of_file(tmp_path / "none") is None
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS} - {"APNG", "TIFF", "npy", "ND2", "CZI"}))
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"APNG", "TIFF", "npy", "ND2", "CZI", "LIF"}))
 @pytest.mark.parametrize("suffix", [".mp4", ".tif", ".npy", ".nd2", ".png"])
 def test_another_kind_under_any_name_is_told(kind: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"

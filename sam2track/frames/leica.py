@@ -1,0 +1,156 @@
+"""Files of Leica's microscopes, LIF and LOF, as stacks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError, UsageError
+from sam2track.frames.extras import needs
+from sam2track.frames.files import ends_of_file
+from sam2track.frames.microscopes import unreadable
+from sam2track.frames.stack import Stack, read_axes
+from sam2track.frames.units import channel_names, micrometres, seconds
+
+__all__ = ["lif_stack"]
+
+_LISTED = 12  # images that a message names
+
+
+def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
+    """Open an image of a LIF file, the first one unless another is named.
+
+    Of axes that no stack has, such as tiles of a mosaic, the first place is taken.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+        A letter for each axis, also for those that no stack has or for none of these.
+    key : str, optional
+        Name of the image; where folders hold it, their names may stand before it, with slashes.
+
+    Raises
+    ------
+    SourceError
+        Where it is damaged, cut short, or holds no image.
+    UsageError
+        Where the package liffile is not installed, no image has that name, or the axes do not fit.
+    """
+    with needs("liffile", "microscopes", f"{path} is LIF"):
+        import liffile
+    with ExitStack() as opened:
+        try:
+            file = liffile.LifFile(path)
+            opened.callback(file.close)
+            images: dict[str, Any] = {str(i.path): i for i in file.images if not i.is_flim}
+            if not images:
+                raise SourceError(f"{path} holds no image")
+            name = _chosen(path, images, key)
+            image = images[name]
+            sizes = {str(axis): int(size) for axis, size in image.sizes.items()}
+            dtype, block = np.dtype(image.dtype), image.memory_block
+            held = min(block.size, path.stat().st_size - block.offset)
+            if image.nbytes > held:
+                raise SourceError(
+                    f"{path} is cut short: {name} claims {image.nbytes} bytes and has {held}"
+                )
+            kept = [axis for axis in sizes if axis in "TZCYXS"]
+            if axes is not None and len(axes) > len(kept):
+                kept = list(sizes)
+            shape = tuple(sizes[axis] for axis in kept)
+            letters = read_axes(axes or "".join(kept), shape, f"{path}, {name}")
+            told = dict(zip(kept, letters, strict=True))
+            plane = {axis for axis, letter in told.items() if letter in "YXS"}
+            together = set(map(str, image.frames.frame_dims))
+            told_of = image.xml_element.find("./Data/Image/ImageDescription")
+            channels, (pixel, interval) = _channels(told_of), _calibration(told_of)
+        except (SourceError, UsageError):
+            raise
+        except Exception as error:
+            raise unreadable(path, "LIF", error) from error
+        if plane != together:
+            raise UsageError(
+                f"{path}, {name}, holds planes along {' and '.join(sorted(together)) or 'no axis'};"
+                f" these have to be Y and X, and not {' and '.join(sorted(plane))}"
+            )
+        close = opened.pop_all().close
+    warnings = [
+        f"its axis {axis} has {size} places, of which the first is shown"
+        for axis, size in sizes.items()
+        if axis not in kept
+    ]
+    if len(images) > 1 and key is None:
+        warnings.insert(
+            0, f"it holds {len(images)} images ({_listed(images)}); the first is taken (key, --key)"
+        )
+    lock = threading.Lock()  # the package's files are for one thread at a time
+
+    def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
+        index = {axis: at[letter] for axis, letter in told.items() if axis not in plane}
+        with lock:
+            return np.asarray(image.frame(**index))
+
+    return Stack(
+        str(path),
+        letters,
+        shape,
+        dtype,
+        read,
+        channels=channels if len(channels) == sizes.get("C", 1) else (),
+        pixel_size_um=pixel,
+        frame_interval_s=interval,
+        warnings=tuple(warnings),
+        key=name,
+        fingerprint=partial(ends_of_file, path.absolute()),
+        close=close,
+    )
+
+
+def _listed(images: Mapping[str, Any]) -> str:
+    names = list(images)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _chosen(path: Path, images: Mapping[str, Any], key: str | None) -> str:
+    """The whole name of an image, which may be said without those of the folders that hold it."""
+    if key is None or key in images:
+        return next(iter(images)) if key is None else key
+    same = [name for name, image in images.items() if image.name == key]
+    if len(same) == 1:
+        return same[0]
+    what = f"several images called {key!r}" if same else f"no image {key!r}"
+    there = ", ".join(same) if same else _listed(images)
+    raise UsageError(f"{path} holds {what}; name one (key, --key) of {there}")
+
+
+def _channels(told: Any) -> tuple[str, ...]:
+    """Names of the colours in which channels are shown, in the order in which they are stored."""
+    found = sorted(
+        (each.attrib for each in told.iterfind("./Channels/ChannelDescription")),
+        key=lambda said: int(said["BytesInc"]),
+    )
+    return channel_names(found, "LUTName")
+
+
+def _calibration(told: Any) -> tuple[tuple[float, float] | None, float | None]:
+    """Height and width of a pixel in micrometres, and seconds between frames, where it says so.
+
+    The length of an axis is from its first place to its last.
+    """
+    steps = {}
+    for each in told.iterfind("./Dimensions/DimensionDescription"):
+        said = each.attrib
+        if (count := int(said["NumberOfElements"])) > 1:
+            steps[said["DimID"]] = abs(float(said["Length"])) / (count - 1), said["Unit"]
+    width, height = (micrometres(*steps.get(number, (0, ""))) for number in "12")
+    pixel = None if height is None or width is None else (height, width)
+    return pixel, seconds(*steps.get("4", (0, "")))
