@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.microscopes import unreadable
@@ -21,11 +22,9 @@ from sam2track.frames.units import channel_names, micrometres, seconds
 
 __all__ = ["lif_stack"]
 
-_LISTED = 12  # images that a message names
-
 
 def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
-    """Open an image of a LIF file, the first one unless another is named.
+    """Open an image of a LIF file, the first one unless another is chosen.
 
     Of axes that no stack has, such as tiles of a mosaic, the first place is taken.
 
@@ -35,7 +34,8 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
     axes : str, optional
         A letter for each axis, also for those that no stack has or for none of these.
     key : str, optional
-        Name of the image; where folders hold it, their names may stand before it, with slashes.
+        Which image: its name, before which those of its folders may stand, with slashes, or its
+        number from 0.
 
     Raises
     ------
@@ -50,11 +50,12 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
         try:
             file = liffile.LifFile(path)
             opened.callback(file.close)
-            images: dict[str, Any] = {str(i.path): i for i in file.images if not i.is_flim}
+            images: list[Any] = [image for image in file.images if not image.is_flim]
             if not images:
                 raise SourceError(f"{path} holds no image")
-            name = _chosen(path, images, key)
-            image = images[name]
+            choice = choose(path, "images", [str(image.path) for image in images], key)
+            image = images[choice.number]
+            name = str(image.path)
             sizes = {str(axis): int(size) for axis, size in image.sizes.items()}
             dtype, block = np.dtype(image.dtype), image.memory_block
             held = min(block.size, path.stat().st_size - block.offset)
@@ -82,15 +83,11 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
                 f" these have to be Y and X, and not {' and '.join(sorted(plane))}"
             )
         close = opened.pop_all().close
-    warnings = [
+    warnings = choice.warnings + [
         f"its axis {axis} has {size} places, of which the first is shown"
         for axis, size in sizes.items()
         if axis not in kept
     ]
-    if len(images) > 1 and key is None:
-        warnings.insert(
-            0, f"it holds {len(images)} images ({_listed(images)}); the first is taken (key, --key)"
-        )
     lock = threading.Lock()  # the package's files are for one thread at a time
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
@@ -108,28 +105,10 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
         pixel_size_um=pixel,
         frame_interval_s=interval,
         warnings=tuple(warnings),
-        key=name,
+        key=choice.key,
         fingerprint=partial(ends_of_file, path.absolute()),
         close=close,
     )
-
-
-def _listed(images: Mapping[str, Any]) -> str:
-    names = list(images)
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
-
-
-def _chosen(path: Path, images: Mapping[str, Any], key: str | None) -> str:
-    """The whole name of an image, which may be said without those of the folders that hold it."""
-    if key is None or key in images:
-        return next(iter(images)) if key is None else key
-    same = [name for name, image in images.items() if image.name == key]
-    if len(same) == 1:
-        return same[0]
-    what = f"several images called {key!r}" if same else f"no image {key!r}"
-    there = ", ".join(same) if same else _listed(images)
-    raise UsageError(f"{path} holds {what}; name one (key, --key) of {there}")
 
 
 def _channels(told: Any) -> tuple[str, ...]:

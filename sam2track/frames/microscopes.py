@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import check_size
+from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.headers import kind_of_file
@@ -32,15 +33,15 @@ _KINDS: dict[str, np.dtype[Any]] = {  # of numbers, by the names that CZI has fo
 }
 
 
-def nd2_stack(path: Path, axes: str | None = None) -> Stack:
-    """Open an ND2 file; of several positions the first.
+def nd2_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
+    """Open an ND2 file; of several positions the one that `key` says, the first if unsaid.
 
     Raises
     ------
     SourceError
         Where it is damaged.
     UsageError
-        Where the package nd2 is not installed, or the axes do not fit.
+        Where the package nd2 is not installed, no position is called so, or the axes do not fit.
     """
     with needs("nd2", "microscopes", f"{path} is ND2"):
         import nd2
@@ -49,6 +50,7 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
             file = nd2.ND2File(path)
             opened.callback(file.close)
             sizes = dict(file.sizes)
+            choice = choose(path, "positions", _positions(file, sizes.get("P", 1)), key)
             array = file.to_dask(wrapper=False, copy=True)
             pixel, channels, interval = _pixel(file), _channels_of(file), _interval(file)
             kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
@@ -59,15 +61,12 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
         except Exception as error:  # readers of closed formats fail in many ways
             raise unreadable(path, "ND2", error) from error
         close = opened.pop_all().close
-    warnings = []
-    if sizes.get("P", 1) > 1:
-        warnings.append(f"it holds {sizes['P']} positions; the first is taken")
     place = list(sizes).index("P") if "P" in sizes else None
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
         index: list[Any] = [at.get(a, 0) if a not in "YXS" else slice(None) for a in letters]
         if place is not None:
-            index.insert(place, 0)
+            index.insert(place, choice.number)
         return np.asarray(array[tuple(index)])
 
     return Stack(
@@ -79,21 +78,25 @@ def nd2_stack(path: Path, axes: str | None = None) -> Stack:
         channels=channels,
         pixel_size_um=pixel,
         frame_interval_s=interval,
-        warnings=tuple(warnings),
+        warnings=tuple(choice.warnings),
+        key=choice.key,
         fingerprint=partial(ends_of_file, path.absolute()),
         close=close,
     )
 
 
-def czi_stack(path: Path, axes: str | None = None) -> Stack:
-    """Open a CZI file; its tiles are put together, of several scenes it takes the first.
+def czi_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
+    """Open a CZI file; its tiles are put together.
+
+    Of several scenes it takes the one that `key` says, the first if unsaid.
 
     Raises
     ------
     SourceError
         Where it is damaged.
     UsageError
-        Where the package pylibCZIrw is not installed, or the axes do not fit.
+        Where the package pylibCZIrw is not installed, no scene is called so, or the axes do not
+        fit.
     """
     with needs("pylibCZIrw", "microscopes", f"{path} is CZI"):
         from pylibCZIrw import czi
@@ -102,8 +105,11 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
             file = czi.CziReader(str(path))
             opened.callback(file.close)
             box, scenes = file.total_bounding_box, file.scenes_bounding_rectangle
-            scene = {"scene": min(scenes)} if scenes else {}
-            place = scenes[min(scenes)] if scenes else file.total_bounding_rectangle
+            told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
+            numbers = sorted(scenes) or [0]
+            choice = choose(path, "scenes", _czi_scenes(told, numbers), key)
+            scene = {"scene": numbers[choice.number]} if scenes else {}
+            place = scenes[scene["scene"]] if scenes else file.total_bounding_rectangle
             check_size(str(path), place.h, place.w)  # all of it is put together at once
             outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
             first = file.read(plane=dict.fromkeys(outer, 0), **scene)
@@ -112,16 +118,13 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
             sizes = outer | {"Y": first.shape[0], "X": first.shape[1]} | colour
             shape = tuple(int(size) for size in sizes.values())
             letters = read_axes(axes or "".join(sizes), shape, str(path))
-            told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
-            warnings = _further_axes(told)
+            warnings = choice.warnings + _further_axes(told)
             channels, pixel = _czi_channels(told), _czi_pixel(told)
         except (SourceError, UsageError):
             raise
         except Exception as error:
             raise unreadable(path, "CZI", error) from error
         close = opened.pop_all().close
-    if len(scenes) > 1:
-        warnings.insert(0, f"it holds {len(scenes)} scenes; the first is taken")
     if len(kinds) > 1:
         warnings.append("its channels hold numbers of several kinds")
     dtype = np.result_type(first.dtype, *kinds)  # one that holds all of them
@@ -145,9 +148,19 @@ def czi_stack(path: Path, axes: str | None = None) -> Stack:
         channels=channels,
         pixel_size_um=pixel,
         warnings=tuple(warnings),
+        key=choice.key,
         fingerprint=partial(ends_of_file, path.absolute()),
         close=close,
     )
+
+
+def _positions(file: Any, count: int) -> list[str]:
+    """A name for each position, empty where it has none."""
+    for loop in file.experiment:
+        points = getattr(loop.parameters, "points", None) or []
+        if loop.type == "XYPosLoop" and len(points) == count:
+            return [str(getattr(point, "name", None) or "") for point in points]
+    return [""] * count
 
 
 def _channels_of(file: Any) -> tuple[str, ...]:
@@ -187,6 +200,14 @@ def _further_axes(told: Mapping[str, Any]) -> list[str]:
 def _czi_channels(told: Mapping[str, Any]) -> tuple[str, ...]:
     found = _within(told, "Information", "Image", "Dimensions", "Channels", "Channel") or []
     return channel_names(found if isinstance(found, list) else [found], "@Name")
+
+
+def _czi_scenes(told: Mapping[str, Any], numbers: Sequence[int]) -> list[str]:
+    """A name for each scene, empty where it has none."""
+    found = _within(told, "Information", "Image", "Dimensions", "S", "Scenes", "Scene") or []
+    found = found if isinstance(found, list) else [found]
+    names = {str(one.get("@Index")): str(one.get("@Name") or "") for one in found}
+    return [names.get(str(number), "") for number in numbers]
 
 
 def _czi_pixel(told: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -47,7 +47,8 @@ def open_source(
         Of a stack or an array, as ``StackSource`` takes them; ``limits`` also of a folder of
         pictures that are not of 8 bits.
     key : str, optional
-        Of an npz file: which array; of a LIF file: which image.
+        Of an npz file: which array; of a LIF, ND2, CZI or TIFF file: which image, position,
+        scene or series, by its name or its number from 0.
     stream, hwaccel : optional
         Of a video file, as ``VideoFile`` takes them.
 
@@ -257,18 +258,18 @@ def _stack(path: Path, axes: str | None, key: str | None) -> Any:
         from sam2track.frames.leica import lif_stack
 
         return lif_stack(path, axes, key)
-    _refuse({"key": key}, ("key",), str(path))
     if path.is_dir():
         from sam2track.frames.zarr_files import zarr_stack
 
+        _refuse({"key": key}, ("key",), str(path))
         return zarr_stack(path, axes)
     if kind == "TIFF":
         from sam2track.frames.tiff import tiff_stack
 
-        return tiff_stack(path, axes)
+        return tiff_stack(path, axes, key)
     from sam2track.frames.microscopes import czi_stack, nd2_stack
 
-    return nd2_stack(path, axes) if kind == "ND2" else czi_stack(path, axes)
+    return nd2_stack(path, axes, key) if kind == "ND2" else czi_stack(path, axes, key)
 
 
 def _refuse(given: dict[str, Any], names: Sequence[str], what: str) -> None:

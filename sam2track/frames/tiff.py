@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.frames.choice import Choice, choose
 from sam2track.frames.files import Mapped, ends_of_file
 from sam2track.frames.pages import MOST_PLANES, check_pages
 from sam2track.frames.stack import Read, Stack, read_axes
@@ -31,7 +32,9 @@ _WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # of the tag PhotometricInterpretatio
 _UNITS = {2: "inch", 3: "cm"}  # of the tag ResolutionUnit
 
 
-def tiff_stack(path: Path, axes: str | Sequence[str] | None = None) -> Stack:
+def tiff_stack(
+    path: Path, axes: str | Sequence[str] | None = None, key: str | None = None
+) -> Stack:
     """Open a TIFF file as a stack; its first series where it holds several.
 
     Parameters
@@ -39,13 +42,15 @@ def tiff_stack(path: Path, axes: str | Sequence[str] | None = None) -> Stack:
     path : Path
     axes : str or sequence of str, optional
         In place of those that the file names.
+    key : str, optional
+        Which series, by its name or its number from 0.
 
     Raises
     ------
     SourceError
         Where it is damaged or holds no pictures.
     UsageError
-        Where the axes do not fit.
+        Where no series is called so, or the axes do not fit.
     """
     import tifffile
 
@@ -55,7 +60,7 @@ def tiff_stack(path: Path, axes: str | Sequence[str] | None = None) -> Stack:
         except Exception as error:  # damaged headers end in anything, assertions for one
             raise _unreadable(path, error) from error
         try:
-            return _stack(path, file, axes, said)
+            return _stack(path, file, axes, key, said)
         except (SourceError, UsageError):
             file.close()
             raise
@@ -64,12 +69,18 @@ def tiff_stack(path: Path, axes: str | Sequence[str] | None = None) -> Stack:
             raise _unreadable(path, error) from error
 
 
-def _stack(path: Path, file: TiffFile, axes: str | Sequence[str] | None, said: list[str]) -> Stack:
+def _stack(
+    path: Path,
+    file: TiffFile,
+    axes: str | Sequence[str] | None,
+    key: str | None,
+    said: list[str],
+) -> Stack:
     check_pages(path, file)
     if file.is_ome:
         _check_ome(path, file.ome_metadata or "")
-    series, warnings = _series(file)
-    first = series[0]
+    series, choice = _series(path, file, key)
+    first, warnings = series[0], choice.warnings
     told = _axes_and_sizes(first)
     whole = [(a, n) for a, n in told if n > 1 or a != "S"]
     if len(series) > 1:
@@ -119,9 +130,10 @@ def _stack(path: Path, file: TiffFile, axes: str | Sequence[str] | None, said: l
         dtype=dtype,
         read=read,
         warnings=(*warnings, *(f"TIFF: {line}" for line in said)),
+        key=choice.key,
         fingerprint=partial(ends_of_file, path.absolute()),
         close=file.close,
-        **_about(file, first),
+        **_about(file, first, choice.number),
     )
 
 
@@ -143,20 +155,23 @@ def _check_ome(path: Path, told: str) -> None:
             )
 
 
-def _series(file: TiffFile) -> tuple[list[TiffPageSeries], list[str]]:
-    """Return the series that make the stack, and what is to be said of the choice."""
+def _series(path: Path, file: TiffFile, key: str | None) -> tuple[list[TiffPageSeries], Choice]:
+    """Return the series that make the stack, and how they were chosen."""
     every: Any = file.series
     found = list(every(squeeze=False) if callable(every) else every)
     first = found[0]
     # Written page by page each page may be a series of its own.
-    if not file.is_ome and all(
+    alike = not file.is_ome and all(
         len(s.pages) == 1 and (s.shape, s.dtype, s.axes) == (first.shape, first.dtype, first.axes)
         for s in found
-    ):
-        return found, []
-    if len(found) > 1:
-        return [first], [f"it holds {len(found)} series of pictures; the first is taken"]
-    return found, []
+    )
+    if alike and key is None:
+        return found, Choice(0, None, [])
+    names = [str(s.name or "") if file.is_ome else "" for s in found]
+    choice = choose(path, "series of pictures", names, key)
+    if alike:  # the first, too, is another than what comes of none
+        choice = choice._replace(key=str(choice.number))
+    return [found[choice.number]], choice
 
 
 def _axes_and_sizes(series: Any) -> list[tuple[str, int]]:
@@ -317,11 +332,11 @@ def _lies_in(page: TiffPage | TiffFrame | None, size: int) -> bool:
     return all(offset + count <= size for offset, count in ends)
 
 
-def _about(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:
+def _about(file: TiffFile, series: TiffPageSeries, number: int) -> dict[str, Any]:
     """Pixel size, frame interval and names of channels, as far as the file has them."""
     try:
         if file.is_ome:
-            return _about_ome(file)
+            return _about_ome(file, number)
         if file.is_imagej:
             return _about_imagej(file, series)
         size = _resolution(series, None)
@@ -330,11 +345,11 @@ def _about(file: TiffFile, series: TiffPageSeries) -> dict[str, Any]:
         return {}  # odd metadata are no reason to refuse the pictures
 
 
-def _about_ome(file: TiffFile) -> dict[str, Any]:
+def _about_ome(file: TiffFile, number: int) -> dict[str, Any]:
     import tifffile
 
     image = tifffile.xml2dict(file.ome_metadata or "")["OME"]["Image"]
-    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+    pixels = (image[number] if isinstance(image, list) else image)["Pixels"]
     channels = pixels.get("Channel", [])
     channels = channels if isinstance(channels, list) else [channels]
     size = tuple(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.microscopes import _further_axes
+from sam2track.frames.microscopes import _czi_scenes, _further_axes
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
 
@@ -65,10 +65,21 @@ def write_czi(path: Path, pictures: list[np.ndarray], along: str = "C", **told: 
 def test_czi_of_several_scenes_shows_the_first(tmp_path: Path) -> None:
     first, second = numbers("YX"), numbers("ZYX")[1, :4]
     source = open_source(write_czi(tmp_path / "a.czi", [first, second], "scene"))
-    assert source.warnings == ["it holds 2 scenes; the first is taken"]
+    assert source.warnings == ["it holds 2 scenes; the first is taken; key (--key) chooses"]
     assert (source.height, source.width) == first.shape
     np.testing.assert_array_equal(source.values(0)[..., 0], first)
     source.close()
+    source = open_source(tmp_path / "a.czi", key="1")
+    assert source.warnings == [] and source.options["key"] == "1"
+    np.testing.assert_array_equal(source.values(0)[..., 0], second)
+    source.close()
+
+
+def test_scenes_of_czi_have_names() -> None:
+    scenes = [{"@Index": "3", "@Name": "B2"}, {"@Index": "1", "@Name": "A1"}, {"@Index": "4"}]
+    told = {"Information": {"Image": {"Dimensions": {"S": {"Scenes": {"Scene": scenes}}}}}}
+    assert _czi_scenes(told, [1, 2, 3, 4]) == ["A1", "", "B2", ""]
+    assert _czi_scenes({}, [0]) == [""]
 
 
 def test_czi_of_colours(tmp_path: Path) -> None:
@@ -209,7 +220,9 @@ def test_nd2_of_several_positions_shows_the_first(
     array = np.arange(np.prod(shape)).reshape(shape).astype(np.uint16)
     made = FakeND2(array, axes)
     source = made.opened(tmp_path, monkeypatch, channel="GFP")
-    warned = ["it holds 3 positions; the first is taken"] if "P" in axes else []
+    warned = (
+        ["it holds 3 positions; the first is taken; key (--key) chooses"] if "P" in axes else []
+    )
     assert source.warnings == warned
     assert source.about["channels"] == ["DAPI", "GFP"]
     assert source.about["pixel_size_um"] == (0.5, 0.25)
@@ -217,6 +230,66 @@ def test_nd2_of_several_positions_shows_the_first(
     for frame in range(len(first)):
         np.testing.assert_array_equal(source.values(frame)[..., 0], first[frame, 1])
     source.close()
+    assert made.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "key", "kept"),
+    [
+        (None, "2", "2"),
+        (["A1", "A2", "B1"], "B1", "B1"),
+        (["A1", "A2", "B1"], "2", "B1"),
+        (["A1", None, None], "2", "2"),
+        (["A1", "B1", "B1"], "2", "2"),
+        (["2", "1", "0"], "0", "0"),  # a name counts before a number
+    ],
+)
+def test_a_position_of_nd2_is_chosen_by_its_name_or_number(
+    names: list[str | None] | None,
+    key: str,
+    kept: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    array = numbers("ZTYX")[[0, 1, 0]] + np.array([0, 0, 900], np.uint16)[:, None, None, None]
+    made = FakeND2(array, "PTYX")
+    if names is not None:
+        points = [SimpleNamespace(name=name) for name in names]
+        made.experiment = [
+            SimpleNamespace(type="XYPosLoop", parameters=SimpleNamespace(points=points))
+        ]
+    for said in (key, kept):  # and as a project keeps it
+        source = made.opened(tmp_path, monkeypatch, key=said)
+        assert source.warnings == [] and source.options["key"] == kept
+        np.testing.assert_array_equal(source.values(3)[..., 0], array[2, 3])
+        source.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (
+            "B1",
+            r"a\.nd2 holds 2 positions called 'B1' \(A1, B1, B1\); give the name of one, or its",
+        ),
+        (
+            "C1",
+            r"holds no 'C1' among its positions \(A1, B1, B1\).*number, 0 to 2, as key \(--key\)",
+        ),
+        ("3", "holds no '3' among its positions"),
+        ("-1", "holds no '-1' among its positions"),
+        ("", "holds no '' among its positions"),
+        ("\u00b2", "holds no '\u00b2' among its positions"),
+    ],
+)
+def test_a_position_that_is_not_there(
+    key: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = FakeND2(np.stack([numbers("TYX")] * 3), "PTYX")
+    points = [SimpleNamespace(name=name) for name in ("A1", "B1", "B1")]
+    made.experiment = [SimpleNamespace(type="XYPosLoop", parameters=SimpleNamespace(points=points))]
+    with pytest.raises(UsageError, match=said):
+        made.opened(tmp_path, monkeypatch, key=key)
     assert made.closed == 1
 
 

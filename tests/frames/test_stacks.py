@@ -694,13 +694,14 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", images=numbers("TYX"), labels=numbers("TYX"))
     refused(tmp_path / "two.npz", UsageError, "images, labels; name one")
     refused(tmp_path / "two.npz", UsageError, "no array 'x'", key="x")
-    refused(tmp_path / "a.tif", UsageError, "key 'x' is not for", key="x")
+    refused(tmp_path / "a.tif", UsageError, "no 'x' among its series of pictures; give", key="x")
     zarr.open_group(str(tmp_path / "e.zarr"), mode="w")
     refused(tmp_path / "e.zarr", SourceError, "without arrays")
     group = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
     for name in ("one", "two"):
         group.create_array(name, data=numbers("TYX"))
     refused(tmp_path / "g.zarr", UsageError, "one, two; give the folder of one")
+    refused(tmp_path / "g.zarr", UsageError, "key 'one' is not for", key="one")
     made = write_zarr(3)(tmp_path / "c", numbers("TYX"), "TYX")
     (made / "zarr.json").write_text("{")
     refused(made, SourceError, "no zarr that can be read")
@@ -903,9 +904,24 @@ def test_pages_of_one_row_or_column(
     ("shapes", "kinds", "frames", "warned"),
     [
         ([(6, 8), (6, 8)], ["u1", "u1"], 2, []),
-        ([(6, 8), (6, 9)], ["u1", "u1"], 1, ["it holds 2 series of pictures; the first is taken"]),
-        ([(6, 8), (6, 8)], ["u1", "u2"], 1, ["it holds 2 series of pictures; the first is taken"]),
-        ([(3, 6, 8)] * 2, ["u1", "u1"], 3, ["it holds 2 series of pictures; the first is taken"]),
+        (
+            [(6, 8), (6, 9)],
+            ["u1", "u1"],
+            1,
+            ["it holds 2 series of pictures; the first is taken; key (--key) chooses"],
+        ),
+        (
+            [(6, 8), (6, 8)],
+            ["u1", "u2"],
+            1,
+            ["it holds 2 series of pictures; the first is taken; key (--key) chooses"],
+        ),
+        (
+            [(3, 6, 8)] * 2,
+            ["u1", "u1"],
+            3,
+            ["it holds 2 series of pictures; the first is taken; key (--key) chooses"],
+        ),
     ],
 )
 def test_of_several_series_the_first_is_taken_where_they_are_no_stack(
@@ -920,6 +936,14 @@ def test_of_several_series_the_first_is_taken_where_they_are_no_stack(
     assert source.warnings == warned
     assert source.values(frames - 1).max() == (0 if warned else frames - 1)
     source.close()
+    for number, shape in enumerate(shapes):  # by its number each can be had alone
+        source = open_source(tmp_path / "a.tif", key=str(number))
+        assert isinstance(source, StackSource) and source.warnings == []
+        again = open_source(tmp_path / "a.tif", key=source.options["key"])  # as a project keeps it
+        for one in (source, again):
+            assert len(one) == (shape[0] if len(shape) == 3 else 1) and one.width == shape[-1]
+            assert (one.values(0) == number).all()
+            one.close()
 
 
 def test_of_several_images_of_ome_the_first_is_taken(tmp_path: Path) -> None:
@@ -927,12 +951,19 @@ def test_of_several_images_of_ome_the_first_is_taken(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
         for number in range(2):
             told = dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY", "TimeIncrement"), number + 1)
+            told["Name"] = ("left", "right")[number]
             file.write(np.full((6, 8), number, np.uint8), metadata={"axes": "YX", **told})
     source = open_source(tmp_path / "a.ome.tif")
     assert len(source) == 1 and source.values(0).max() == 0
-    assert source.warnings == ["it holds 2 series of pictures; the first is taken"]
+    assert source.warnings == [
+        "it holds 2 series of pictures (left, right); the first is taken; key (--key) chooses"
+    ]
     # Without units they are micrometres and seconds.
     assert (source.about["pixel_size_um"], source.about["frame_interval_s"]) == ((1, 1), 1)
+    source.close()
+    source = open_source(tmp_path / "a.ome.tif", key="right")
+    assert source.values(0).max() == 1 and source.warnings == []
+    assert (source.about["pixel_size_um"], source.about["frame_interval_s"]) == ((2, 2), 2)
     source.close()
 
 
