@@ -237,6 +237,7 @@ def test_nd2_of_several_positions_shows_the_first(
     ("names", "key", "kept"),
     [
         (None, "2", "2"),
+        (None, 2, "2"),
         (["A1", "A2", "B1"], "B1", "B1"),
         (["A1", "A2", "B1"], "2", "B1"),
         (["A1", None, None], "2", "2"),
@@ -246,7 +247,7 @@ def test_nd2_of_several_positions_shows_the_first(
 )
 def test_a_position_of_nd2_is_chosen_by_its_name_or_number(
     names: list[str | None] | None,
-    key: str,
+    key: Any,
     kept: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
