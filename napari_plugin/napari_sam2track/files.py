@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,12 @@ from sam2track.frames.opening import open_source
 from sam2track.samples import sample_folder
 
 __all__ = [
-    "folder_layer",
     "get_project_reader",
     "get_video_reader",
     "sample_bacteria",
     "sample_nuclei",
     "sample_shapes",
+    "source_layer",
 ]
 
 Layer = tuple[Any, dict[str, Any], str]
@@ -46,10 +47,22 @@ def get_video_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | No
     return lambda given: [_video_layer(open_source(given), Path(str(given)).stem)]
 
 
-def folder_layer(folder: Path) -> Layer:
-    """A folder of pictures as one layer; its project goes beside it."""
-    project = folder.absolute().with_name(f"{folder.absolute().name}.s2t")
-    return _video_layer(open_source(folder), folder.absolute().name, project=str(project))
+def source_layer(path: Path, **reading: Any) -> Layer:
+    """A video, a folder of pictures or a stack as one layer; its project goes beside it.
+
+    Of a stack's several positions or images each has a project of its own.
+
+    Parameters
+    ----------
+    path : Path
+    **reading
+        As ``open_source`` takes it.
+    """
+    source, place = open_source(path, **reading), path.absolute()
+    name = place.name if place.is_dir() else place.stem
+    if key := getattr(source, "options", {}).get("key"):
+        name += "-" + re.sub(r"[^\w.-]+", "-", key)
+    return _video_layer(source, name, project=str(place.with_name(f"{name}.s2t")))
 
 
 def get_project_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | None:

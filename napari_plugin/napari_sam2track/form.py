@@ -155,7 +155,7 @@ class Form(QWidget):
         given, image = _home(self.project_edit.text()), self.image
         if given or image is None:
             return Path(given)
-        return project_path(image.source.path, image.name)
+        return project_path(_given(image), image.name)
 
     def reset_choices(self, _: Any = None) -> None:
         """List the image layers; the chosen one stays chosen where it still is there."""
@@ -227,7 +227,7 @@ class Form(QWidget):
     @staticmethod
     def _proposed(image: Image, axes: Axes) -> Path:
         """Where a layer's project goes, unless a person chooses."""
-        given = (image.metadata.get("sam2track") or {}).get("project") or image.source.path
+        given = _given(image)
         path = project_path(given, image.name)
         return path if given else free_or_of(path, axes)
 
@@ -364,6 +364,12 @@ class Form(QWidget):
         self.model_box.lineEdit().setToolTip(told)
         if told and self.state.text().partition(" ")[0] in ("not", "takes"):
             self.state.setText(told)
+
+
+def _given(image: Image) -> str | None:
+    """Where a layer's project goes by who opened it, or the file by which it goes."""
+    about: dict[str, str] = image.metadata.get("sam2track") or {}
+    return about.get("project") or image.source.path
 
 
 def _data(image: Image) -> Any:

@@ -235,7 +235,7 @@ def test_a_folder_of_pictures_is_read_frame_by_frame(tmp_path: Path, model) -> N
     clip = pictures()
     for frame, picture in enumerate(clip):
         Image.fromarray(picture).save(folder / f"{frame:05}.png")
-    data, about, kind = files.folder_layer(folder)
+    data, about, kind = files.source_layer(folder)
     assert kind == "image" and about["rgb"] and np.array_equal(data[3], clip[3])
     project = tmp_path / "day.1.s2t"
     assert about["metadata"]["sam2track"]["project"] == str(project)
@@ -245,6 +245,36 @@ def test_a_folder_of_pictures_is_read_frame_by_frame(tmp_path: Path, model) -> N
     assert reader is not None
     ((again, _, _),) = reader(str(project))
     assert np.array_equal(again[5], clip[5])
+
+
+def test_a_stack_is_opened_as_it_is_asked_for(tmp_path: Path) -> None:
+    array = np.arange(5 * 3 * 24 * 32, dtype=np.uint16).reshape(5, 3, 24, 32)
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, array, metadata={"axes": "TZYX"}, ome=True)
+    data, about, _ = files.source_layer(path, z=1, limits=(0, 12_000))
+    assert data.shape == (5, 24, 32, 3) and about["name"] == "cells.ome"
+    assert np.array_equal(
+        data[4], np.repeat((array[4, 1, :, :, None] / 12_000 * 255), 3, -1).round()
+    )
+    assert about["metadata"]["sam2track"]["project"] == str(tmp_path / "cells.ome.s2t")
+    assert np.array_equal(data.opened_again().read(4), data[4])
+
+
+def test_each_image_of_a_stack_has_a_project_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "plate.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for number in range(3):
+            told = {"axes": "YX", "Name": f"A/{number}"}
+            file.write(np.full((24, 32), number, np.uint8), metadata=told)
+    found = {}
+    for key in (None, "1", "A/2"):
+        data, about, _ = files.source_layer(path, key=key)
+        found[about["name"]] = Path(about["metadata"]["sam2track"]["project"]).name, data[0].max()
+    assert found == {
+        "plate": ("plate.s2t", 0),
+        "plate-A-1": ("plate-A-1.s2t", 1),
+        "plate-A-2": ("plate-A-2.s2t", 2),
+    }
 
 
 def test_samples_open() -> None:
@@ -264,6 +294,18 @@ def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "bad.s2t").write_bytes(b"nothing")
     done = CliRunner().invoke(main, ["open", str(tmp_path / "bad.s2t")])
     assert done.exit_code == 1 and "Traceback" not in done.output
+    done = CliRunner().invoke(main, ["open", str(tmp_path / "bad.s2t"), "--z", "1", "--key", "a"])
+    assert done.exit_code == 2 and "--z, --key say how to read a project, which says" in done.output
+    done = CliRunner().invoke(main, ["open", "--z", "max"])
+    assert done.exit_code == 2 and "--z say how to read nothing; leave it out" in done.output
+    stack = tmp_path / "a.tif"
+    tifffile.imwrite(
+        stack, np.zeros((4, 3, 24, 32), np.uint8), imagej=True, metadata={"axes": "TZYX"}
+    )
+    done = CliRunner().invoke(main, ["open", str(stack)])
+    assert done.exit_code == 2 and "choose one of Z (--z N)" in done.output
+    done = CliRunner().invoke(main, ["open", str(stack), "--z", "7"])
+    assert done.exit_code == 2 and "z 7" in done.output
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is a display")
@@ -282,7 +324,9 @@ def test_the_command_says_that_there_is_no_display(
     for other in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("napari_sam2track.launch.launch", lambda _: pytest.fail("Qt would abort"))
+    monkeypatch.setattr(
+        "napari_sam2track.launch.launch", lambda *_, **__: pytest.fail("Qt would abort")
+    )
     done = CliRunner().invoke(main, ["open", str(video)])
     assert done.exit_code == 1 and done.stderr.startswith(f"sam2track: {said}")
     assert len(done.stderr.splitlines()) == 1

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from PIL import Image
@@ -146,15 +147,17 @@ def test_what_is_opened_fills_the_view(video: Path) -> None:
     folder.mkdir()
     for frame, picture in enumerate(pictures()):
         Image.fromarray(picture).save(folder / f"{frame:05}.png")
+    stack = video.with_name("stack.tif")  # which napari's own readers would open, too
+    tifffile.imwrite(stack, pictures(), photometric="rgb")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", OPENED, str(video), str(folder)],
+        [sys.executable, "-W", "ignore", "-c", OPENED, str(video), str(folder), str(stack)],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for name, line in zip(("disks", "day.1"), done.stdout.splitlines()[-2:], strict=True):
+    for name, line in zip(("disks", "day.1", "stack"), done.stdout.splitlines()[-3:], strict=True):
         found, wanted, about = json.loads(line)
         assert found == pytest.approx(wanted, rel=0.02)
         project = str(video.with_name(f"{name}.s2t"))
