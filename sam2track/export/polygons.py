@@ -135,7 +135,13 @@ def inside(polygon: npt.NDArray[np.float64], height: int, width: int) -> npt.NDA
     x, y = polygon.T
     tops = np.ceil(np.minimum(y, np.roll(y, -1))).clip(0, height).astype(np.int64)
     ends = np.ceil(np.maximum(y, np.roll(y, -1))).clip(0, height).astype(np.int64)
-    crossed = np.zeros((height, width + 1), np.int64)
+    found = np.zeros((height, width), np.bool_)
+    if not len(x):
+        return found
+    # What is done grows with the box, not with the picture; a column more for what is rounded.
+    top, bottom = int(tops.min()), int(ends.max())
+    left, right = (int(np.clip(side, 0, width)) for side in (x.min() - 1, np.ceil(x.max()) + 1))
+    crossed = np.zeros((bottom - top, right - left + 1), np.int64)
     some = max(1, _CROSSINGS // max(1, height))  # sides at once, so that no file takes all memory
     for begin in range(0, len(x), some):
         sides = np.arange(begin, min(begin + some, len(x)))
@@ -146,5 +152,7 @@ def inside(polygon: npt.NDArray[np.float64], height: int, width: int) -> npt.NDA
         # The same operations as where it is asked pixel by pixel, for those that lie on a side.
         with np.errstate(over="ignore"):  # where it is as good as level
             at = (x[side] - x[to]) * (row - y[to]) / (y[side] - y[to]) + x[to]
-        np.add.at(crossed, (row, np.ceil(at).clip(0, width).astype(np.int64)), 1)
-    return np.asarray(np.cumsum(crossed, axis=1)[:, :width] % 2 == 1)
+        column = np.ceil(at).clip(left, right).astype(np.int64)
+        np.add.at(crossed, (row - top, column - left), 1)
+    found[top:bottom, left:right] = np.cumsum(crossed, axis=1)[:, :-1] % 2 == 1
+    return found

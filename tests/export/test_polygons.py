@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -72,6 +74,19 @@ def test_a_polygon_is_looked_at_in_parts(monkeypatch):
     whole = inside(polygon, 20, 22)
     monkeypatch.setattr(polygons, "_CROSSINGS", 60)  # three sides at once
     assert np.array_equal(inside(polygon, 20, 22), whole) and whole.any()
+
+
+def test_a_small_polygon_in_a_large_picture_takes_no_memory_but_the_mask():
+    polygon = np.array([[1900, 1800], [1910, 1800], [1910, 1820]]) + 0.5
+    tracemalloc.start()
+    found = inside(polygon, 2000, 2000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(
+        found[1750:1850, 1850:1950], pixel_by_pixel(polygon - [1850, 1750], 100, 100)
+    )
+    assert found.sum() == found[1750:1850, 1850:1950].sum() > 90
+    assert peak < 1.1 * found.nbytes
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
