@@ -30,6 +30,7 @@ from sam2track.export.polygons import border, inside
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool
+from sam2track.frames.bounds import check_size
 from sam2track.frames.opening import find_source
 from sam2track.lazy import Masks
 
@@ -324,7 +325,8 @@ def read(path: Path, kind: str) -> Reading:
         ) from error
     if slices != 1:
         raise SourceError(f"{path} is of an image of {slices} slices; tracks in planes are read")
-    if height < 1 or width < 1 or not all(0 < side < float("inf") for side in scale):
+    check_size(str(path), height, width)
+    if not all(0 < side < float("inf") for side in scale):
         raise SourceError(f"{path} is of an image of {width} x {height} pixels of size {scale}")
     warnings: list[str] = []
     shown = {track for track, *_ in found.edges} if found.shown is None else found.shown

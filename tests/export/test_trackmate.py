@@ -312,6 +312,8 @@ def test_spots_that_were_copied_in_trackmate_do_not_share_a_number(known, tmp_pa
     [
         ({"image": ""}, "does not say height of its image (Settings, ImageData)"),
         ({"image": IMAGE.replace('nslices="1"', 'nslices="4"')}, "an image of 4 slices; tracks in"),
+        ({"image": IMAGE.replace('"9"', '"0"')}, "claims 0 x 5 pixels: it holds no picture"),
+        ({"image": IMAGE.replace('"9"', '"999999999"')}, "claims 999999999 x 5 pixels; at most"),
         ({"image": IMAGE.replace('"0.5"', '"0"')}, "9 x 5 pixels of size (0.0, 0.0)"),
         ({"image": IMAGE.replace('nframes="3"', 'nframes="2"')}, "other frames than the 2 of its"),
         ({"tracks": {4: [(12, 77)]}}, "edges of nodes that it has not"),
