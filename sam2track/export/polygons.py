@@ -11,6 +11,7 @@ import numpy.typing as npt
 __all__ = ["border", "fill", "inside", "outline"]
 
 _CROSSINGS = 1 << 20  # of sides and rows, looked at at once
+_FARTHEST = 1e150  # so that differences and their products are numbers
 
 
 def outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
@@ -128,9 +129,9 @@ def inside(polygon: npt.NDArray[np.float64], height: int, width: int) -> npt.NDA
     Raises
     ------
     ValueError
-        Where a coordinate is no finite number.
+        Where a coordinate is no number, or one with which there is no reckoning.
     """
-    if not np.isfinite(polygon).all():
+    if not (np.abs(polygon) < _FARTHEST).all():
         raise ValueError("a polygon has points that are no numbers")
     x, y = polygon.T
     tops = np.ceil(np.minimum(y, np.roll(y, -1))).clip(0, height).astype(np.int64)

@@ -89,7 +89,7 @@ def test_a_small_polygon_in_a_large_picture_takes_no_memory_but_the_mask():
     assert peak < 1.1 * found.nbytes
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.7e308])
 def test_points_that_are_no_numbers_are_refused(value):
     with pytest.raises(ValueError, match="points that are no numbers"):
         inside(np.array([[0, 0], [3, value], [2, 2]]), 4, 4)
