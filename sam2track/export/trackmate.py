@@ -436,10 +436,14 @@ def _drawn(text: str, scale: tuple[float, ...], height: int, width: int) -> npt.
     """The pixels whose centres are in a contour, or in a disc where there is none."""
     x, y, radius, *values = json.loads(text)
     if values:
-        contour = (np.reshape(values, (-1, 2)) + np.array([x, y])) / scale
+        with np.errstate(over="ignore"):  # what is too far away for a number is said below
+            contour = (np.reshape(values, (-1, 2)) + np.array([x, y])) / scale
         return inside(contour, height, width)
     columns, rows = np.arange(width) * scale[0] - x, np.arange(height) * scale[1] - y
-    return np.asarray(columns**2 + rows[:, None] ** 2 <= radius**2)
+    wide, high = (np.flatnonzero(np.abs(away) <= radius) for away in (columns, rows))
+    drawn = np.zeros((height, width), np.bool_)
+    drawn[np.ix_(high, wide)] = np.hypot(columns[wide], rows[high, None]) <= radius
+    return drawn
 
 
 def _names(said: Mapping[int, str], object_of: Mapping[int, int]) -> dict[int, str]:

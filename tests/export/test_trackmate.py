@@ -283,6 +283,26 @@ def test_spots_too_small_for_a_pixel_are_said(tmp_path):
     assert reading.warnings[1:] == ["spots that cover the centre of no pixel are left out"]
 
 
+@pytest.mark.parametrize("value", ["1.7e308", "-1e200", "Infinity", "NaN"])
+def test_discs_that_are_far_away_are_out(tmp_path, value):
+    spot = f'<Spot ID="20" RADIUS="9" POSITION_X="{value}" POSITION_Y="1" FRAME="1"/>'
+    reading = open_masks(others(tmp_path / "a.xml", spot_20=spot))
+    assert not dict(reading.shots())[1][2].any()
+
+
+@pytest.mark.parametrize("roi", ["", 'ROI_N_POINTS="4"'])
+def test_a_small_spot_in_a_large_picture_takes_no_memory_but_the_mask(tmp_path, roi):
+    image = IMAGE.replace('"9"', '"2000"').replace('"5"', '"2000"')
+    at = 'RADIUS="2" POSITION_X="900" POSITION_Y="800" FRAME="1"'
+    spot = f'<Spot ID="20" {at} {roi}>{SQUARE if roi else ""}</Spot>'
+    here = dict(open_masks(others(tmp_path / "a.xml", spot_20=spot, image=image)).shots())[1]
+    tracemalloc.start()
+    mask = here[2]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mask.any() and peak < 1.1 * mask.nbytes
+
+
 def test_an_object_has_the_name_that_all_its_spots_have(tmp_path):
     def named(spot, x, frame, name):
         at = f'RADIUS="1" POSITION_X="{x}" POSITION_Y="1" FRAME="{frame}"'
@@ -340,8 +360,9 @@ def test_what_is_wrong_is_said(tmp_path, changes, said):
         list(open_masks(others(tmp_path / "a.xml", **changes)).shots())
 
 
-def test_points_that_are_no_numbers_are_said(tmp_path):
-    at = 'POSITION_X="nan" POSITION_Y="1" RADIUS="1" ROI_N_POINTS="4"'
+@pytest.mark.parametrize("value", ["nan", "1.7e308"])
+def test_points_that_are_no_numbers_are_said(tmp_path, value):
+    at = f'POSITION_X="{value}" POSITION_Y="1" RADIUS="1" ROI_N_POINTS="4"'
     path = others(tmp_path / "a.xml", spot_20=f'<Spot ID="20" {at}>{SQUARE}</Spot>')
     with pytest.raises(SourceError, match="a polygon has points that are no numbers"):
         [mask for _, here in open_masks(path).shots() for mask in here.values()]
