@@ -40,7 +40,6 @@ _VERSION = "7.11.1"  # whose files these are like
 _OBJECT = "SAM2TRACK_OBJECT"
 _UNITS = {"nm": "nm", "um": "µm", "mm": "mm", "m": "m"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_UNNAMED = re.compile(r"ID\d+")  # what TrackMate calls a spot to which nobody gave a name
 
 # Kind of feature: its key, name, short name, dimension and whether it is a whole number.
 _FEATURES = {
@@ -426,9 +425,11 @@ def _keep_spot(found: _Found, frame: int, element: Any, path: Path) -> None:
     if not found.shapes.put(frame, spot, shape):
         raise SourceError(f"{path} has spot {spot} twice")
     found.round += points < 3
-    found.spots.append((spot, frame, int(float(said.get(_OBJECT, 0)))))
+    label = int(float(said.get(_OBJECT, 0)))
+    found.spots.append((spot, frame, label))
     name = said.get("name", "")
-    if name and not _UNNAMED.fullmatch(name):
+    # Where nobody gave a name we call spots by their object, TrackMate by their own id.
+    if name and name != f"ID{label or spot}":
         found.names[spot] = name
 
 

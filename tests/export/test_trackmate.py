@@ -186,6 +186,12 @@ def test_names_that_xml_cannot_hold(known):
     assert open_masks(done.path).names[1] == "<a>\ufffd & \n'b'\ufffd"
 
 
+def test_names_like_those_of_spots_to_which_nobody_gave_one(known):
+    with Project.open(known, writable=True) as opened, opened.step("rename", {}):
+        opened.keep_life(Life(1, "ID12"))
+    assert open_masks(written(known)[0].path).names == {1: "ID12", 2: "wörm"}
+
+
 def test_an_id_that_is_too_large_is_refused_by_what_holds_it(tmp_path):
     frames = [{2**31: masks()[0][1], 1: masks()[0][1]}]
     path = project(tmp_path / "p.s2t", frames, lineage=False)
