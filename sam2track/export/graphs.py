@@ -64,6 +64,8 @@ class Families:
         Of the daughters that begin behind the last node of their mother.
     unlinked : set of int
         The other daughters.
+    alone : set of int
+        Those of the first whose mother has no other.
     paths : dict of int to (int, int)
         Tracklet and lineage of each object, in the order in which they begin: the object that
         begins the path without branches, and the one that begins the family. An only daughter goes
@@ -74,6 +76,7 @@ class Families:
 
     mothers: dict[int, int] = field(default_factory=dict)
     unlinked: set[int] = field(default_factory=set)
+    alone: set[int] = field(default_factory=set)
     paths: dict[int, tuple[int, int]] = field(default_factory=dict)
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -97,22 +100,27 @@ class Families:
                     found.bounds[name] = min(least, value), max(most, value)
             known |= dict.fromkeys(here)
         daughters = Counter(found.mothers.values())
+        found.alone = {i for i, mother in found.mothers.items() if daughters[mother] == 1}
         for object_id in known:
             path = family = object_id
             if object_id in found.mothers:
                 mother = found.mothers[object_id]
-                alone = daughters[mother] == 1
                 family = found.paths[mother][1]
-                path = found.paths[mother][0] if alone else object_id
+                path = found.paths[mother][0] if object_id in found.alone else object_id
             found.paths[object_id] = path, family
         return found
 
     def lose(self, format_name: str, sequence: Sequenced) -> None:
-        """Say in one line of which daughters the format could not hold the mother."""
+        """Say of which daughters the format could not hold that they have a mother."""
         if self.unlinked:
             sequence.warnings.append(
                 f"{format_name} cannot hold the mother of {sorted(self.unlinked)}, who is there no "
                 "frame before or still there: lost"
+            )
+        if self.alone:
+            sequence.warnings.append(
+                f"{format_name} cannot tell an only daughter from a mother who goes on: read back, "
+                f"{sorted(self.alone)} are their mothers"
             )
 
 

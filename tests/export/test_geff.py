@@ -119,7 +119,8 @@ def check_paths(graph):
 def test_an_only_daughter_goes_on_with_the_path_of_her_mother(known):
     with Project.open(known, writable=True) as opened, opened.step("remove", {}):
         opened.forget(7)
-    _, graph, _ = written(known)
+    done, graph, _ = written(known)
+    assert "geff cannot tell an only daughter from a mother who goes on" in " ".join(done.warnings)
     check_paths(graph)
     assert {of["tracklet"] for _, of in graph.nodes(data=True) if of["seg_id"] == 5} == {4}
 

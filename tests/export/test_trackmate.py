@@ -156,6 +156,19 @@ def test_frames_of_a_range_are_those_of_the_source(known):
     assert [len(here) for _, here in reading.shots()] == [0] * 5 + [5] * 3 + [0]
 
 
+def test_an_only_daughter_is_read_as_her_mother_and_a_warning_says_so(known):
+    with Project.open(known, writable=True) as opened, opened.step("remove", {}):
+        opened.forget(7)
+    done, _ = written(known)
+    assert done.warnings == (
+        "trackmate cannot tell an only daughter from a mother who goes on: read back, [5] are "
+        "their mothers",
+    )
+    reading = open_masks(done.path)
+    assert reading.lineage == {}
+    assert [4 in here for _, here in reading.shots()] == [True] * FRAMES
+
+
 def test_all_that_a_reader_asks_for_is_declared(known):
     _, root = written(known)
     declared = {
