@@ -159,7 +159,7 @@ def write(path: Path, sequence: Sequenced) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         xml = _Xml(file)
         xml.begin("TrackMate", version=_VERSION)
-        xml.put("Log", f"Written by sam2track, of {sequence.name}.")
+        xml.put("Log", _text(f"Written by sam2track, of {sequence.name}."))
         xml.begin(
             "Model", spatialunits=units[0], timeunits=units[1 if sequence.interval is None else 2]
         )

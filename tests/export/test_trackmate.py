@@ -199,6 +199,11 @@ def test_names_that_xml_cannot_hold(known):
     assert open_masks(done.path).names[1] == "<a>\ufffd & \n'b'\ufffd"
 
 
+def test_a_sequence_has_a_name_that_xml_cannot_hold(known):
+    _, root = written(known, name="<a>\x01\ud800")
+    assert root.find("Log").text == "Written by sam2track, of <a>\ufffd\ufffd."
+
+
 def test_names_like_those_of_spots_to_which_nobody_gave_one(known):
     with Project.open(known, writable=True) as opened, opened.step("rename", {}):
         opened.keep_life(Life(1, "ID12"))
