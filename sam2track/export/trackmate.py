@@ -314,8 +314,8 @@ def read(path: Path, kind: str) -> Reading:
     """
     found = _parsed(path)
     try:
-        height, width = int(found.image["height"]), int(found.image["width"])
-        count, slices = int(found.image["nframes"]), int(found.image.get("nslices", 1))
+        height, width = _whole(found.image["height"]), _whole(found.image["width"])
+        count, slices = _whole(found.image["nframes"]), _whole(found.image.get("nslices", "1"))
         scale = tuple(float(found.image[key]) for key in ("pixelwidth", "pixelheight"))
     except KeyError as error:
         raise SourceError(
@@ -384,22 +384,22 @@ def _parsed(path: Path) -> _Found:
                 said = element.attrib
                 match element.tag, event:
                     case "SpotsInFrame", "start":
-                        frame = int(said["frame"])
+                        frame = _whole(said["frame"])
                     case "Spot", "end":
-                        if int(said.get("VISIBILITY", 1)) == 0:
-                            hidden.add(int(said["ID"]))
+                        if _whole(said.get("VISIBILITY", "1")) == 0:
+                            hidden.add(_whole(said["ID"]))
                         elif frame is not None:
                             _keep_spot(found, frame, element, path)
                     case "Track", "start":
-                        track = int(said["TRACK_ID"])
+                        track = _whole(said["TRACK_ID"])
                     case "Edge", "end" if track is not None:
-                        ends = int(said["SPOT_SOURCE_ID"]), int(said["SPOT_TARGET_ID"])
+                        ends = _whole(said["SPOT_SOURCE_ID"]), _whole(said["SPOT_TARGET_ID"])
                         if not hidden.intersection(ends):
                             found.edges.append((track, *ends))
                     case "FilteredTracks", "start":
                         found.shown = set()
                     case "TrackID", "end" if found.shown is not None:
-                        found.shown.add(int(said["TRACK_ID"]))
+                        found.shown.add(_whole(said["TRACK_ID"]))
                     case "ImageData", "end":
                         found.image = dict(said)
                 if event == "end" and element.tag in ("Log", "SpotsInFrame", "Track", "Feature"):
@@ -410,9 +410,17 @@ def _parsed(path: Path) -> _Found:
     return found
 
 
+def _whole(text: str) -> int:
+    """A whole number, which files of some versions and programs have as 4.0."""
+    value = float(text)
+    if not value.is_integer():
+        raise ValueError(f"{text} is no whole number")
+    return int(value)
+
+
 def _keep_spot(found: _Found, frame: int, element: Any, path: Path) -> None:
     said = element.attrib
-    spot, points = int(said["ID"]), int(said.get("ROI_N_POINTS", 0))
+    spot, points = _whole(said["ID"]), _whole(said.get("ROI_N_POINTS", "0"))
     values = [float(value) for value in (element.text or "").split()]
     if points > 2 and len(values) != 2 * points:
         raise SourceError(
@@ -425,7 +433,7 @@ def _keep_spot(found: _Found, frame: int, element: Any, path: Path) -> None:
     if not found.shapes.put(frame, spot, shape):
         raise SourceError(f"{path} has spot {spot} twice")
     found.round += points < 3
-    label = int(float(said.get(_OBJECT, 0)))
+    label = _whole(said.get(_OBJECT, "0"))
     found.spots.append((spot, frame, label))
     name = said.get("name", "")
     # Where nobody gave a name we call spots by their object, TrackMate by their own id.

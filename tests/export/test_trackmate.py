@@ -327,6 +327,18 @@ def test_a_small_spot_in_a_large_picture_takes_no_memory_but_the_mask(tmp_path, 
     assert mask.any() and peak < 1.1 * mask.nbytes
 
 
+def test_whole_numbers_may_be_written_as_others(tmp_path):
+    path = others(tmp_path / "a.xml")
+    text = re.sub(
+        r'((?:ID|frame|VISIBILITY|POINTS|width|height|slices)="\d+)"', r'\1.0"', path.read_text()
+    )
+    (tmp_path / "b.xml").write_text(text)
+    one, other = (open_masks(tmp_path / name) for name in ("a.xml", "b.xml"))
+    assert 'SPOT_SOURCE_ID="30.0"' in text and one.lineage == other.lineage
+    for (_, here), (_, there) in zip(one.shots(), other.shots(), strict=True):
+        assert {i: where(m) for i, m in here.items()} == {i: where(m) for i, m in there.items()}
+
+
 def test_an_object_has_the_name_that_all_its_spots_have(tmp_path):
     def named(spot, x, frame, name):
         at = f'RADIUS="1" POSITION_X="{x}" POSITION_Y="1" FRAME="{frame}"'
@@ -375,6 +387,7 @@ def test_spots_that_were_copied_in_trackmate_do_not_share_a_number(known, tmp_pa
             "several nodes of one id",
         ),
         ({"spot_20": '<Spot ID="x" POSITION_X="1"/>'}, "as trackmate: ValueError"),
+        ({"spot_20": '<Spot ID="2.5" POSITION_X="1"/>'}, "ValueError: 2.5 is no whole number"),
         ({"spot_20": '<Spot ID="2" POSITION_X="1"/>'}, "as trackmate: KeyError: 'POSITION_Y'"),
         ({"spot_20": "<Spot"}, "as XML: not well-formed"),
     ],
