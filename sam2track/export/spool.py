@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sam2track.errors import SourceError
+from sam2track.errors import OutputError, SourceError
 
 __all__ = ["Spool", "items"]
 
@@ -29,10 +29,22 @@ class Spool:
         self._db.execute("BEGIN")
 
     def put(self, frame: int, object_id: int, mask: str) -> bool:
-        """Keep a mask; False where there is one of that object and frame already."""
-        found = self._db.execute(
-            "INSERT OR IGNORE INTO said VALUES (?, ?, ?)", (frame, object_id, mask)
-        )
+        """Keep a mask; False where there is one of that object and frame already.
+
+        Raises
+        ------
+        OutputError
+            Where there is no room for the temporary file.
+        """
+        try:
+            found = self._db.execute(
+                "INSERT OR IGNORE INTO said VALUES (?, ?, ?)", (frame, object_id, mask)
+            )
+        except sqlite3.OperationalError as error:  # else it would be one of what is read
+            raise OutputError(
+                f"cannot write a temporary file: {error}; free space or name another folder for "
+                "it (SQLITE_TMPDIR)"
+            ) from error
         return found.rowcount == 1
 
     def frames(self) -> Iterator[int]:

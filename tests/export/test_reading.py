@@ -11,10 +11,11 @@ import tifffile
 from PIL import Image
 from pycocotools import mask as coco
 
-from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.errors import OutputError, Sam2TrackError, SourceError, UsageError
 from sam2track.export import yolo
 from sam2track.export.coco_rle import encode
 from sam2track.export.reading import READERS, detect, open_masks
+from sam2track.export.spool import Spool
 
 EMPTY = np.zeros((6, 8), np.uint8)
 
@@ -292,3 +293,11 @@ def test_masks_of_polygons_are_made_when_they_are_asked_for(
     assert first[5, [8, 30]].all() and not first[5, 20] and len(made) == 2
     assert masks[3][12, 30] and not (first & masks[3]).any()
     assert found.warnings and "class 0 on frame 0" in found.warnings[0]
+
+
+def test_no_room_for_a_temporary_file_is_no_fault_of_what_is_read():
+    spool = Spool()
+    spool._db.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(OutputError, match=r"a temporary file: .* full; free space or name another"):
+        for object_id in range(9):
+            spool.put(0, object_id, "0" * 4096)
