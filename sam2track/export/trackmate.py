@@ -30,7 +30,7 @@ from sam2track.export.polygons import border, inside
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool
-from sam2track.frames.bounds import check_size
+from sam2track.frames.bounds import MAX_FRAMES, check_size
 from sam2track.frames.opening import find_source
 from sam2track.lazy import Masks
 
@@ -325,6 +325,8 @@ def read(path: Path, kind: str) -> Reading:
     if slices != 1:
         raise SourceError(f"{path} is of an image of {slices} slices; tracks in planes are read")
     check_size(str(path), height, width)
+    if count > MAX_FRAMES:
+        raise SourceError(f"{path} claims {count} frames; at most {MAX_FRAMES} are read")
     if not all(0 < side < float("inf") for side in scale):
         raise SourceError(f"{path} is of an image of {width} x {height} pixels of size {scale}")
     warnings: list[str] = []

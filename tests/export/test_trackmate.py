@@ -372,6 +372,7 @@ def test_spots_that_were_copied_in_trackmate_do_not_share_a_number(known, tmp_pa
         ({"image": IMAGE.replace('"9"', '"999999999"')}, "claims 999999999 x 5 pixels; at most"),
         ({"image": IMAGE.replace('"0.5"', '"0"')}, "9 x 5 pixels of size (0.0, 0.0)"),
         ({"image": IMAGE.replace('nframes="3"', 'nframes="2"')}, "other frames than the 2 of its"),
+        ({"image": IMAGE.replace('nframes="3"', 'nframes="1e12"')}, "claims 1000000000000 frames"),
         ({"tracks": {4: [(12, 77)]}}, "edges of nodes that it has not"),
         ({"tracks": {4: [(11, 10)]}}, "an edge leads from frame 2 to frame 2"),
         (
