@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -42,11 +43,11 @@ def described(
     for c in range(count):
         tag = 1 + c if axis == "S" else 0
         name = names[c] if names else ""
-        channels += (
+        channels = (  # in the file they are in any order
             f'<ChannelDescription {kind} ChannelTag="{tag}" Resolution="{8 * array.itemsize}" '
             f'NameOfMeasuredQuantity="" Min="0" Max="1" Unit="" LUTName={quoteattr(name)} '
             f'IsLUTInverted="0" BytesInc="{c * strides.get(axis, 0)}" BitInc="0"/>'
-        )
+        ) + channels
     for axis, number in NUMBERS.items():
         if axis in axes:
             size = array.shape[axes.index(axis)]
@@ -69,12 +70,16 @@ def write_lif(
     steps: dict[str, float] | None = None,
     names: tuple[str, ...] = (),
     cut: int = 0,
+    before: str = "",
 ) -> Path:
-    """A file of version 2; an image whose name has a slash lies in a folder."""
-    blocks, folders = b"", ""
+    """A file of version 2; an image whose name has a slash lies in a folder.
+
+    Of the first image's bytes some are cut; elements of XML may come before it.
+    """
+    blocks, folders = b"", before
     for number, (name, (array, axes)) in enumerate(images.items()):
         text, data = described(array, axes, steps or {}, names)
-        data = data[: len(data) - cut]
+        data = data[: len(data) - (0 if number else cut)]
         told = f'<Memory Size="{len(data)}" MemoryBlockID="MemBlock_{number}"/>'
         parts = name.split("/")
         text = f"<Element Name={quoteattr(parts[-1])}>{text}{told}</Element>"
@@ -115,7 +120,9 @@ def test_planes_of_a_lif(tmp_path: Path, axes: str, kind: type) -> None:
 
 def test_a_lif_of_colours(tmp_path: Path) -> None:
     array = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
-    source = opened(write_lif(tmp_path / "a.lif", {"one": (array, "TYXS")}))
+    names = ("Red", "Green", "Blue")
+    source = opened(write_lif(tmp_path / "a.lif", {"one": (array, "TYXS")}, names=names))
+    assert "channels" not in source.about
     for frame in range(2):
         np.testing.assert_array_equal(source.read(frame), array[frame])
     source.close()
@@ -155,7 +162,7 @@ def test_images_of_a_file_have_names(tmp_path: Path) -> None:
     source.close()
     for key, array in (("one", first), ("day 1/two", second), ("2", third)):
         source = opened(path, key=key)
-        assert source.warnings == []
+        assert source.warnings == [] and (source.options["key"] is None) == (key == "one")
         np.testing.assert_array_equal(source.values(1)[..., 0], array[1])
         again = opened(path, key=source.options["key"])  # as a project keeps it
         source.close()
@@ -213,9 +220,32 @@ def test_what_is_no_such_file_is_said(tmp_path: Path) -> None:
 
 
 def test_an_image_that_claims_more_than_it_has(tmp_path: Path) -> None:
-    path = write_lif(tmp_path / "a.lif", {"one": (numbers("TYX"), "TYX")}, cut=10)
+    images = {"one": (numbers("TYX"), "TYX"), "two": (numbers("TYX"), "TYX")}
+    path = write_lif(tmp_path / "a.lif", images, cut=10)
     with pytest.raises(SourceError, match=r"is cut short: one claims \d+ bytes and has \d+"):
         open_source(path)
+
+
+def test_what_counts_photons_is_no_image(tmp_path: Path) -> None:
+    counts = '<Data><SingleMoleculeDetection IsImage="true"/></Data>'
+    counts = f'<Element Name="FLIM">{counts}<Memory Size="0" MemoryBlockID="None"/></Element>'
+    array = numbers("TYX")
+    source = opened(write_lif(tmp_path / "a.lif", {"one": (array, "TYX")}, before=counts))
+    assert source.warnings == []
+    np.testing.assert_array_equal(source.values(0)[..., 0], array[0])
+    source.close()
+
+
+def test_planes_are_read_by_several_threads(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 255, (40, 64, 64)).astype(np.uint8)
+    source = opened(write_lif(tmp_path / "a.lif", {"one": (array, "TYX")}))
+
+    def right(frame: int) -> bool:
+        return bool(np.array_equal(source.values(frame)[..., 0], array[frame]))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, [n % 40 for n in range(4000)]))
+    source.close()
 
 
 def test_a_file_without_images(tmp_path: Path) -> None:

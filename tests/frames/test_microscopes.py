@@ -241,6 +241,7 @@ def test_nd2_of_several_positions_shows_the_first(
         (["A1", "A2", "B1"], "B1", "B1"),
         (["A1", "A2", "B1"], "2", "B1"),
         (["A1", None, None], "2", "2"),
+        (["A1", "2"], "2", "2"),  # names of others, as of these there are three
         (["A1", "B1", "B1"], "2", "2"),
         (["2", "1", "0"], "0", "0"),  # a name counts before a number
     ],
