@@ -298,19 +298,15 @@ def _writer(
 
 
 def _picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
+
+    from sam2track.frames.still import picture_of
 
     try:
         check_regular(path)
         with Image.open(path) as image:
-            return fitted(np.asarray(image.convert("RGB")), height, width)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
+            return fitted(picture_of(image), height, width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = getattr(error, "strerror", None) or "it is no picture that can be read"
         raise SourceError(f"background {path} cannot be read: {why}") from error
 

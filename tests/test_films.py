@@ -112,6 +112,21 @@ def test_background(project: Project, tmp_path: Path) -> None:
     assert np.ptp(picture[held].astype(int), axis=1).max() < 6  # the grey of the source
 
 
+def test_backgrounds_are_upright_and_as_deep_as_they_are(project: Project, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned = np.zeros((62, 46, 3), np.uint8)
+    turned[31:] = 255
+    Image.fromarray(turned).save(tmp_path / "turned.png", exif=exif)
+    deep = np.repeat(np.linspace(60_000, 1000, 62).astype(np.uint16)[None], 46, axis=0)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for name in ("turned.png", "deep.png"):
+        options = {"style": "background", "background": tmp_path / name, "ids": False}
+        render(project, tmp_path / name[0], **options, names=False)
+        picture = np.asarray(Image.open(tmp_path / name[0] / "00003.png"))
+        assert (picture[0, 0] > 240).all() and (picture[-1, -1] < 15).all(), name
+
+
 def test_a_crop_that_follows(project: Project, tmp_path: Path) -> None:
     film = render(project, tmp_path / "o", follow=1, crop=(20, 30), names=False, ids=False)
     assert (film.width, film.height) == (20, 30)

@@ -52,7 +52,9 @@ def picture_of(image: Any) -> Frame:
     if hasattr(image, "getexif"):
         from PIL import ImageOps
 
-        image = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        upright = ImageOps.exif_transpose(image)
+        # To RGB Pillow would cut off what is above 255.
+        image = np.asarray(upright if upright.mode[0] in "IF" else upright.convert("RGB"))
     if not hasattr(image, "shape"):
         raise UsageError(
             f"cannot take a picture from {type(image).__name__}; give a file or an array (H, W), "

@@ -150,6 +150,8 @@ def test_deep_grey_and_palette_files(tmp_path: Path) -> None:
     Image.fromarray(deep).save(tmp_path / "deep.png")
     read = read_picture(tmp_path / "deep.png")
     assert read.shape == (30, 40, 3) and read.min() == 0 and read.max() == 255
+    for held in (deep, deep.astype(np.int32), deep.astype(np.float32)):
+        assert np.abs(picture_of(Image.fromarray(held)).astype(int) - read).max() <= 1
     palette = Image.frombytes("P", (6, 5), bytes([1] * 30))
     palette.putpalette([0, 0, 0, 10, 200, 30])
     palette.save(tmp_path / "p.png")
