@@ -24,6 +24,7 @@ __all__ = [
     "is_length",
     "is_number",
     "said_limits",
+    "said_names",
     "said_plane",
     "whole_number",
 ]
@@ -140,6 +141,11 @@ def said_plane(text: str) -> int | Literal["max"]:
         return int(text)
     except ValueError as error:
         raise UsageError(f"z {text!r}; give a whole number from 0, or max") from error
+
+
+def said_names(text: str) -> list[str]:
+    """Return the names that a text has between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def said_limits(text: str) -> tuple[float, float] | Literal["per-frame"]:

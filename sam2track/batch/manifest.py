@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from sam2track.arguments import DIRECTIONS, check_choice, check_plane, said_limits, said_plane
+from sam2track.arguments import (
+    DIRECTIONS,
+    check_choice,
+    check_plane,
+    said_limits,
+    said_names,
+    said_plane,
+)
 from sam2track.errors import UsageError
 from sam2track.frames.bounds import check_rate
 from sam2track.frames.intensity import check_limits
@@ -185,7 +192,7 @@ def settled(options: Mapping[str, Any]) -> dict[str, Any]:
             allowed = " or ".join(_KINDS[kind] for kind in kinds)
             raise UsageError(f"option {name} is {value!r}; it is {allowed}")
         if name in _LISTS and isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
+            value = said_names(value)
         if name in _SAID and isinstance(value, str):
             value = _SAID[name](value)
         if name in _CHECKS:

@@ -42,9 +42,10 @@ def command(
     J, F and J&F as DAVIS defines them, by object, in per cent; SEG, DET and TRA of the Cell
     Tracking Challenge; HOTA and IDF1. In J and F, objects are the same that have the same id.
     """
+    from sam2track.arguments import said_names
     from sam2track.evaluation import evaluate
 
-    wanted = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip()]
+    wanted = None if metrics is None else said_names(metrics)
     if wanted == []:
         raise UsageError("--metrics is empty; allowed are jf, ctc and identity")
     if wanted and "jf" not in wanted and (skip_ends or worst is not None):

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sam2track.arguments import said_names
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, many
 from sam2track.cli.prompting import (
@@ -98,7 +99,7 @@ def command(
     grounds = [text for text in said["background"] if not is_point(text)]
     if len(grounds) > 1:
         raise UsageError(f"two backgrounds, {grounds[0]} and {grounds[1]}; give one")
-    names = [name.strip() for name in write.split(",") if name.strip()]
+    names = said_names(write)
     if grounds and "background-removed" not in names:
         names.append("background-removed")
     said["background"] = [text for text in said["background"] if is_point(text)]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sam2track.arguments import said_names
 from sam2track.cli.grammar import (
     parse_absent,
     parse_box,
@@ -121,10 +122,6 @@ def wanted_detections(said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _names(text: str) -> list[str]:
     path = Path(text)
     try:
@@ -135,7 +132,7 @@ def _names(text: str) -> list[str]:
                 "with a comma behind one that is alone"
             )
         is_file = path.is_file()
-        names = path.read_text(encoding="utf-8").splitlines() if is_file else _split(text)
+        names = path.read_text(encoding="utf-8").splitlines() if is_file else said_names(text)
         if not any(name.strip() for name in names):
             raise PromptError(f"class names {text!r} hold no name; give one for each number")
         return names

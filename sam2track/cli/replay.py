@@ -44,6 +44,7 @@ def command(
     masks of the new project equal those of the old one.
     """
     interrupt_on_sigterm()
+    from sam2track.arguments import said_names
     from sam2track.outcome import Interrupted
     from sam2track.replaying import replay
 
@@ -55,7 +56,7 @@ def command(
             source=source,
             model=model,
             device=device,
-            write=[name.strip() for name in write.split(",") if name.strip()],
+            write=said_names(write),
             overwrite=overwrite,
             progress=bar.update,
         )

@@ -41,11 +41,11 @@ def read_reading(said: dict[str, Any]) -> dict[str, Any]:
     UsageError
         Where ``z`` or ``limits`` are nothing that can be.
     """
-    from sam2track.arguments import said_limits, said_plane
+    from sam2track.arguments import said_limits, said_names, said_plane
 
     axes, key, stream, hwaccel = (said.pop(n) for n in ("axes", "key", "stream", "hwaccel"))
     channel, z, limits = (said.pop(name) for name in ("channel", "z", "limits"))
-    channels = [name.strip() for text in channel for name in text.split(",") if name.strip()]
+    channels = [name for text in channel for name in said_names(text)]
     if channel and not channels:
         raise UsageError(f"channel {channel[0]!r}; give numbers from 0, or names")
     return {

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from sam2track.arguments import said_names
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import Bar, auto_model, interrupt_on_sigterm, print_outcome
 from sam2track.cli.prompting import (
@@ -120,7 +121,7 @@ def command(
             direction=direction,  # type: ignore[arg-type]
             fps=fps,
             **how,
-            write=[name.strip() for name in write.split(",") if name.strip()],
+            write=said_names(write),
             table=table,  # type: ignore[arg-type]
             timeout=timeout,
             resume=resume,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.arguments import is_number
+from sam2track.arguments import is_number, said_names
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, Prompts, check_name
 
@@ -137,7 +137,7 @@ def named_classes(classes: Collection[str] | str) -> Collection[str]:
         if not isinstance(classes, Collection):
             raise PromptError(f"classes {classes!r:.60}; give a list of names")
         return classes
-    return [name.strip() for name in classes.split(",") if name.strip()]
+    return said_names(classes)
 
 
 def _floats(given: Any, what: str) -> npt.NDArray[np.float64]:
