@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from sam2track.cli.paths import PATH
-from sam2track.cli.telling import tell
+from sam2track.cli.telling import warn
 from sam2track.errors import UsageError
-from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -59,8 +58,7 @@ def command(
         skip_ends=skip_ends,
         worst=10 if worst is None else worst,
     )
-    for warning in found.warnings:
-        tell(f"warning: {one_line(warning)}")
+    warn(*found.warnings)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.telling import tell
+from sam2track.cli.reading import print_json
+from sam2track.cli.telling import warn
 from sam2track.errors import UsageError
-from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -73,7 +72,6 @@ def command(
     if options["unit"] and options["pixel_size"] is None:
         raise UsageError(f"unit {options['unit']} is that of a pixel's side; give --pixel-size")
     given = _shared_out(formats, {k: v for k, v in options.items() if v is not None})
-    from sam2track.cli.reading import warn
     from sam2track.project import Project
 
     done = []
@@ -82,8 +80,7 @@ def command(
         for name, output, own in zip(formats, outputs, given, strict=True):
             one = opened.export(output, format=name, **own)
             done.append(one)
-            for warning in one.warnings:
-                tell(f"warning: {one_line(warning)}")
+            warn(*one.warnings)
             if not as_json:
                 click.echo(f"{one.format:<12} {one.path}")
     if as_json:
@@ -91,7 +88,7 @@ def command(
             {"format": one.format, "path": str(one.path), "warnings": list(one.warnings)}
             for one in done
         ]
-        click.echo(json.dumps({"version": 1, "exports": rows}, indent=2))
+        print_json({"exports": rows})
 
 
 def _shared_out(formats: Sequence[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:

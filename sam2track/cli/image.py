@@ -19,8 +19,7 @@ from sam2track.cli.prompting import (
     prompt_options,
     wanted_detections,
 )
-from sam2track.cli.reading import warn
-from sam2track.cli.telling import tell
+from sam2track.cli.telling import tell, warn
 from sam2track.errors import UsageError
 from sam2track.terminal import one_line
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm, many
+from sam2track.cli.reading import print_json
 from sam2track.cli.source_options import read_reading, reading_options
-from sam2track.cli.telling import tell
+from sam2track.cli.telling import tell, warn
 from sam2track.errors import UsageError
-from sam2track.terminal import one_line
 
 __all__ = ["command"]
 
@@ -73,18 +72,17 @@ def command(
         overwrite=overwrite,
         **how,
     )
-    for warning in done.warnings:
-        tell(f"warning: {one_line(warning)}")
+    warn(*done.warnings)
     if as_json:
-        content = {
-            "version": 1,
-            "project": str(done.path),
-            "format": done.format,
-            "frames": done.frames,
-            "objects": list(done.objects),
-            "warnings": list(done.warnings),
-        }
-        click.echo(json.dumps(content, indent=2))
+        print_json(
+            {
+                "project": str(done.path),
+                "format": done.format,
+                "frames": done.frames,
+                "objects": list(done.objects),
+                "warnings": list(done.warnings),
+            }
+        )
         return
     click.echo(
         f"{done.path}: {many(len(done.objects), 'object')} on {many(done.frames, 'frame')}, "

@@ -11,6 +11,7 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import many
+from sam2track.cli.telling import warn
 from sam2track.terminal import one_line, printable
 
 __all__ = ["command"]
@@ -23,7 +24,6 @@ __all__ = ["command"]
 @click.option("--check", is_flag=True, help="Read all that is stored, and say what is damaged.")
 def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     """Say what PROJECT holds, a .s2t file or the folder that holds one; it may be in use."""
-    from sam2track.cli.reading import warn
     from sam2track.project import Project
 
     with Project.open(project) as opened:

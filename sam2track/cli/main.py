@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from sam2track.cli.telling import say_no_more, tell
+from sam2track.cli.telling import say_no_more, tell, warn
 from sam2track.errors import Sam2TrackError
 from sam2track.faults import explained
 from sam2track.interrupts import ending, hear_again
@@ -43,7 +43,7 @@ _COMMANDS = {
 
 def _show(message: Warning | str, *_: object) -> None:
     """Print a warning as one line, without where in the code it comes from."""
-    tell(f"warning: {one_line(message)}")
+    warn(message)
 
 
 def _was_said(error: BaseException) -> bool:

@@ -10,14 +10,8 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.reading import (
-    check_each_apart,
-    counted,
-    print_json,
-    print_table,
-    results_of,
-    warn,
-)
+from sam2track.cli.reading import check_each_apart, counted, print_json, print_table, results_of
+from sam2track.cli.telling import warn
 
 __all__ = ["command"]
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sam2track.cli.telling import tell
+from sam2track.cli.telling import tell, warn
 from sam2track.interrupts import request_to_end
-from sam2track.terminal import one_line
 
 if TYPE_CHECKING:
     from sam2track.outcome import Outcome
@@ -54,8 +53,7 @@ def many(count: int, thing: str) -> str:
 
 def print_outcome(outcome: Outcome, as_json: bool) -> None:
     """Print what came of a job; warnings go to stderr."""
-    for warning in outcome.warnings:
-        tell(f"warning: {one_line(warning)}")
+    warn(*outcome.warnings)
     if as_json:
         click.echo(json.dumps(outcome.to_dict(), indent=2))
         return

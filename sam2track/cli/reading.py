@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sam2track.cli.progress import Bar
-from sam2track.cli.telling import tell
+from sam2track.cli.telling import warn
 from sam2track.database import companions
 from sam2track.errors import ProjectError, UsageError
-from sam2track.terminal import one_line, printable
+from sam2track.terminal import printable
 
 if TYPE_CHECKING:
     from sam2track.project import Project
@@ -29,7 +29,6 @@ __all__ = [
     "print_json",
     "print_table",
     "results_of",
-    "warn",
 ]
 
 
@@ -124,13 +123,6 @@ def ids(text: str | None, known: Iterable[int]) -> list[int] | None:
             raise UsageError(f"object {part.strip()!r} is not in the project; it holds {there}")
         found.append(int(part))
     return found
-
-
-def warn(*problems: str) -> None:
-    """Say on stderr what is not as it should be."""
-    for problem in problems:
-        if problem:
-            tell(f"warning: {one_line(problem)}")
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ import click
 
 from sam2track.cli.paths import PATH
 from sam2track.cli.progress import interrupt_on_sigterm
-from sam2track.cli.reading import check_apart, counted, results_of, warn
+from sam2track.cli.reading import check_apart, counted, results_of
+from sam2track.cli.telling import warn
 from sam2track.errors import UsageError
 
 __all__ = ["command"]

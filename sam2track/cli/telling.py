@@ -7,7 +7,9 @@ import sys
 
 import click
 
-__all__ = ["say_no_more", "tell"]
+from sam2track.terminal import one_line
+
+__all__ = ["say_no_more", "tell", "warn"]
 
 
 def tell(text: str = "", *, nl: bool = True) -> None:
@@ -20,6 +22,13 @@ def tell(text: str = "", *, nl: bool = True) -> None:
         click.echo(text, nl=nl, err=True)
     except OSError:
         say_no_more(sys.stderr.fileno())
+
+
+def warn(*problems: object) -> None:
+    """Say on standard error what is not as it should be, a line each; nothing of an empty text."""
+    for problem in problems:
+        if problem:
+            tell(f"warning: {one_line(problem)}")
 
 
 def say_no_more(descriptor: int) -> None:
