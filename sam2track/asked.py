@@ -131,14 +131,12 @@ def check_prompts(prompts: Prompts, source: Pictures, wanted: list[str], count: 
     for object_id, frames in prompts.by_object.items():
         if not frames:
             raise PromptError(f"object {object_id} has no prompt; say where it is")
-        if not any(prompt.shows for prompt in frames.values()) and not all(
-            prompt.absent for prompt in frames.values()
-        ):
-            raise PromptError(
-                f"object {object_id} has points of the background alone; say where it is, or give "
-                "the points to the object that they are beside"
-            )
         if all(prompt.absent for prompt in frames.values()):
             raise PromptError(
                 f"object {object_id} is absent wherever it is prompted; say where it is"
+            )
+        if not any(prompt.shows for prompt in frames.values()):
+            raise PromptError(
+                f"object {object_id} has points of the background alone; say where it is, or give "
+                "the points to the object that they are beside"
             )
