@@ -58,7 +58,7 @@ class Work:
         """Track through the frames [low, high), and write what is wanted into a folder."""
 
         def work(writing: Writing) -> None:
-            self._report("tracking", 0, high - low, self.began)  # the project is there
+            self._report(0, high - low, self.began)  # the project is there
             self._track(low, high, direction, writing)
             self._warn_of_idle(low, high, direction)
 
@@ -100,7 +100,7 @@ class Work:
         for result in repeat(tracker, journal):
             if result is not None:
                 self.computed += 1
-                self._report("tracking", self.computed, max(total, self.computed), began)
+                self._report(self.computed, max(total, self.computed), began)
 
     def _track(self, low: int, high: int, direction: Direction, writing: Writing) -> None:
         # No frame is run twice here: features that are written would not be read.
@@ -149,7 +149,7 @@ class Work:
                 self.computed += 1
                 if writing is not None:
                     writing.up_to(result.frame + 1)
-                self._report("tracking", self.computed, max(total, self.computed), began)
+                self._report(self.computed, max(total, self.computed), began)
 
     def _keep_carried(self) -> None:
         """Note which frames could not be decoded; of those of earlier runs some were not read."""
@@ -198,9 +198,9 @@ class Work:
                     f"prompt it there or take another direction"
                 )
 
-    def _report(self, stage: str, done: int, total: int, began: float) -> None:
+    def _report(self, done: int, total: int, began: float) -> None:
         if self.progress is not None:
-            self.progress(Progress(stage, done, total, time.monotonic() - began))
+            self.progress(Progress("tracking", done, total, time.monotonic() - began))
 
     def _outcome(self, status: str, frames: int, outputs: dict[str, str]) -> Outcome:
         return Outcome.of(
