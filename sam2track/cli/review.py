@@ -64,10 +64,11 @@ def command(
             footage = open_footage(results, source)
         with counted("reviewing", len(results.frames)) as step:
             looks = review.worst(results, count=count, gap=gap, progress=step)
+        rows = [review.cells(rank, look) for rank, look in enumerate(looks, start=1)]
         if output is not None:
             with TableWriter(output, review.COLUMNS) as table:
-                for rank, look in enumerate(looks, start=1):
-                    table.write_cells(review.cells(rank, look))
+                for row in rows:
+                    table.write_cells(row)
         if sheet is not None:
             import io
 
@@ -83,7 +84,6 @@ def command(
             write_bytes(sheet, packed.getvalue())
         if footage.source is not None:
             footage.source.close()
-        rows = [review.cells(rank, look) for rank, look in enumerate(looks, start=1)]
         if as_json:
             print_json(
                 {
