@@ -64,7 +64,6 @@ def _opened(results: Results, source: Any) -> Footage:
         return Footage(None, f"the pictures cannot be read: {error}")
     found = (opened.height, opened.width, len(opened))
     wanted = (results.height, results.width, len(times))
-    problem = ""
     if found != wanted:
         problem = (
             f"{opened.name} has {found[2]} frames of {found[1]} x {found[0]}, the project was made "

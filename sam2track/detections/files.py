@@ -267,9 +267,7 @@ def _csv_row(
     names: Mapping[int, str] | None,
     found: DetectionFile,
 ) -> None:
-    x, y, far_x, far_y = _values(
-        path, line, [row[c] for c in columns.box], f"{','.join(columns.box)}"
-    )
+    x, y, far_x, far_y = _values(path, line, [row[c] for c in columns.box], ",".join(columns.box))
     box = (x, y, x + far_x, y + far_y) if columns.sized else (x, y, far_x, far_y)
     score = 1.0
     if columns.score is not None and row[columns.score].strip():

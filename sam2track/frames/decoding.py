@@ -231,7 +231,7 @@ class Decoder:
                         break
             except av.FFmpegError:
                 continue
-        self._seekable = anchor == 0 and self._seekable
+        self._seekable = anchor == 0
         return None
 
     def _is_at(self, packet: Packet[VideoStream], position: int) -> bool:

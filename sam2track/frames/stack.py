@@ -337,7 +337,7 @@ class StackSource(ByFrame):
     def _channels(self, channel: Sequence[int | str] | int | str | None) -> tuple[int, ...]:
         stack = self._stack
         count, names = stack.size("C"), list(stack.channels)
-        told = f"{stack.told()}" + (f" (channels {', '.join(names)})" if names else "")
+        told = stack.told() + (f" (channels {', '.join(names)})" if names else "")
         if channel is None:
             if count > _MOST_CHANNELS:
                 frames = "" if set("TZ") & set(stack.axes) else "; where they are frames, name the "

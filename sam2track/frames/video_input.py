@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "VideoInput", "moving_pictures"]
 
-# FFmpeg shows text files as the screen of a terminal.
-_NO_VIDEOS = frozenset({"tty"})
-
 
 @dataclass(frozen=True)
 class VideoInput:
@@ -126,7 +123,7 @@ class VideoInput:
 
     def _chosen(self, container: InputContainer) -> VideoStream:
         kind = container.format.name
-        if kind in _NO_VIDEOS:
+        if kind == "tty":  # so FFmpeg shows text, as the screen of a terminal
             raise SourceError(f"{self.path} is text, not a video; give a video file")
         if kind == "image2" or kind.endswith("_pipe"):
             told = kind_of_file(self.path) or "a single picture by its name"

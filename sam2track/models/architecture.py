@@ -83,7 +83,6 @@ _LARGE = replace(
     stages=(2, 6, 36, 4),
     global_att_blocks=(23, 33, 43),
     window_spec=(8, 4, 16, 8),
-    pos_embed_size=(7, 7),
 )
 _NANO = Architecture(
     embed_dim=32,
