@@ -54,13 +54,13 @@ def load_prompts(
             f"prompts are {type(given).__name__}; give Prompts, which name objects and frames, a "
             f"prompts file, or the same as a dict"
         )
-    folder, within = Path(), None
+    folder = None
     if isinstance(given, Mapping):
         content: Any = given
         name = "prompts"
     else:
         path = Path(given)
-        name, folder, within = str(path), path.parent, path.parent
+        name, folder = str(path), path.parent
         try:
             check_regular(path)
             text = path.read_text(encoding="utf-8-sig")
@@ -74,7 +74,7 @@ def load_prompts(
             content = parsed(text)
         except ValueError as error:
             raise PromptError(f"prompts {name}: {error}") from error
-    return _Reader(name, folder, read_mask, within).read(content)
+    return _Reader(name, folder, read_mask).read(content)
 
 
 def lies_in(folder: Path, path: Path) -> bool:
@@ -98,9 +98,8 @@ class _Reader:
     """Checks the schema, saying where it is broken."""
 
     name: str
-    folder: Path
+    folder: Path | None  # where masks' files must lie; anywhere for a dict of the caller's own
     read_mask: Callable[[Path], Mask]
-    within: Path | None  # where masks' files must lie; anywhere for a dict of the caller's own
 
     def _fail(self, where: str, what: str) -> PromptError:
         return PromptError(f"{self.name}: {where or 'the whole'} {what}")
@@ -154,10 +153,12 @@ class _Reader:
 
     def _beside(self, mask: str, where: str) -> Path:
         """The path of a mask's file; a prompts file names those of its own folder alone."""
-        path = self.folder / mask
         if not _is_name(mask):
             raise self._fail(where, f"is {_told(mask)}, which names no file")
-        if self.within is not None and not lies_in(self.within, path):
+        if self.folder is None:
+            return Path(mask)
+        path = self.folder / mask
+        if not lies_in(self.folder, path):
             raise self._fail(
                 where,
                 f"is {_told(mask)}, which leads out of the folder of the prompts; put the file "
