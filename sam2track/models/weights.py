@@ -14,7 +14,6 @@ from sam2track.models.zoo import ZooModel
 
 __all__ = [
     "address",
-    "download",
     "find_folder",
     "find_weights",
     "pinned",
@@ -69,33 +68,24 @@ def pinned(model: ZooModel, path: Path) -> str:
 
 
 def find_weights(model: ZooModel) -> Path:
-    """Return a model's weights, downloading them where they are not on this machine.
+    """Return a model's weights, fetched into the hub's cache where they are not on this machine.
 
     Raises
     ------
     WeightsNotFoundError
         Where they are not here and cannot be had, naming the file, its address and where to
         put it.
+    ModelError
+        Where embedded ones are not here.
     """
-    return weights_on_disk(model) or download(model)
-
-
-def download(model: ZooModel) -> Path:
-    """Fetch a model's weights through huggingface-hub into its cache, or find them there.
-
-    Raises
-    ------
-    WeightsNotFoundError
-        As ``find_weights``.
-    """
-    if not model.repository:
-        found = weights_on_disk(model)
-        if found is None:
-            raise ModelError(
-                f"the weights of {model.name} are missing from this installation; install "
-                f"sam2track again"
-            )
+    found = weights_on_disk(model)
+    if found is not None:
         return found
+    if not model.repository:
+        raise ModelError(
+            f"the weights of {model.name} are missing from this installation; install sam2track "
+            "again"
+        )
     from huggingface_hub import hf_hub_download
 
     try:
