@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from sam2track.errors import SourceError
 from sam2track.export import output_errors
 from sam2track.export.sequence import Sequenced
 
-__all__ = ["jpegs", "numbered", "write_jpegs"]
+__all__ = ["numbered", "write_jpegs", "write_jpegs_at"]
 
 _QUALITY = 95
 
 
 def write_jpegs(folder: Path, sequence: Sequenced) -> None:
     """Write the frames as ``00000.jpg`` and so on, where they are wanted and there."""
-    for _ in jpegs(sequence, lambda frame: folder / f"{frame:05d}.jpg"):
-        pass
+    write_jpegs_at(sequence, lambda frame: folder / f"{frame:05d}.jpg")
 
 
-def jpegs(sequence: Sequenced, place: Callable[[int], Path]) -> Iterator[Path]:
-    """Write each frame as a JPEG where `place` says."""
+def write_jpegs_at(sequence: Sequenced, place: Callable[[int], Path]) -> None:
+    """As `write_jpegs`, each where `place` says."""
     if sequence.pictures is None:
         return
     from PIL import Image
@@ -33,7 +32,6 @@ def jpegs(sequence: Sequenced, place: Callable[[int], Path]) -> Iterator[Path]:
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path, "JPEG", quality=_QUALITY)
-        yield path
 
 
 def numbered(folder: Path, pattern: str) -> dict[int, Path]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.export.images import jpegs
+from sam2track.export.images import write_jpegs_at
 from sam2track.export.polygons import fill, outline
 from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
@@ -52,10 +52,7 @@ def write(folder: Path, sequence: Sequenced) -> None:
             lines.append(f"{kind} " + " ".join(f"{number:.6f}" for number in numbers))
         file = folder / "labels" / part(shot.frame) / f"{sequence.name}_{shot.frame:05d}.txt"
         file.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-    for _ in jpegs(
-        sequence, lambda t: folder / "images" / part(t) / f"{sequence.name}_{t:05d}.jpg"
-    ):
-        pass
+    write_jpegs_at(sequence, lambda t: folder / "images" / part(t) / f"{sequence.name}_{t:05d}.jpg")
     names = "".join(f"  {number}: {_quoted(kind)}\n" for number, kind in enumerate(kinds))
     size = f"# {sequence.height} x {sequence.width}\n"
     text = f"{size}path: .\ntrain: images/train\nval: images/{'val' if share else 'train'}\n"
