@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,19 @@ from sam2track.errors import UsageError
 
 __all__ = ["PALETTE", "colour", "rows_of", "wrapped"]
 
-PALETTE: npt.NDArray[np.uint8]
+
+def _palette() -> npt.NDArray[np.uint8]:
+    """Spread the bits of an id over the three channels, highest bit of a colour first."""
+    ids = np.arange(256)[:, None]
+    colours = np.zeros((256, 3), dtype=np.int64)
+    for bit in range(8):
+        colours |= (ids >> (3 * bit + np.arange(3)) & 1) << (7 - bit)
+    palette = colours.astype(np.uint8)
+    palette.flags.writeable = False
+    return palette
+
+
+PALETTE = _palette()
 """(256, 3) uint8 RGB, not writable; row 0 is black, the background."""
 
 
@@ -28,7 +39,7 @@ def colour(object_id: int) -> tuple[int, int, int]:
     """
     if object_id < 0:
         raise UsageError(f"object ids are not negative: {object_id}")
-    red, green, blue = _palette()[_rows(np.array(object_id))].tolist()
+    red, green, blue = PALETTE[_rows(np.array(object_id))].tolist()
     return red, green, blue
 
 
@@ -69,21 +80,3 @@ def rows_of(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _rows(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     return np.where(ids > 255, (ids - 1) % 255 + 1, ids).astype(np.uint8)
-
-
-@cache
-def _palette() -> npt.NDArray[np.uint8]:
-    """Spread the bits of an id over the three channels, highest bit of a colour first."""
-    ids = np.arange(256)[:, None]
-    colours = np.zeros((256, 3), dtype=np.int64)
-    for bit in range(8):
-        colours |= (ids >> (3 * bit + np.arange(3)) & 1) << (7 - bit)
-    palette = colours.astype(np.uint8)
-    palette.flags.writeable = False
-    return palette
-
-
-def __getattr__(name: str) -> Any:
-    if name == "PALETTE":
-        return _palette()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
