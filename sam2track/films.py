@@ -331,7 +331,7 @@ class _Window:
         self._frame = project.height, project.width
         # It begins where the object is on the frame `low`, or comes next, or else was last.
         first, side = None, 0
-        for row in _own(project, object_id):
+        for row in (row for row in project.rows() if row.object_id == object_id):
             if row.centroid is not None and (first is None or first.frame < low):
                 first = row
             x0, y0, x1, y1 = row.box or (0, 0, 0, 0)
@@ -378,9 +378,3 @@ def _by_frame(project: Project, low: int, high: int) -> Iterator[Mapping[int, Tr
         if rows:
             at = next(groups, None)
         yield rows
-
-
-def _own(project: Project, object_id: int) -> Iterator[TrackRow]:
-    for row in project.rows():
-        if row.object_id == object_id:
-            yield row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -131,11 +131,6 @@ class Trails:
                 way.popleft()
             if not way:
                 del self._ways[object_id]
-
-    @property
-    def objects(self) -> Collection[int]:
-        """Objects that have a trail."""
-        return self._ways.keys()
 
     def draw(self, picture: Picture) -> None:
         """Draw them into a picture, brighter where they are newer; a gap is a gap."""

@@ -297,7 +297,9 @@ def test_trails() -> None:
     # Frames 4 and 5; 6 is a gap, so nothing leads to 7.
     assert columns.min() >= 24 and columns.max() <= 31
     trails.add(20, {})
-    assert not trails.objects
+    forgotten = np.zeros_like(picture)
+    trails.draw(forgotten)
+    assert not forgotten.any()
     with pytest.raises(UsageError, match="at least 1"):
         Trails(0)
 
