@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,6 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     skip_ends: bool = False,
     worst: int = 10,
-    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Compare masks with a ground truth.
 
@@ -94,8 +93,6 @@ def evaluate(
         Leave out the first and last frame, as DAVIS does.
     worst : int
         How many of the worst frames are listed.
-    progress : callable, optional
-        Called with the number of frames done.
 
     Raises
     ------
@@ -108,7 +105,6 @@ def evaluate(
     wanted = _wanted([metrics] if isinstance(metrics, str) else metrics, found)
     pairs = _pairs(check_path("pred", pred), check_path("truth", truth), truth_format)
     rows: list[dict[str, Any]] = []
-    done = 0
     for name, mine, true in pairs:
         with ExitStack() as stack:
             left = _opened(mine, pred_format, "--pred-format", stack, found.warnings)
@@ -124,9 +120,6 @@ def evaluate(
                     true_ids |= _measure(own, their, values)
                 if scores is not None:
                     scores.add(own, their)
-                done += 1
-                if progress is not None:
-                    progress(done)
         if not frames:
             raise UsageError(f"{true} has no frame that could be compared")
         sequence: dict[str, Any] = {"name": name, "frames": len(frames)}
