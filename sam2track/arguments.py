@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeGuard, get_args
@@ -26,6 +26,7 @@ __all__ = [
     "said_limits",
     "said_names",
     "said_plane",
+    "some_of",
     "whole_number",
 ]
 
@@ -78,6 +79,23 @@ def check_choice(what: str, value: object, allowed: Sequence[str]) -> None:
     """
     if value not in allowed:
         raise UsageError(f"{what} {value!r:.60}; allowed are {', '.join(allowed)}")
+
+
+def some_of(write: Iterable[str], allowed: Collection[str]) -> list[str]:
+    """Return the outputs that are to be written, in the order of all that there are.
+
+    Raises
+    ------
+    UsageError
+        Where one is none of these.
+    """
+    if not isinstance(write, Iterable):
+        raise UsageError(f"cannot write {write!r}; give some of {', '.join(allowed)}, or []")
+    wanted = [write] if isinstance(write, str) else list(write)
+    for name in wanted:
+        if name not in allowed:
+            raise UsageError(f"cannot write {name!r}; allowed are {', '.join(allowed)}")
+    return [name for name in allowed if name in wanted]
 
 
 def check_flag(what: str, value: object) -> bool:

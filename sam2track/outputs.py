@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.arguments import check_choice
+from sam2track.arguments import check_choice, some_of
 from sam2track.database import remove_companions
 from sam2track.errors import OutputError, ProjectExistsError, UsageError
 from sam2track.export.label_videos import LabelVideoWriter
@@ -75,13 +75,7 @@ class Progress:
 
 def wanted_outputs(write: Iterable[str]) -> list[str]:
     """Check names of outputs; return them in order."""
-    if not isinstance(write, Iterable):
-        raise UsageError(f"cannot write {write!r}; give some of {', '.join(OUTPUTS)}, or []")
-    wanted = [write] if isinstance(write, str) else list(write)
-    for name in wanted:
-        if name not in OUTPUTS:
-            raise UsageError(f"cannot write {name!r}; allowed are {', '.join(OUTPUTS)}")
-    return [name for name in OUTPUTS if name in wanted]
+    return some_of(write, OUTPUTS)
 
 
 def check_table(table: str, wanted: Iterable[str]) -> None:

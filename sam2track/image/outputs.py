@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track import masks as rle
+from sam2track.arguments import some_of
 from sam2track.errors import OutputError, UsageError
 from sam2track.export import output_errors, shortened
 from sam2track.export.pngs import write_label_png
@@ -127,13 +128,7 @@ def _rounded(value: Any) -> float:
 
 def wanted_files(write: Iterable[str]) -> list[str]:
     """Check names of outputs; return them in order."""
-    if not isinstance(write, Iterable):
-        raise UsageError(f"cannot write {write!r}; give some of {', '.join(WRITTEN)}, or []")
-    wanted = [write] if isinstance(write, str) else list(write)
-    for name in wanted:
-        if name not in WRITTEN:
-            raise UsageError(f"cannot write {name!r}; allowed are {', '.join(WRITTEN)}")
-    return [name for name in WRITTEN if name in wanted]
+    return some_of(write, WRITTEN)
 
 
 def check_free(
