@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -55,7 +55,6 @@ def overlay(
     alpha: float = 0.5,
     outline: bool = True,
     tags: bool = True,
-    ids: Collection[int] | None = None,
     names: Mapping[int, str] | None = None,
 ) -> Picture:
     """Return a frame with its objects in colour, outlined and named.
@@ -74,8 +73,6 @@ def overlay(
     tags : bool
         Whether each object gets its id (and name) written at its pixel nearest to its centroid,
         or above it where it is smaller than the text.
-    ids : collection of int, optional
-        Objects to show; all of them if not given.
     names : mapping of int to str, optional
         Names to write after the ids; what OpenCV's font lacks is drawn as question marks.
 
@@ -96,9 +93,6 @@ def overlay(
         )
     if not 0 <= alpha <= 1:
         raise UsageError(f"alpha must be from 0 to 1, not {alpha}")
-    if ids is not None:
-        labels = np.where(np.isin(labels, list(ids)), labels, 0)
-
     picture = np.array(frame, order="C")
     width = _line_width(labels.shape)
     window = _window(labels, margin=width)

@@ -207,14 +207,6 @@ def test_any_labels_can_be_shown(labels):
     assert render.overlay(frame, labels, names={1: "ü" * 9}).shape == frame.shape
 
 
-def test_some_objects_only():
-    frame, labels = scene()
-    picture = render.overlay(frame, labels, ids=[2], tags=False)
-    assert np.array_equal(picture[labels != 2], frame[labels != 2])
-    assert (picture[labels == 2] != frame[labels == 2]).any()
-    assert np.array_equal(render.overlay(frame, labels, ids=[]), frame)
-
-
 def test_strided_frames():
     frame, labels = scene()
     expected = render.overlay(np.ascontiguousarray(frame[::2, ::-2]), labels[::2, ::-2])
