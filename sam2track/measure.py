@@ -309,25 +309,7 @@ def _row(
     sure: Confidence,
 ) -> Row:
     time = scale.time(plain)
-    x, y = plain.centroid or (None, None)
-    x0, y0, x1, y1 = plain.box or (None,) * 4
-    row: Row = {
-        "frame": plain.frame,
-        "time_s": time,
-        "object": plain.object_id,
-        "name": plain.name,
-        "area_px": plain.area,
-        "centroid_x": x,
-        "centroid_y": y,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
-        "object_score": plain.object_score,
-        "predicted_iou": plain.predicted_iou,
-        "source": plain.source,
-        "confidence": sure.at(plain.frame)[0],
-    }
+    row: Row = plain.values() | {"time_s": time, "confidence": sure.at(plain.frame)[0]}
     if plain.centroid is not None:
         if plain.object_id in before:
             then, place = before[plain.object_id]

@@ -99,6 +99,27 @@ class TrackRow:
         if self.source not in _SOURCES:
             raise UsageError(f"source is one of {', '.join(_SOURCES)}, not {self.source!r}")
 
+    def values(self) -> dict[str, Any]:
+        """Return what each of `COLUMNS` holds; None where nothing is there."""
+        x, y = self.centroid or (None, None)
+        x0, y0, x1, y1 = self.box or (None,) * 4
+        return {
+            "frame": self.frame,
+            "time_s": self.time,
+            "object": self.object_id,
+            "name": self.name,
+            "area_px": self.area,
+            "centroid_x": x,
+            "centroid_y": y,
+            "x0": x0,
+            "y0": y0,
+            "x1": x1,
+            "y1": y1,
+            "object_score": self.object_score,
+            "predicted_iou": self.predicted_iou,
+            "source": self.source,
+        }
+
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one cell for each of `COLUMNS`; what is not there is blank."""
         # Written out, since tables have hundreds of thousands of rows.

@@ -45,6 +45,10 @@ class Row(Protocol):
         """Return the row as text."""
         ...
 
+    def values(self) -> dict[str, Any]:
+        """Return what each column holds."""
+        ...
+
 
 class Results(Protocol):
     """What is exported: a Project is one."""

@@ -14,7 +14,7 @@ from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
 from sam2track.export.extras import needed
 from sam2track.export.reading import Boxed, Reading
-from sam2track.export.sequence import Row, Sequenced
+from sam2track.export.sequence import Sequenced
 
 __all__ = ["read", "write_csv", "write_parquet", "write_tracks_csv"]
 
@@ -43,27 +43,6 @@ def write_tracks_csv(path: Path, sequence: Sequenced) -> None:
                 x, y = (f"{v:.3f}" for v in row.centroid)
                 cells = (row.object_id, row.frame, y, x, row.area, row.name)
                 table.writerow((*cells, mothers.get(row.object_id, "")))
-
-
-def _values(row: Row) -> dict[str, Any]:
-    x0, y0, x1, y1 = row.box or (None,) * 4
-    x, y = row.centroid or (None, None)
-    return {
-        "frame": row.frame,
-        "time_s": row.time,
-        "object": row.object_id,
-        "name": row.name,
-        "area_px": row.area,
-        "centroid_x": x,
-        "centroid_y": y,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
-        "object_score": row.object_score,
-        "predicted_iou": row.predicted_iou,
-        "source": str(row.source),
-    }
 
 
 def write_parquet(path: Path, sequence: Sequenced) -> None:
@@ -100,7 +79,7 @@ def write_parquet(path: Path, sequence: Sequenced) -> None:
                     writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
                     waiting = []
                 frame, masks = row.frame, sequence.results.mask_makers(row.frame)
-            waiting.append(_values(row) | {"rle": encode(masks[row.object_id]())})
+            waiting.append(row.values() | {"rle": encode(masks[row.object_id]())})
         if waiting:
             writer.write_table(arrow.Table.from_pylist(waiting, schema=schema))
     sequence.lose("parquet", lineage=True)
