@@ -115,14 +115,14 @@ def ids(text: str | None, known: Iterable[int]) -> list[int] | None:
     """
     if text is None:
         return None
-    known = sorted(known)
-    found = []
-    for part in text.split(","):
-        if not part.strip().isdecimal() or int(part) not in known:
-            there = ", ".join(map(str, known[:20]))
-            raise UsageError(f"object {part.strip()!r} is not in the project; it holds {there}")
-        found.append(int(part))
-    return found
+    there = {str(number): number for number in sorted(known)}
+    try:
+        return [there[part.strip()] for part in text.split(",")]
+    except KeyError as error:
+        raise UsageError(
+            f"object {error.args[0]!r:.60} is not in the project; it holds "
+            f"{', '.join([*there][:20])}"
+        ) from None
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -356,10 +356,10 @@ class StackSource(ByFrame):
             text = str(item).strip()
             if text in names:
                 found.append(names.index(text))
-            elif text.isdecimal() and int(text) < count:
+            elif text in map(str, range(count)):
                 found.append(int(text))
             else:
-                raise UsageError(f"no channel {item!r}; {told}; they count from 0")
+                raise UsageError(f"no channel {item!r:.60}; {told}; they count from 0")
         if not 1 <= len(found) <= _MOST_CHANNELS or len(set(found)) < len(found):
             raise UsageError(f"channels {asked}; give one to three different ones")
         if len(found) > 1 and stack.size("S") > 1:

@@ -598,6 +598,7 @@ def test_npy_of_either_order(order: Any, tmp_path: Path) -> None:
         ("TZYX", {"z": -1}, "z -1"),
         ("TYX", {"z": 0}, "no Z; leave it out"),
         ("TCYX", {"channel": 2}, "no channel 2"),
+        ("TCYX", {"channel": 5000 * "2"}, "no channel '22"),
         ("TCYX", {"channel": "GFP"}, "no channel 'GFP'"),
         ("TCYX", {"channel": [0, 0]}, "one to three different"),
         ("TCYX", {"limits": [(0, 1)] * 3}, "3 pairs of limits for 2 channels"),
