@@ -141,11 +141,13 @@ def _check(reading: Reading, source: FrameSource) -> None:
             f"{reading.path} has masks of {reading.width} x {reading.height} pixels, "
             f"{source.name} frames of {source.width} x {source.height}; give the video they are of"
         )
-    if reading.frames is not None and len(reading.frames) and reading.frames[-1] >= len(source):
-        raise UsageError(
-            f"{reading.path} has a mask of frame {reading.frames[-1]}, "
-            f"{source.name} frames 0 to {len(source) - 1}; give the video they are of"
-        )
+    frames = reading.frames or ()
+    for frame in (*frames[:1], *frames[-1:]):
+        if not 0 <= frame < len(source):
+            raise UsageError(
+                f"{reading.path} has a mask of frame {frame}, "
+                f"{source.name} frames 0 to {len(source) - 1}; give the video they are of"
+            )
 
 
 def _fill(
@@ -161,7 +163,7 @@ def _fill(
     many = max(1, _AT_ONCE // none.size)
     with project.step("import", {"masks": str(reading.path), "format": reading.format}):
         for frame, masks in reading.shots():
-            if frame >= count:
+            if not 0 <= frame < count:
                 raise UsageError(
                     f"{reading.path} has a mask of frame {frame}, the video frames 0 to {count - 1}"
                 )

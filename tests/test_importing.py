@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tracemalloc
@@ -263,6 +264,14 @@ def test_frames_without_masks_are_said(given, clip, model, tmp_path):
     assert done.warnings == ("masks are there for 4 of the 9 frames",)
     with Project.open(tmp_path / "a.s2t") as opened:
         assert opened.frames == (2, 3, 4, 5)
+
+
+def test_frames_below_0_are_refused(given, clip, model, tmp_path):
+    content = json.loads((given / "coco").read_text())
+    content["images"][0]["frame_id"] = -1
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"has a mask of frame -1, .* frames 0 to 8"):
+        import_masks(tmp_path / "a.json", tmp_path / "a.s2t", source=clip, model=model)
 
 
 def test_masks_that_are_all_empty(clip, model, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def read(path: Path, kind: str) -> Reading:
             )
         names[object_id] = kinds.get(annotation["category_id"], "")
     there = sorted(frames.values())
+    double = next((one for one, other in pairwise(there) if one == other), None)
+    if double is not None:
+        raise SourceError(f"{file} has two images of frame {double}; give those of one video")
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in there:

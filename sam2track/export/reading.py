@@ -246,7 +246,7 @@ def detect(path: Path, option: str = "--format") -> str:
     if path.suffix.lower() == ".json" and path.is_file():
         with path.open("rb") as file:
             head = file.read(4096)
-        return "sav" if b'"masklet"' in head or b'"video_id"' in head else "coco"
+        return "sav" if b'"masklet"' in head else "coco"
     if _holds_graph(path):
         return "geff"
     if path.suffix.lower() in _BY_SUFFIX:

@@ -118,6 +118,23 @@ def test_coco_of_others(tmp_path):
         open_masks(file)
 
 
+def test_coco_of_several_videos(tmp_path):
+    """SA-V's files name their video as well, but hold no images."""
+    image = {"height": 6, "width": 8, "frame_id": 0}
+    content = {
+        "images": [{"id": n, "video_id": n, **image} for n in (1, 2)],
+        "annotations": [],
+        "categories": [],
+    }
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=r"two images of frame 0; .* one video"):
+        open_masks(file)
+    content["images"].pop()
+    file.write_text(json.dumps(content))
+    assert list(open_masks(file).frames) == [0]
+
+
 @pytest.mark.parametrize("said", [None, 3, "ab", [[1, 2, 3]], [{"a": 1}], {}, {"counts": "1"}])
 def test_damaged_masks_of_coco(tmp_path, said):
     """Also those that are made later, where they are asked for."""
