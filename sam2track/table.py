@@ -295,8 +295,8 @@ class TableWriter(Staged):
         self._csv = csv.writer(self._file, lineterminator="\n")
         self.write_cells(columns)
 
-    def write(self, row: TrackRow) -> None:
-        """Append a row.
+    def write_cells(self, cells: Sequence[str]) -> None:
+        """Append a row of text, one cell for each column.
 
         Raises
         ------
@@ -305,14 +305,10 @@ class TableWriter(Staged):
         OutputError
             Where it cannot be written; the table is aborted then.
         """
-        self.write_cells(row.cells())
-
-    def write_cells(self, cells: Sequence[str]) -> None:
-        """Append a row of text, one cell for each column; raises as `write`."""
         self._write(lambda: self._csv.writerow(cells))
 
     def write_lines(self, lines: Iterable[str]) -> None:
-        """Append lines that are CSV already; raises as `write`, and what the lines raise."""
+        """Append lines that are CSV already; raises as `write_cells`, and what the lines raise."""
         self._write(lambda: self._file and self._file.writelines(lines))
 
     def _write(self, what: Callable[[], object]) -> None:

@@ -30,7 +30,7 @@ def test_rows_byte_by_byte(tmp_path):
     path = tmp_path / "tracks.csv"
     with TableWriter(path) as table:
         assert list(tmp_path.iterdir()) == [tmp_path / ".tracks.csv.partial"]
-        table.write(
+        table.write_cells(
             row(
                 square(),
                 frame=3,
@@ -40,9 +40,11 @@ def test_rows_byte_by_byte(tmp_path):
                 object_score=np.float32(12.34567),
                 predicted_iou=np.float32(0.98768),
                 source="prompted",
-            )
+            ).cells()
         )
-        table.write(row(square() & False, frame=4, time=4, object_id=1, source="edited"))
+        table.write_cells(
+            row(square() & False, frame=4, time=4, object_id=1, source="edited").cells()
+        )
     assert path.read_bytes().decode() == (
         HEADER
         + '3,0.100100,1,"a ""cell"", größer",12,11.00,5.50,10,4,13,8,12.3457,0.9877,prompted\n'
@@ -55,8 +57,10 @@ def test_any_csv_reader_gives_the_names_back(tmp_path):
     names = ["plain", "two\nlines", "semi;colon", "'", "日本", ""]
     with TableWriter(tmp_path / "t.csv") as table:
         for index, name in enumerate(names):
-            table.write(
-                row(square(), frame=index, time=0.0, object_id=2, name=name, source="forward")
+            table.write_cells(
+                row(
+                    square(), frame=index, time=0.0, object_id=2, name=name, source="forward"
+                ).cells()
             )
     with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -96,13 +100,13 @@ def test_an_aborted_table_leaves_the_old_one(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("old")
     with pytest.raises(KeyError), TableWriter(path) as table:
-        table.write(row(square(), frame=0, time=0.0, object_id=1, source="forward"))
+        table.write_cells(row(square(), frame=0, time=0.0, object_id=1, source="forward").cells())
         raise KeyError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
     table.close()
     with pytest.raises(UsageError, match="closed"):
-        table.write(row(square(), frame=0, time=0.0, object_id=1, source="forward"))
+        table.write_cells(row(square(), frame=0, time=0.0, object_id=1, source="forward").cells())
 
 
 def test_places_that_cannot_be_written(tmp_path):
@@ -119,7 +123,9 @@ def test_names_that_are_no_text(tmp_path):
         pytest.raises(OutputError, match="no valid text"),
         TableWriter(tmp_path / "t.csv") as table,
     ):
-        table.write(row(square(), frame=0, time=0.0, object_id=1, name="\ud800", source="forward"))
+        table.write_cells(
+            row(square(), frame=0, time=0.0, object_id=1, name="\ud800", source="forward").cells()
+        )
         table.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -132,5 +138,7 @@ def test_a_full_disk(tmp_path, rows):
         TableWriter(tmp_path / "t.csv") as table,
     ):
         for frame in range(rows):
-            table.write(row(square(), frame=frame, time=0.0, object_id=1, source="forward"))
+            table.write_cells(
+                row(square(), frame=frame, time=0.0, object_id=1, source="forward").cells()
+            )
     assert list(tmp_path.iterdir()) == []

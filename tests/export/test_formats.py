@@ -560,7 +560,7 @@ def test_csv_is_that_of_a_job(export, path, tmp_path):
     target, _ = export("csv")
     with Project.open(path) as opened, TableWriter(tmp_path / "tracks.csv") as table:
         for row in opened.rows():
-            table.write(row)
+            table.write_cells(row.cells())
     assert target.read_text() == (tmp_path / "tracks.csv").read_text()
     rows = list(csv.DictReader(target.read_text().splitlines()))
     assert len(rows) == sum(len(here) for here in masks())
