@@ -146,17 +146,14 @@ class Shot:
     ----------
     frame : int
         In the source.
-    time : float
-        Seconds.
     masks : Boxed
         By object, ascending; those that are not empty. They may overlap. What lies in their boxes
         is held, and each is made when it is asked for.
     """
 
-    def __init__(self, owner: Sequenced, frame: int, time: float, masks: Boxed) -> None:
+    def __init__(self, owner: Sequenced, frame: int, masks: Boxed) -> None:
         self._owner = owner
         self.frame = frame
-        self.time = time
         self.masks = masks
 
     @cached_property
@@ -229,7 +226,7 @@ class Sequenced:
             makers = self.results.mask_makers(frame) if frame in known else {}
             here = Boxed((i, makers[i]()) for i in sorted(makers))
             self.passed(done, len(self.span))  # before it: a writer may not ask for what is after
-            yield Shot(self, frame, float(self.times[frame]), here)
+            yield Shot(self, frame, here)
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the table that lie in the span."""
@@ -268,10 +265,10 @@ class Sequenced:
         kinds = (np.uint8, np.uint16, np.uint32)
         return np.dtype(next(k for k in kinds if self.largest <= np.iinfo(k).max))
 
-    def lose(self, format_name: str, *, lineage: bool = False, overlaps: bool = True) -> None:
+    def lose(self, format_name: str, *, lineage: bool = False) -> None:
         """Say in one line what the format could not hold, once all shots were taken."""
         lost = []
-        if overlaps and self.overlapping:
+        if self.overlapping:
             lost.append(
                 f"overlaps (on {self.overlapping} frames; a pixel went to the highest logit, "
                 "of locked objects before others)"

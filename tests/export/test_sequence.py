@@ -85,11 +85,11 @@ def test_shots_are_the_masks_that_are_not_empty_in_order() -> None:
     for shot in of.shots():
         assert told[-1] == (len(shots) + 1, 4)  # said before it is written
         shots.append(shot)
-    assert [(s.frame, s.time, list(s.masks)) for s in shots] == [
-        (1, 0.5, [2, 300]),
-        (2, 1.0, [2, 300]),
-        (3, 1.5, [300]),
-        (4, 2.0, []),
+    assert [(s.frame, list(s.masks)) for s in shots] == [
+        (1, [2, 300]),
+        (2, [2, 300]),
+        (3, [300]),
+        (4, []),
     ]
     assert len(told) == 4
     np.testing.assert_array_equal(shots[0].labels, np.where(box(0, 2), 2, box(3, 6) * 300))
@@ -133,8 +133,6 @@ def test_what_is_lost_is_said_in_one_line() -> None:
     assert of.warnings == []
     of.overlapping = 3
     of.results.lineage = {5: 1, 4: 1}  # type: ignore[misc]
-    of.lose("it", overlaps=False)
-    assert of.warnings == []
     of.lose("it")
     of.lose("it", lineage=True)
     first, second = of.warnings
@@ -189,7 +187,6 @@ def test_seconds_between_frames(
     wanted = times if told is None else [n * told for n in range(len(times))]
     np.testing.assert_allclose(of.times, wanted)
     np.testing.assert_array_equal(of.played, times)
-    np.testing.assert_allclose([shot.time for shot in of.shots()], wanted)
 
 
 def test_label_maps_are_painted_in_boxes() -> None:
