@@ -167,7 +167,3 @@ class _Lazy(click.Group):
 @click.version_option(package_name="sam2track")
 def main(debug: bool) -> None:
     """Follow objects through videos and time-lapses with SAM 2."""
-
-
-if __name__ == "__main__":
-    main()

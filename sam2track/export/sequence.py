@@ -28,18 +28,15 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Row(Protocol):
-    """A row of the table; ``TrackRow`` is one."""
+    """What formats need of a row of the table; ``TrackRow`` is one."""
 
     frame: int
-    time: float
     object_id: int
     name: str
     area: int
     centroid: tuple[float, float] | None
     box: tuple[int, int, int, int] | None
-    object_score: float | None
     predicted_iou: float | None
-    source: Any
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text."""
