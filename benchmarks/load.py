@@ -27,10 +27,10 @@ COPIED = 20  # frames that are made; the others repeat them
 def stored(frames: int) -> dict[str, Any]:
     """Read from a project of 1080p that was made without a model."""
     from sam2track import Project
-    from sam2track.outputs import write_table
     from sam2track.prompts import Prompt
     from sam2track.tracking.history import Record
     from sam2track.tracking.result import FrameResult
+    from sam2track.writing import write_table
 
     discs = Discs(frames, OBJECTS, HEIGHT, WIDTH)
     ids = tuple(range(1, OBJECTS + 1))

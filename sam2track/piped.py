@@ -22,13 +22,11 @@ from sam2track.models.loading import load_model
 from sam2track.models.model import Model
 from sam2track.outcome import CutShort, Interrupted, Outcome
 from sam2track.outputs import (
-    PictureOutputs,
     Progress,
     check_apart,
     holds_project,
     paths_of,
     remove_outputs,
-    write_table,
 )
 from sam2track.pictures import read_mask
 from sam2track.project import Project, WriterLock
@@ -36,6 +34,7 @@ from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompt, Prompts
 from sam2track.sparing import a_core_spared
 from sam2track.tracking.tracker import Tracker
+from sam2track.writing import PictureOutputs, write_table
 
 if TYPE_CHECKING:
     from sam2.modeling.sam2_base import SAM2Base

@@ -16,11 +16,12 @@ from sam2track.errors import PromptError, SourceError
 from sam2track.frames.source import FrameSource
 from sam2track.models.model import Model
 from sam2track.outcome import Interrupted, Outcome
-from sam2track.outputs import OUTPUTS, Progress, Writing, paths_of, write_table
+from sam2track.outputs import OUTPUTS, Progress, paths_of
 from sam2track.project import Project
 from sam2track.sparing import a_core_spared
 from sam2track.tracking.actions import repeat
 from sam2track.tracking.tracker import Tracker
+from sam2track.writing import Writing, write_table
 
 __all__ = ["Work"]
 

@@ -25,7 +25,7 @@ LAYERS = (
     {"job", "replaying", "image", "batch", "doctor", "evaluation"},
     {"work", "piped"},
     {"asked", "founding", "sparing"},
-    {"outcome", "outputs"},
+    {"outcome", "outputs", "writing"},
     {
         "confidence",
         "contents",

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sam2track import outputs, track
+from sam2track import outputs, track, writing
 from sam2track.errors import (
     OutputError,
     ProjectError,
@@ -912,7 +912,7 @@ def test_failed_outputs_leave_no_halves(
     def full(*_: Any, **__: Any) -> np.ndarray:
         raise OutputError("disk full")
 
-    monkeypatch.setattr(outputs, "overlay", full)
+    monkeypatch.setattr(writing, "overlay", full)
     with pytest.raises(OutputError):
         run(clip, TWO, output=tmp_path, model=module)
     *pictures, project = files(tmp_path)
@@ -927,7 +927,7 @@ def test_an_output_that_cannot_be_had_leaves_nothing_of_the_others(tmp_path: Pat
         Staged(tmp_path / "overlay.mp4"),  # as another command that writes it now
         pytest.raises(OutputError, match="another command"),
     ):
-        outputs.PictureOutputs(
+        writing.PictureOutputs(
             tmp_path, ["mask-video", "overlay"], height=16, width=16, bits=8, names={}
         )
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.mp4"]

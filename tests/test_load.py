@@ -11,8 +11,8 @@ import pytest
 from benchmarks.load import stored
 from benchmarks.soak import growth, measure
 from sam2track import masks as rle
-from sam2track.outputs import write_table
 from sam2track.project import Project
+from sam2track.writing import write_table
 
 from .made import disk, write_project
 

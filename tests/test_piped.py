@@ -28,8 +28,8 @@ from sam2track.export.pngs import read_label_png
 from sam2track.frames.opening import reopen_source
 from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.outcome import CutShort, Interrupted
-from sam2track.outputs import PictureOutputs
 from sam2track.project import Project
+from sam2track.writing import PictureOutputs
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 64
 RED, GREEN = [4, 6, 24, 26], [30, 20, 50, 40]

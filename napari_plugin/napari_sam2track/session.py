@@ -25,9 +25,10 @@ from sam2track.errors import PromptError, Sam2TrackError, SourceError, UsageErro
 from sam2track.export import output_errors
 from sam2track.export.exporting import FORMATS
 from sam2track.founding import open_project
-from sam2track.outputs import OUTPUTS, USUAL, Progress, writing_outputs
+from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.project import Project
 from sam2track.tracking.tracker import Tracker
+from sam2track.writing import writing_outputs
 
 if TYPE_CHECKING:
     from sam2track.export.exporting import Exported
