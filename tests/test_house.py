@@ -59,6 +59,7 @@ LAYERS = (
         "training",
         "detections",
         "prompt_files",
+        "prompt_values",
         "prompts",
         "lazy",
         "masks",
