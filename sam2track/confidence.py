@@ -169,13 +169,13 @@ def at_most(score: float, iou: float, *, there: bool) -> float:
     return float(sure**EXPONENTS.score * quality**EXPONENTS.iou)
 
 
-def weigh(found: Signals, exponents: Exponents = EXPONENTS) -> Confidence:
+def weigh(found: Signals) -> Confidence:
     """Return the confidence that follows from signals."""
-    own = -np.log(np.maximum(found.own, _LEAST)) * np.array(exponents[:4], np.float32)
+    own = -np.log(np.maximum(found.own, _LEAST)) * np.array(EXPONENTS[:4], np.float32)
     doubt = np.zeros((len(found.frames), 2), np.float32)
     trust = np.ones(len(found.frames), np.float32)
     for indices in _ways(found.backward):
-        _follow(found, indices, exponents, trust, doubt)
+        _follow(found, indices, trust, doubt)
     values = np.exp(-own.sum(axis=1)) * trust
     # What is left of an old jump is put down to what it was when it came.
     losses = np.concatenate((own, doubt), axis=1)
@@ -254,7 +254,6 @@ def _ways(backward: npt.NDArray[np.bool_]) -> Iterator[range]:
 def _follow(
     found: Signals,
     indices: range,
-    exponents: Exponents,
     trust: npt.NDArray[np.float32],
     doubt: npt.NDArray[np.float32],
 ) -> None:
@@ -272,11 +271,11 @@ def _follow(
         elif areas:
             usual = median(areas)
             left = _left(by_area + by_jump)
-            by_area = by_area * left - exponents.area * math.log(_steady(area, usual))
+            by_area = by_area * left - EXPONENTS.area * math.log(_steady(area, usual))
             by_jump *= left
             if area and len(places) == 2:
                 jump = _jump((x, y), places) / math.sqrt(usual)
-                by_jump += exponents.jump * max(0.0, jump - 0.1) / 0.3
+                by_jump += EXPONENTS.jump * max(0.0, jump - 0.1) / 0.3
         lost.append((by_area, by_jump))
         if area:
             areas.append(area)
