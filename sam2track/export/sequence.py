@@ -36,6 +36,7 @@ class Row(Protocol):
     area: int
     centroid: tuple[float, float] | None
     box: tuple[int, int, int, int] | None
+    object_score: float | None
     predicted_iou: float | None
 
     def cells(self) -> tuple[str, ...]:
