@@ -324,14 +324,6 @@ class Contents(Ledger):
                     times = [(frame, frame * float(interval)) for frame, _ in times]
             yield Stored(found, names, dict(times), carried)
 
-    def scores(self) -> Iterator[tuple[int, int, float, float, str]]:
-        """Yield object, frame, object score, predicted IoU and source of all that was tracked."""
-        with self._errors():
-            for object_id, frame, score, iou, source in self._db.execute(
-                "SELECT object, frame, score, iou, source FROM results ORDER BY object, frame"
-            ):
-                yield object_id, frame, float(score), float(iou), how(source)
-
     def summary(self) -> list[dict[str, Any]]:
         """Each object's id, name, first and last frame, and mean object score."""
         with self._errors():
@@ -343,13 +335,6 @@ class Contents(Ledger):
             ).fetchall()
         keys = ("id", "name", "first", "last", "mean_score")
         return [dict(zip(keys, values, strict=True)) for values in rows]
-
-    def has(self, object_id: int, frame: int) -> bool:
-        """Whether there is a result of an object on a frame."""
-        place = (whole_number("object", object_id), whole_number("frame", frame))
-        with self._errors():
-            found = self._db.execute("SELECT 1 FROM results WHERE object = ? AND frame = ?", place)
-            return found.fetchone() is not None
 
     def _mask(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
         mask = self._mask_of(object_id, frame, data)

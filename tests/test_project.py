@@ -118,7 +118,7 @@ def read_all(project: Project) -> list[Any]:
     for frame in (*project.frames, 0, 3):
         found += [project.time(frame), project.masks(frame), project.labels(frame)]
         for object_id in project.objects:
-            found += [project.get(object_id, frame), project.has(object_id, frame)]
+            found.append(project.get(object_id, frame))
     return found
 
 
@@ -143,7 +143,6 @@ def test_results_come_back(tmp_path: Path) -> None:
                     assert (found.score, found.iou) == (record.score, record.iou)
                     assert found.source == "forward"
             assert opened.get(1, 2) is None and opened.get(2, 3) is None
-            assert opened.has(300, 3) and not opened.has(300, 4)
             assert opened.masks(2) == {} and not opened.labels(2).any()
             if opened is not project:
                 opened.close()
@@ -272,7 +271,6 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
         picked = project.labels(three, np.array([300]))
         np.testing.assert_array_equal(picked, project.labels(3, [300]))
         assert [frame for frame, _ in project.observations(np.arange(2, 4))] == [2, 3]
-        assert project.has(three_hundred, three) and not project.has(np.int64(2), three)
         project.add_prompt(three_hundred, three, Prompt(absent=True))
         assert [said[:2] for said in project.prompts] == [(300, 3)]
         said = project.prompt_at(three_hundred, three)
@@ -287,8 +285,6 @@ def test_what_is_no_number_is_no_frame(frame: Any, tmp_path: Path) -> None:
             project.time,
             project.masks,
             project.labels,
-            lambda frame: project.has(1, frame),
-            lambda object_id: project.has(object_id, 3),
             lambda frame: project.prompt_at(1, frame),
             lambda object_id: project.prompt_at(object_id, 3),
             lambda frame: list(project.observations([frame])),
@@ -356,10 +352,10 @@ def test_forget(tmp_path: Path) -> None:
         for frame in range(6):
             put(project, frame)
         project.forget(1, 2, 4)
-        assert [frame for frame in range(6) if project.has(1, frame)] == [0, 1, 4, 5]
+        assert project.frames_of(1) == [0, 1, 4, 5]
         project.forget(300)
         assert project.frames == (0, 1, 4, 5)
-        assert not any(project.has(300, frame) for frame in range(6))
+        assert project.frames_of(300) == []
 
 
 def test_the_last_two_states_are_kept(tmp_path: Path) -> None:
@@ -1364,17 +1360,6 @@ def test_settings_are_held_as_they_are_read_again(tmp_path: Path) -> None:
         assert project.meta["hidden"] == [1, 300]
         with Project.open(project.path) as again:
             assert project.meta == again.meta
-
-
-def test_scores_are_read_without_masks(tmp_path: Path) -> None:
-    with new(tmp_path / "p.s2t") as project:
-        for frame in (4, 2):
-            put(project, frame)
-        scores = list(project.scores())
-        rows = sorted(project.rows(), key=lambda row: (row.object_id, row.frame))
-    assert [(o, f, s, i, w) for o, f, s, i, w in scores] == [
-        (r.object_id, r.frame, r.object_score, r.predicted_iou, r.source) for r in rows
-    ]
 
 
 def test_what_is_read_of_an_object_does_not_grow_with_the_others(tmp_path: Path) -> None:

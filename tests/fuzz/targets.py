@@ -266,7 +266,6 @@ def _read_project(data: bytes, folder: Path) -> Any:
         project.summary()
         list(project.prompts)
         list(project.rows())
-        list(project.scores())
         project.last_state()
         for frame in project.frames[:3]:
             project.labels(frame)
