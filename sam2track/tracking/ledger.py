@@ -27,9 +27,10 @@ __all__ = ["Ledger", "how"]
 
 _PART = 2**28  # bytes of a state that are one value
 _RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
+# All of a result but which object it is of, on which frame, and when it holds.
+_FOUND = "source, score, iou, mask, pointer, codes, side, exact, area, x, y, x0, y0, x1, y1"
 _NEW_RESULT = (
-    "INSERT INTO all_results (frame, object, source, score, iou, mask, pointer, codes, side, "
-    "exact, area, x, y, x0, y0, x1, y1, since, until) "
+    f"INSERT INTO all_results (frame, object, {_FOUND}, since, until) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
@@ -175,13 +176,10 @@ class Ledger(Steps):
 
         Else it would be taken for what followed from that.
         """
-        columns = (
-            "source, score, iou, area, x, y, x0, y0, x1, y1, mask, pointer, codes, side, exact"
-        )
         with self.transaction() as db:
             db.execute(
-                f"INSERT INTO all_results (object, frame, since, {columns}) "
-                f"SELECT ?, ?, position, {columns} FROM all_results, head WHERE id = ? "
+                f"INSERT INTO all_results (object, frame, since, {_FOUND}) "
+                f"SELECT ?, ?, position, {_FOUND} FROM all_results, head WHERE id = ? "
                 "AND since >= (SELECT ifnull(max(since), 0) FROM prompts WHERE object = ?)",
                 (object_id, frame, key, object_id),
             )
@@ -431,8 +429,7 @@ class Ledger(Steps):
                     moved += [(table, row, new) for (row,) in rows.fetchall()]
             columns = {
                 "all_prompts": "frame, said, mask, logits, tracked",
-                "all_results": "frame, source, score, iou, mask, pointer, codes, side, exact, "
-                "area, x, y, x0, y0, x1, y1",
+                "all_results": f"frame, {_FOUND}",
             }
             for table, row, _ in moved:
                 db.execute(f"UPDATE {table} SET until = ? WHERE rowid = ?", (position, row))
