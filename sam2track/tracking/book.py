@@ -178,10 +178,7 @@ class Book:
         return State(
             {i: dict(item.pending) for i, item in self.objects.items()},
             {
-                i: {
-                    backward: {f: replace(memory) for f, memory in recent.kept.items()}
-                    for backward, recent in item.recent.items()
-                }
+                i: {backward: recent.kept for backward, recent in item.copied_recent().items()}
                 for i, item in self.objects.items()
             },
         )
@@ -239,10 +236,9 @@ class Book:
                 self.load()
             raise
 
-    def family(self, item: Tracked) -> list[Tracked]:
-        """An object and its daughters."""
-        theirs = (one for one in self.objects.values() if one.mother == item.object_id)
-        return [item, *theirs]
+    def daughters(self, item: Tracked) -> list[Tracked]:
+        """The objects that an object divided into."""
+        return [one for one in self.objects.values() if one.mother == item.object_id]
 
     def keep(self, item: Tracked, frame: int, prompt: Prompt, tracked: Record | None) -> None:
         """Answer a prompt and keep both."""

@@ -44,13 +44,13 @@ def merge(book: Book, object_id: int, other_id: int) -> None:
             f"object {late.object_id} is a daughter of {late.mother} and object {early.object_id} "
             f"of {early.mother}; an object has one mother, so they cannot be merged"
         )
-    sisters = [d.object_id for d in _daughters(book, early) if d is not late]
+    sisters = [d.object_id for d in book.daughters(early) if d is not late]
     if sisters:
         raise PromptError(
             f"object {early.object_id} divides into {[*sisters]} and cannot go on as "
             f"{late.object_id}; remove those first"
         )
-    heirs = _daughters(book, late)
+    heirs = book.daughters(late)
     last = max(_frames(book, early))
     if heirs and late.end is not None and last >= late.end:
         raise PromptError(
@@ -213,7 +213,7 @@ def _keep_before(book: Book, item: Tracked, unfinished: int, frame: int) -> None
 def end_at(book: Book, object_id: int, frame: int | None) -> None:
     """Let an object end before a frame; None takes its end back."""
     item = book.known(object_id)
-    daughters = [daughter.object_id for daughter in _daughters(book, item)]
+    daughters = [daughter.object_id for daughter in book.daughters(item)]
     if daughters:
         raise PromptError(
             f"object {item.object_id} ends where it divides into {daughters}; remove those first"
@@ -267,7 +267,7 @@ def divide(book: Book, object_id: int, frame: int, daughters: Mapping[int, Mask 
             f"divided; clear that prompt first"
         )
     mother.life.check_alive(frame - 1)
-    if there := [daughter.object_id for daughter in _daughters(book, mother)]:
+    if there := [daughter.object_id for daughter in book.daughters(mother)]:
         raise PromptError(f"object {mother.object_id} divides into {there} already")
     masks = {
         check_object_id(daughter_id): _daughter(book, mother, daughter_id, mask, frame)
@@ -330,13 +330,9 @@ def _frames(book: Book, item: Tracked) -> list[int]:
     return book.history.frames_of(item.object_id)
 
 
-def _daughters(book: Book, item: Tracked) -> list[Tracked]:
-    return [other for other in book.objects.values() if other.mother == item.object_id]
-
-
 def _inherited(book: Book, item: Tracked, new: int) -> None:
     """Give an object's daughters another mother; one that is locked keeps hers."""
-    for daughter in _daughters(book, item):
+    for daughter in book.daughters(item):
         if daughter.mother != new:
             book.history.keep_life(replace(book.known(daughter.object_id).life, mother=new))
 

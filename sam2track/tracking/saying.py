@@ -79,7 +79,7 @@ def clear(book: Book, object_id: int, frame: int) -> None:
         )
     tracked = book.tracked(item.object_id, frame)
     history = book.history
-    with book.step("clear", book.family(item), object=item.object_id, frame=frame):
+    with book.step("clear", [item, *book.daughters(item)], object=item.object_id, frame=frame):
         first = item.first
         del item.prompted[frame]
         if not item.prompted:
@@ -102,14 +102,14 @@ def clear(book: Book, object_id: int, frame: int) -> None:
 def remove(book: Book, object_id: int) -> None:
     """Forget an object altogether; its daughters have no mother then."""
     item = book.known(object_id)
-    with book.step("remove", book.family(item), object=item.object_id):
+    with book.step("remove", [item, *book.daughters(item)], object=item.object_id):
         _remove(book, item)
 
 
 def _remove(book: Book, item: Tracked) -> None:
     del book.objects[item.object_id]
     book.history.drop_life(item.object_id)
-    for daughter in book.family(item)[1:]:
+    for daughter in book.daughters(item):
         book.known(daughter.object_id)  # refused where it is locked
         daughter.mother = None
         book.history.keep_life(daughter.life)
