@@ -337,19 +337,14 @@ class Contents(Ledger):
         return [dict(zip(keys, values, strict=True)) for values in rows]
 
     def _mask(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
-        mask = self._mask_of(object_id, frame, data)
-        self._check_size(object_id, frame, mask.shape)
-        return mask
+        return self._boxed(object_id, frame, data).whole()
 
     def _boxed(self, object_id: int, frame: int, data: bytes) -> rle.Part:
         """As ``_mask``, of what lies in its box: whole ones of a thousand cells are gigabytes."""
         found = self._part_of(object_id, frame, data)
-        self._check_size(object_id, frame, found.size)
-        return found
-
-    def _check_size(self, object_id: int, frame: int, size: tuple[int, ...]) -> None:
-        if size != (self.height, self.width):
+        if found.size != (self.height, self.width):
             raise self._damaged(object_id, frame, "its mask is not of the size of the frames")
+        return found
 
     def check(self) -> None:
         """Read all that is stored of every frame, one at a time, and see that nothing is gone.
@@ -369,7 +364,7 @@ class Contents(Ledger):
                     "SELECT object, mask, area FROM results WHERE frame = ?", (frame,)
                 ).fetchall()
             for object_id, mask, area in rows:
-                if int(np.count_nonzero(self._mask(object_id, frame, mask))) != area:
+                if int(np.count_nonzero(self._boxed(object_id, frame, mask).part)) != area:
                     raise self._damaged(object_id, frame, "its mask has not the area that it had")
                 self.get(object_id, frame)
         for object_id, frame, _ in self.each_prompt():

@@ -192,6 +192,13 @@ class Ledger(Steps):
             where = f"the prompt of object {object_id} on frame {frame}"
             raise self._damaged_at(where, str(error)) from error
 
+    def _part_of(self, object_id: int, frame: int, data: bytes) -> rle.Part:
+        """Return what of a stored mask lies in its box; where it is damaged, say whose it is."""
+        try:
+            return rle.decode_part(data)
+        except ProjectError as error:
+            raise self._damaged(object_id, frame, str(error)) from error
+
     def unanswered(self) -> list[Unanswered]:
         """Return the prompts that wait for a model, in the order in which they were said.
 

@@ -17,10 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from sam2track import masks as rle
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
 from sam2track.faults import maybe_full
 from sam2track.values import check_step
@@ -176,23 +172,6 @@ class Steps:
             ValueError,
         ) as error:
             raise ProjectError(f"{self.name} is damaged: {error}") from error
-
-    def _mask_of(self, object_id: int, frame: int, data: bytes) -> npt.NDArray[np.bool_]:
-        """Return a stored mask, (H, W) bool; where it is damaged, say whose it is."""
-        with self._mask_errors(object_id, frame):
-            return rle.decode(data)
-
-    def _part_of(self, object_id: int, frame: int, data: bytes) -> rle.Part:
-        """As ``_mask_of``, of what lies in its box: whole ones of a thousand are gigabytes."""
-        with self._mask_errors(object_id, frame):
-            return rle.decode_part(data)
-
-    @contextmanager
-    def _mask_errors(self, object_id: int, frame: int) -> Iterator[None]:
-        try:
-            yield
-        except ProjectError as error:
-            raise self._damaged(object_id, frame, str(error)) from error
 
     def _damaged(self, object_id: int, frame: int, why: str) -> ProjectError:
         return self._damaged_at(f"object {object_id} on frame {frame}", why)
