@@ -330,13 +330,13 @@ def test_what_was_clicked_is_read_without_masks(
     """A project may have more painted masks than memory holds."""
     with Project.open(fill(tmp_path / "p.s2t"), writable=True) as project:
         project.add_prompt(1, 9, Prompt(points=((5, 6),), mask=np.eye(HEIGHT, WIDTH, dtype=bool)))
-        read, decode = [], rle.decode
-        monkeypatch.setattr(rle, "decode", lambda data: read.append(decode(data)) or read[-1])
+        read, decode = [], rle.decode_part
+        monkeypatch.setattr(rle, "decode_part", lambda data: read.append(decode(data)) or read[-1])
         clicked = {(i, f): said and said.to_dict() for i, f, said in project.clicked()}
-        assert all(mask.shape == (1, 1) for mask in read)
+        assert read and all(part.size == (1, 1) for part in read)
         each = project.each_prompt()
         next(each)
-        assert len([mask for mask in read if mask.shape == (HEIGHT, WIDTH)]) < 2
+        assert len([part for part in read if part.size == (HEIGHT, WIDTH)]) < 2
         assert len(list(each)) == 4
     assert clicked == {
         (1, 0): Prompt(points=((1, 2), (3.5, 4)), labels=(1, 0)).to_dict(),
