@@ -76,12 +76,17 @@ class Contents(Ledger):
         """
         interval = self.meta.get("frame_interval_s")
         frame = whole_number("frame", frame)
+        played = self._played(frame)
+        if played is None:
+            raise ProjectError(f"{self.path} knows no frame {frame}")
+        return played if interval is None else frame * float(interval)
+
+    def _played(self, frame: int) -> float | None:
+        """When a frame is played, in seconds; None where there is none."""
         with self._errors():
             found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
             value = found.fetchone()
-            if value is None:
-                raise ProjectError(f"{self.path} knows no frame {frame}")
-            return float(value[0]) if interval is None else frame * float(interval)
+            return None if value is None else float(value[0])
 
     @property
     def times(self) -> npt.NDArray[np.float64]:
@@ -397,20 +402,16 @@ class Contents(Ledger):
             ).fetchone()
             (states,) = self._db.execute("SELECT sum(length(data)) FROM states").fetchone()
             (prompts,) = self._db.execute("SELECT count(*) FROM prompts").fetchone()
-        lives = {life.object_id: life for life in self.lives()}
         objects = [
-            row
+            one
             | {
-                "birth": lives[row["id"]].birth,
-                "end": lives[row["id"]].end,
-                "mother": lives[row["id"]].mother,
-                "locked": lives[row["id"]].locked,
-                "to_run": {
-                    "forward": lives[row["id"]].forward,
-                    "backward": lives[row["id"]].backward,
-                },
+                "birth": life.birth,
+                "end": life.end,
+                "mother": life.mother,
+                "locked": life.locked,
+                "to_run": {"forward": life.forward, "backward": life.backward},
             }
-            for row in self.summary()
+            for one, life in zip(self.summary(), self.lives(), strict=True)
         ]
         try:
             size = self.path.stat().st_size

@@ -568,13 +568,6 @@ class Project(Contents):
             db.execute("INSERT INTO times VALUES (?, ?)", (frame, float(seconds)))
             self._keep_meta({"frames": frame + 1})
 
-    def _played(self, frame: int) -> float | None:
-        """When a frame is played, in seconds; None where there is none."""
-        with self._errors():
-            found = self._db.execute("SELECT seconds FROM times WHERE frame = ?", (frame,))
-            row = found.fetchone()
-            return None if row is None else float(row[0])
-
     def extend(self, frame: int, height: int, width: int) -> None:
         """Know of a stream's next frame, 1/25 s after the one before unless `add_frame` said when.
 
