@@ -185,10 +185,6 @@ class ObjectTable(QTableWidget):
         cells = [self.item(line, 1) for line in range(self.rowCount())]
         return [int(cell.text()) for cell in cells if cell is not None]
 
-    def _checked(self, object_id: int, column: int) -> bool:
-        item = self.item(self._ids().index(object_id), column)
-        return item is None or item.checkState() == Qt.CheckState.Checked
-
     def _on_item(self, item: Any) -> None:
         if self._quiet:
             return
@@ -197,9 +193,9 @@ class ObjectTable(QTableWidget):
         if item.column() == _NAME:
             self.renamed.emit(object_id, item.text())
         elif item.column() == 3:
-            self.recoloured.emit(object_id, None, self._checked(object_id, 3))
+            self.recoloured.emit(object_id, None, _is_checked(item))
         elif item.column() == 4:
-            self.locked.emit(object_id, self._checked(object_id, 4))
+            self.locked.emit(object_id, _is_checked(item))
 
     def _on_selection(self) -> None:
         if self._quiet:
@@ -210,10 +206,15 @@ class ObjectTable(QTableWidget):
 
     def _on_double(self, line: int, column: int) -> None:
         if column == 0:
+            # Before the dialog, during which lines may come and go.
+            object_id, shown = self._ids()[line], _is_checked(self.item(line, 3))
             colour = QColorDialog.getColor(parent=self)
             if colour.isValid():
-                object_id = self._ids()[line]
-                self.recoloured.emit(object_id, colour.getRgbF(), self._checked(object_id, 3))
+                self.recoloured.emit(object_id, colour.getRgbF(), shown)
+
+
+def _is_checked(item: QTableWidgetItem) -> bool:
+    return bool(item.checkState() == Qt.CheckState.Checked)
 
 
 def _check(on: bool) -> QTableWidgetItem:

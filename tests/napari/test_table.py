@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QLineEdit
+from qtpy.QtWidgets import QApplication, QColorDialog, QLineEdit
 
 from napari_sam2track.keys import KEYS
 from napari_sam2track.table import ObjectTable
@@ -189,3 +190,22 @@ def test_of_hundreds_of_objects_those_are_shown_anew_that_changed(
     assert (shown, fits) == ([6], [False, True]) and len(turns) <= 2
     assert table.selected() == there
     assert table.item(6, 2).text() == "cell"
+
+
+@pytest.mark.parametrize("left", [[2], [1], []])
+def test_a_colour_is_of_the_object_on_which_it_was_asked_for(
+    qapp: Any, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    """Lines come and go while the dialog is open: what was asked for before is answered then."""
+    table, recoloured = ObjectTable(), []
+    table.recoloured.connect(lambda *given: recoloured.append(given))
+    rows = {i: Row(i, "", False, None, None, "tracked", 0.9, 3) for i in (1, 2)}
+    table.show_rows(list(rows.values()), {}, 1, hidden=[2])
+
+    def choose(**_: Any) -> QColor:
+        table.show_rows([rows[i] for i in left], {}, 1, hidden=[2])
+        return QColor("red")
+
+    monkeypatch.setattr(QColorDialog, "getColor", choose)
+    table.cellDoubleClicked.emit(1, 0)
+    assert recoloured == [(2, (1.0, 0.0, 0.0, 1.0), False)]
