@@ -49,11 +49,7 @@ class Beginning(Watching):
     _on_press: Callable[[Any, Any], None]
 
     def _begin_soon(self) -> None:
-        # Once the viewer is drawn; a timer of its own, so that it goes with the widget.
-        soon = QTimer(self)
-        soon.setSingleShot(True)
-        soon.timeout.connect(self.begin_if_plain)
-        soon.start(0)
+        self._soon(self.begin_if_plain)  # once the viewer is drawn
 
     def begin_if_plain(self) -> None:
         """Begin at once where there is an image that can only be read in one way."""
