@@ -28,6 +28,7 @@ from sam2track.founding import open_project
 from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.project import Project
 from sam2track.tracking.tracker import Tracker
+from sam2track.watch import Watch
 from sam2track.writing import writing_outputs
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from sam2track.prompts import Prompt
     from sam2track.table import TrackRow
     from sam2track.tracking.result import FrameResult
-from sam2track.watch import Watch
 
 __all__ = ["Session"]
 
@@ -385,7 +385,6 @@ class Session:
         direction: Direction | Literal["next"] = "both",
         start: int | None = None,
         stop: int | None = None,
-        objects: Sequence[int] | None = None,
     ) -> Iterator[FrameResult]:
         """Run what has changed; ``next`` runs both ways, no further than to what a person fixed.
 
@@ -396,7 +395,7 @@ class Session:
 
         def run(tracker: Tracker) -> Iterator[FrameResult]:
             return tracker.propagate(
-                start, stop, way, objects, unfinished=start is not None, until_prompted=until
+                start, stop, way, unfinished=start is not None, until_prompted=until
             )
 
         return self._followed(self.tracker, run(self.tracker), run)

@@ -130,9 +130,9 @@ class View:
                 found[object_id, frame] = Said(prompt.points, prompt.labels, prompt.box)
         return found
 
-    def prompted(self, object_id: int | None = None) -> list[int]:
-        """Frames on which a person said something, ascending."""
-        return sorted({f for i, f, _ in self._prompts() if object_id in (None, i)})
+    def prompted(self, object_id: int) -> list[int]:
+        """Frames on which a person said something of an object, ascending."""
+        return sorted(f for i, f, _ in self._prompts() if i == object_id)
 
     def _prompts(self) -> list[tuple[int, int, Prompt | None]]:
         """What was clicked, of all prompts: their masks would fill the memory."""
@@ -181,17 +181,14 @@ class View:
         found = self._sure.get(object_id, {})
         return {f: 1.0 if how in _FIXED else c for f, (c, how) in found.items()}
 
-    def least_sure(self, object_id: int | None = None, beyond: float = -1.0) -> int | None:
-        """The frame with the lowest confidence above a bound, of one object or of all.
-
-        Of frames that a person did not fix.
-        """
-        ids = list(self._sure) if object_id is None else [object_id]
+    def least_sure(self, object_id: int, beyond: float = -1.0) -> int | None:
+        """The frame of an object with the lowest confidence above a bound, of those not fixed."""
         if beyond < 0:
-            lowest = [pair for i in ids if (pair := self._lowest_of(i)) is not None]
+            lowest = self._lowest_of(object_id)
         else:
-            lowest = [(c, f) for i in ids for f, c in self._tracked(i).items() if beyond < c]
-        return min(lowest)[1] if lowest else None
+            pairs = ((c, f) for f, c in self._tracked(object_id).items() if beyond < c)
+            lowest = min(pairs, default=None)
+        return None if lowest is None else lowest[1]
 
     def _tracked(self, object_id: int) -> dict[int, float]:
         found = self._sure.get(object_id, {})

@@ -188,7 +188,7 @@ def test_the_least_sure_frame_follows_what_comes(session: Session) -> None:
         if how == "forward":
             known[frame] = at_most(score, 0.5, there=True)
         lowest = min(((value, f) for f, value in known.items()), default=(None, None))
-        assert view.least_sure(1) == view.least_sure() == lowest[1]
+        assert view.least_sure(1) == lowest[1]
     view.refresh({1: {5: (0.25, "forward")}})
     assert view.least_sure(1) == 5
     view.close()
@@ -214,7 +214,7 @@ def test_painted_masks_are_not_read_to_show_clicks(
     assert len(parsed) == 4 == len(set(parsed))  # two clicks, masks and edits
     session.tracker.clear(1, 5)
     view.refresh()
-    assert (view.prompted(1), view.prompted(2), view.prompted()) == ([0, 3], [2, 4], [0, 2, 3, 4])
+    assert (view.prompted(1), view.prompted(2)) == ([0, 3], [2, 4])
     session.say(2, 4, click(1, 4))  # refines the mask that is there
     prompt = session.prompt_on(2, 4)
     assert prompt is not None and prompt.mask is not None
@@ -266,7 +266,6 @@ def test_the_viewer_is_as_sure_as_tables_and_reviews(session: Session) -> None:
         assert view.confidence(i) == {**sure, 0: 1.0}
         assert all(at_once[i][frame] >= value - 1e-6 for frame, value in sure.items() if frame)
         assert view.least_sure(i) == next(x.frame for x in looks if x.object_id == i)
-    assert view.least_sure() == looks[0].frame
     places = tracks.data[:, :2].astype(int).tolist()
     told = tracks.features["confidence"].tolist()
     assert told == [wanted[i].at(frame)[0] for i, frame in places]
