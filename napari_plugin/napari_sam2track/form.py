@@ -49,8 +49,8 @@ class Form(QWidget):
     changed = Signal()
     chose = Signal()  # an image
 
-    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
         self.viewer = viewer
         self.axis_boxes: list[tuple[int, PlaneBox | ChannelBox]] = []
         self._axes: Axes | None = None

@@ -7,7 +7,7 @@ import unicodedata
 from itertools import pairwise
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QLabel
 
 __all__ = ["Line"]
 
@@ -23,8 +23,8 @@ class Line(QLabel):
     Else one long name of a file widens the dock, and the window with it; neither goes back.
     """
 
-    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, text: str) -> None:
+        super().__init__()
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)  # whatever signs a name has
         self.setText(text)

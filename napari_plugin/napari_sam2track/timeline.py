@@ -26,8 +26,8 @@ class Timeline(QWidget):
 
     chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._sure: dict[int, float] = {}
         self._prompted: list[int] = []
         self._frames, self._now = 1, 0
