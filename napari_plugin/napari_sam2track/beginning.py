@@ -10,13 +10,14 @@ from qtpy.QtCore import QTimer
 
 from napari_sam2track import keys
 from napari_sam2track.axes import is_channel
-from napari_sam2track.commands import LOADING, counted
+from napari_sam2track.commands import LOADING
 from napari_sam2track.marks import Key
 from napari_sam2track.opening import Choice, stored_meta
 from napari_sam2track.session import Session
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
 from napari_sam2track.watching import Watching
+from napari_sam2track.words import counted
 from sam2track.errors import Sam2TrackError
 
 if TYPE_CHECKING:

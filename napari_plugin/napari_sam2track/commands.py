@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from napari_sam2track.session import Session
 from napari_sam2track.strokes import Action
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Sure, View
+from napari_sam2track.words import turned
 from napari_sam2track.worker import Worker
 from sam2track.prompts import check_object_id
 
@@ -32,24 +33,11 @@ __all__ = [
     "Commands",
     "Outcome",
     "Run",
-    "counted",
-    "many",
-    "numbered",
 ]
 
 OF_THE_LIST = ("recolour", "rename")  # what leaves masks and prompts as they are
-_NAMED = 8  # objects that a message names one by one
 STOPPED = "the export was stopped; nothing is left of it"
 LOADING = "the model is being loaded; then a click on an object gives its mask"
-
-# What journals call things, for people.
-_NAMES = {
-    "edit": "paint",
-    "propagate": "tracking",
-    "continue": "tracking",
-    "prompt": "click or box",
-    "remove": "delete",
-}
 
 
 @dataclass(frozen=True)
@@ -326,7 +314,7 @@ class Commands(Panel):
         def told(done: Sequence[Action]) -> str:
             if at is not None and done:
                 at.turned = True
-            return _turned(how, done)
+            return turned(how, done)
 
         self.change(what, turn, told)
 
@@ -459,47 +447,3 @@ class Commands(Panel):
         box.setText(told_keys())
         box.setModal(False)
         box.show()
-
-
-def _named(action: Action) -> str:
-    """What a person calls what was done."""
-    kind, said = action["action"], action.get("said") or {}
-    if kind == "lock" and not action.get("locked"):
-        return "unlock"
-    if kind == "prompt" and said.get("absent"):
-        return "not here"
-    alone = said.get("mask") and not (said.get("points") or said.get("box"))
-    if kind == "prompt" and alone and action["begins"]:  # else its clicks were taken from a mask
-        return "paint"
-    return str(_NAMES.get(kind, kind))
-
-
-def _turned(how: str, actions: Sequence[Action]) -> str:
-    """What undo or redo did, in words."""
-    if not actions:
-        return f"there is nothing to be {how.replace('took', 'taken')}"
-    told = f"{how}: {' and '.join(dict.fromkeys(map(_named, actions)))}"
-    ids = sorted({a["object"] for a in actions if isinstance(a.get("object"), int)})
-    if ids:
-        told += f" of {numbered(ids)}"
-    frames = sorted({a["frame"] for a in actions if isinstance(a.get("frame"), int)})
-    return f"{told} on {many(frames)}" if frames else told
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
-def numbered(ids: Collection[int]) -> str:
-    """Objects, in words; of many their number, as a message is one line."""
-    if len(ids) > _NAMED:
-        return f"{len(ids)} objects (from {min(ids)} to {max(ids)})"
-    return f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
-
-
-def many(frames: Sequence[int]) -> str:
-    """Frames, ascending, in words."""
-    if len(frames) == 1:
-        return f"frame {frames[0]}"
-    return f"{len(frames)} frames, {frames[0]} to {frames[-1]}"

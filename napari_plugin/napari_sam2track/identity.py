@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from napari_sam2track.commands import numbered
 from napari_sam2track.pasting import Pasting
 from napari_sam2track.session import Session
+from napari_sam2track.words import numbered
 
 __all__ = ["Identity"]
 

@@ -23,9 +23,10 @@ from napari_sam2track.form import Form
 from napari_sam2track.line import Line
 from napari_sam2track.table import ObjectTable
 from napari_sam2track.timeline import Timeline
+from napari_sam2track.words import lasting
 from sam2track.export.exporting import FORMATS
 
-__all__ = ["Panel", "lasting"]
+__all__ = ["Panel"]
 
 _ON_DARK, _ON_LIGHT = "#ffb454", "#a34700"  # of refusals, by what is behind them
 
@@ -219,14 +220,6 @@ class Panel(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.StyleChange:
             self._colour_message()
-
-
-def lasting(seconds: float) -> str:
-    """How long something takes, in words."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _button(text: str, tip: str) -> QPushButton:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napari_sam2track.commands import numbered
 from napari_sam2track.exports import Exports
 from napari_sam2track.view import Said
+from napari_sam2track.words import numbered
 
 __all__ = ["Pasting"]
 

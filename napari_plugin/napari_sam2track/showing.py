@@ -11,12 +11,12 @@ from qtpy.QtCore import QTimer
 
 from napari_sam2track import keys
 from napari_sam2track.canvas import draw_later, draw_now
-from napari_sam2track.commands import OF_THE_LIST, STOPPED, Outcome, Run, counted, numbered
+from napari_sam2track.commands import OF_THE_LIST, STOPPED, Outcome, Run
 from napari_sam2track.keeping import Keeping
 from napari_sam2track.memory import used
-from napari_sam2track.panel import lasting
 from napari_sam2track.preview import Preview
 from napari_sam2track.view import UNFINISHED, Row
+from napari_sam2track.words import counted, lasting, numbered
 from napari_sam2track.worker import Event
 from sam2track.errors import DeviceError, ModelError, Sam2TrackError, SourceError
 from sam2track.faults import is_out_of_memory

@@ -12,12 +12,13 @@ from qtpy.QtWidgets import QWidget
 
 from napari_sam2track.beginning import Beginning
 from napari_sam2track.canvas import draw_later
-from napari_sam2track.commands import Run, many, numbered
+from napari_sam2track.commands import Run
 from napari_sam2track.marks import Key
 from napari_sam2track.preview import Preview
 from napari_sam2track.session import Session
 from napari_sam2track.sync import Layers
 from napari_sam2track.view import Said, View
+from napari_sam2track.words import many, numbered
 from napari_sam2track.worker import Worker
 from sam2track.errors import Sam2TrackError
 from sam2track.tracking.result import FrameResult

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_sam2track.axis_boxes import ChannelBox
 from napari_sam2track.form import Form
-from napari_sam2track.panel import lasting
 from napari_sam2track.view import View
+from napari_sam2track.words import lasting
 from sam2track.errors import ProjectError, UsageError
 from sam2track.importing import import_masks
 from sam2track.project import Project
