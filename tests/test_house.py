@@ -31,6 +31,7 @@ LAYERS = (
         "contents",
         "counting",
         "database",
+        "entries",
         "export",
         "films",
         "footage",
