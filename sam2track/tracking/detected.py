@@ -40,13 +40,14 @@ def take(book: Book, frame: int, detections: Any, min_iou: float) -> FrameResult
             places[object_id] = box
     names = {i: item.name for i, item in book.objects.items()}
     found = match(given, places, names, min_iou=min_iou)
-    following = max(book.objects, default=0) + 1
+    last = max(book.objects, default=0)
     for known, box, name in zip(found, given.boxes, given.names, strict=True):
-        object_id = following if known is None else known
         if known is None:
-            following += 1
+            object_id = last = book.history.next_id(last)
         elif frame in book.objects[known].prompted or book.objects[known].locked:
             continue
+        else:
+            object_id = known
         prompt = Prompt(box=tuple(box.tolist()))
         said = said_of(object_id, frame, prompt, name if known is None else "")
         say(book, "prompt", said, object_id, frame, prompt)

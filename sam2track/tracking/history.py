@@ -209,8 +209,8 @@ class History(Protocol):
         """Return all objects."""
         ...
 
-    def next_id(self) -> int:
-        """Return a number that no object has or had."""
+    def next_id(self, above: int = 0) -> int:
+        """Return the lowest number above one that no object has or had."""
         ...
 
     def keep_life(self, life: Life) -> None:

@@ -15,6 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 from sam2track.errors import OutputError, ProjectError, Sam2TrackError
@@ -324,14 +325,15 @@ class Steps:
                 db.execute("UPDATE head SET floor = max(floor, ?)", (until,))
                 return
 
-    def next_id(self) -> int:
-        """Return the lowest number that no object has or, unless that was taken back, ever had."""
+    def next_id(self, above: int = 0) -> int:
+        """Return the lowest number above one that no object has or had, unless taken back."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT DISTINCT id FROM all_objects, head WHERE since <= position"
+                "SELECT DISTINCT id FROM all_objects, head WHERE id > ? AND since <= position",
+                (above,),
             )
             taken = {int(number) for (number,) in rows}
-        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+        return next(number for number in count(above + 1) if number not in taken)
 
     def undo(self) -> dict[str, Any] | None:
         """Take back the last step; return its action, None where there is none to take back."""

@@ -62,6 +62,22 @@ def test_the_same_boxes_twice_change_nothing() -> None:
     assert made.history.position == position
 
 
+def test_the_number_of_an_object_that_is_gone_is_given_to_no_other() -> None:
+    """What was written of it, a table for one, would be taken for the other's."""
+    made = tracker()
+    made.detect(0, [ONE])
+    made.prompt(4, 0, box=TWO)
+    made.remove(4)
+    made.detect(2, [TWO, (0, 0, 5, 5)])
+    assert made.object_ids == (1, 2, 3)
+    made.detect(3, [(0, 120, 5, 125), (120, 0, 125, 5)])
+    assert made.object_ids == (1, 2, 3, 5, 6)
+    for _ in range(2):
+        made.undo()
+    made.detect(3, [(0, 120, 5, 125)])
+    assert made.object_ids == (1, 2, 3, 5)  # the number was never given
+
+
 def test_what_a_person_said_on_the_frame_stays() -> None:
     made = tracker()
     made.prompt(5, 0, box=ONE)
