@@ -414,10 +414,7 @@ class Commands(Panel):
 
     def go_next_least_sure(self) -> None:
         """Go to the frame that is the next least sure after this one."""
-        found, tracked = None, {}
-        if self.view is not None:
-            tracked = self.view.confidence(self._object)
-            found = self.view.least_sure(self._object, beyond=tracked.get(self.frame, -1.0))
+        found = None if self.view is None else self.view.least_sure(self._object, self.frame)
         none = f"nothing is tracked of object {self._object} yet"
         if self.view is not None and self.view.least_sure(self._object) is not None:
             none = f"no frame of object {self._object} is less sure but those before it"

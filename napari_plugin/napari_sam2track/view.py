@@ -181,12 +181,16 @@ class View:
         found = self._sure.get(object_id, {})
         return {f: 1.0 if how in _FIXED else c for f, (c, how) in found.items()}
 
-    def least_sure(self, object_id: int, beyond: float = -1.0) -> int | None:
-        """The frame of an object with the lowest confidence above a bound, of those not fixed."""
-        if beyond < 0:
+    def least_sure(self, object_id: int, after: int | None = None) -> int | None:
+        """The least sure frame of an object, of those not fixed; given a frame, the next after it.
+
+        Of frames that are equally sure the first comes first.
+        """
+        if after is None or after not in (known := self.confidence(object_id)):
             lowest = self._lowest_of(object_id)
         else:
-            pairs = ((c, f) for f, c in self._tracked(object_id).items() if beyond < c)
+            at = known[after], after
+            pairs = ((c, f) for f, c in self._tracked(object_id).items() if (c, f) > at)
             lowest = min(pairs, default=None)
         return None if lowest is None else lowest[1]
 

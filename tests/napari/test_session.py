@@ -161,8 +161,16 @@ def test_least_sure_frames(session: Session) -> None:
     assert sure[0] == 1.0 and len(sure) == FRAMES
     worst = view.least_sure(1)
     assert worst == min(sure, key=lambda f: sure[f])
-    following = view.least_sure(1, beyond=sure[worst])
+    following = view.least_sure(1, after=worst)
     assert following is not None and sure[following] > sure[worst]
+    still = {f: (0.5 if f in (2, 4, 5) else 0.9, "forward") for f in range(7)}
+    view.refresh({1: {**still, 3: (0.1, "edited")}})  # where nothing moves, frames are alike
+    order = [view.least_sure(1)]
+    while order[-1] is not None:
+        order.append(view.least_sure(1, after=order[-1]))
+    assert order == [2, 4, 5, 0, 1, 6, None]
+    assert view.least_sure(1, after=3) is None  # that is right, so no other is less sure
+    assert view.least_sure(1, after=8) == 2  # nothing is there
     view.refresh({1: {0: (0.5, "prompted"), 1: (1.0, "forward")}})  # sure that it is not there
     assert view.least_sure(1) == 1
     view.close()
