@@ -23,6 +23,6 @@ def test_deep_tiff_is_what_a_folder_of_it_shows(tmp_path: Path, dtype: str) -> N
 
 
 def test_what_nothing_reads_is_not_said_to_be_tracked(tmp_path: Path) -> None:
-    (tmp_path / "a.lif").write_bytes(b"\x70\0\0\0" + bytes(100))
+    (tmp_path / "a.oir").write_bytes(b"OLYMPUSRAWFORMAT" + bytes(100))
     with pytest.raises(SourceError, match="is no picture that can be read"):
-        read_picture(tmp_path / "a.lif")
+        read_picture(tmp_path / "a.oir")
