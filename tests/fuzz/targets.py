@@ -6,8 +6,10 @@ Each target takes bytes and gives a result, or raises one of our errors. Anythin
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -445,6 +447,77 @@ def _numpy_seeds(_: Path) -> list[bytes]:
     return found
 
 
+_SAID = (
+    *("", "0", "1", "-1", "2", "3.0", "1e3", "1e308", "-1e400", "nan", "inf", "0x10", "two"),
+    *("2147483648", "9223372036854775808", "99999999999999999999", "1,5", "\u00b2", "\u0663"),
+)
+
+
+def _changed(xml: str, data: bytes) -> str:
+    """Bytes choose which attributes of good XML say which other things, or are not there."""
+    chance = random.Random(data)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        said = list(re.finditer(r'\s[\w.]+="([^"]*)"', xml))
+        if not said:
+            break
+        one = chance.choice(said)
+        gone = chance.random() < 0.1
+        start, end = one.span(0 if gone else 1)
+        xml = xml[:start] + ("" if gone else chance.choice(_SAID)) + xml[end:]
+    return xml
+
+
+def _lif_seeds(folder: Path) -> list[bytes]:
+    from tests.frames.test_leica import write_lif
+
+    clip, colours = _noise(3, 24, 32), _noise(2, 24, 32, 3)
+    images = {"one": (clip, "TYX"), "day 1/two": (colours, "TYXS")}
+    more = {"tiles": (clip[None].astype(np.uint16), "MTYX")}
+    steps = {"X": 1e-6, "Y": 1e-6, "T": 5.0}
+    return [write_lif(folder / "a.lif", one, steps=steps).read_bytes() for one in (images, more)]
+
+
+def _read_lif_values(data: bytes, folder: Path) -> Any:
+    """The XML lies in UTF-16 behind its length, where changed bytes seldom are a number."""
+    good = _lif_seeds(folder)[len(data) % 2]
+    (size,) = struct.unpack_from("<I", good, 9)
+    xml = _changed(good[13 : 13 + 2 * size].decode("utf-16-le"), data)
+    head = struct.pack("<IIBI", 0x70, 2 * len(xml) + 5, 0x2A, len(xml))
+    rest = good[13 + 2 * size :]
+    return _read_stack(".lif")(head + xml.encode("utf-16-le") + rest, folder)
+
+
+def _trackmate_seeds(folder: Path) -> list[bytes]:
+    from sam2track.project import Project
+
+    track = {1: {t: disk(20 + t, 20, 6) for t in range(3)}, 9: {1: disk(50, 30, 5)}}
+    with Project.open(write_project(folder / "q.s2t", track, names={1: "cell"})) as project:
+        project.export(folder / "q.xml", format="trackmate", overwrite=True)
+    text = (folder / "q.xml").read_bytes()
+    (folder / "q.s2t").unlink()
+    return [text, re.sub(rb"<DisplaySettings>.*?</DisplaySettings>", b"", text, flags=re.DOTALL)]
+
+
+def _read_trackmate(data: bytes, folder: Path) -> Any:
+    from sam2track.export.reading import open_masks
+
+    path = folder / "a.xml"
+    path.write_bytes(data)
+    reading = open_masks(path)
+    shape = reading.height, reading.width
+    for _, masks in itertools.islice(reading.shots(), 5):
+        for mask in masks.values():
+            assert mask.shape == shape
+    return shape
+
+
+def _read_trackmate_values(data: bytes, folder: Path) -> Any:
+    good = folder / "good.xml"
+    if not good.exists():
+        good.write_bytes(_trackmate_seeds(folder)[1])
+    return _read_trackmate(_changed(good.read_text("utf-8"), data).encode(), folder)
+
+
 # -- models -----------------------------------------------------------------------------
 
 
@@ -530,6 +603,10 @@ TARGETS = {
     "video": Target(_video_seeds, _read_stack(".mp4"), quick=60),
     "picture": Target(_picture_seeds, _read_picture),
     "numpy": Target(_numpy_seeds, _read_stack(".npy")),
+    "lif": Target(_lif_seeds, _read_stack(".lif")),
+    "lif-values": Target(_bits, _read_lif_values, st.binary(max_size=8)),
+    "trackmate": Target(_trackmate_seeds, _read_trackmate),
+    "trackmate-values": Target(_bits, _read_trackmate_values, st.binary(max_size=8)),
     "weights": Target(_weight_seeds, _read_weights),
     "model-config": Target(_config_seeds, _read_config, _settings.map(_as_json)),
 }
