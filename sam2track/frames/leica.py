@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -21,6 +22,21 @@ from sam2track.frames.stack import Stack, read_axes
 from sam2track.frames.units import channel_names, micrometres, seconds
 
 __all__ = ["lif_stack"]
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which no more is asked for than there is.
+
+    Else room is taken for what a length within it claims, whatever comes of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self.size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
@@ -48,8 +64,8 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
         import liffile
     with ExitStack() as opened:
         try:
-            file = liffile.LifFile(path)
-            opened.callback(file.close)
+            data = opened.enter_context(_Bounded(path))
+            file = opened.enter_context(liffile.LifFile(data))
             images: list[Any] = [image for image in file.images if not image.is_flim]
             if not images:
                 raise SourceError(f"{path} holds no image")
@@ -58,7 +74,7 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
             name = str(image.path)
             sizes = {str(axis): int(size) for axis, size in image.sizes.items()}
             dtype, block = np.dtype(image.dtype), image.memory_block
-            held = min(block.size, path.stat().st_size - block.offset)
+            held = min(block.size, data.size - block.offset)
             if image.nbytes > held:
                 raise SourceError(
                     f"{path} is cut short: {name} claims {image.nbytes} bytes and has {held}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,19 @@ def test_what_is_no_such_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.lif").write_bytes(whole[:-3])
     with pytest.raises(SourceError, match=r"is cut short: one claims (\d+) bytes and has \d+"):
         open_source(tmp_path / "a.lif")
+
+
+def test_no_room_is_taken_for_what_a_length_claims(tmp_path: Path) -> None:
+    path = write_lif(tmp_path / "a.lif", {"one": (numbers("TYX"), "TYX")})
+    data = bytearray(path.read_bytes())
+    data[9:13] = (2**29).to_bytes(4, "little")  # of its XML, in letters
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="is no LIF file that can be read"):
+        open_source(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e7
 
 
 def test_an_image_that_claims_more_than_it_has(tmp_path: Path) -> None:
