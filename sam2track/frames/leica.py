@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -65,13 +65,17 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
     with ExitStack() as opened:
         try:
             data = opened.enter_context(_Bounded(path))
-            file = opened.enter_context(liffile.LifFile(data))
-            images: list[Any] = [image for image in file.images if not image.is_flim]
+            # It is not closed, which fails where it is damaged: all that it holds open is this.
+            file = liffile.LifFile(data)
+            images: list[Any] = [
+                liffile.LifImage(file, element, name)
+                for name, element in _elements(file.xml_element)
+            ]
             if not images:
                 raise SourceError(f"{path} holds no image")
-            choice = choose(path, "images", [str(image.path) for image in images], key)
+            choice = choose(path, "images", [image.path for image in images], key)
             image = images[choice.number]
-            name = str(image.path)
+            name = image.path
             sizes = {str(axis): int(size) for axis, size in image.sizes.items()}
             dtype, block = np.dtype(image.dtype), image.memory_block
             held = min(block.size, data.size - block.offset)
@@ -125,6 +129,20 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
         fingerprint=partial(ends_of_file, path.absolute()),
         close=close,
     )
+
+
+def _elements(told: Any, folder: str | None = None) -> Iterator[tuple[str, Any]]:
+    """What is told of each image, with its name behind those of its folders but the outermost.
+
+    That is the file's own. The package's list of images has the last alone of those of one name.
+    Lifetimes of photons are no pictures.
+    """
+    for element in told.iterfind("./Element" if folder is None else "./Children/Element"):
+        name = f"{folder or ''}{element.attrib['Name']}"
+        kinds = {each.tag for each in element.iterfind("./Data/*")}
+        if "Image" in kinds and "SingleMoleculeDetection" not in kinds:
+            yield name, element
+        yield from _elements(element, "" if folder is None else f"{name}/")
 
 
 def _channels(told: Any) -> tuple[str, ...]:

@@ -171,6 +171,23 @@ def test_images_of_a_file_have_names(tmp_path: Path) -> None:
         again.close()
 
 
+def test_images_of_one_name_are_chosen_by_number(tmp_path: Path) -> None:
+    arrays = [numbers("TYX") + 10 * n for n in range(4)]
+    named = dict(zip(("one", "two", "six", "day/two"), ((a, "TYX") for a in arrays), strict=True))
+    path = write_lif(tmp_path / "a.lif", named)
+    six, two = ('"six"'.encode("utf-16-le"), '"two"'.encode("utf-16-le"))
+    path.write_bytes(path.read_bytes().replace(six, two))
+    with pytest.raises(UsageError, match=r"holds 2 images called 'two' \(one, two, two, day/two\)"):
+        open_source(path, key="two")
+    for number, array in enumerate(arrays):
+        source = opened(path, key=str(number))
+        np.testing.assert_array_equal(source.values(1)[..., 0], array[1])
+        again = opened(path, key=source.options["key"])
+        source.close()
+        np.testing.assert_array_equal(again.values(1)[..., 0], array[1])
+        again.close()
+
+
 def test_many_images_are_not_all_named(tmp_path: Path) -> None:
     images = {f"Series{n:03}": (numbers("YX"), "YX") for n in range(30)}
     source = opened(write_lif(tmp_path / "a.lif", images))
