@@ -125,7 +125,7 @@ def import_masks(
                     why = "".join(f"; {warning}" for warning in found.warnings)
                     raise SourceError(f"{found.path} holds no object on any frame{why}")
             remove_companions(path)  # of a project that is replaced
-        warnings = [*found.warnings]
+        warnings = [*opened.warnings, *found.warnings]
         if found.frames is not None and len(found.frames) < len(opened):
             warnings.append(f"masks are there for {len(found.frames)} of the {len(opened)} frames")
         count = len(opened) if found.frames is None else len(found.frames)

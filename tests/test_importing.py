@@ -120,6 +120,18 @@ def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
         assert [step["action"] for step in opened.journal()] == ["import"]
 
 
+def test_what_the_source_says_is_said(given, model, tmp_path):
+    path = tmp_path / "plate.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name in "AB":
+            told = {"axes": "TYX", "Name": name}
+            file.write(np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8), metadata=told)
+    done = import_masks(given / "ctc", tmp_path / "a.s2t", source=path, model=model)
+    assert done.warnings == (
+        "it holds 2 series of pictures (A, B); the first is taken; key (--key) chooses",
+    )
+
+
 @pytest.mark.parametrize("kind", ["labels-tiff", "ctc"])
 def test_memory_does_not_grow_with_the_objects_of_a_frame(model, tmp_path, kind):
     """A mask of each of a thousand cells in 2048 x 2048 pixels takes four gigabytes."""
