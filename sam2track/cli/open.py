@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sam2track.cli.paths import PATH
+from sam2track.cli.reading import warn
 from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.errors import DeviceError, UsageError
 
@@ -52,7 +53,9 @@ def command(path: Path | None, **said: Any) -> None:
         from sam2track.frames.opening import open_source, options_of
 
         if reading or "stream" not in options_of(path):  # of a video it would take its time
-            open_source(path, **reading).close()  # so, too, where it holds no pictures
+            source = open_source(path, **reading)  # so, too, where it holds no pictures
+            source.close()
+            warn(*source.warnings)  # that a file holds other positions, which no window shows
     from sam2track.display import display, named
 
     if sys.platform.startswith("linux") and display() is None:

@@ -277,6 +277,22 @@ def test_each_image_of_a_stack_has_a_project_of_its_own(tmp_path: Path) -> None:
     }
 
 
+def test_the_command_says_that_a_file_holds_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plate.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name in "AB":
+            file.write(np.zeros((24, 32), np.uint8), metadata={"axes": "YX", "Name": name})
+    monkeypatch.setattr("napari_sam2track.launch.launch", lambda *_, **__: None)
+    monkeypatch.setattr("sam2track.display.display", lambda: ":0")
+    done = CliRunner().invoke(main, ["open", str(path)])
+    told = "warning: it holds 2 series of pictures (A, B); the first is taken; key (--key) chooses"
+    assert done.exit_code == 0 and done.stderr.splitlines() == [told]
+    done = CliRunner().invoke(main, ["open", str(path), "--key", "B"])
+    assert done.exit_code == 0 and done.stderr == ""
+
+
 def test_samples_open() -> None:
     ((data, about, _),) = files.sample_shapes()
     project = Path(about["metadata"]["sam2track"]["project"])
