@@ -11,7 +11,7 @@ from typing import Any
 import platformdirs
 
 from napari_sam2track.arrays import VideoArray
-from napari_sam2track.opening import source_of_project
+from napari_sam2track.opening import free_or_of_image, source_of_project
 from sam2track.errors import Sam2TrackError
 from sam2track.frames.opening import open_source
 from sam2track.samples import sample_folder
@@ -62,7 +62,8 @@ def source_layer(path: Path, **reading: Any) -> Layer:
     name = place.name if place.is_dir() else place.stem
     if key := getattr(source, "options", {}).get("key"):
         name += "-" + re.sub(r"[^\w.-]+", "-", key)
-    return _video_layer(source, name, project=str(place.with_name(f"{name}.s2t")))
+    project = free_or_of_image(place.with_name(f"{name}.s2t"), key)
+    return _video_layer(source, project.stem, project=str(project))
 
 
 def get_project_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from sam2track.frames.source import FrameSource
     from sam2track.models.model import Model
 
-__all__ = ["Choice", "free_or_of", "project_path", "source_of", "source_of_project", "stored_meta"]
+__all__ = [
+    "Choice",
+    "free_or_of",
+    "free_or_of_image",
+    "project_path",
+    "source_of",
+    "source_of_project",
+    "stored_meta",
+]
 
 _ELSEWHERE = "choose another place under Project"
 
@@ -312,15 +320,43 @@ def free_or_of(path: Path, axes: Axes) -> Path:
         This one, or one with a number: where nothing is yet, or what was made from pictures of
         this shape.
     """
-    names = (path, *(path.with_stem(f"{path.stem}-{number}") for number in range(2, 100)))
-    for name in names:
+
+    def fits(name: Path) -> bool:
         try:
             viewer = stored_meta(name).get("viewer")
         except ProjectError:
-            continue
-        if not viewer or Axes.of(viewer["axes"]).shape == axes.shape:
-            return name
-    return path
+            return False
+        return not viewer or Axes.of(viewer["axes"]).shape == axes.shape
+
+    return _first(path, fits)
+
+
+def free_or_of_image(path: Path, key: str | None) -> Path:
+    """A place for the project of one of several images in a file.
+
+    Names of images that differ in signs alone, such as +drug and -drug, make one name of a file.
+
+    Returns
+    -------
+    Path
+        This one, or one with a number: where nothing is yet, what was made from this image, or
+        what cannot be read, which is said where it is opened.
+    """
+
+    def fits(name: Path) -> bool:
+        try:
+            meta = stored_meta(name)
+        except ProjectError:
+            return True
+        return not meta or meta.get("reading", {}).get("key") == key
+
+    return _first(path, fits)
+
+
+def _first(path: Path, fits: Callable[[Path], bool]) -> Path:
+    """The first that fits of a path and those like it that have a number."""
+    names = (path, *(path.with_stem(f"{path.stem}-{number}") for number in range(2, 100)))
+    return next(filter(fits, names), path)
 
 
 def source_of_project(project: Path) -> FrameSource:

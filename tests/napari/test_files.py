@@ -22,6 +22,7 @@ from sam2track.errors import OutputError, ProjectError
 from sam2track.founding import open_project, project_meta
 from sam2track.frames.opening import open_source
 from sam2track.job import track
+from sam2track.models.model import Model
 from sam2track.prompts import Prompt
 from tests.napari.conftest import FRAMES, HEIGHT, WIDTH, centre, pictures
 
@@ -275,6 +276,30 @@ def test_each_image_of_a_stack_has_a_project_of_its_own(tmp_path: Path) -> None:
         "plate-A-1": ("plate-A-1.s2t", 1),
         "plate-A-2": ("plate-A-2.s2t", 2),
     }
+
+
+def test_images_with_names_of_other_signs_alone_have_projects_of_their_own(
+    tmp_path: Path, model: Model
+) -> None:
+    path = tmp_path / "plate.tif"
+    names = ("none", "+drug", "-drug", "drug")
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name in names:
+            file.write(np.zeros((24, 32), np.uint8), metadata={"axes": "YX", "Name": name})
+    prompt = Prompt(points=((10, 10),), labels=(1,))
+    for again in (False, True):
+        found = []
+        for name in names:
+            data, about, _ = files.source_layer(path, key=name)
+            found.append(Path(about["metadata"]["sam2track"]["project"]))
+            with open_project(found[-1], data.source, model) as made:
+                assert bool(made.prompts) == again
+                made.add_prompt(1, 0, prompt)
+        told = [place.stem for place in found]
+        assert told == ["plate", "plate--drug", "plate--drug-2", "plate-drug"]
+    (tmp_path / "plate--drug.s2t").write_bytes(b"nothing")  # which is said, and nothing else begun
+    _, about, _ = files.source_layer(path, key="+drug")
+    assert about["metadata"]["sam2track"]["project"] == str(tmp_path / "plate--drug.s2t")
 
 
 def test_the_command_says_that_a_file_holds_other_images(
