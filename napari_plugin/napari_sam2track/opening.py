@@ -115,7 +115,7 @@ class Choice:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         if held is None or held.resolve() != self.path.resolve():
             try:
-                with _advised():  # now, while what is open here still is
+                with _advised(self):  # now, while what is open here still is
                     WriterLock(self.path).release()
             except OutputError as error:
                 if not meta:
@@ -131,7 +131,7 @@ class Choice:
         except DeviceError as error:
             raise DeviceError(f"{error}; here, choose the device beside Model") from error
         if meta:
-            with _advised(), Project.open(self.path) as project:
+            with _advised(self), Project.open(self.path) as project:
                 check_same(project, source, model)
         return model
 
@@ -152,7 +152,7 @@ class Choice:
         """
         from napari_sam2track.session import Session
 
-        with _advised():
+        with _advised(self):
             return Session(source, model, self.path, **self.settings())
 
     def model_of(self, meta: Mapping[str, Any]) -> Model:
@@ -380,13 +380,16 @@ def source_of_project(project: Path) -> FrameSource:
 
 
 @contextmanager
-def _advised() -> Iterator[None]:
+def _advised(choice: Choice) -> Iterator[None]:
     """Let errors of a project say what to do here."""
     another = "or another project under Project"
     try:
         yield
     except UsageError as error:  # its pictures were read otherwise
-        told = f"{error}; here, choose how they are read beside Time and Values, {another}"
+        how = "choose how they are read beside Time and Values"
+        if isinstance(choice.arrays[0], VideoArray):  # of whose file the panel has no such choice
+            how = f"open {choice.path.name} itself, which is read as it was made"
+        told = f"{error}; here, {how}, {another}"
         raise UsageError(told) from error
     except ProjectInUseError as error:
         raise ProjectInUseError(f"{error}: {_ELSEWHERE}") from error

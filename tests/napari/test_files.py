@@ -18,7 +18,7 @@ from napari_sam2track.arrays import MaskArray
 from napari_sam2track.axes import Axes, guess_axes
 from napari_sam2track.opening import Choice, stored_meta
 from sam2track.cli.main import main
-from sam2track.errors import OutputError, ProjectError
+from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.founding import open_project, project_meta
 from sam2track.frames.opening import open_source
 from sam2track.job import track
@@ -276,6 +276,19 @@ def test_each_image_of_a_stack_has_a_project_of_its_own(tmp_path: Path) -> None:
         "plate-A-1": ("plate-A-1.s2t", 1),
         "plate-A-2": ("plate-A-2.s2t", 2),
     }
+
+
+def test_a_stack_that_is_opened_otherwise_than_before(tmp_path: Path, model: Model) -> None:
+    path, place = tmp_path / "cells.tif", tmp_path / "cells.s2t"
+    tifffile.imwrite(path, np.zeros((5, 24, 32), np.uint16), metadata={"axes": "TYX"}, ome=True)
+    data, _, _ = files.source_layer(path, limits=(0, 900))
+    with open_project(place, data.source, model) as made:
+        made.add_prompt(1, 0, Prompt(points=((10, 10),), labels=(1,)))
+    data, _, _ = files.source_layer(path)
+    choice = Choice((data,), guess_axes(data.shape, rgb=True), (None,), place, "nano")
+    told = "here, open cells.s2t itself, which is read as it was made, or another project under"
+    with pytest.raises(UsageError, match=told):
+        choice.load(choice.source(), stored_meta(place))
 
 
 def test_images_with_names_of_other_signs_alone_have_projects_of_their_own(
