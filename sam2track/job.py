@@ -120,7 +120,7 @@ def run(
     channel: Sequence[int | str] | int | str | None = None,
     z: int | Literal["max"] | None = None,
     limits: object = None,
-    key: str | None = None,
+    key: int | str | None = None,
     stream: int | None = None,
     hwaccel: str | None = None,
     write: Iterable[str] = USUAL,

@@ -42,7 +42,7 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "fps": _NUMBER,
     "hwaccel": (str,),
     "image_size": (int,),
-    "key": (str,),
+    "key": (int, str),
     "limits": (str, list),
     "min_score": _NUMBER,
     "model": (str,),

@@ -56,7 +56,6 @@ def choose(path: Path, what: str, names: Sequence[str], key: str | None) -> Choi
             f"it holds {len(names)} {what}{_told(names)}; the first is taken; key (--key) chooses"
         )
         return Choice(0, None, [told] if len(names) > 1 else [])
-    key = str(key)  # from Python, a number may be one
     found = [n for n, name in enumerate(names) if name == key]
     found = found or [n for n, name in enumerate(names) if key and name.split("/")[-1] == key]
     if not found and key.isdecimal() and int(key) < len(names):

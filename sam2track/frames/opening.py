@@ -27,7 +27,7 @@ def open_source(
     channel: Sequence[int | str] | int | str | None = None,
     z: int | Literal["max"] | None = None,
     limits: object = None,
-    key: str | None = None,
+    key: int | str | None = None,
     stream: int | None = None,
     hwaccel: str | None = None,
 ) -> FrameSource:
@@ -65,7 +65,7 @@ def open_source(
         "channel": channel,
         "z": z,
         "limits": limits,
-        "key": key,
+        "key": None if key is None else str(key),  # a number may be one, or a name
         "stream": stream,
         "hwaccel": hwaccel,
     }

@@ -149,6 +149,7 @@ def test_what_is_said_as_on_the_command_line() -> None:
     assert settled({"z": "1"}) == settled({"z": 1}) == {"z": 1}
     assert settled({"z": "max"}) == {"z": "max"}
     assert settled({"limits": "200,9000"}) == {"limits": (200, 9000)}
+    assert settled({"key": 1}) == {"key": 1} and settled({"key": "B2"}) == {"key": "B2"}
     for limits in ("per-frame", [200, 9000], [[200, 9000], [0, 10]]):
         assert settled({"limits": limits}) == {"limits": limits}
 

@@ -695,6 +695,11 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", images=numbers("TYX"), labels=numbers("TYX"))
     refused(tmp_path / "two.npz", UsageError, "images, labels; name one")
     refused(tmp_path / "two.npz", UsageError, "no array 'x'", key="x")
+    np.savez(tmp_path / "day.npz", **{"1": numbers("TYX"), "2": numbers("TYX") + 50})
+    source = open_source(tmp_path / "day.npz", key=2)  # a name that is a number
+    assert isinstance(source, StackSource)
+    np.testing.assert_array_equal(source.values(0)[..., 0], numbers("TYX")[0] + 50)
+    source.close()
     refused(tmp_path / "a.tif", UsageError, "no 'x' among its series of pictures; give", key="x")
     zarr.open_group(str(tmp_path / "e.zarr"), mode="w")
     refused(tmp_path / "e.zarr", SourceError, "without arrays")
