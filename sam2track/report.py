@@ -334,8 +334,9 @@ def _title(project: Project) -> str:
 
 def _summary(project: Project, low: int, high: int, objects: int) -> list[list[Any]]:
     meta = project.meta
+    key = meta.get("reading", {}).get("key")  # which image, where the file holds several
     return [
-        ["source", str(meta.get("source", ""))],
+        ["source", str(meta.get("source", "")) + ("" if key is None else f", key {key}")],
         ["size", f"{project.width} x {project.height}, {meta['frames']} frames"],
         [
             "frames with results",

@@ -36,9 +36,11 @@ def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
         return
     told = {key: one_line(value) for key, value in info["source"].items()}
     source = defaultdict(lambda: "unknown", told)
+    key = info["source"].get("reading", {}).get("key")  # which image, where the file holds several
+    which = "" if key is None else f", key {one_line(key)}"
     click.echo(f"{info['path']}  {_bytes(info['file_bytes'])}")
     click.echo(
-        f"  source    {source['source']}, {source['frames']} frames of "
+        f"  source    {source['source']}{which}, {source['frames']} frames of "
         f"{source['width']} x {source['height']}"
     )
     click.echo(f"  model     {source['model']} in {source['precision']} at {source['image_size']}")

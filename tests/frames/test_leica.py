@@ -11,12 +11,15 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from sam2track.cli.main import main
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.opening import open_source
 from sam2track.frames.stack import StackSource
 from sam2track.job import track
 from sam2track.project import Project
+from sam2track.report import report
 
 from .test_stacks import numbers
 
@@ -302,6 +305,10 @@ def test_it_is_tracked_and_gone_on_with_by_the_image_that_was_named(tmp_path: Pa
     with Project.open(tmp_path / "out" / "project.s2t") as project:
         assert project.frames == (0, 1, 2) and project.meta["reading"]["key"] == "lit"
         assert all(project.masks(t)[1][20, 35] for t in range(3))
+        report(project, tmp_path / "r.html", source=path)
+    told = CliRunner().invoke(main, ["info", str(tmp_path / "out")]).output
+    assert "a.lif, key lit, 3 frames of 64 x 48" in told
+    assert 'a.lif, key lit"' in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("place", range(13, 13 + 60 * 97, 97))
