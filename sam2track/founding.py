@@ -290,7 +290,8 @@ def other_names(project: Project, said: Prompts | None) -> Iterator[str]:
 
 def _check_reading(project: Project, now: dict[str, Any]) -> None:
     before = project.meta.get("reading", {})
-    for key in sorted({*before, *now}):
+    # Limits that nobody gave come of the rest: what was said otherwise is named, not they.
+    for key in sorted({*before, *now}, key=lambda name: (name == "limits", name)):
         if before.get(key) != now.get(key):
             raise UsageError(
                 f"{project.path} was made with {key} {before.get(key)!r}, now it is "

@@ -28,7 +28,7 @@ from sam2track.errors import (
 )
 from sam2track.export.pngs import read_label_png
 from sam2track.export.staging import Staged
-from sam2track.founding import _follow, project_meta
+from sam2track.founding import _follow, open_project, project_meta
 from sam2track.frames.array import ArraySource
 from sam2track.frames.opening import open_source
 from sam2track.job import run
@@ -742,6 +742,17 @@ def test_resume_with_an_array_of_what_was_made_from_a_video(
     run(video, prompts((1, 0, RED)), output=tmp_path, model=module, write=(), stop=2)
     with pytest.raises(UsageError, match="another kind of source than an array is"):
         run(clip, output=tmp_path, model=module, write=(), resume=True)
+
+
+def test_what_is_read_otherwise_is_named_and_not_limits_that_come_of_it(
+    module: Any, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3 * 2 * 32 * 32, dtype=np.uint16).reshape(3, 2, 32, 32))
+    model = load_model(module)
+    first, second = (open_source(tmp_path / "a.npy", axes="TZYX", z=z) for z in range(2))
+    open_project(tmp_path / "a.s2t", first, model).close()
+    with pytest.raises(UsageError, match="was made with z 0, now it is 1; leave it as it was"):
+        open_project(tmp_path / "a.s2t", second, model)
 
 
 @pytest.mark.parametrize("resume", [False, True])
