@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -58,7 +59,8 @@ def source_layer(path: Path, **reading: Any) -> Layer:
     **reading
         As ``open_source`` takes it.
     """
-    source, place = open_source(path, **reading), path.absolute()
+    source = open_source(path, **reading)
+    place = Path(os.path.abspath(path))  # noqa: PTH100  # of .. the folder's own name
     name = place.name if place.is_dir() else place.stem
     if key := getattr(source, "options", {}).get("key"):
         name += "-" + re.sub(r"[^\w.-]+", "-", key)

@@ -236,6 +236,10 @@ def test_a_folder_of_pictures_is_read_frame_by_frame(tmp_path: Path, model) -> N
     clip = pictures()
     for frame, picture in enumerate(clip):
         Image.fromarray(picture).save(folder / f"{frame:05}.png")
+    (folder / "notes").mkdir()
+    _, about, _ = files.source_layer(folder / "notes" / "..")  # as from within
+    assert about["name"] == "day.1"
+    assert about["metadata"]["sam2track"]["project"] == str(tmp_path / "day.1.s2t")
     data, about, kind = files.source_layer(folder)
     assert kind == "image" and about["rgb"] and np.array_equal(data[3], clip[3])
     project = tmp_path / "day.1.s2t"
