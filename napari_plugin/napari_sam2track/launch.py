@@ -42,4 +42,8 @@ def launch(path: Path | None = None, *, show: bool = True, **reading: Any) -> No
     # The dock takes some of the room, once all is laid out.
     QApplication.processEvents()
     viewer.reset_view()
-    napari.run()
+    try:
+        napari.run()
+    except KeyboardInterrupt:  # from the terminal: no window is closed, and no project with it
+        widget.shut()
+        raise

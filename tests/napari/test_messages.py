@@ -164,6 +164,36 @@ def test_what_is_opened_fills_the_view(video: Path) -> None:
         assert about == [name, [FRAMES, HEIGHT, WIDTH, 3], "VideoArray", project]
 
 
+INTERRUPTED = """
+import sys
+import napari
+from napari_sam2track.launch import launch
+
+def run():
+    (dock,) = napari.current_viewer().window.dock_widgets.values()
+    assert dock.wait(100) and dock.session is not None
+    raise KeyboardInterrupt
+
+napari.run = run
+try:
+    launch(sys.argv[1])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupt_from_the_terminal_closes_the_project(video: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", INTERRUPTED, str(video)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr[-3000:]
+    assert [path.name for path in video.parent.iterdir()] == [video.name]  # nothing was said to it
+
+
 def test_messages_name_what_there_is_in_the_viewer(
     make_napari_viewer_proxy: Any, video: Path, model: Any
 ) -> None:
