@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from sam2track.cli.paths import PATH
-from sam2track.cli.reading import warn
 from sam2track.cli.source_options import read_reading, reading_options
+from sam2track.cli.telling import warn
 from sam2track.errors import DeviceError, UsageError
 
 __all__ = ["command"]
