@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
     """
     with needs("liffile", "microscopes", f"{path} is LIF"):
         import liffile
+    others: list[str] = []
     with ExitStack() as opened:
         try:
             data = opened.enter_context(_Bounded(path))
@@ -74,40 +76,45 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
             if not images:
                 raise SourceError(f"{path} holds no image")
             choice = choose(path, "images", [image.path for image in images], key)
-            image = images[choice.number]
-            name = image.path
-            sizes = {str(axis): int(size) for axis, size in image.sizes.items()}
-            dtype, block = np.dtype(image.dtype), image.memory_block
-            held = min(block.size, data.size - block.offset)
-            if image.nbytes > held:
-                raise SourceError(
-                    f"{path} is cut short: {name} claims {image.nbytes} bytes and has {held}"
-                )
-            kept = [axis for axis in sizes if axis in "TZCYXS"]
-            if axes is not None and len(axes) > len(kept):
-                kept = list(sizes)
-            shape = tuple(sizes[axis] for axis in kept)
-            letters = read_axes(axes or "".join(kept), shape, f"{path}, {name}")
-            told = dict(zip(kept, letters, strict=True))
-            plane = {axis for axis, letter in told.items() if letter in "YXS"}
-            together = set(map(str, image.frames.frame_dims))
-            told_of = image.xml_element.find("./Data/Image/ImageDescription")
-            channels, (pixel, interval) = _channels(told_of), _calibration(told_of)
-        except (SourceError, UsageError):
-            raise
+            others = choice.warnings
+            stack = _stack(path, images[choice.number], axes, data.size)
+        except (SourceError, UsageError) as error:
+            raise type(error)("; ".join([str(error), *others])) from error
         except Exception as error:
             raise unreadable(path, "LIF", error) from error
-        if plane != together:
-            raise UsageError(
-                f"{path}, {name}, holds planes along {' and '.join(sorted(together)) or 'no axis'};"
-                f" these have to be Y and X, and not {' and '.join(sorted(plane))}"
-            )
         close = opened.pop_all().close
-    warnings = choice.warnings + [
-        f"its axis {axis} has {size} places, of which the first is shown"
-        for axis, size in sizes.items()
-        if axis not in kept
-    ]
+    return replace(
+        stack,
+        warnings=(*others, *stack.warnings),
+        key=choice.key,
+        fingerprint=partial(ends_of_file, path.absolute()),
+        close=close,
+    )
+
+
+def _stack(path: Path, image: Any, axes: str | None, size: int) -> Stack:
+    """An image of a file of so many bytes."""
+    name = image.path
+    sizes = {str(axis): int(places) for axis, places in image.sizes.items()}
+    dtype, block = np.dtype(image.dtype), image.memory_block
+    held = min(block.size, size - block.offset)
+    if image.nbytes > held:
+        raise SourceError(f"{path} is cut short: {name} claims {image.nbytes} bytes and has {held}")
+    kept = [axis for axis in sizes if axis in "TZCYXS"]
+    if axes is not None and len(axes) > len(kept):
+        kept = list(sizes)
+    shape = tuple(sizes[axis] for axis in kept)
+    letters = read_axes(axes or "".join(kept), shape, f"{path}, {name}")
+    told = dict(zip(kept, letters, strict=True))
+    plane = {axis for axis, letter in told.items() if letter in "YXS"}
+    together = set(map(str, image.frames.frame_dims))
+    if plane != together:
+        raise UsageError(
+            f"{path}, {name}, holds planes along {' and '.join(sorted(together)) or 'no axis'}; "
+            f"these have to be Y and X, and not {' and '.join(sorted(plane))}"
+        )
+    description = image.xml_element.find("./Data/Image/ImageDescription")
+    channels, (pixel, interval) = _channels(description), _calibration(description)
     lock = threading.Lock()  # the package's files are for one thread at a time
 
     def read(at: Mapping[str, int]) -> npt.NDArray[Any]:
@@ -124,10 +131,11 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
         channels=channels if len(channels) == sizes.get("C", 1) else (),
         pixel_size_um=pixel,
         frame_interval_s=interval,
-        warnings=tuple(warnings),
-        key=choice.key,
-        fingerprint=partial(ends_of_file, path.absolute()),
-        close=close,
+        warnings=tuple(
+            f"its axis {axis} has {places} places, of which the first is shown"
+            for axis, places in sizes.items()
+            if axis not in kept
+        ),
     )
 
 

@@ -226,6 +226,17 @@ def test_a_section_along_z_has_to_be_named(tmp_path: Path) -> None:
         open_source(path, axes="YTX")
 
 
+def test_other_images_are_named_where_the_first_cannot_be_shown(tmp_path: Path) -> None:
+    images = {"section": (numbers("TYX"), "TZX"), "good": (numbers("TYX"), "TYX")}
+    path = write_lif(tmp_path / "a.lif", images)
+    with pytest.raises(UsageError, match=r"do not fit.*it holds 2 images \(section, good\).*--key"):
+        open_source(path)
+    with pytest.raises(UsageError, match="do not fit") as caught:
+        open_source(path, key="section")
+    assert "good" not in str(caught.value)
+    assert len(opened(path, key="good")) == len(numbers("TYX"))
+
+
 def test_what_is_no_such_file_is_said(tmp_path: Path) -> None:
     whole = write_lif(tmp_path / "a.lif", {"one": (numbers("TYX"), "TYX")}).read_bytes()
     (tmp_path / "a.lif").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
