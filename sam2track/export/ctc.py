@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
+from sam2track.export.graphs import lost_mothers
 from sam2track.export.images import numbered
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
@@ -112,11 +113,9 @@ def write(folder: Path, sequence: Sequenced) -> None:
     lines = sorted(tracks.lines, key=lambda track: track.label)
     text = "".join(f"{t.label} {t.begin} {t.end} {t.parent}\n" for t in lines)
     write_bytes(folder / "res_track.txt", text.encode())
-    if tracks.unlinked:
-        sequence.warnings.append(
-            f"ctc cannot hold the mother of {sorted(tracks.unlinked)}, who is there no frame "
-            f"before or still there: lost"
-        )
+    children = Counter(line.parent for line in lines if line.parent)
+    alone = {t.label for t in lines if children[t.parent] == 1} & sequence.results.lineage.keys()
+    sequence.warnings += lost_mothers("ctc", tracks.unlinked, alone)
     sequence.lose("ctc")
 
 

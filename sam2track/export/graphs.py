@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.export.sequence import Sequenced
 
-__all__ = ["Families", "Seen", "Tracks", "seen"]
+__all__ = ["Families", "Seen", "Tracks", "lost_mothers", "seen"]
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,30 @@ class Families:
 
     def lose(self, format_name: str, sequence: Sequenced) -> None:
         """Say of which daughters the format could not hold that they have a mother."""
-        if self.unlinked:
-            sequence.warnings.append(
-                f"{format_name} cannot hold the mother of {sorted(self.unlinked)}, who is there no "
-                "frame before or still there: lost"
-            )
-        if self.alone:
-            sequence.warnings.append(
-                f"{format_name} cannot tell an only daughter from a mother who goes on: read back, "
-                f"{sorted(self.alone)} are their mothers"
-            )
+        sequence.warnings += lost_mothers(format_name, self.unlinked, self.alone)
+
+
+def lost_mothers(format_name: str, unlinked: set[int], alone: set[int]) -> Iterator[str]:
+    """Say what of lineage is lost where a track is all that tells of it, a line each.
+
+    Parameters
+    ----------
+    format_name : str
+    unlinked : set of int
+        Daughters whose mother is there no frame before, or still there.
+    alone : set of int
+        Other daughters whose mother has no other.
+    """
+    if unlinked:
+        yield (
+            f"{format_name} cannot hold the mother of {sorted(unlinked)}, who is there no frame "
+            "before or still there: lost"
+        )
+    if alone:
+        yield (
+            f"{format_name} cannot tell an only daughter from a mother who goes on: read back, "
+            f"{sorted(alone)} are their mothers"
+        )
 
 
 @dataclass

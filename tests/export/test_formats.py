@@ -595,3 +595,16 @@ def test_masks_of_a_frame_are_not_held_at_once(name, tmp_path):
     else:
         assert found == [(i, 400) for i in frame]
     assert peaks[1] < count * side * side / 3
+
+
+@pytest.mark.parametrize("name", ["ctc", "geff", "trackmate"])
+def test_an_only_daughter_is_said_to_come_back_as_her_mother(name, tmp_path):
+    path = project(tmp_path / "p.s2t")
+    with Project.open(path, writable=True) as opened, opened.step("remove", {}):
+        opened.forget(7)
+    with Project.open(path) as opened:
+        done = opened.export(tmp_path / TARGETS.get(name, name), format=name)
+    said = f"{name} cannot tell an only daughter from a mother who goes on: read back, [5] are"
+    assert [said in warning for warning in done.warnings].count(True) == 1
+    found = dict(open_masks(done.path).shots())
+    assert 4 in found[6] and 5 not in found[6]
