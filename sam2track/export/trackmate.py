@@ -9,7 +9,6 @@ says, of their centres (``SpotRoi``).
 from __future__ import annotations
 
 import json
-import re
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,6 @@ from math import pi, sqrt
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import XMLGenerator
-from xml.sax.xmlreader import AttributesImpl
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +25,9 @@ from sam2track.errors import SourceError
 from sam2track.export.graphs import Families, Seen, Tracks, seen
 from sam2track.export.polygons import border, inside
 from sam2track.export.reading import Reading
-from sam2track.export.sequence import Sequenced
+from sam2track.export.sequence import Sequenced, Shot
 from sam2track.export.spool import Spool
+from sam2track.export.xml import Xml
 from sam2track.frames.bounds import MAX_FRAMES, check_size
 from sam2track.frames.opening import find_source
 from sam2track.lazy import Masks
@@ -39,7 +37,6 @@ __all__ = ["read", "write"]
 _VERSION = "7.11.1"  # whose files these are like
 _OBJECT = "SAM2TRACK_OBJECT"
 _UNITS = {"nm": "nm", "um": "µm", "mm": "mm", "m": "m"}
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # Kind of feature: its key, name, short name, dimension and whether it is a whole number.
 _FEATURES = {
@@ -108,172 +105,144 @@ _DISPLAY = {
 }
 
 
-class _Xml:
-    """Elements, one to a line."""
-
-    def __init__(self, file: Any) -> None:
-        self._out = XMLGenerator(file, "UTF-8", short_empty_elements=True)
-        self._open: list[str] = []
-        self._out.startDocument()
-
-    def begin(self, tag: str, **said: object) -> None:
-        """Open an element; what is true or false is said in small letters."""
-        self._put(tag, said)
-        self._out.characters("\n")
-        self._open.append(tag)
-
-    def end(self) -> None:
-        """Close the one that was opened last."""
-        tag = self._open.pop()
-        self._out.ignorableWhitespace("  " * len(self._open))
-        self._out.endElement(tag)
-        self._out.ignorableWhitespace("\n")
-
-    def put(self, tag: str, text: str = "", **said: object) -> None:
-        """Write an element that holds no other."""
-        self._put(tag, said)
-        if text:
-            self._out.characters(text)
-        self._out.endElement(tag)
-        self._out.ignorableWhitespace("\n")
-
-    def _put(self, tag: str, said: Mapping[str, object]) -> None:
-        self._out.ignorableWhitespace("  " * len(self._open))
-        self._out.startElement(
-            tag, AttributesImpl({name: _text(value) for name, value in said.items()})
-        )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return _NOT_XML.sub("\ufffd", str(value))
-
-
 def write(path: Path, sequence: Sequenced) -> None:
     """Write a file that TrackMate opens; frames are those of the source."""
     sequence.label_type("trackmate", largest=2**31 - 1)
     families = Families.of(sequence)
-    size = sequence.pixel_size
-    units = ("pixel" if size is None else _UNITS[sequence.unit], "frame", "sec")
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        xml = _Xml(file)
-        xml.begin("TrackMate", version=_VERSION)
-        xml.put("Log", _text(f"Written by sam2track, of {sequence.name}."))
-        xml.begin(
-            "Model", spatialunits=units[0], timeunits=units[1 if sequence.interval is None else 2]
-        )
-        xml.begin("FeatureDeclarations")
-        for kind, features in _FEATURES.items():
-            xml.begin(f"{kind}Features")
-            for key, name, short, dimension, whole in features:
-                about = {"name": name, "shortname": short, "dimension": dimension}
-                xml.put("Feature", feature=key, **about, isint=whole)
-            xml.end()
-        xml.end()
-        edges = _write_spots(xml, sequence, families)
-        xml.begin("AllTracks")
-        for index, (founder, links) in enumerate(edges.items()):
-            name = sequence.names.get(founder) or f"Track_{index}"
-            number = {"TRACK_ID": index, "TRACK_INDEX": index, "NUMBER_SPOTS": len(links) // 2 + 1}
-            xml.begin("Track", name=name, **number)
-            for one, other in zip(links[::2], links[1::2], strict=True):
-                xml.put("Edge", SPOT_SOURCE_ID=one, SPOT_TARGET_ID=other, LINK_COST=-1.0)
-            xml.end()
-        xml.end()
-        xml.begin("FilteredTracks")
-        for index in range(len(edges)):
-            xml.put("TrackID", TRACK_ID=index)
-        xml.end()
-        xml.end()
-        _write_settings(xml, sequence)
-        xml.put("GUIState", state="ConfigureViews")
-        xml.put("DisplaySettings", json.dumps(_DISPLAY, indent=2))
-        xml.end()
+    space = "pixel" if sequence.pixel_size is None else _UNITS[sequence.unit]
+    time = "frame" if sequence.interval is None else "sec"
+    with path.open("wb") as file:
+        xml = Xml(file)
+        with xml.element("TrackMate", version=_VERSION):
+            xml.put("Log", f"Written by sam2track, of {sequence.name}.")
+            with xml.element("Model", spatialunits=space, timeunits=time):
+                _declare(xml)
+                _write_tracks(xml, sequence, _write_spots(xml, sequence, families))
+            _write_settings(xml, sequence)
+            xml.put("GUIState", state="ConfigureViews")
+            xml.put("DisplaySettings", json.dumps(_DISPLAY, indent=2))
     families.lose("trackmate", sequence)
 
 
-def _write_spots(xml: _Xml, sequence: Sequenced, families: Families) -> dict[int, array[int]]:
+def _declare(xml: Xml) -> None:
+    """Write what attributes of spots, edges and tracks mean."""
+    with xml.element("FeatureDeclarations"):
+        for kind, features in _FEATURES.items():
+            with xml.element(f"{kind}Features"):
+                for key, name, short, dimension, whole in features:
+                    about = {"name": name, "shortname": short, "dimension": dimension}
+                    xml.put("Feature", feature=key, **about, isint=whole)
+
+
+def _write_tracks(xml: Xml, sequence: Sequenced, edges: Mapping[int, array[int]]) -> None:
+    """Write the edges by family, and that none is filtered out."""
+    with xml.element("AllTracks"):
+        for index, (founder, links) in enumerate(edges.items()):
+            name = sequence.names.get(founder) or f"Track_{index}"
+            number = {"TRACK_ID": index, "TRACK_INDEX": index, "NUMBER_SPOTS": len(links) // 2 + 1}
+            with xml.element("Track", name=name, **number):
+                for one, other in zip(links[::2], links[1::2], strict=True):
+                    xml.put("Edge", SPOT_SOURCE_ID=one, SPOT_TARGET_ID=other, LINK_COST=-1.0)
+    with xml.element("FilteredTracks"):
+        for index in range(len(edges)):
+            xml.put("TrackID", TRACK_ID=index)
+
+
+def _shown(sequence: Sequenced) -> Iterator[tuple[Shot, dict[int, Seen]]]:
+    """Yield frames on which there are objects, with their rows."""
+    rows = seen(sequence)
+    ahead = next(rows, None)
+    for shot in sequence.shots():
+        if ahead is not None and ahead[0] == shot.frame:
+            if ahead[1]:
+                yield shot, ahead[1]
+            ahead = next(rows, None)
+
+
+def _write_spots(xml: Xml, sequence: Sequenced, families: Families) -> dict[int, array[int]]:
     """Write all spots; return the ends of the edges, by the object that begins the family."""
     edges: dict[int, array[int]] = {}
     last: dict[int, int] = {}  # spot of each object
-    scale = np.array((sequence.pixel_size or (1.0, 1.0))[::-1])
     spot = 0
-    rows = seen(sequence)
-    ahead = next(rows, None)
-    xml.begin("AllSpots")
-    for shot in sequence.shots():
-        here: Mapping[int, Seen] = {}
-        if ahead is not None and ahead[0] == shot.frame:
-            here, ahead = ahead[1], next(rows, None)
-        if not here:
-            continue
-        xml.begin("SpotsInFrame", frame=shot.frame)
-        for object_id, at in here.items():
-            before = last.get(object_id, last.get(families.mothers.get(object_id, 0)))
-            if before is not None:
-                edges.setdefault(families.paths[object_id][1], array("q")).extend((before, spot))
-            contour = (border(shot.masks[object_id]) - at.centroid) * scale
-            x, y = (np.array(at.centroid) * scale).tolist()
-            area = at.area * float(scale.prod())
-            xml.put(
-                "Spot",
-                " ".join(f"{value:.9g}" for value in contour.ravel().tolist()),
-                ID=spot,
-                name=sequence.names.get(object_id) or f"ID{object_id}",
-                # What TrackMate takes for how sure a spot is; a mask that a person gave is.
-                QUALITY=1.0 if at.predicted_iou is None else at.predicted_iou,
-                POSITION_T=shot.frame * (sequence.interval or 1.0),
-                POSITION_X=x,
-                POSITION_Y=y,
-                POSITION_Z=0.0,
-                FRAME=shot.frame,
-                RADIUS=sqrt(area / pi),
-                VISIBILITY=1,
-                AREA=area,
-                **{_OBJECT: object_id},
-                ROI_N_POINTS=len(contour),
-            )
-            last[object_id] = spot
-            spot += 1
-        xml.end()
-    xml.end()
+    with xml.element("AllSpots"):
+        for shot, here in _shown(sequence):
+            with xml.element("SpotsInFrame", frame=shot.frame):
+                for object_id, at in here.items():
+                    before = last.get(object_id, last.get(families.mothers.get(object_id, 0)))
+                    if before is not None:
+                        family = families.paths[object_id][1]
+                        edges.setdefault(family, array("q")).extend((before, spot))
+                    mask = shot.masks[object_id]
+                    _write_spot(xml, sequence, spot, object_id, shot.frame, mask, at)
+                    last[object_id] = spot
+                    spot += 1
     return edges
 
 
-def _write_settings(xml: _Xml, sequence: Sequenced) -> None:
+def _write_spot(
+    xml: Xml,
+    sequence: Sequenced,
+    spot: int,
+    object_id: int,
+    frame: int,
+    mask: npt.NDArray[np.bool_],
+    at: Seen,
+) -> None:
+    height, width = sequence.pixel_size or (1.0, 1.0)
+    x, y = at.centroid
+    contour = (border(mask) - (x, y)) * (width, height)
+    area = at.area * (width * height)
+    xml.put(
+        "Spot",
+        " ".join(f"{value:.9g}" for value in contour.ravel().tolist()),
+        ID=spot,
+        name=sequence.names.get(object_id) or f"ID{object_id}",
+        # What TrackMate takes for how sure a spot is; a mask that a person gave is.
+        QUALITY=1.0 if at.predicted_iou is None else at.predicted_iou,
+        POSITION_T=frame * (sequence.interval or 1.0),
+        POSITION_X=x * width,
+        POSITION_Y=y * height,
+        POSITION_Z=0.0,
+        FRAME=frame,
+        RADIUS=sqrt(area / pi),
+        VISIBILITY=1,
+        AREA=area,
+        **{_OBJECT: object_id},
+        ROI_N_POINTS=len(contour),
+    )
+
+
+def _write_settings(xml: Xml, sequence: Sequenced) -> None:
     """Write where the image is and how it is calibrated, and that people made the spots."""
     height, width = sequence.pixel_size or (1.0, 1.0)
     count = len(sequence.times)
     source = find_source(sequence.meta, sequence.results.folder)
-    xml.begin("Settings")
-    xml.put(
-        "ImageData",
-        filename="" if source is None else source.name,
-        folder="" if source is None else source.absolute().parent,
-        width=sequence.width,
-        height=sequence.height,
-        nslices=1,
-        nframes=count,
-        pixelwidth=width,
-        pixelheight=height,
-        voxeldepth=1.0,
-        timeinterval=sequence.interval or 1.0,
-    )
     sides = {"x": sequence.width, "y": sequence.height, "z": 1, "t": count}
     crop = [(f"{axis}start", 0) for axis in sides]
     crop += [(f"{axis}end", side - 1) for axis, side in sides.items()]
-    xml.put("BasicSettings", "", **dict(crop))
-    xml.put("DetectorSettings", DETECTOR_NAME="MANUAL_DETECTOR", RADIUS=5.0)
-    xml.put("InitialSpotFilter", feature="QUALITY", value=0.0, isabove=True)
-    xml.put("SpotFilterCollection")
-    xml.put("TrackerSettings", TRACKER_NAME="MANUAL_TRACKER")
-    xml.put("TrackFilterCollection")
-    xml.begin("AnalyzerCollection")
-    for kind in ("SpotAnalyzers", "EdgeAnalyzers", "TrackAnalyzers"):
-        xml.put(kind)
-    xml.end()
-    xml.end()
+    with xml.element("Settings"):
+        xml.put(
+            "ImageData",
+            filename="" if source is None else source.name,
+            folder="" if source is None else source.absolute().parent,
+            width=sequence.width,
+            height=sequence.height,
+            nslices=1,
+            nframes=count,
+            pixelwidth=width,
+            pixelheight=height,
+            voxeldepth=1.0,
+            timeinterval=sequence.interval or 1.0,
+        )
+        xml.put("BasicSettings", "", **dict(crop))
+        xml.put("DetectorSettings", DETECTOR_NAME="MANUAL_DETECTOR", RADIUS=5.0)
+        xml.put("InitialSpotFilter", feature="QUALITY", value=0.0, isabove=True)
+        xml.put("SpotFilterCollection")
+        xml.put("TrackerSettings", TRACKER_NAME="MANUAL_TRACKER")
+        xml.put("TrackFilterCollection")
+        with xml.element("AnalyzerCollection"):
+            for kind in ("SpotAnalyzers", "EdgeAnalyzers", "TrackAnalyzers"):
+                xml.put(kind)
 
 
 @dataclass
