@@ -64,7 +64,8 @@ _FEATURES = {
     ),
 }
 
-# Without them TrackMate says that something is wrong with the file; these are its own.
+# TrackMate wants all of them: one that is left out is taken for 0, and without any it says that
+# something is wrong with the file.
 _DISPLAY = {
     "name": "CurrentDisplaySettings",
     "spotUniformColor": "204, 51, 204, 255",
