@@ -198,10 +198,10 @@ def test_identity_by_hand():
 def test_any_format_on_either_side(tmp_path):
     path = project(tmp_path / "p.s2t", masks(overlap=False))
     with Project.open(path) as opened:
-        for name in ("davis", "ctc", "coco", "mots", "ome-tiff", "npz", "masks-video"):
+        for name in ("davis", "ctc", "coco", "mots", "ome-tiff", "npz", "masks-video", "ytvis"):
             opened.export(tmp_path / name, format=name)
-    kinds = {"mots": "mots", "ome-tiff": "ome-tiff", "npz": "npz", "coco": "coco"}
-    for name in ("davis", "ctc", "coco", "mots", "ome-tiff", "npz", "masks-video"):
+    kinds = {"mots": "mots", "ome-tiff": "ome-tiff", "npz": "npz", "coco": "coco", "ytvis": "ytvis"}
+    for name in ("davis", "ctc", "coco", "mots", "ome-tiff", "npz", "masks-video", "ytvis"):
         kind = kinds.get(name, name)
         for e in (
             evaluate(tmp_path / name, path, pred_format=kind),

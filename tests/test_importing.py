@@ -26,7 +26,7 @@ from sam2track.replaying import replay
 from sam2track.tracking.tracker import Tracker
 from tests.export.known import FRAMES, HEIGHT, WIDTH, apart, masks, project
 
-OVERLAPPING = {"coco", "npz", "trackmate"}
+OVERLAPPING = {"coco", "npz", "trackmate", "ytvis"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def model(tmp_path_factory):
 
 IMPORTED = (
     *("davis", "ctc", "coco", "geff", "labels-tiff"),
-    *("npz", "mots", "ome-zarr", "trackmate"),
+    *("npz", "mots", "ome-zarr", "trackmate", "ytvis"),
 )
 WITH_LINEAGE = ("ctc", "geff", "npz", "trackmate")
 
@@ -114,7 +114,7 @@ def test_masks_come_in_as_they_are(given, clip, model, tmp_path, name):
                 none = np.zeros((HEIGHT, WIDTH), bool)
                 assert np.array_equal(found.get(i, none), expected.get(i, none)), (frame, i)
         assert opened.lineage == ({5: 4, 7: 4} if name in WITH_LINEAGE else {})
-        if name in ("coco", "npz"):
+        if name in ("coco", "npz", "ytvis"):
             assert (opened.names[1], opened.names[3]) == ('a "cell"', "")
         assert {row.source for row in opened.rows()} == {"edited"}
         assert [step["action"] for step in opened.journal()] == ["import"]

@@ -59,8 +59,8 @@ def command(
 
     \b
     To a folder: davis, ytvos, ctc, ome-zarr, geff, yolo-seg, sav
-    To a file:   coco, mots, mot, labels-tiff, ome-tiff, trackmate, tracks-csv,
-                 npz, parquet, csv, masks-video (.mkv, .mp4)
+    To a file:   coco, ytvis, mots, mot, labels-tiff, ome-tiff, trackmate,
+                 tracks-csv, npz, parquet, csv, masks-video (.mkv, .mp4)
 
     --format and -o may be given several times, in pairs.
     """  # noqa: D301

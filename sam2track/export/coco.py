@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.export.coco_rle import decode, encode
+from sam2track.export.coco_rle import encode, mask_of
 from sam2track.export.images import write_jpegs
 from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
@@ -114,18 +114,6 @@ def read(path: Path, kind: str) -> Reading:
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
         for frame in there:
             said = spool.masks(frame)
-            yield frame, Masks({i: partial(_mask, said[i], height, width) for i in said})
+            yield frame, Masks({i: partial(mask_of, said[i], height, width) for i in said})
 
     return Reading(path, kind, height, width, there, shots, names)
-
-
-def _mask(text: str, height: int, width: int) -> npt.NDArray[np.bool_]:
-    said = json.loads(text)
-    if isinstance(said, dict):
-        mask = decode(said)
-        if mask.shape != (height, width):
-            raise SourceError(f"a mask is {mask.shape}, its image {(height, width)}")
-        return mask
-    from sam2track.export.polygons import fill
-
-    return fill([np.reshape(polygon, (-1, 2)) for polygon in said], height, width)

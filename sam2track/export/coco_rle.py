@@ -8,6 +8,7 @@ more follow, and 48 added to be printable.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +18,11 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.masks import MAX_PIXELS, bounding_box
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "mask_of", "runs"]
 
 
-def encode(mask: npt.NDArray[np.bool_]) -> str:
-    """Return the counts of a mask, (H, W) bool, as COCO writes them."""
+def runs(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return the lengths of the runs of a mask, (H, W) bool: ground and object in turn."""
     # Of its own columns and those beside them alone: to turn all of a picture over, for a small
     # object, takes a hundred times as long.
     x0, _, x1, _ = bounding_box(mask) or (0, 0, 0, 0)
@@ -29,9 +30,14 @@ def encode(mask: npt.NDArray[np.bool_]) -> str:
     flat = mask[:, x0 : x1 + 1].ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1 + x0 * len(mask)
     first = [0, 0] if mask.size and mask[0, 0] else [0]
-    runs = np.diff(np.concatenate((first, edges, [mask.size])))
-    numbers = runs.copy()
-    numbers[3:] -= runs[1:-2]
+    return np.diff(np.concatenate((first, edges, [mask.size])))
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> str:
+    """Return the counts of a mask, (H, W) bool, as COCO writes them."""
+    lengths = runs(mask)
+    numbers = lengths.copy()
+    numbers[3:] -= lengths[1:-2]
     codes: list[npt.NDArray[np.uint8]] = []
     places: list[npt.NDArray[np.int64]] = []
     index = np.arange(len(numbers))
@@ -62,15 +68,16 @@ def decode(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         counts = rle["counts"]
         if height < 1 or width < 1 or height * width > MAX_PIXELS:
             raise ValueError(f"a size of {height} x {width}")
-        runs = (
-            np.array(counts, np.int64)
-            if isinstance(counts, list)
-            else _runs(counts.encode("ascii") if isinstance(counts, str) else bytes(counts))
-        )
+        if isinstance(counts, list):
+            told = np.array(counts, np.int64)
+        elif isinstance(counts, str | bytes):
+            told = _unpacked(counts.encode("ascii") if isinstance(counts, str) else counts)
+        else:
+            raise TypeError(f"counts {counts!r:.40}")
         size = height * width
-        if runs.ndim != 1 or (runs < 0).any() or (runs > size).any() or int(runs.sum()) != size:
+        if told.ndim != 1 or (told < 0).any() or (told > size).any() or int(told.sum()) != size:
             raise ValueError(f"runs that do not cover {height} x {width} pixels")
-        flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
+        flat = np.repeat(np.arange(len(told)) % 2 == 1, told).reshape(width, height)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SourceError(f"a mask is no COCO run-length code: {error}") from error
     _, x0, _, x1 = bounding_box(flat) or (0, 0, 0, 0)
@@ -79,7 +86,26 @@ def decode(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _runs(text: bytes) -> npt.NDArray[np.int64]:
+def mask_of(text: str, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Return the mask that a segmentation in JSON says, (H, W) bool: run lengths or polygons.
+
+    Raises
+    ------
+    SourceError
+        Where it is none of a picture of that size.
+    """
+    said = json.loads(text)
+    if isinstance(said, dict):
+        mask = decode(said)
+        if mask.shape != (height, width):
+            raise SourceError(f"a mask is {mask.shape}, its image {(height, width)}")
+        return mask
+    from sam2track.export.polygons import fill
+
+    return fill([np.reshape(polygon, (-1, 2)) for polygon in said], height, width)
+
+
+def _unpacked(text: bytes) -> npt.NDArray[np.int64]:
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not len(codes) or (codes < 0).any() or (codes > 63).any():
         raise ValueError("characters that do not belong to one")
@@ -97,7 +123,7 @@ def _runs(text: bytes) -> npt.NDArray[np.int64]:
     negative = codes[ends] & 16 != 0
     numbers[negative] -= np.int64(1) << 5 * widths[negative]
     # Each number from the fourth on is added to the run two before: two sums that interleave.
-    runs = numbers.copy()
+    lengths = numbers.copy()
     for phase in (1, 2):
-        runs[phase::2] = np.cumsum(numbers[phase::2])
-    return runs
+        lengths[phase::2] = np.cumsum(numbers[phase::2])
+    return lengths

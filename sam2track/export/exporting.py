@@ -47,6 +47,7 @@ FORMATS = {
     "davis": Format("davis", "write_davis", True, about="palette PNG for each frame"),
     "ytvos": Format("davis", "write_ytvos", True, None, "YouTube-VOS: PNGs and meta.json"),
     "coco": Format("coco", "write", False, None, "instances with run lengths", suffix=".json"),
+    "ytvis": Format("ytvis", "write", False, None, "YouTube-VIS: masks by object", suffix=".json"),
     "mots": Format("mots", "write_mots", False, about="MOTS text", suffix=".txt"),
     "mot": Format("mots", "write_mot", False, about="MOTChallenge text (boxes)", suffix=".txt"),
     "ctc": Format("ctc", "write", True, about="Cell Tracking Challenge"),
@@ -81,11 +82,11 @@ FORMATS = {
     ),
 }
 
-_PICTURED = ("ytvos", "coco", "yolo-seg")
+_PICTURED = ("ytvos", "coco", "ytvis", "yolo-seg")
 _SCALED = ("labels-tiff", "ome-tiff", "ome-zarr", "geff", "trackmate")
 
 TAKEN_BY = {
-    "name": ("ytvos", "coco", "ome-tiff", "ome-zarr", "geff", "yolo-seg", "sav"),
+    "name": ("ytvos", "coco", "ytvis", "ome-tiff", "ome-zarr", "geff", "yolo-seg", "sav"),
     "pixel_size": _SCALED,
     "unit": _SCALED,
     "frame_interval": _SCALED,
@@ -201,7 +202,7 @@ def export_results(
             raise UsageError(
                 f"{path} is what is exported from, or belongs to it; name another target"
             )
-        folder = how.folder or (format == "coco" and bool(options.images))
+        folder = how.folder or (format in ("coco", "ytvis") and bool(options.images))
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 __all__ = ["border", "fill", "inside", "outline"]
 
 _CROSSINGS = 1 << 20  # of sides and rows, looked at at once
+_FARTHEST_DRAWN = 1e6  # cv2 goes along what lies outside as well, and takes minutes from 1e9 on
 _FARTHEST = 1e150  # so that differences and their products are numbers
 
 
@@ -41,12 +42,21 @@ def outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
 
 
 def fill(polygons: Sequence[npt.NDArray[Any]], height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Return the mask of polygons, (H, W) bool, with the pixels on their borders."""
+    """Return the mask of polygons, (H, W) bool, with the pixels on their borders.
+
+    Raises
+    ------
+    ValueError
+        Where a point cannot be one of a picture.
+    """
     import cv2
 
     canvas = np.zeros((height, width), np.uint8)
     for polygon in polygons:
-        cv2.fillPoly(canvas, [np.round(polygon).astype(np.int32)], 1)
+        if not (np.abs(polygon) < _FARTHEST_DRAWN).all():  # NaN as well
+            raise ValueError("a point of a polygon that is no place in a picture")
+        if len(polygon):
+            cv2.fillPoly(canvas, [np.round(polygon).astype(np.int32)], 1)
     return canvas.astype(np.bool_)
 
 

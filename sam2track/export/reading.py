@@ -81,6 +81,7 @@ READERS = {
     "davis": "davis",
     "ytvos": "davis",
     "coco": "coco",
+    "ytvis": "ytvis",
     "mots": "mots",
     "ctc": "ctc",
     "labels-tiff": "stacks",
@@ -223,6 +224,19 @@ _BY_SUFFIX = {
 }
 
 
+def _kind_of_json(path: Path) -> str:
+    """Which format's file it is: by a key that those of the others have not."""
+    with path.open("rb") as file:
+        before = b""
+        while block := file.read(1 << 20):
+            if not before and b'"masklet"' in block[:4096]:
+                return "sav"
+            if b'"file_names"' in before + block:  # a video's; wherever it is among the keys
+                return "ytvis"
+            before = block[-12:]
+    return "coco"
+
+
 def _holds_graph(path: Path) -> bool:
     """Whether a zarr group, or one right below it, says of itself that it is a graph (GEFF)."""
     for pattern in ("zarr.json", ".zattrs", "*/zarr.json", "*/.zattrs"):
@@ -244,9 +258,7 @@ def detect(path: Path, option: str = "--format") -> str:
         Where none is seen.
     """
     if path.suffix.lower() == ".json" and path.is_file():
-        with path.open("rb") as file:
-            head = file.read(4096)
-        return "sav" if b'"masklet"' in head else "coco"
+        return _kind_of_json(path)
     if _holds_graph(path):
         return "geff"
     if path.suffix.lower() in _BY_SUFFIX:
@@ -262,7 +274,7 @@ def detect(path: Path, option: str = "--format") -> str:
         if "meta.json" in names and "Annotations" in names:
             return "ytvos"
         if "annotations.json" in names:
-            return "coco"
+            return _kind_of_json(path / "annotations.json")
         folders = [p for p in path.iterdir() if p.is_dir() and p.name.isdecimal()]
         if folders and any(folders[0].glob("*.png")):
             return "sav"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sam2track.errors import OutputError, SourceError
 
-__all__ = ["Spool", "items"]
+__all__ = ["Spool", "items", "spread"]
 
 
 class Spool:
@@ -59,6 +60,13 @@ class Spool:
         )
         return dict(rows)
 
+    def mask(self, frame: int, object_id: int) -> str | None:
+        """What is said of one object on a frame."""
+        row = self._db.execute(
+            "SELECT mask FROM said WHERE frame = ? AND object = ?", (frame, object_id)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def __del__(self) -> None:
         self._db.close()
 
@@ -79,9 +87,61 @@ def items(path: Path, prefix: str) -> Iterator[Any]:
     """
     import ijson
 
+    with _told(path), path.open("rb") as file:
+        yield from ijson.items(file, prefix, use_float=True)
+
+
+def spread(path: Path, prefix: str, name: str) -> Iterator[tuple[int, str, Any]]:
+    """Yield what objects of a JSON file have, the values of one list one by one.
+
+    Parameters
+    ----------
+    path : Path
+    prefix : str
+        Where the objects are, as of `items`.
+    name : str
+        Key of a list of theirs, which may be long.
+
+    Yields
+    ------
+    (int, str, object)
+        Number of the object, from 0; key; value. Of `name` one for each value, in order; other
+        lists and objects are left out.
+
+    Raises
+    ------
+    SourceError
+        Where it is no JSON.
+    """
+    import ijson
+
+    number, item = -1, f"{prefix}.{name}.item"
+    value = None  # one that is being put together
+    with _told(path), path.open("rb") as file:
+        for where, event, said in ijson.parse(file, use_float=True):
+            starts = event in ("start_map", "start_array")
+            if value is not None or (starts and where == item):
+                value = value or ijson.ObjectBuilder()
+                value.event(event, said)
+                if where == item and event in ("end_map", "end_array"):
+                    yield number, name, value.value
+                    value = None
+            elif where == prefix:
+                number += event == "start_map"
+            elif where == item:
+                yield number, name, said
+            elif where.startswith(prefix) and event in ("string", "number", "boolean", "null"):
+                parent, _, key = where.rpartition(".")
+                if parent == prefix:
+                    yield number, key, said
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    import ijson
+
     try:
-        with path.open("rb") as file:
-            yield from ijson.items(file, prefix, use_float=True)
+        yield
     except ijson.JSONError as error:
         why = " ".join(str(error).split())
         raise SourceError(f"cannot read {path} as JSON: {why:.100}") from error

@@ -75,7 +75,7 @@ def test_export_as_json(path, tmp_path):
         (["-f", "masks-video", "-o", "a.avi"], 2, ".mkv"),
         (["-f", "masks-video", "-o", "a.mp4", "--codec", "ffv1"], 2, "does not fit MP4"),
         (["-f", "davis", "-o", "a", "--palette"], 2, "is for masks-video"),
-        (["-f", "csv", "-o", "a", "--images"], 2, "is for ytvos, coco, yolo-seg"),
+        (["-f", "csv", "-o", "a", "--images"], 2, "is for ytvos, coco, ytvis, yolo-seg"),
         (["-f", "csv", "-f", "mot", "-o", "a", "-o", "b", "--images"], 2, "of csv, mot; leave"),
         (["-f", "csv", "-o", "a", "--pixel-size", "2"], 2, "--pixel-size says nothing of csv"),
         (["-f", "davis", "-o", "a", "--val-share", "0.2"], 2, "it is for yolo-seg"),

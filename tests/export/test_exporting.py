@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -404,13 +405,17 @@ def test_pictures_on_request(tmp_path):
         opened.export(tmp_path / "coco", format="coco", images=True, **clip)
         opened.export(tmp_path / "yolo", format="yolo-seg", **clip)
         opened.export(tmp_path / "ytvos", format="ytvos", images=True, **clip)
+        opened.export(tmp_path / "ytvis", format="ytvis", images=True, **clip)
     pictures = sorted((tmp_path / "coco" / "images").iterdir())
     assert [p.name for p in pictures] == [f"{t:05d}.jpg" for t in range(FRAMES)]
     with Image.open(pictures[4]) as image:
         assert abs(np.asarray(image).mean() - 80) < 4
     assert len(list((tmp_path / "yolo" / "images").rglob("*.jpg"))) == FRAMES
     assert len(list((tmp_path / "ytvos/JPEGImages/clip").iterdir())) == FRAMES
-    assert open_masks(tmp_path / "coco").format == "coco"
+    (video,) = json.loads((tmp_path / "ytvis/annotations.json").read_text())["videos"]
+    assert all((tmp_path / "ytvis/JPEGImages" / name).is_file() for name in video["file_names"])
+    for name in ("coco", "ytvis"):
+        assert open_masks(tmp_path / name).format == name
 
 
 def test_an_extra_that_is_missing_is_named(path, tmp_path, monkeypatch):

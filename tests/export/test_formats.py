@@ -22,9 +22,10 @@ from tests.made import write_project
 
 # pycocotools 2.0.11 is behind numpy 2 in how its own arrays are taken.
 COCO_WARNS = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-OVERLAPPING = {"coco", "sav", "npz", "parquet", "trackmate"}
+OVERLAPPING = {"coco", "ytvis", "sav", "npz", "parquet", "trackmate"}
 TARGETS = {
     "coco": "a.json",
+    "ytvis": "a.json",
     "mots": "a.txt",
     "mot": "a.txt",
     "labels-tiff": "a.tif",
@@ -103,7 +104,7 @@ def test_our_reader_gives_back_every_mask(export, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["coco", "geff", "npz", "ome-zarr", "parquet", "trackmate", "ytvos"]
+    "name", ["coco", "geff", "npz", "ome-zarr", "parquet", "trackmate", "ytvis", "ytvos"]
 )
 def test_our_reader_gives_back_the_names(export, name):
     """Objects without one have none, whatever category stands for them meanwhile."""
@@ -222,6 +223,67 @@ def test_coco_by_pycocotools(export, capsys):
             x, y, w, h = annotation["bbox"]
             assert mask[y : y + h, x : x + w].sum() == mask.sum()
             assert mask[y].any() and mask[:, x].any() and mask[y + h - 1].any()
+
+
+@COCO_WARNS
+def test_ytvis_by_trackeval(export, tmp_path):
+    """Whose reader of the truth takes uncompressed run lengths alone."""
+    from pycocotools import mask as coco
+    from trackeval.datasets import YouTubeVIS
+
+    target, _ = export("ytvis", name="clip")
+    content = json.loads(target.read_text())
+    truth = tmp_path / "gt" / "youtube_vis_val"
+    truth.mkdir(parents=True)
+    (truth / "val.json").write_text(target.read_text())
+    for annotation in content["annotations"]:
+        annotation["score"] = 0.5
+        for said in filter(None, annotation["segmentations"]):
+            said["counts"] = coco.frPyObjects(said, HEIGHT, WIDTH)["counts"].decode()
+    ours = tmp_path / "trackers" / "youtube_vis_val" / "ours" / "data"
+    ours.mkdir(parents=True)
+    (ours / "found.json").write_text(json.dumps(content["annotations"]))
+    dataset = YouTubeVIS(
+        {
+            "GT_FOLDER": f"{tmp_path / 'gt'}/",
+            "TRACKERS_FOLDER": f"{tmp_path / 'trackers'}/",
+            "SPLIT_TO_EVAL": "val",
+            "PRINT_CONFIG": False,
+        }
+    )
+    assert dataset.seq_list == ["clip"] and dataset.class_list == ['a "cell"', "object", "wörm"]
+    data = dataset.get_raw_seq_data("ours", "clip")
+    for frame, here in enumerate(masks()):
+        here = {i: mask for i, mask in here.items() if mask.any()}
+        found = dict(zip(data["gt_ids"][frame].tolist(), data["gt_dets"][frame], strict=True))
+        assert set(found) == set(here)
+        for i, rle in found.items():
+            assert np.array_equal(coco.decode(rle) != 0, here[i])
+        assert np.diag(data["similarity_scores"][frame]) == pytest.approx(1)
+
+
+def test_ytvis_says_of_each_frame_where_an_object_is(export):
+    target, _ = export("ytvis", start=2, stop=7)
+    content = json.loads(target.read_text())
+    (video,) = content["videos"]
+    assert video["file_names"] == [f"clip/{t:05d}.jpg" for t in range(2, 7)]
+    assert (video["length"], video["height"], video["width"]) == (5, HEIGHT, WIDTH)
+    kinds = {c["id"]: c["name"] for c in content["categories"]}
+    found = {a["id"]: a for a in content["annotations"]}
+    assert kinds[found[1]["category_id"]] == 'a "cell"'
+    assert kinds[found[3]["category_id"]] == "object"
+    for i, annotation in found.items():
+        there = [here.get(i, np.zeros((1, 1), bool)) for here in masks()[2:7]]
+        said = zip(*(annotation[k] for k in ("segmentations", "bboxes", "areas")), strict=True)
+        for mask, (segmentation, box, area) in zip(there, said, strict=True):
+            if not mask.any():
+                assert segmentation is box is area is None
+                continue
+            ys, xs = np.nonzero(mask)
+            assert box == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+            assert area == mask.sum() == sum(segmentation["counts"][1::2])
+    reading = open_masks(target)
+    assert list(reading.frames) == [t for t, _ in reading.shots()] == list(range(2, 7))
 
 
 @COCO_WARNS

@@ -135,7 +135,15 @@ def test_coco_of_several_videos(tmp_path):
     assert list(open_masks(file).frames) == [0]
 
 
-@pytest.mark.parametrize("said", [None, 3, "ab", [[1, 2, 3]], [{"a": 1}], {}, {"counts": "1"}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(None, 3, "ab", [[1, 2, 3]], [{"a": 1}], {}, {"counts": "1"}),
+        {"size": [6, 8], "counts": 2**31},  # which would be the size of an array
+        [[0, 0, 1e9, 0, 1e9, 1e9]],  # along whose lines cv2 would go for long
+        *([[0, 0, 1e300, 1, 2, 2]], [[0, 0, "a", 1, 2, 2]]),
+    ],
+)
 def test_damaged_masks_of_coco(tmp_path, said):
     """Also those that are made later, where they are asked for."""
     content = {
@@ -147,6 +155,17 @@ def test_damaged_masks_of_coco(tmp_path, said):
     ((_, masks),) = open_masks(tmp_path / "a.json").shots()
     with pytest.raises(SourceError, match=r"cannot read .*a\.json as coco|no COCO run-length code"):
         masks.get(1, EMPTY)
+
+
+@pytest.mark.parametrize("said", [[], [[]], [[], [2, 1, 6, 1, 6, 3, 2, 3]]])
+def test_polygons_without_points_are_nothing(tmp_path, said):
+    content = {
+        "images": [{"id": 1, "height": 6, "width": 8}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": said}],
+        "categories": [{"id": 1, "name": "mouse"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert shots(tmp_path / "a.json") == {0: {1: 15 * sum(map(bool, said))}}
 
 
 def test_damaged_masks_of_npz(tmp_path):
@@ -161,7 +180,76 @@ def test_damaged_masks_of_npz(tmp_path):
         masks[2]
 
 
-@pytest.mark.parametrize("format", ["coco", "mots", "sav"])
+def _ytvis(**changes):
+    video = {"id": 4, "height": 6, "width": 8, "length": 3}
+    video["file_names"] = [f"a/{n:05d}.jpg" for n in (0, 5, 10)]
+    counts = {"size": [6, 8], "counts": [7, 3, 38]}
+    polygon = [[2, 1, 6, 1, 6, 3, 2, 3]]
+    packed = {"size": [6, 8], "counts": "73V1"}
+    annotations = [
+        {"segmentations": [None, counts, packed], "video_id": 4, "category_id": 1, "id": 9},
+        {"id": 2, "video_id": 4, "category_id": 5, "segmentations": [polygon, None, None]},
+    ]
+    content = {"info": {}, "annotations": annotations, "videos": [video]}
+    content["categories"] = [{"id": 1, "name": "mouse", "supercategory": "object"}]
+    return content | changes
+
+
+def test_ytvis_of_others(tmp_path):
+    """With run lengths of either kind, polygons, and keys in any order."""
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(_ytvis()))
+    reading = open_masks(file)
+    assert (reading.format, reading.height, reading.width) == ("ytvis", 6, 8)
+    assert {i: name for i, name in reading.names.items() if name} == {9: "mouse"}
+    found = dict(reading.shots())
+    assert [*found] == [*reading.frames] == [0, 1, 2]
+    assert [[*here] for here in found.values()] == [[2], [9], [9]]
+    mask = EMPTY.astype(bool)
+    mask[1:4, 1] = True
+    assert np.array_equal(found[1][9], mask) and np.array_equal(found[2][9], mask)
+    mask[...] = False
+    mask[1:4, 2:7] = True
+    assert np.array_equal(found[0][2], mask)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"videos": _ytvis()["videos"] * 2}, "holds 2 videos; give a file of YouTube-VIS with one"),
+        ({"videos": []}, "holds 0 videos"),
+        ({"annotations": _ytvis()["annotations"] * 2}, "has two annotations 9"),
+        (
+            {"annotations": [{"id": 3, "segmentations": [None, None]}]},
+            "annotation 3 has 2 masks, its video 3 frames; each frame has one, or null",
+        ),
+        ({"annotations": [{"id": 3}]}, "annotation 3 has 0 masks"),
+        ({"annotations": [{"segmentations": [None] * 3}]}, "an annotation without an id"),
+        ({"annotations": [{"id": 0, "segmentations": [None] * 3}]}, "annotation 0; ids begin at 1"),
+        (
+            {"annotations": [{"id": 1, "video_id": 5, "segmentations": [None] * 3}]},
+            "annotation 1 is of video 5, which is not there",
+        ),
+    ],
+)
+def test_files_of_ytvis_that_cannot_be(tmp_path, changes, said):
+    (tmp_path / "a.json").write_text(json.dumps(_ytvis(**changes)))
+    with pytest.raises(SourceError, match=said):
+        open_masks(tmp_path / "a.json", "ytvis")
+
+
+def test_a_long_json_file_is_told_by_its_keys(tmp_path):
+    """Wherever they are: here behind megabytes of others."""
+    content = _ytvis(info={"description": "words " * 400_000})
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert detect(tmp_path / "a.json") == "ytvis"
+    for before in range(1 << 20, (1 << 20) - 14, -1):  # across the border of what is read at once
+        head = '{"a": "' + "x" * (before - 10) + '", '
+        (tmp_path / "a.json").write_text(head + json.dumps(_ytvis())[1:])
+        assert detect(tmp_path / "a.json") == "ytvis", before
+
+
+@pytest.mark.parametrize("format", ["coco", "mots", "sav", "ytvis"])
 def test_files_of_any_length_are_read_in_little_memory(tmp_path, format):
     """Whatever the order of what they hold; but for COCO's number of each frame."""
     import tracemalloc
@@ -187,6 +275,10 @@ def test_files_of_any_length_are_read_in_little_memory(tmp_path, format):
                 "video_width": 160.0,
                 "video_frame_count": float(frames),
             }
+            if format == "ytvis":
+                video = {"id": 1, "height": 120, "width": 160, "file_names": ["a"] * frames}
+                content = {"videos": [video], "annotations": [{"segmentations": [rle] * frames}]}
+                content["annotations"][0] |= {"id": 3, "video_id": 1}
             text = json.dumps(content)
         path = tmp_path / f"{frames}"
         path.write_text(text)

@@ -487,35 +487,46 @@ def _read_lif_values(data: bytes, folder: Path) -> Any:
     return _read_stack(".lif")(head + xml.encode("utf-16-le") + rest, folder)
 
 
-def _trackmate_seeds(folder: Path) -> list[bytes]:
+def _exported(folder: Path, format: str) -> bytes:
     from sam2track.project import Project
 
     track = {1: {t: disk(20 + t, 20, 6) for t in range(3)}, 9: {1: disk(50, 30, 5)}}
     with Project.open(write_project(folder / "q.s2t", track, names={1: "cell"})) as project:
-        project.export(folder / "q.xml", format="trackmate", overwrite=True)
-    text = (folder / "q.xml").read_bytes()
+        done = project.export(folder / f"q-{format}", format=format, overwrite=True).path
     (folder / "q.s2t").unlink()
+    return done.read_bytes()
+
+
+def _trackmate_seeds(folder: Path) -> list[bytes]:
+    text = _exported(folder, "trackmate")
     return [text, re.sub(rb"<DisplaySettings>.*?</DisplaySettings>", b"", text, flags=re.DOTALL)]
 
 
-def _read_trackmate(data: bytes, folder: Path) -> Any:
-    from sam2track.export.reading import open_masks
+def _json_seeds(folder: Path) -> list[bytes]:
+    return [_exported(folder, format) for format in ("coco", "ytvis")]
 
-    path = folder / "a.xml"
-    path.write_bytes(data)
-    reading = open_masks(path)
-    shape = reading.height, reading.width
-    for _, masks in itertools.islice(reading.shots(), 5):
-        for mask in masks.values():
-            assert mask.shape == shape
-    return shape
+
+def _read_masks(suffix: str) -> Callable[[bytes, Path], Any]:
+    def read(data: bytes, folder: Path) -> Any:
+        from sam2track.export.reading import open_masks
+
+        path = folder / f"a{suffix}"
+        path.write_bytes(data)
+        reading = open_masks(path)
+        shape = reading.height, reading.width
+        for _, masks in itertools.islice(reading.shots(), 5):
+            for mask in masks.values():
+                assert mask.shape == shape
+        return shape
+
+    return read
 
 
 def _read_trackmate_values(data: bytes, folder: Path) -> Any:
     good = folder / "good.xml"
     if not good.exists():
         good.write_bytes(_trackmate_seeds(folder)[1])
-    return _read_trackmate(_changed(good.read_text("utf-8"), data).encode(), folder)
+    return _read_masks(".xml")(_changed(good.read_text("utf-8"), data).encode(), folder)
 
 
 # -- models -----------------------------------------------------------------------------
@@ -605,7 +616,8 @@ TARGETS = {
     "numpy": Target(_numpy_seeds, _read_stack(".npy")),
     "lif": Target(_lif_seeds, _read_stack(".lif")),
     "lif-values": Target(_bits, _read_lif_values, st.binary(max_size=8)),
-    "trackmate": Target(_trackmate_seeds, _read_trackmate),
+    "masks-json": Target(_json_seeds, _read_masks(".json")),
+    "trackmate": Target(_trackmate_seeds, _read_masks(".xml")),
     "trackmate-values": Target(_bits, _read_trackmate_values, st.binary(max_size=8)),
     "weights": Target(_weight_seeds, _read_weights),
     "model-config": Target(_config_seeds, _read_config, _settings.map(_as_json)),
