@@ -111,7 +111,7 @@ def check_prompts(prompts: Prompts, source: Pictures, wanted: list[str], count: 
     The number of frames of a pipe is not known: None.
     """
     if not prompts.by_object:
-        raise PromptError("nothing to track: there is no prompt")
+        raise PromptError("nothing to track: the prompts mark no object; say where one is")
     largest = max(prompts.by_object)
     if "masks" in wanted and largest > 65535:
         raise PromptError(

@@ -268,7 +268,7 @@ def run(
                 )
             if detections_every is None:
                 said, boxes = with_boxes(said, boxes), None
-        if said is not None:
+        if said is not None and (said.by_object or boxes is None):
             check_prompts(said, opened, wanted, len(opened))
         check_apart(opened.name, folder)
         exists = holds_project(folder, overwrite)

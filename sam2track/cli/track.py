@@ -110,7 +110,8 @@ def command(
     try:
         outcome = run(
             source,
-            prompts if len(prompts) else None,
+            # A file that marks nothing is not as none: with --resume what is stored would be taken.
+            prompts if len(prompts) or said["file"] is not None else None,
             output=output,
             model=model,
             device=device,

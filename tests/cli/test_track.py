@@ -60,6 +60,8 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entry["boxes"] = entry.pop("box")
     (folder / "broken.json").write_text(json.dumps(said))
     (folder / "text.json").write_text("{'version': 1}")
+    (folder / "nothing.json").write_text('{"version": 1, "objects": []}')
+    (folder / "unsaid.json").write_text('{"version": 1, "objects": [{"id": 5, "prompts": []}]}')
     (folder / "binary.json").write_bytes(bytes(range(256)))
     whole = (folder / "clip.mp4").read_bytes()
     (folder / "empty.mp4").write_bytes(b"")
@@ -148,7 +150,8 @@ def test_detections(things: Path, tmp_path: Path) -> None:
     assert one.exit_code == 0, one.output
     assert json.loads(one.stdout)["counts"] == {"ball": 1}
     every = ("--detections-every", 2)
-    more = small(things, "-o", tmp_path / "more", "--write", "", *options, *every, "--json")
+    none = ("--prompts", things / "nothing.json")  # by hand nothing need be marked then
+    more = small(things, "-o", tmp_path / "more", "--write", "", *options, *every, *none, "--json")
     assert more.exit_code == 0, more.output
     with Project.open(tmp_path / "more" / "project.s2t") as project:
         said = {(f, prompt.box) for _, f, prompt in project.prompts}
@@ -300,6 +303,8 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "file no JSON": (["--prompts", "{}/text.json"], 2, "line 1, column 2"),
     "file binary": (["--prompts", "{}/binary.json"], 2, "not UTF-8"),
     "file off schema": (["--prompts", "{}/broken.json"], 2, "objects[0].prompts[0] has unknown"),
+    "file without objects": (["--prompts", "{}/nothing.json"], 2, "the prompts mark no object"),
+    "file without prompts": (["--prompts", "{}/unsaid.json"], 2, "object 5 has no prompt"),
     "file and option": (["--prompts", "{}/said.json", "--box", BOX], 2, "object 1 on frame 0"),
     "unknown model": (["--box", BOX, "--model", "sam2.1-huge"], 2, "known are nano, sam2.1-tiny"),
     "missing checkpoint": (["--box", BOX, "--model", "none.pt"], 1, "no checkpoint"),
@@ -494,6 +499,8 @@ def test_a_project_is_there(things: Path, tmp_path: Path) -> None:
     refused(small(things, "-o", tmp_path, *bad), 2, "outside the frame")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     other = ("--box", "1:4,6,24,27", "--resume")
+    nothing = ("--prompts", things / "nothing.json", "--resume")  # which is not none at all
+    refused(small(things, "-o", tmp_path, *nothing, *few), 2, "the prompts mark no object")
     refused(small(things, "-o", tmp_path, *other), 2, "object 1, frame 0 is prompted differently")
     assert small(things, "-o", tmp_path, "--box", BOX, "--resume", *few).exit_code == 0
     assert small(things, "-o", tmp_path, "--box", BOX, "--overwrite", *few).exit_code == 0
