@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt, check_object_id
 
@@ -42,9 +44,11 @@ def _numbers(value: str, text: str, count: int, shape: str) -> list[float]:
     if len(parts) != count:
         raise PromptError(f"{text!r} has {len(parts)} numbers; expected {shape}")
     try:
-        if "_" in value:  # which Python reads as part of a number
+        numbers = [float(part) for part in parts]
+        # Python reads an underscore as part of a number, and nan and inf as numbers.
+        if "_" in value or not all(map(math.isfinite, numbers)):
             raise ValueError
-        return [float(part) for part in parts]
+        return numbers
     except ValueError:
         raise PromptError(f"{text!r} is not in numbers; expected {shape}") from None
 

@@ -148,26 +148,26 @@ class _Collected:
         self.default_frame = default_frame
         self.prompts = Prompts()
 
-    def _add(self, text: str, object_id: int, frame: int, prompt: Prompt) -> None:
+    def _add(self, text: str, object_id: int, frame: int, **said: Any) -> None:
         frames = self.prompts.by_object.setdefault(object_id, {})
         try:
-            frames[frame] = merged(frames.get(frame), prompt)
+            frames[frame] = merged(frames.get(frame), Prompt(**said))
         except PromptError as error:
             raise PromptError(f"{text!r}: {error}") from error
 
     def point(self, text: str, label: int) -> None:
         object_id, point, frame = parse_point(text, default_frame=self.default_frame)
-        self._add(text, object_id, frame, Prompt(points=(point,), labels=(label,)))
+        self._add(text, object_id, frame, points=(point,), labels=(label,))
 
     def box(self, text: str) -> None:
         object_id, box, frame = parse_box(text, default_frame=self.default_frame)
-        self._add(text, object_id, frame, Prompt(box=box))
+        self._add(text, object_id, frame, box=box)
 
     def mask(self, text: str) -> None:
         from sam2track.pictures import read_mask
 
         object_id, path, frame = parse_tagged(text, default_frame=self.default_frame)
-        self._add(text, object_id, frame, Prompt(mask=read_mask(path)))
+        self._add(text, object_id, frame, mask=read_mask(path))
 
     def labels(self, text: str) -> None:
         import numpy as np
@@ -180,11 +180,11 @@ class _Collected:
         if not ids.any():
             raise PromptError(f"{text!r} holds no object: all of it is 0")
         for object_id in ids[ids > 0]:
-            self._add(text, int(object_id), frame, Prompt(mask=picture == object_id))
+            self._add(text, int(object_id), frame, mask=picture == object_id)
 
     def absent(self, text: str) -> None:
         object_id, frame = parse_absent(text)
-        self._add(text, object_id, frame, Prompt(absent=True))
+        self._add(text, object_id, frame, absent=True)
 
     def with_file(self, path: Path | None) -> Prompts:
         if path is None:
