@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +11,12 @@ from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.frames.bounds import check_range
 from sam2track.frames.source import FrameSource
-from sam2track.outputs import USUAL, check_table
+from sam2track.outputs import OUTPUTS, USUAL, check_table
 from sam2track.prompts import Prompts
 
 __all__ = [
     "Pictures",
+    "check_ids",
     "check_prompts",
     "check_together",
     "detection_frames",
@@ -105,6 +106,23 @@ def with_boxes(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts
     return joined
 
 
+def check_ids(ids: Iterable[int], wanted: Collection[str]) -> None:
+    """Refuse objects whose numbers do not fit what is to be written, before anything is.
+
+    Raises
+    ------
+    PromptError
+        With the largest of them.
+    """
+    largest = max(ids, default=0)
+    for name in ("masks", "label-video"):
+        if name in wanted and largest > 65535:
+            raise PromptError(
+                f"object {largest} does not fit the 16 bits of {OUTPUTS[name]}; "
+                f"take ids up to 65535, or write without {name}"
+            )
+
+
 def check_prompts(prompts: Prompts, source: Pictures, wanted: list[str], count: int | None) -> None:
     """Refuse prompts that do not fit the source of `count` frames, or what is to be written.
 
@@ -112,12 +130,7 @@ def check_prompts(prompts: Prompts, source: Pictures, wanted: list[str], count: 
     """
     if not prompts.by_object:
         raise PromptError("nothing to track: the prompts mark no object; say where one is")
-    largest = max(prompts.by_object)
-    if "masks" in wanted and largest > 65535:
-        raise PromptError(
-            f"object {largest} does not fit the 16 bits of the mask pictures; "
-            f"take ids up to 65535, or write without masks"
-        )
+    check_ids(prompts.by_object, wanted)
     for object_id, frame, prompt in prompts:
         if count is not None and frame >= count:
             raise PromptError(

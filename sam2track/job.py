@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sam2track.arguments import DIRECTIONS, Direction, check_choice, check_flag, check_path
 from sam2track.asked import (
+    check_ids,
     check_prompts,
     check_together,
     detection_frames,
@@ -287,6 +288,7 @@ def run(
             WriterLock(folder / "project.s2t") as lock,
             project_for(folder, opened, loaded, said, resume, overwrite, lock, boxes) as project,
         ):
+            check_ids(project.objects, wanted)  # an earlier run may have written other things
             job = Work(
                 opened,
                 project,

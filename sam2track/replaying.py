@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sam2track.arguments import check_flag, check_path
+from sam2track.asked import check_ids
 from sam2track.errors import ProjectError, ProjectExistsError, SourceError, UsageError
 from sam2track.founding import check_same, project_for
 from sam2track.frames.bounds import rate_of
@@ -86,6 +87,7 @@ def replay(
             raise SourceError(f"{error}; say where the pictures are (--source)") from error
         try:
             check_apart(opened.name, folder)
+            check_ids(old.objects, wanted)
             if holds_project(folder, overwrite) and not overwrite:
                 raise ProjectExistsError(
                     f"{folder} holds a project already; replace it (--overwrite) "

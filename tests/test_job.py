@@ -39,6 +39,7 @@ from sam2track.outputs import OUTPUTS, USUAL, Progress
 from sam2track.pictures import read_labels, read_mask
 from sam2track.project import Project
 from sam2track.prompt_files import load_prompts
+from sam2track.replaying import replay
 from sam2track.tracking import run as running
 from sam2track.tracking.encoder import Encoder
 from sam2track.tracking.tracker import Tracker
@@ -1059,10 +1060,17 @@ def test_ids_that_fit_no_picture_are_refused_before_the_work(
         "version": 1,
         "objects": [{"id": 70000, "prompts": [{"frame": 0, "points": [[20, 20]]}]}],
     }
-    with pytest.raises(PromptError, match="70000 does not fit"):
-        run(clip, large, output=tmp_path / "o", model=module)
+    for write in ("masks", "label-video"):
+        with pytest.raises(PromptError, match=f"70000 does not fit.*write without {write}"):
+            run(clip, large, output=tmp_path / "o", model=module, write=[write])
     assert not (tmp_path / "o").exists()
     assert run(clip, large, output=tmp_path / "o", model=module, write=["table"]).status == "done"
+    for write in ("masks", "label-video"):
+        with pytest.raises(PromptError, match=f"70000 does not fit.*write without {write}"):
+            run(clip, output=tmp_path / "o", model=module, write=[write], resume=True)
+        with pytest.raises(PromptError, match=f"70000 does not fit.*write without {write}"):
+            replay(tmp_path / "o", output=tmp_path / "n", source=clip, model=module, write=write)
+    assert {path.name for path in tmp_path.rglob("*")} == {"o", "project.s2t", "tracks.csv"}
 
 
 def test_an_object_without_any_frame_is_warned_of(
