@@ -90,13 +90,19 @@ def clear(book: Book, object_id: int, frame: int) -> None:
         if first == frame:
             # Forward the object has not begun until its new first prompt.
             history.forget(item.object_id, frame, item.first, source="forward")
+        since = frame
+        if item.last < frame:
+            # Nor, backward, until its new last one; forward these frames are to be run again.
+            there = history.frames_of(item.object_id)
+            history.forget(item.object_id, item.last + 1, frame, source="backward")
+            since = min({*there, frame} - {*history.frames_of(item.object_id)})
         if (
             tracked is not None
             and tracked.key is not None
             and item.begun(frame, backward=tracked.source == "backward")
         ):
             history.bring_back(item.object_id, frame, tracked.key)
-        book.changed(item, max(frame, item.first))
+        book.changed(item, max(since, item.first))
 
 
 def remove(book: Book, object_id: int) -> None:

@@ -323,8 +323,9 @@ class Tracker:
         """Take back what was said of an object on a frame; no memory of it is left.
 
         What tracking gave there before holds again, where nothing was said of the object on
-        other frames since; else the object is not on the frame until it is run again. An object
-        whose last prompt is cleared is removed.
+        other frames since; else the object is not on the frame until it is run again. Nor is it on
+        those that were run forward from its first prompt, or backward from its last, where that is
+        cleared. An object without any other prompt is removed.
         """
         alone = check_flag("alone", alone)
         saying.clear(self._book, object_id, frame)

@@ -648,6 +648,24 @@ def test_a_first_prompt_that_is_cleared_leaves_what_was_run_backward() -> None:
         assert np.array_equal(made.result(frame).logits, logits_before), frame
 
 
+def test_a_last_prompt_that_is_cleared_takes_what_was_run_backward_from_it() -> None:
+    """Backward an object begins at its last prompt: no run came by these frames again."""
+    never, forward, made = (tracker() for _ in range(3))
+    never.add(1, 2, BOX)
+    for one in (forward, made):
+        one.add(1, 2, BOX)
+        one.add(1, 6, OUTSIDE)
+        list(one.propagate())
+    list(made.propagate(direction="backward"))
+    assert forward.clear(1, 6).object_ids == made.clear(1, 6).object_ids == ()
+    assert [f for f in range(10) if made.result(f).object_ids] == [0, 1, 2, 7, 8, 9]
+    assert [result.frame for result in forward.propagate()] == [6, 7, 8, 9]
+    assert [result.frame for result in made.propagate()] == [3, 4, 5, 6, 7, 8, 9]
+    for expected in never.propagate():
+        assert np.array_equal(made.result(expected.frame).logits, expected.logits)
+    assert [result.frame for result in made.propagate(direction="backward")] == [2, 1, 0]
+
+
 def test_what_was_tracked_before_other_prompts_is_not_brought_back() -> None:
     """It did not follow from these, and would be taken for it."""
     made = tracker()
