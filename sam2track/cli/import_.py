@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sam2track.cli.paths import PATH
-from sam2track.cli.progress import interrupt_on_sigterm, many
+from sam2track.cli.progress import auto_model, interrupt_on_sigterm, many
 from sam2track.cli.reading import print_json
 from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.cli.telling import tell, warn
@@ -54,11 +54,7 @@ def command(
     how = read_reading(said)
     from sam2track.importing import import_masks
 
-    if model == "auto":
-        from sam2track.models.loading import choose_auto
-
-        model = choose_auto(device)
-        tell(f"model: {model}, for corrections; --model names another")
+    model, chosen = auto_model(model, device)
     done = import_masks(
         _one(masks),
         output,
@@ -72,6 +68,8 @@ def command(
         overwrite=overwrite,
         **how,
     )
+    if chosen is not None:  # not said of what failed
+        tell(chosen)
     warn(*done.warnings)
     if as_json:
         print_json(

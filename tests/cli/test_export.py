@@ -165,7 +165,7 @@ def test_comparisons_that_cannot_be(path, tmp_path, monkeypatch, args, code, wha
     assert what in run("eval", *(a.format(path) for a in args), code=code).stderr
 
 
-def test_import_and_back(path, tmp_path):
+def test_import_and_back(path, tmp_path, monkeypatch):
     from PIL import Image
 
     for t in range(FRAMES):
@@ -187,6 +187,12 @@ def test_import_and_back(path, tmp_path):
     done = run("import", *files, *some)
     assert "on 4 frames, from davis" in done.stdout
     assert "warning: masks are there for 4 of the 9 frames\n" in done.stderr
+    (tmp_path / "c.s2t").unlink()
+    monkeypatch.setattr("sam2track.models.loading.weights_on_disk", lambda _: None)
+    some[3] = "auto"
+    assert "not all the .png" in run("import", *files[1:], *some, code=2).stderr
+    first = run("import", *files, *some).stderr.splitlines()[0]
+    assert first.startswith("model: nano") and "models download" in first
     (tmp_path / "c.s2t").unlink()
     (tmp_path / "a.json").write_text("{}")
     assert "no COCO file" in run(*args, "-o", tmp_path / "c.s2t", code=1).stderr
