@@ -141,9 +141,8 @@ def check_prompts(prompts: Prompts, source: Pictures, wanted: list[str], count: 
             prompt.check(source.height, source.width)
         except PromptError as error:
             raise PromptError(f"object {object_id}, frame {frame}: {error}") from error
+    prompts.check_said()
     for object_id, frames in prompts.by_object.items():
-        if not frames:
-            raise PromptError(f"object {object_id} has no prompt; say where it is")
         if all(prompt.absent for prompt in frames.values()):
             raise PromptError(
                 f"object {object_id} is absent wherever it is prompted; say where it is"

@@ -218,6 +218,12 @@ class Prompts:
             found.names[check_object_id(object_id)] = check_name(name)
         return found
 
+    def check_said(self) -> None:
+        """Raise PromptError where nothing is said of an object that is there."""
+        for object_id, frames in self.by_object.items():
+            if not frames:
+                raise PromptError(f"object {object_id} has no prompt; say where it is")
+
     def __iter__(self) -> Iterator[tuple[int, int, Prompt]]:
         """Yield (object id, frame, prompt), by object and frame."""
         for object_id in sorted(self.by_object):

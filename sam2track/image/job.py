@@ -195,6 +195,7 @@ def _listed(images: Sequence[str | os.PathLike[str]]) -> tuple[list[Path], list[
 
 def _check(said: Prompts, paths: Sequence[Path], everything: bool, detections: Any) -> None:
     """Refuse what cannot be, before the model is loaded."""
+    said.check_said()  # else it would be left out without a word
     if everything and (len(said) or detections is not None):
         raise UsageError("everything is found without prompts; leave out the one or the other")
     if not everything and not len(said) and detections is None:

@@ -280,6 +280,7 @@ class ImageSegmenter:
 
     def _said(self, given: Any) -> Prompts:
         said = _prompts(given, self.height, self.width)
+        said.check_said()
         if not len(said):
             raise PromptError("nothing to look for: give a point, a box or a mask")
         for object_id, frame, prompt in said:

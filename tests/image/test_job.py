@@ -12,6 +12,7 @@ from PIL import Image
 import sam2track.detections.plan
 from sam2track.errors import PromptError
 from sam2track.image import job
+from sam2track.image.segmenter import segment
 from sam2track.prompts import Prompt, Prompts
 from tests.tracking.known import module
 
@@ -90,6 +91,16 @@ def test_of_what_is_found_nothing_is_said(pictures: Path, tmp_path: Path) -> Non
     settings = {"points_per_side": 2, "min_iou": 0.0, "min_stability": 0.0}
     done = job.run([pictures / "0.png"], output=tmp_path, model=module(), everything=settings)
     assert done.images[0]["objects"] and "good enough" not in str(done.warnings)
+
+
+def test_an_object_of_which_nothing_is_said(pictures: Path, tmp_path: Path) -> None:
+    """It was left out without a word where others are prompted."""
+    said = Prompts({1: {job.EVERY_PICTURE: Prompt(points=((9, 9),))}, 2: {}})
+    with pytest.raises(PromptError, match="object 2 has no prompt; say where it is"):
+        job.run([pictures], said, output=tmp_path / "out", model=module())
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(PromptError, match="object 2 has no prompt; say where it is"):
+        segment(pictures / "0.png", Prompts({1: {0: Prompt(points=((9, 9),))}, 2: {}}), module())
 
 
 def test_ids_that_fit_no_label_picture(pictures: Path, tmp_path: Path) -> None:
