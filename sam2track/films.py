@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.arguments import check_path
-from sam2track.errors import OutputError, SourceError, UsageError
+from sam2track.errors import SourceError, UsageError
 from sam2track.export.video_file import usual_rate
-from sam2track.export.videos import CODECS, VideoWriter
 from sam2track.footage import needed_footage
 from sam2track.frames.bounds import asked_span
 from sam2track.masks import Box
@@ -26,14 +24,14 @@ from sam2track.regular import check_regular
 from sam2track.render import stamp, tag
 from sam2track.styles import Style, Trails, checked, fitted, styled
 from sam2track.table import TrackRow
-from sam2track.writers import GifWriter, PictureFolder, PictureWriter
+from sam2track.writers import has_alpha, writer_for
 
 __all__ = ["Film", "render"]
 
 Picture = npt.NDArray[np.uint8]
 
-_VIDEOS = {".mp4": "h264", ".m4v": "h264", ".webm": "vp9"}
 _AROUND = 1.6  # a following crop's side over the largest of the object
+_MARGIN = 4  # pixels beyond an object that keep their colour where they are transparent
 _EASE = 0.25  # of the way to the object a crop goes each frame
 
 
@@ -88,11 +86,13 @@ def render(
     ----------
     project : Project
     output : path
-        ``.mp4``, ``.webm`` or ``.gif``; without an ending, a folder of pictures named by frame.
+        ``.mp4``, ``.webm``, ``.gif``, or of style ``cutout`` ``.mov`` (ProRes 4444); without an
+        ending, a folder of pictures named by frame.
     source : path, array or FrameSource, optional
         Where the pictures are, if no longer where the project says.
     style : str
-        One of `styles.Style`. Of ``cutout``, PNGs are transparent around the objects.
+        One of `styles.Style`. Of ``cutout``, PNGs, ``.mov`` and ``.webm`` with VP9 are transparent
+        around the objects, and nothing is written on them.
     background : path, optional
         The picture behind the objects of style ``background``, scaled to cover the frame.
     objects : collection of int, optional
@@ -143,6 +143,11 @@ def render(
     low, high, past = _range(project, start, stop)
     if follow is not None and follow not in project.objects:
         raise UsageError(f"object {follow} to follow is not in the project")
+    transparent = look == "cutout" and has_alpha(check_path("output", output), codec, pictures)
+    if transparent and (scores or clock):
+        raise UsageError(
+            "nothing is written on what is transparent; leave scores and time out, or write an .mp4"
+        )
     pictured, problem = needed_footage(project, source)
     with ExitStack() as opened:
         if pictured is not source:
@@ -165,10 +170,21 @@ def render(
             names=project.names if names else {},
             scores=scores,
             clock=clock,
-            transparent=look == "cutout" and pictures != "jpg" and not made.path.suffix,
+            transparent=transparent,
+            # Videos code colour in coarser fields than alpha: edges would be dark.
+            margin=_MARGIN if transparent and made.path.suffix else 0,
         )
-        writer = _writer(
-            made, low, codec, quality, pictures, every, usual_rate(project.times[low:high:every])
+        writer = writer_for(
+            made.path,
+            height=made.height,
+            width=made.width,
+            rate=usual_rate(project.times[low:high:every]),
+            transparent=transparent,
+            codec=codec,
+            quality=quality,
+            pictures=pictures,
+            first=low,
+            step=every,
         )
         try:
             for frame, picture in zip(range(low, high), pictured.frames(low, high), strict=False):
@@ -211,6 +227,7 @@ class _Drawing:
     scores: bool
     clock: bool
     transparent: bool
+    margin: int = 0
     frame: int = 0
     rows: Mapping[int, TrackRow] = field(default_factory=dict)
 
@@ -228,7 +245,8 @@ class _Drawing:
     def of(self, picture: Picture) -> Picture:
         """Return the frame as it is shown, from its (H, W, 3) picture; with alpha (h, w, 4)."""
         labels = self.project.labels(self.frame, self.objects)
-        shown = styled(self.look, picture, labels, background=self.behind, trails=self.trails)
+        shape = _with_margin(labels, self.margin) if self.margin else labels
+        shown = styled(self.look, picture, shape, background=self.behind, trails=self.trails)
         if self.window is not None:
             shown, labels = self.window.of(shown), self.window.of(labels)
         if shown.shape[:2] != self.size:
@@ -253,48 +271,11 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest // 1000:02}.{rest % 1000:03}"
 
 
-def _writer(
-    made: Film,
-    first: int,
-    codec: str | None,
-    quality: int | None,
-    pictures: Literal["png", "jpg"] | None,
-    every: int,
-    rate: Fraction,
-) -> PictureWriter:
-    ending = made.path.suffix.lower()
-    if ending and pictures is not None:
-        raise UsageError(f"{pictures} pictures for {made.path.name}; only a folder has them")
-    if ending in _VIDEOS:
-        codec = codec or _VIDEOS[ending]
-        if made.path.is_dir():
-            raise OutputError(f"{made.path} is a folder; give the name of a video")
-        if codec not in CODECS:
-            raise UsageError(f"codec {codec!r}; allowed are {', '.join(CODECS)}")
-        return VideoWriter(
-            made.path,
-            height=made.height,
-            width=made.width,
-            rate=rate,
-            crf=quality,
-            codec=codec,  # type: ignore[arg-type]
-        )
-    if codec is not None:
-        raise UsageError(f"codec {codec} for {made.path.name}; only .mp4 and .webm have one")
-    if ending == ".gif":
-        if quality is not None:
-            raise UsageError("a GIF has no quality; leave it out")
-        return GifWriter(made.path, height=made.height, width=made.width)
-    if ending:
-        raise UsageError(
-            f"{made.path.name}; allowed are .mp4, .webm, .gif, or no ending for a folder"
-        )
-    kind = pictures or "png"
-    if kind == "png" and quality is not None:
-        raise UsageError(
-            "PNGs have no quality, all of a picture is kept; leave it out, or take jpg"
-        )
-    return PictureFolder(made.path, first=first, step=every, kind=kind, quality=quality)
+def _with_margin(labels: npt.NDArray[np.int32], pixels: int) -> npt.NDArray[np.uint8]:
+    import cv2
+
+    around = np.ones((2 * pixels + 1,) * 2, np.uint8)
+    return np.asarray(cv2.dilate((labels > 0).astype(np.uint8), around), np.uint8)
 
 
 def _picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +23,7 @@ from sam2track.frames.folder import ImageFolder
 from sam2track.frames.video import VideoFile
 from sam2track.project import Project
 from sam2track.styles import Trails, fitted, styled
-from sam2track.writers import GifWriter, PictureFolder
+from sam2track.writers import AlphaWriter, GifWriter, PictureFolder
 from tests.made import disk, write_folder, write_project
 
 SIZE = (45, 61)  # odd
@@ -100,6 +101,77 @@ def test_cutout_as_pictures_is_transparent(project: Project, tmp_path: Path) -> 
     np.testing.assert_array_equal(picture[..., 3] > 0, project.masks(3)[2])
     assert not picture[picture[..., 3] == 0].any()
     assert not np.asarray(Image.open(tmp_path / "o/00001.png")).any()
+
+
+def _decoded(path: Path, decoder: str) -> list[tuple[float, np.ndarray]]:
+    """Times and (H, W, 4) pictures; FFmpeg's own decoder of VP9 leaves alpha out."""
+    with av.open(str(path)) as file:
+        (stream,) = file.streams.video
+        context = stream.codec_context
+        if decoder != context.name:
+            context = av.CodecContext.create(decoder, "r")
+        frames = [f for packet in file.demux(stream) if packet.size for f in context.decode(packet)]
+        frames += context.decode(None)
+        return [
+            (float(f.pts * stream.time_base), f.to_ndarray(format="rgba").astype(int))
+            for f in frames
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "decoder", "off"), [("o.mov", "prores", 0), ("o.webm", "libvpx-vp9", 64)]
+)
+def test_cutouts_as_videos_are_transparent(
+    project: Project, tmp_path: Path, name: str, decoder: str, off: int
+) -> None:
+    film = render(project, tmp_path / name, style="cutout", objects=[2], start=1)
+    found = _decoded(tmp_path / name, decoder)
+    assert film.frames == len(found) == 5
+    times = [project.time(t) - project.time(1) for t in range(1, 6)]
+    assert [time for time, _ in found] == pytest.approx(times, abs=1e-3)
+    pictures = VideoFile(str(project.meta["source"]))
+    for frame, (_, picture) in enumerate(found, start=1):
+        mask = project.masks(frame).get(2, np.zeros(picture.shape[:2], bool))
+        assert abs(picture[..., 3] - 255 * mask).max() <= off
+        around = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        if mask.any():  # colour goes on beyond the object
+            shown = pictures.read(frame)
+            assert abs(picture[around][:, :3] - shown[around]).mean() < 4
+        assert picture[0, 0, :3].max() < 8  # elsewhere nothing of the picture is in the file
+
+
+@pytest.mark.parametrize(("name", "decoder"), [("o.mov", "prores"), ("o.webm", "libvpx-vp9")])
+def test_transparent_videos_keep_odd_sizes(tmp_path: Path, name: str, decoder: str) -> None:
+    picture = np.zeros((*SIZE, 4), np.uint8)
+    picture[10:30, 20:50] = 200, 100, 50, 255
+    with AlphaWriter(tmp_path / name, height=SIZE[0], width=SIZE[1], rate=25) as writer:
+        writer.write(picture, 0.0)
+        with pytest.raises(UsageError, match=r"are uint8 \(45, 61, 4\)"):
+            writer.write(picture[..., :3], 0.1)
+    ((_, found),) = _decoded(tmp_path / name, decoder)
+    assert np.array_equal(found[..., 3] > 127, picture[..., 3] > 0)
+    assert abs(found[12:28, 22:48] - picture[12:28, 22:48]).max() < 8
+
+
+def test_what_cannot_be_transparent_is_not(project: Project, tmp_path: Path) -> None:
+    render(project, tmp_path / "o.webm", style="cutout", codec="av1", objects=[2])
+    with av.open(str(tmp_path / "o.webm")) as file:
+        assert file.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    render(project, tmp_path / "o.mp4", style="cutout", objects=[2], scores=True, ids=False)
+    for name, options, said in (
+        ("a.mov", {}, "a .mov is for style cutout"),
+        ("a.mov", {"style": "cutout", "codec": "vp9"}, "a .mov has ProRes"),
+        ("a.mov", {"style": "cutout", "quality": 3}, "ProRes has no quality"),
+        ("a.webm", {"style": "cutout", "quality": 64}, "lies from 0 to 63"),
+        ("a.webm", {"style": "cutout", "scores": True}, "nothing is written on what is"),
+        ("a", {"style": "cutout", "clock": True}, "nothing is written on what is"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            render(project, tmp_path / name, **options)
+    (tmp_path / "b.mov").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        render(project, tmp_path / "b.mov", style="cutout")
+    assert not list(tmp_path.glob("a*")) + list(tmp_path.glob(".a*"))
 
 
 def test_background(project: Project, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _STYLES = ("overlay", "outline", "cutout", "blur-background", "background", "tra
     "--output",
     required=True,
     type=PATH,
-    help=".mp4, .webm or .gif; without an ending, a folder of pictures.",
+    help=".mp4, .webm, .gif or, of cutouts, .mov; without an ending, a folder of pictures.",
 )
 @click.option(
     "--style",
@@ -80,7 +80,8 @@ def command(
 ) -> None:
     """Show the objects of PROJECT, a .s2t file or the folder that holds one.
 
-    Frames keep their times. A PNG of style cutout is transparent around the objects.
+    Frames keep their times. PNGs, .mov (ProRes 4444) and .webm (VP9) of style cutout are
+    transparent around the objects.
     """
     interrupt_on_sigterm()
     if style == "background" and background is None:

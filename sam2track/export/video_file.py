@@ -92,7 +92,7 @@ class VideoFileWriter(Staged):
                     "w",
                     format=container,
                     options={"movflags": "+faststart"}
-                    if container == "mp4"
+                    if container in ("mp4", "mov")
                     else {"fflags": "+bitexact"},
                 )
                 stream = cast(

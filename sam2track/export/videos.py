@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["CODECS", "Codec", "VideoWriter"]
+__all__ = ["BT709", "CODECS", "LIMITED", "Codec", "VideoWriter"]
 
 Codec = Literal["h264", "hevc", "vp9", "av1"]
 
@@ -49,8 +49,8 @@ CODECS: dict[str, _Coding] = {
 }
 """Codecs that can be written, each with what its encoder is told."""
 
-_BT709 = 1  # the number of its primaries, transfer and matrix alike, in ISO/IEC 23091-2
-_LIMITED = 1  # FFmpeg's number of the range 16..235
+BT709 = 1  # the number of its primaries, transfer and matrix alike, in ISO/IEC 23091-2
+LIMITED = 1  # FFmpeg's number of the range 16..235
 _KEY_EVERY = 60  # frames, so that a jump within the video is shown at once
 
 
@@ -124,8 +124,8 @@ class VideoWriter(VideoFileWriter):
             stream.height, stream.width = height + height % 2, width + width % 2
             stream.pix_fmt = "yuv420p"
             stream.gop_size = _KEY_EVERY
-            stream.color_primaries = stream.color_trc = stream.colorspace = _BT709
-            stream.color_range = _LIMITED
+            stream.color_primaries = stream.color_trc = stream.colorspace = BT709
+            stream.color_range = LIMITED
 
         self._stream = self._begin(coding.encoder, container, options, threads, settle)
 
