@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class SpillFile(Ledger):
         connection.execute("PRAGMA journal_mode = MEMORY")
         connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(SCHEMA)
+        weakref.finalize(self, connection.close)  # Python 3.13 warns of what is let go of open
         super().__init__(connection, name="the temporary file", masks=False, exact_budget=budget)
 
     def drop_before(self, frame: int, but: Collection[tuple[int, int]]) -> None:

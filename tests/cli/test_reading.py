@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_names_that_are_no_text(tmp_path: Path, source: str) -> None:
     folder = tmp_path / os.fsdecode(b"o\xff")
     folder.mkdir()
     write_project(folder / "project.s2t", {1: {0: disk(10, 30, 6)}})
-    with sqlite3.connect(folder / "project.s2t") as db:
+    with closing(sqlite3.connect(folder / "project.s2t")) as db, db:
         db.execute("UPDATE meta SET value = ? WHERE key = 'source'", (json.dumps(source),))
     said = str(folder)
     for arguments in (

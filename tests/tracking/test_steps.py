@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -599,6 +600,7 @@ def small(past_budget: int, exact_budget: int = 0) -> Tracker:
     history = Ledger(
         connection, name="it", masks=False, past_budget=past_budget, exact_budget=exact_budget
     )
+    weakref.finalize(history, connection.close)
     return Tracker(module(), clip(FRAMES), history=history)
 
 
