@@ -105,7 +105,7 @@ def steps_of(image: Any) -> tuple[Steps, ...]:
 
 
 def _in(scale: Any, own: Any, unit: str) -> float | None:
-    step = float((float(scale) * own).to(unit).magnitude)
+    step = float((abs(float(scale)) * own).to(unit).magnitude)  # negative where it is flipped
     return step if is_length(step) else None
 
 

@@ -161,6 +161,9 @@ def test_units_of_a_layer_are_the_size_of_pixels_and_the_time_between_frames() -
     about = source_of([data], axes, [None], steps_of(layer)).about
     assert about["frame_interval_s"] == pytest.approx(120)
     assert about["pixel_size_um"] == pytest.approx((0.65, 0.65))
+    layer.scale = (2, 5, -650, 650)  # upside down
+    flipped = source_of([data], axes, [None], steps_of(layer)).about
+    assert flipped["pixel_size_um"] == pytest.approx((0.65, 0.65))
     # Depth followed as time is no time; pixels, napari's own unit, are no length.
     along = Axes(data.shape, False, 1, ((0, 0),))
     assert "frame_interval_s" not in source_of([data], along, [None], steps_of(layer)).about
