@@ -403,8 +403,8 @@ class Commands(Panel):
     def go_least_sure(self) -> None:
         """Go to the least sure frame of the object that is selected."""
         found = None if self.view is None else self.view.least_sure(self._object)
-        none = f"nothing is tracked of object {self._object} yet"
-        self._seek(found, none, f"the least sure one of object {self._object}{self._sure(found)}")
+        told = f"the least sure one of object {self._object}{self._sure(found)}"
+        self._seek(found, self._none_unsure(), told)
 
     def _sure(self, frame: int | None) -> str:
         """How sure tracking is of the object that is selected, in words."""
@@ -412,10 +412,17 @@ class Commands(Panel):
             return ""
         return f", {self.view.confidence(self._object)[frame]:.0%} sure"
 
+    def _none_unsure(self) -> str:
+        """Why no frame of the object that is selected is less sure than others."""
+        rows = [] if self.view is None else self.view.rows()
+        if any(row.object_id == self._object and "to track" not in row.state for row in rows):
+            return f"all masks of object {self._object} are imported or fixed, and count as sure"
+        return f"nothing is tracked of object {self._object} yet"
+
     def go_next_least_sure(self) -> None:
         """Go to the frame that is the next least sure after this one."""
         found = None if self.view is None else self.view.least_sure(self._object, self.frame)
-        none = f"nothing is tracked of object {self._object} yet"
+        none = self._none_unsure()
         if self.view is not None and self.view.least_sure(self._object) is not None:
             none = f"no frame of object {self._object} is less sure but those before it"
         told = f"the next least sure one of object {self._object}{self._sure(found)}"

@@ -835,6 +835,11 @@ def test_an_imported_stack_is_gone_on_with_in_its_layer(
         assert widget.wait() and widget.session is not None, widget.message.text()
         assert "p.s2t is open again with 1 object" in widget.message.text()
         assert np.array_equal(widget.layers.masks.data[2], labels[2])
+        press(widget, "j")
+        told = "all masks of object 3 are imported or fixed, and count as sure"
+        assert widget.message.text() == told
+        press(widget, "Shift-j")
+        assert widget.message.text() == told
     finally:
         widget.shut()
         widget.close()
