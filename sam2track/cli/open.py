@@ -12,6 +12,7 @@ from sam2track.cli.paths import PATH
 from sam2track.cli.source_options import read_reading, reading_options
 from sam2track.cli.telling import warn
 from sam2track.errors import DeviceError, UsageError
+from sam2track.frames.headers import kind_of_file
 
 __all__ = ["command"]
 
@@ -31,6 +32,11 @@ def command(path: Path | None, **said: Any) -> None:
         raise UsageError(
             f"there is no file at {path}; give a video, a folder of pictures, a stack or a project "
             "(.s2t)"
+        )
+    if path is not None and path.suffix != ".s2t" and kind_of_file(path) == "SQLite":
+        raise UsageError(
+            f"{path} may be a project, which the viewer knows by a name that ends in .s2t; rename "
+            f"it to {path.name}.s2t"
         )
     if reading and (path is None or path.suffix == ".s2t"):
         what = "nothing" if path is None else "a project, which says it itself"

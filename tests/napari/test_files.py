@@ -354,6 +354,9 @@ def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
     assert done.exit_code == 1 and "Traceback" not in done.output
     done = CliRunner().invoke(main, ["open", str(tmp_path / "bad.s2t"), "--z", "1", "--key", "a"])
     assert done.exit_code == 2 and "--z, --key say how to read a project, which says" in done.output
+    (tmp_path / "imported").write_bytes(b"SQLite format 3\0")
+    done = CliRunner().invoke(main, ["open", str(tmp_path / "imported")])
+    assert done.exit_code == 2 and "rename it to imported.s2t" in done.output, done.output
     done = CliRunner().invoke(main, ["open", "--z", "max"])
     assert done.exit_code == 2 and "--z say how to read nothing; leave it out" in done.output
     stack = tmp_path / "a.tif"
