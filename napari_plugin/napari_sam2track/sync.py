@@ -489,9 +489,13 @@ class Layers:
                 self._following.drop(gone)
                 self.viewer.layers.remove(gone)
                 return
+            by = self.tracks.color_by
+            self.tracks.color_by = "track_id"  # else napari warns that other data knows no such
             self.tracks.data = data
             self.tracks.features = tracks.features
             self.tracks.graph = tracks.graph
+            if by in tracks.features:
+                self.tracks.color_by = by
             return
         if not len(data):
             return

@@ -845,6 +845,25 @@ def _reddish(viewer: Any) -> int:
     return int(np.count_nonzero(red - green > 30))
 
 
+@pytest.mark.parametrize("by", ["confidence", "track_id", "of a person"])
+def test_tracks_stay_coloured_by_what_was_chosen(
+    opened: Any, recwarn: pytest.WarningsRecorder, by: str
+) -> None:
+    widget = opened
+    click(widget, 0, 0)
+    widget.track()
+    assert widget.wait()
+    tracks = widget.layers.tracks
+    if by not in tracks.features:
+        tracks.features = {**tracks.features, by: tracks.features["area"]}
+    tracks.color_by = by
+    widget.go(3)
+    press(widget, "w")
+    assert widget.layers.tracks is tracks and tracks.features["confidence"][3] == 1
+    assert tracks.color_by == (by if by != "of a person" else "track_id")
+    assert not [one for one in recwarn if "color_by" in str(one.message)]
+
+
 def test_a_layer_of_tracks_that_was_removed_stays_away(opened: Any) -> None:
     """Also where some were on their way; the next Begin makes one again."""
     widget = opened
