@@ -420,7 +420,8 @@ class Layers:
             self.boxes.selected_data = set(range(len(self.boxes.data)))
             self.boxes.remove_selected()
             if corners:
-                self.boxes.visible = True  # hidden, it takes none in the 3-D view
+                if not self.boxes.visible:  # told again that it is, it would forget its tool
+                    self.boxes.visible = True  # hidden, it takes none in the 3-D view
                 self.boxes.add_rectangles(corners)
                 self.boxes.features = pd.DataFrame({"object": owners})
             self.boxes.selected_data = set()

@@ -845,6 +845,22 @@ def _reddish(viewer: Any) -> int:
     return int(np.count_nonzero(red - green > 30))
 
 
+@pytest.mark.parametrize("tool", ["add_rectangle", "select"])
+def test_boxes_keep_their_tool_where_one_is_taken_back(opened: Any, tool: str) -> None:
+    widget = opened
+    boxes = widget.layers.boxes
+    widget.viewer.layers.selection.active = boxes
+    for object_id, corner in ((1, 5), (2, 50)):
+        widget.select(object_id)
+        boxes.add_rectangles([box(0, corner, 5, corner + 30, 35)])
+        assert widget.wait()
+    boxes.mode = tool
+    press(widget, "Control-z", boxes)
+    assert len(boxes.data) == 1 and str(boxes.mode) == tool
+    press(widget, "Control-Shift-z", boxes)
+    assert len(boxes.data) == 2 and str(boxes.mode) == tool
+
+
 @pytest.mark.parametrize("by", ["confidence", "track_id", "of a person"])
 def test_tracks_stay_coloured_by_what_was_chosen(
     opened: Any, recwarn: pytest.WarningsRecorder, by: str
