@@ -62,14 +62,18 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,  # who drives it from several threads serialises
     )
-    for limit, value in _LIMITS.items():
-        db.setlimit(limit, value)
-    if sys.version_info >= (3, 12):
-        db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
-    db.execute("PRAGMA trusted_schema = OFF")
-    db.execute("PRAGMA cell_size_check = ON")
-    db.execute("PRAGMA mmap_size = 0")
-    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        for limit, value in _LIMITS.items():
+            db.setlimit(limit, value)
+        if sys.version_info >= (3, 12):
+            db.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+        db.execute("PRAGMA mmap_size = 0")
+        db.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:  # of a file that is no database, most of all
+        db.close()
+        raise
     return db
 
 
