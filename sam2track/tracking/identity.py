@@ -149,8 +149,8 @@ def split_from(book: Book, object_id: int, frame: int, new_id: int | None = None
         rest = replace(
             item, prompted={f: a for f, a in item.prompted.items() if f < frame}, end=frame
         )
-        rest.pending = {way: f for way, f in item.pending.items() if f < frame or way}
-        if moved or True in rest.pending:
+        rest.pending = {way: f for way, f in item.pending.items() if f < frame}
+        if moved:  # backward, what is left was tracked from there
             rest.pending[True] = min(rest.pending.get(True, rest.last), rest.last)
         history.keep_life(part.life)
         history.keep_life(rest.life)

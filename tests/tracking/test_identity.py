@@ -163,6 +163,44 @@ def test_a_merged_object_goes_on_as_one() -> None:
     assert made.life(2).forward is None
 
 
+def test_what_was_to_be_run_of_an_object_still_is_once_it_is_merged() -> None:
+    made = in_parts()
+    made.edit(1, 2, disk(LOW, 7))
+    assert made.life(1).forward == 2
+    made.merge(1, 2)
+    assert (made.life(1).forward, made.life(1).backward) == (2, 6)
+    made = in_parts()
+    made.edit(2, 7, disk(LOW, 7))
+    assert made.life(2).backward == 7
+    made.merge(2, 1)
+    assert (made.life(2).forward, made.life(2).backward) == (0, 7)
+
+
+def test_a_merged_object_is_not_run_forward_before_its_first_prompt() -> None:
+    made = tracker()
+    made.prompt(1, 4, mask=disk(LEFT))
+    made.prompt(2, 6, mask=disk(RIGHT))
+    list(made.propagate(direction="both"))
+    made.merge(1, 2)
+    was = before(frames(made, 1), 4)
+    assert sorted(was) == [0, 1, 2, 3]
+    assert [result.frame for result in made.propagate()] == [4, 5, 6, 7]
+    assert before(frames(made, 1), 4) == was
+
+
+@pytest.mark.parametrize("part_first", [False, True])
+def test_merging_the_parts_of_a_split_gives_one_object_without_birth_or_end(
+    part_first: bool,
+) -> None:
+    made = ran()
+    part = made.split_from(1, 4)
+    pair = (part, 1) if part_first else (1, part)
+    made.merge(*pair)
+    life = made.life(pair[0])
+    assert (life.birth, life.end, life.mother) == (None, None, None)
+    assert sorted(frames(made, pair[0])) == list(range(FRAMES))
+
+
 def test_an_object_is_not_merged_with_itself() -> None:
     refused(ran(), lambda made: made.merge(1, 1), "object 1 cannot be merged with itself")
 
@@ -295,6 +333,21 @@ def test_what_tracking_gave_before_a_prompt_goes_with_it() -> None:
     was = prompts(made, 1)[5]
     assert was[-1] is not None
     assert prompts(made, made.split_from(1, 3))[5] == was
+
+
+def test_what_was_tracked_back_from_a_prompt_that_a_split_moved_is_to_be_run_anew() -> None:
+    made = tracker()
+    made.prompt(1, 2, mask=disk(LEFT))
+    made.prompt(1, 6, mask=disk(RIGHT))
+    for direction in ("forward", "backward"):
+        list(made.propagate(direction=direction))
+    made.split_from(1, 4)
+    assert (made.life(1).forward, made.life(1).backward) == (None, 2)
+    list(made.propagate(direction="backward", objects=[1]))
+    never = tracker()
+    never.prompt(1, 2, mask=disk(LEFT))
+    list(never.propagate(direction="backward"))
+    assert before(frames(made, 1), 3) == frames(never, 1)
 
 
 def test_both_parts_of_a_split_stay_within_their_frames() -> None:
@@ -518,6 +571,24 @@ def test_an_end_that_is_put_off_is_run_up_to_there() -> None:
     assert frames(made, 1) == frames(whole, 1)
 
 
+@pytest.mark.parametrize("later", [6, None])
+def test_another_end_is_there_for_whoever_opens_the_history(later: int | None) -> None:
+    made = ran()
+    made.end_at(1, 3)
+    made.end_at(1, later)
+    known = of(made, 1)
+    assert of(tracker(history=made.history), 1) == known
+    assert made.history.lives()[0].end == later
+
+
+def test_a_range_ends_before_an_object_does() -> None:
+    made = tracker()
+    made.prompt(1, 0, mask=disk(LEFT))
+    made.end_at(1, 6)
+    assert [result.frame for result in made.propagate(0, 3)] == [0, 1, 2]
+    assert made.life(1).forward == 3
+
+
 def test_an_end_that_is_set_while_a_run_is_under_way_holds() -> None:
     made = tracker()
     made.prompt(1, 0, mask=disk(LEFT))
@@ -572,6 +643,16 @@ def test_a_mother_ends_where_her_daughters_begin_with_the_masks_given() -> None:
     run = [(r.frame, r.object_ids) for r in made.propagate()]
     assert run == [(f, (4, 5)) for f in (4, 5, 6, 7)]
     assert of(made, 3) == other
+
+
+def test_an_object_may_divide_where_it_ends_and_not_later() -> None:
+    made = ran()
+    made.end_at(1, 4)
+    was = frames(made, 1)
+    refused(made, lambda made: made.divide(1, 5, {4: disk(LEFT, 9)}), "object 1 ends before frame")
+    made.divide(1, 4, {4: disk(LEFT, 9)})
+    assert frames(made, 1) == was
+    assert (made.life(1).end, made.life(4).birth, made.life(4).mother) == (4, 4, 1)
 
 
 def test_runs_backward_of_a_daughter_stop_at_its_birth() -> None:

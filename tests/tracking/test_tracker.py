@@ -130,6 +130,15 @@ def test_ranges_are_half_open_whatever_the_direction() -> None:
     assert [f for f, _ in seen(made.propagate(8, 99))] == [8, 9]
 
 
+def test_a_range_with_one_end_is_run_again_as_one_with_both_is() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    list(made.propagate())
+    assert seen(made.propagate()) == []
+    assert seen(made.propagate(stop=3)) == [(0, (1,)), (1, (1,)), (2, (1,))]
+    assert seen(made.propagate(start=8)) == [(8, (1,)), (9, (1,))]
+
+
 def test_backward_begins_at_the_last_prompt_and_both_at_the_first() -> None:
     made = tracker()
     made.add(1, 2, BOX)
@@ -413,6 +422,17 @@ def test_a_locked_object_of_a_stream_is_not_followed() -> None:
     assert made.update(pictures[2]).object_ids == (1, 2)
 
 
+def test_an_object_of_a_stream_that_has_ended_is_not_followed() -> None:
+    made, pictures = Tracker(module()), clip(4)
+    made.update(pictures[0])
+    made.add(1, 0, BOX)
+    made.add(2, 0, POINT)
+    made.update(pictures[1])
+    made.end_at(1, 1)
+    assert [made.update(picture).object_ids for picture in pictures[2:]] == [(2,), (2,)]
+    assert made.history.frames_of(1) == [0]
+
+
 def test_a_stream_refuses_what_it_cannot_do() -> None:
     stream = Tracker(module())
     with pytest.raises(PromptError, match="does not exist"):
@@ -507,6 +527,9 @@ def test_bad_runs_say_what_is_wrong_at_once() -> None:
         made.propagate(5, 5)
     with pytest.raises(UsageError, match="frames count from 0"):
         made.propagate(-1)
+    for bound in ("3", 2.5, True):
+        with pytest.raises(UsageError, match=r"stop .* is a whole number of frames"):
+            made.propagate(0, bound)  # type: ignore[arg-type]
     with pytest.raises(PromptError, match="object 'a'; ids are"):
         made.propagate(objects=[1, "a"])  # type: ignore[list-item]
     for flag in ("unfinished", "until_prompted"):
@@ -664,6 +687,17 @@ def test_a_last_prompt_that_is_cleared_takes_what_was_run_backward_from_it() -> 
     for expected in never.propagate():
         assert np.array_equal(made.result(expected.frame).logits, expected.logits)
     assert [result.frame for result in made.propagate(direction="backward")] == [2, 1, 0]
+
+
+def test_what_was_tracked_forward_is_not_back_before_the_first_prompt() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    made.add(1, 6, BOX)
+    list(made.propagate())
+    made.add(1, 3, POINT)
+    made.clear(1, 0)
+    made.clear(1, 3)
+    assert made.history.frames_of(1) == [6, 7, 8, 9]
 
 
 def test_what_was_tracked_before_other_prompts_is_not_brought_back() -> None:
