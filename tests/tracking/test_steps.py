@@ -412,6 +412,18 @@ def test_a_step_that_is_refused_among_those_done_together_leaves_nothing() -> No
     assert dump(Tracker(module(), made.source, history=made.history)) == dump(made)
 
 
+def test_what_is_done_together_among_more_is_kept_or_nothing_of_it() -> None:
+    made = ran()
+    with made.together():
+        made.rename(3, "three")
+        with pytest.raises(PromptError, match="no object 9"), made.together():
+            made.rename(1, "one")
+            made.rename(2, "two")
+            made.remove(9)
+    assert [made.life(i).name for i in made.object_ids] == ["", "", "three"]
+    assert dump(Tracker(module(), made.source, history=made.history)) == dump(made)
+
+
 @pytest.mark.parametrize(
     "action",
     [
@@ -563,6 +575,16 @@ def test_nothing_goes_on_from_where_a_run_stood_that_was_dropped() -> None:
     assert list(frames(again, 1)) == list(range(FRAMES))
 
 
+def test_where_a_run_stood_is_kept_where_what_came_after_it_is_dropped() -> None:
+    made, run = under_way()
+    run.close()
+    stood = made.history.last_state()[1:]
+    made.edit(1, 1, disk(LOW, 7))
+    made.undo()
+    made.rename(1, "one")
+    assert made.history.last_state()[1:] == stood
+
+
 def test_an_undo_ends_a_run_that_is_under_way_and_takes_it_back() -> None:
     made, run = under_way()
     assert made.undo()["action"] == "propagate"
@@ -634,8 +656,8 @@ def test_the_past_is_kept_up_to_its_budget() -> None:
     past, undone = made_of(2**30)
     assert undone == 5
     held = past * 2 // 3  # what the last of three runs replaced is looked at in the next step
-    assert made_of(held)[1] == 5
-    assert made_of(held - 1)[1] == 2
+    assert made_of(held) == (past, 5)
+    assert made_of(held - 1) == (held, 2)
 
 
 @pytest.mark.parametrize(("budget", "left"), [(2**30, 5), (1, 1)])
