@@ -244,6 +244,7 @@ def test_a_large_mask_is_measured_as_a_small_one():
     mask = np.zeros((700, 600), dtype=np.bool_)
     mask[50:650, 30:551] = True
     assert masks.measure(mask) == (600 * 521, (290.0, 349.5), (30, 50, 551, 650))
+    assert masks.measure(mask.astype(np.uint8) * 7) == masks.measure(mask)  # as files have them
 
 
 def test_centroid_is_in_pixel_indices():

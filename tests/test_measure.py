@@ -131,6 +131,26 @@ def test_motion_over_a_gap(walked: Path) -> None:
     assert objects.loc[2, "first_frame"] == 2 and objects.loc[2, "gaps"] == 0
 
 
+def test_an_object_on_one_frame_alone_has_no_speed(tmp_path: Path) -> None:
+    path = write_project(tmp_path / "p.s2t", {1: {2: disk(20, 20, 5)}})
+    with Project.open(path) as project:
+        one = project.object_table().iloc[0]
+    assert (one["frames_seen"], one["path_length_px"]) == (1, 0)
+    assert pandas.isna(one["mean_speed_px_per_s"])
+
+
+def test_pictures_of_frames_on_which_nothing_has_begun_are_passed_over(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "frames", 8)
+    mask = disk(20, 20, 5)
+    path = write_project(tmp_path / "p.s2t", {1: dict.fromkeys((1, 4, 7), mask)}, source=source)
+    with Project.open(path) as project:
+        table = project.table()
+    assert table["frame"].tolist() == [1, 4, 7]
+    for row in table.to_dict("records"):
+        picture = np.asarray(Image.open(source / f"{row['frame']:04d}.png"))
+        assert row["intensity_mean_r"] == pytest.approx(picture[mask][:, 0].mean())
+
+
 def test_units(walked: Path) -> None:
     with Project.open(walked) as project:
         table = project.table(intensities=False, pixel_size_um=0.5, frame_interval_s=60.0)

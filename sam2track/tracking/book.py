@@ -115,9 +115,6 @@ class Book:
             # A state is of no use to an object that was changed after it.
             if stored is not None and life.since <= stored[1]:
                 self._restore(item, stored[0])
-        if stored is not None:
-            # After a crash the last frames may have been run without a state being kept.
-            self.history.set_done(stored[1], stored[2])
 
     def _anchor(self, record: Record) -> Anchor:
         device = self.engine.model.device

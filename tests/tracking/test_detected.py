@@ -58,8 +58,9 @@ def test_the_same_boxes_twice_change_nothing() -> None:
     made = tracker()
     made.detect(2, [ONE, TWO])
     position = made.history.position
-    assert made.detect(2, [TWO, ONE]).object_ids == (1, 2)
-    assert made.history.position == position
+    for least in (0.5, 1):
+        assert made.detect(2, [TWO, ONE], min_iou=least).object_ids == (1, 2)
+        assert made.history.position == position
 
 
 def test_the_number_of_an_object_that_is_gone_is_given_to_no_other() -> None:

@@ -152,6 +152,17 @@ def test_backward_begins_at_the_last_prompt_and_both_at_the_first() -> None:
     assert [f for f, _ in seen(other.propagate(1, 5, "both"))] == [2, 3, 4, 1]
 
 
+def test_a_run_both_ways_leaves_nothing_to_be_run() -> None:
+    made = tracker()
+    made.add(1, 0, BOX)
+    made.add(1, 4, BOX)
+    made.add(2, 3, POINT)
+    list(made.propagate(direction="both"))
+    lives = [made.life(object_id) for object_id in (1, 2)]
+    assert [(life.forward, life.backward) for life in lives] == [(None, None)] * 2
+    assert seen(made.propagate(direction="backward")) == []
+
+
 def test_objects_may_be_chosen() -> None:
     made = tracker()
     made.add(1, 0, BOX)
