@@ -227,6 +227,17 @@ def test_a_truth_of_some_frames(tmp_path):
         evaluate(truth, tmp_path / "pred", metrics=["jf"])
 
 
+def test_a_frame_that_a_prediction_leaves_out_holds_nothing(tmp_path):
+    """A text of tracks names no frame on which nothing is."""
+    found = {1: dict.fromkeys((0, 2), band(1) > 0)}
+    with Project.open(write_project(tmp_path / "p.s2t", found, count=3)) as opened:
+        opened.export(tmp_path / "pred", format="mots")
+    truth = write(tmp_path / "truth", [band(1)] * 3)
+    e = evaluate(tmp_path / "pred", truth, metrics="jf", pred_format="mots")
+    assert e.sequences[0]["objects"]["1"]["j"] == pytest.approx(2 / 3)
+    assert [(one["frame"], one["j"]) for one in e.worst[:1]] == [(1, 0)]
+
+
 def test_memory_does_not_grow_with_the_objects_of_a_frame(tmp_path):
     """All masks of 1000 cells in 2048 x 2048 pixels are four gigabytes on either side."""
     side, peaks = 1024, []

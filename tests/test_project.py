@@ -1348,8 +1348,9 @@ def test_meta_is_json(tmp_path: Path) -> None:
         assert json.loads(json.dumps(project.meta)) == {**META, "carried": [0, 3]}
         assert (project.height, project.width) == (HEIGHT, WIDTH)
         assert project.time(5) == 0.2
-        with pytest.raises(ProjectError, match="no frame 20"):
-            project.time(20)
+        for asked in (project.time, project.masks, project.packed_masks, project.labels):
+            with pytest.raises(ProjectError, match="no frame 20"):
+                asked(20)
 
 
 def test_settings_are_held_as_they_are_read_again(tmp_path: Path) -> None:

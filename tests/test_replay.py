@@ -344,6 +344,7 @@ def test_info(worked: Path) -> None:
     assert len(listed.output.splitlines()) > len(shown.output.splitlines())
     told = json.loads(runner.invoke(main, ["info", str(worked), "--json"]).output)
     assert told["frames"] == 12 and told["results"] > 12 and told["bytes_per_result"]["mask"] > 0
+    assert told["state_bytes"] > 0 and told["replaced_results"] > 0
     assert [row["id"] for row in told["objects"]] == [1, 2, 3, 4]
     assert any(step.get("undone") for step in told["journal"])
 
@@ -375,6 +376,10 @@ def test_replay_on_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "tracks.csv").read_text() == table and table.count("\n") == 5
     refused = runner.invoke(main, again)
     assert refused.exit_code == 2 and "--overwrite" in refused.stderr
+    (tmp_path / "b" / "tracks.csv").unlink()
+    done = runner.invoke(main, [*again, "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "b" / "tracks.csv").read_text() == table
     (tmp_path / "clip").rename(tmp_path / "moved")
     refused = runner.invoke(main, [*again, "--overwrite"])
     assert refused.exit_code == 1 and "say where the pictures are (--source)" in refused.stderr
