@@ -26,6 +26,7 @@ from sam2track.models.architecture import ARCHITECTURES, build
 from sam2track.prompts import Prompt
 from sam2track.tracking import advancing, conditioning, encoder, engine, step
 from sam2track.tracking.actions import pack_mask, repeat, said_of
+from sam2track.tracking.objects import Tracked
 from sam2track.tracking.recall import Recall
 from sam2track.tracking.spill import SpillFile
 from sam2track.tracking.stream import StreamSource
@@ -117,6 +118,36 @@ def test_a_run_that_was_left_goes_on_where_it_stood() -> None:
     expected = logits(whole.propagate())
     found = logits(itertools.islice(parts.propagate(), 4))
     found |= logits(parts.propagate())
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_frame_that_was_counted_for_some_objects_alone_is_run_again_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else one would go on without its memory of that frame."""
+    whole, made = tracker(), tracker()
+    for one in (whole, made):
+        one.add(1, 0, BOX)
+        one.add(2, 0, POINT)
+    expected = logits(whole.propagate())
+    run = made.propagate()
+    found = logits(itertools.islice(run, 3))
+    counted: list[Tracked] = []
+    advance = Tracked.advance
+
+    def interrupted(item: Tracked, frame: int, stop: int, *, backward: bool) -> None:
+        if counted:
+            raise KeyboardInterrupt
+        counted.append(item)
+        advance(item, frame, stop, backward=backward)
+
+    monkeypatch.setattr(Tracked, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    monkeypatch.undo()
+    assert [made.life(object_id).forward for object_id in (1, 2)] == [3, 3]
+    found |= logits(made.propagate())
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[key], expected[key]) for key in expected)
 
