@@ -183,6 +183,24 @@ def test_backward_begins_at_the_last_prompt_and_both_at_the_first() -> None:
     assert [f for f, _ in seen(other.propagate(1, 5, "both"))] == [2, 3, 4, 1]
 
 
+def test_what_is_unfinished_in_a_range_is_run_backward_from_its_end() -> None:
+    made = tracker()
+    made.add(1, 6, BOX)
+    run = made.propagate(0, 4, "backward", unfinished=True)
+    assert seen(run) == [(3, (1,)), (2, (1,)), (1, (1,)), (0, (1,))]
+    assert made.life(1).backward == 6  # what lies before the range is still to be run
+
+
+def test_a_prompt_in_a_run_both_ways_lets_no_frame_be_run_twice() -> None:
+    made = tracker()
+    made.add(1, 3, BOX)
+    run = made.propagate(direction="both")
+    found = seen(itertools.islice(run, 2))
+    made.add(1, 6, POINT)
+    found += seen(run)
+    assert [frame for frame, _ in found] == [3, 4, 5, 6, 7, 8, 9, 2, 1, 0]
+
+
 def test_a_run_both_ways_leaves_nothing_to_be_run() -> None:
     made = tracker()
     made.add(1, 0, BOX)
