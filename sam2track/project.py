@@ -96,10 +96,8 @@ class Project(Entries):
             if height * width > rle.MAX_PIXELS:
                 raise ValueError(f"its frames have {height} x {width} pixels, more than a mask may")
         # Of a script that ends without closing it; a kill leaves the log.
-        self._unclosed = (
-            weakref.finalize(self, left_open, connection, self._place, os.getpid())
-            if writable
-            else None
+        self._unclosed = weakref.finalize(
+            self, left_open, connection, self._place, os.getpid(), writable=writable
         )
 
     # -- opening and closing ------------------------------------------------------------
@@ -271,8 +269,7 @@ class Project(Entries):
         """
         if self._is_fork:
             return
-        if self._unclosed is not None:
-            self._unclosed.detach()
+        self._unclosed.detach()
         try:
             try:
                 with suppress(sqlite3.Error):

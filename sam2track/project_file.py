@@ -107,11 +107,12 @@ def leave_no_log(db: sqlite3.Connection, place: Place) -> None:
             db.execute("PRAGMA journal_mode = DELETE")
 
 
-def left_open(db: sqlite3.Connection, place: Place, process: int) -> None:
+def left_open(db: sqlite3.Connection, place: Place, process: int, *, writable: bool) -> None:
     """Close a project that nobody holds any more."""
     if process != os.getpid():
         return  # a fork: SQLite's files are its parent's
-    leave_no_log(db, place)
+    if writable:
+        leave_no_log(db, place)
     with suppress(sqlite3.Error):  # of another thread, or closed already
         db.close()
     if place.lock is not None:
