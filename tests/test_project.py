@@ -380,7 +380,7 @@ def test_a_state_that_is_more_than_one_value_may_be_is_kept_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of SAM 2.1 that of some 300 objects is."""
-    monkeypatch.setattr("sam2track.tracking.ledger._PART", 50_000, raising=False)
+    monkeypatch.setattr("sam2track.tracking.states._PART", 50_000)
 
     def many(done: int) -> State:
         memories = {i: Memory(torch.full((100, 99), i / done), torch.ones(8)) for i in range(1, 6)}

@@ -20,12 +20,11 @@ from sam2track.prompts import Prompt
 from sam2track.tracking.codes import dequantise, inflated, pack, unpack
 from sam2track.tracking.history import SOURCES, Answer, Life, Record, Unanswered
 from sam2track.tracking.result import FrameResult
-from sam2track.tracking.state import State
-from sam2track.tracking.steps import HOLDS, NOW, Steps
+from sam2track.tracking.states import States
+from sam2track.tracking.steps import HOLDS, NOW
 
 __all__ = ["Ledger", "how"]
 
-_PART = 2**28  # bytes of a state that are one value
 _RECORD = "id, object, frame, source, score, iou, mask, pointer, codes, side, exact"
 # All of a result but which object it is of, on which frame, and when it holds.
 _FOUND = "source, score, iou, mask, pointer, codes, side, exact, area, x, y, x0, y0, x1, y1"
@@ -35,7 +34,7 @@ _NEW_RESULT = (
 )
 
 
-class Ledger(Steps):
+class Ledger(States):
     """A History in an SQLite database that has the tables of ``SCHEMA``.
 
     Parameters
@@ -446,64 +445,6 @@ class Ledger(Steps):
                     f"SELECT ?, ?, {columns[table]} FROM {table} WHERE rowid = ?",
                     (new, position, row),
                 )
-
-    # -- where tracking stands ----------------------------------------------------------
-
-    def save_state(self, state: State, step: int, done: int) -> None:
-        """Keep where tracking stands after so many frames of a step; the last two are kept."""
-        with self.transaction() as db:
-            db.execute("DELETE FROM states WHERE step = ? AND done = ?", (step, done))
-            # SQLite takes no more than a billion bytes at once: of SAM 2.1 some 300 objects.
-            for part in state.parts(_PART):
-                db.execute(
-                    "INSERT INTO states (step, done, data) VALUES (?, ?, ?)",
-                    (step, done, part.to_bytes()),
-                )
-            db.execute(
-                "DELETE FROM states WHERE (step, done) NOT IN (SELECT step, done FROM states "
-                "GROUP BY step, done ORDER BY max(id) DESC LIMIT 2)"
-            )
-
-    def last_state(self) -> tuple[State, int, int] | None:
-        """Return the last state that holds, its step, and how many frames that had run."""
-        with self._errors():
-            found = self._db.execute(
-                "SELECT step, done FROM states, head WHERE step <= position "
-                "ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-            if found is None:
-                return None
-            step, done = found
-            state = State({}, {})
-            parts = "SELECT data FROM states WHERE step = ? AND done = ? ORDER BY id"
-            for (data,) in self._db.execute(parts, found):
-                with self._state_of(step):
-                    part = State.from_bytes(data)
-                state.pending.update(part.pending)
-                state.recent.update(part.recent)
-            return state, int(step), int(done)
-
-    def check_states(self) -> int | None:
-        """Return how many numbers pointers have; None where no state holds any.
-
-        Raises
-        ------
-        ProjectError
-            Where a state cannot be read.
-        """
-        size = None
-        with self._errors():
-            for step, data in self._db.execute("SELECT step, data FROM states ORDER BY id"):
-                with self._state_of(step):
-                    size = State.check(data) or size
-        return size
-
-    @contextmanager
-    def _state_of(self, step: int) -> Iterator[None]:
-        try:
-            yield
-        except (ProjectError, ValueError) as error:
-            raise self._damaged_at(f"step {step}", str(error)) from error
 
 
 def _exact(logits: npt.NDArray[np.float32]) -> bytes:
