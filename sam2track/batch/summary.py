@@ -13,7 +13,7 @@ from sam2track.terminal import printable
 
 __all__ = ["Line", "Summary"]
 
-_SHOWN = ("source", "status", "attempts", "frames", "objects", "seconds")
+_SHOWN = ("line", "source", "status", "attempts", "frames", "objects", "seconds")
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Summary:
         widths = [max(len(row[k]) for row in rows) for k in range(len(_SHOWN))]
         return "\n".join(
             "  ".join(
-                cell.ljust(width) if k < 2 else cell.rjust(width)
-                for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+                cell.ljust(width) if name in ("source", "status") else cell.rjust(width)
+                for name, cell, width in zip(_SHOWN, row, widths, strict=True)
             ).rstrip()
             for row in rows
         )

@@ -94,7 +94,7 @@ def command(
     _print(found, as_json)
     if found.failed:
         for line in found.failed:
-            said = f"sam2track: {line.source} (line {line.line}): {line.reason}"
+            said = f"sam2track: {_called(line)}: {line.reason}"
             tell(printable(said))
         tell(f"sam2track: {len(found.failed)} of {len(found.lines)} videos failed")
         sys.exit(1)
@@ -105,10 +105,15 @@ def _tell(line: Line, left: int) -> None:
     said = (
         f"{many(line.frames, 'frame')}{by} in {line.seconds:.1f} s" if line.frames else line.reason
     )
-    tell(printable(f"{line.status}: {line.source}: {said}; {left} left"))
+    tell(printable(f"{line.status}: {_called(line)}: {said}; {left} left"))
     for warning in line.warnings:
-        said = f"warning: {line.source}: {' '.join(warning.split())}"
+        said = f"warning: {_called(line)}: {' '.join(warning.split())}"
         tell(printable(said))
+
+
+def _called(line: Line) -> str:
+    """A video and its line: a manifest may name one several times, as for each image of a LIF."""
+    return f"{line.source} (line {line.line})"
 
 
 def _print(summary: Summary, as_json: bool) -> None:

@@ -240,8 +240,9 @@ def test_the_command_names_what_failed(pretending: Path) -> None:
     assert f"sam2track: {pretending}/usage.mp4 (line 2): no such thing" in done.stderr
     assert "1 of 2 videos failed" in done.stderr
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["source", "status", "attempts", "frames", "objects", "seconds"]
-    assert rows[0].split()[1:] == ["done", "1", "7", "1", "0.5"]
+    columns = ["line", "source", "status", "attempts", "frames", "objects", "seconds"]
+    assert header.split() == columns
+    assert rows[0].split() == ["1", f"{pretending}/good.mp4", "done", "1", "7", "1", "0.5"]
     told = CliRunner().invoke(main, ["batch", path, "--json"], prog_name="sam2track")
     assert json.loads(told.stdout)["counts"] == {"skipped": 1, "failed": 1}
     fine = CliRunner().invoke(main, ["batch", str(manifest(pretending, "good"))])
@@ -253,8 +254,8 @@ def test_what_a_video_warns_of_and_which_model_was_taken_are_told(pretending: Pa
     done = CliRunner().invoke(main, ["batch", str(path)])
     assert done.exit_code == 0, done.output
     source = pretending / "telling.mp4"
-    assert f"done: {source}: 7 frames by nano in 0.5 s" in done.stderr
-    assert f"warning: {source}: a frame was odd" in done.stderr
+    assert f"done: {source} (line 1): 7 frames by nano in 0.5 s" in done.stderr
+    assert f"warning: {source} (line 1): a frame was odd" in done.stderr
     with (pretending / "m.summary.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     assert [(row["model"], row["warnings"]) for row in rows] == [("nano", "a frame was odd")] * 2
