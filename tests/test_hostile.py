@@ -42,6 +42,8 @@ from sam2track.errors import (
     Sam2TrackError,
     SourceError,
 )
+from sam2track.export.reading import open_masks
+from sam2track.export.spool import items
 from sam2track.films import _picture
 from sam2track.frames.folder import ImageFolder
 from sam2track.frames.opening import open_source
@@ -472,6 +474,21 @@ def test_pictures_that_claim_too_much(tmp_path: Path) -> None:
                 read_mask(folder / path.name)
         with pytest.raises(PromptError, match="claims more than 178 million pixels"):
             read_mask(tmp_path / "a" / "a.png")
+
+
+@pytest.mark.parametrize("format", ["coco", "ytvis", "sav"])
+def test_json_of_lists_within_lists(tmp_path: Path, format: str) -> None:
+    """For each ijson holds where it lies: what it takes grows with the square of their number."""
+    (tmp_path / "a.json").write_text('{"]": "\\"]", "annotations": ' + "[" * 20_000)
+    with little_memory(), pytest.raises(SourceError, match="lists lie in more than 64 others"):
+        open_masks(tmp_path / "a.json", format)
+
+
+def test_brackets_in_names_are_no_lists(tmp_path: Path) -> None:
+    names = ["[" * 200_000, "{" * 99 + '"\\']
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"names": names}))
+    assert list(items(path, "names.item")) == names
 
 
 def test_tiff_that_claims_very_many_pages(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sam2track.errors import OutputError, SourceError
 
 __all__ = ["Spool", "items", "spread"]
+
+_DEEPEST = 64  # lists and objects of JSON within each other; of masks there are six
 
 
 class Spool:
@@ -87,7 +90,7 @@ def items(path: Path, prefix: str) -> Iterator[Any]:
     """
     import ijson
 
-    with _told(path), path.open("rb") as file:
+    with _opened(path) as file:
         yield from ijson.items(file, prefix, use_float=True)
 
 
@@ -117,7 +120,7 @@ def spread(path: Path, prefix: str, name: str) -> Iterator[tuple[int, str, Any]]
 
     number, item = -1, f"{prefix}.{name}.item"
     value = None  # one that is being put together
-    with _told(path), path.open("rb") as file:
+    with _opened(path) as file:
         for where, event, said in ijson.parse(file, use_float=True):
             starts = event in ("start_map", "start_array")
             if value is not None or (starts and where == item):
@@ -136,12 +139,50 @@ def spread(path: Path, prefix: str, name: str) -> Iterator[tuple[int, str, Any]]
                     yield number, key, said
 
 
+class _Shallow:
+    """A file of JSON that is read up to where lists lie too deep in each other.
+
+    ijson holds the names of all that something lies in, for each of these: of 100 kB of brackets
+    tens of gigabytes.
+    """
+
+    _BESIDE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+', re.DOTALL)
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._depth = 0
+        self._string = b""  # how one begins that goes on with what is read next
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes.
+
+        Raises
+        ------
+        SourceError
+            Where there are lists too deep in each other among them.
+        """
+        block = self._file.read(size)
+        text = self._string + block
+        brackets, self._string, _ = self._BESIDE.sub(b"", text).partition(b'"')
+        if self._string and (len(text) - len(text.rstrip(b"\\"))) % 2:
+            self._string += b"\\"
+        for one in brackets:
+            self._depth += 1 if one in b"[{" else -1
+            if self._depth > _DEEPEST:
+                raise SourceError(
+                    f"cannot read {self._path}: lists lie in more than {_DEEPEST} others; such a "
+                    "file has no masks"
+                )
+        return block
+
+
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[_Shallow]:
     import ijson
 
     try:
-        yield
+        with path.open("rb") as file:
+            yield _Shallow(path, file)
     except ijson.JSONError as error:
         why = " ".join(str(error).split())
         raise SourceError(f"cannot read {path} as JSON: {why:.100}") from error
