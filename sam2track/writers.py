@@ -172,7 +172,11 @@ class AlphaWriter(VideoFileWriter):
         import av
 
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba")
-        return frame.reformat(format=self._format, dst_colorspace=BT709, dst_color_range=LIMITED)
+        # Of rows that are no multiple of 16 wide swscale writes the first pixels of the next one,
+        # too: with several threads where that is done already.
+        return frame.reformat(
+            format=self._format, dst_colorspace=BT709, dst_color_range=LIMITED, threads=1
+        )
 
 
 class PictureFolder(Staged):

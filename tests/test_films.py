@@ -153,6 +153,17 @@ def test_transparent_videos_keep_odd_sizes(tmp_path: Path, name: str, decoder: s
     assert abs(found[12:28, 22:48] - picture[12:28, 22:48]).max() < 8
 
 
+def test_alpha_of_prores_is_exact_at_any_width(tmp_path: Path) -> None:
+    """FFmpeg's threads wrote over each other's rows where these are no multiple of 16 wide."""
+    rng = np.random.default_rng(0)
+    masks = rng.random((300, 200, 71)) < 0.5
+    with AlphaWriter(tmp_path / "a.mov", height=200, width=71, rate=25) as writer:
+        for t, mask in enumerate(masks):
+            writer.write(np.dstack([np.where(mask, 255, 0).astype(np.uint8)] * 4), t / 25)
+    for t, (_, found) in enumerate(_decoded(tmp_path / "a.mov", "prores")):
+        assert np.array_equal(found[..., 3], 255 * masks[t]), t
+
+
 def test_what_cannot_be_transparent_is_not(project: Project, tmp_path: Path) -> None:
     render(project, tmp_path / "o.webm", style="cutout", codec="av1", objects=[2])
     with av.open(str(tmp_path / "o.webm")) as file:
