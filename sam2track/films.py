@@ -245,14 +245,17 @@ class _Drawing:
     def of(self, picture: Picture) -> Picture:
         """Return the frame as it is shown, from its (H, W, 3) picture; with alpha (h, w, 4)."""
         labels = self.project.labels(self.frame, self.objects)
-        shape = _with_margin(labels, self.margin) if self.margin else labels
-        shown = styled(self.look, picture, shape, background=self.behind, trails=self.trails)
+        shown = picture
+        if not self.transparent:
+            shown = styled(self.look, shown, labels, background=self.behind, trails=self.trails)
         if self.window is not None:
             shown, labels = self.window.of(shown), self.window.of(labels)
         if shown.shape[:2] != self.size:
             shown, labels = _smaller(shown, labels, *self.size)
-        if self.transparent:
-            return np.dstack((shown, np.where(labels > 0, 255, 0).astype(np.uint8)))
+        if self.transparent:  # cut out last: made smaller, its edges would be mixed with the ground
+            shape = _with_margin(labels, self.margin) if self.margin else labels
+            alpha = np.where(labels > 0, 255, 0).astype(np.uint8)
+            return np.dstack((styled(self.look, shown, shape), alpha))
         tag(shown, labels, self._text)
         if self.clock:
             stamp(shown, _clock(self.project.time(self.frame)))

@@ -103,6 +103,14 @@ def test_cutout_as_pictures_is_transparent(project: Project, tmp_path: Path) -> 
     assert not np.asarray(Image.open(tmp_path / "o/00001.png")).any()
 
 
+def test_a_cutout_that_is_made_smaller_has_no_dark_edge(project: Project, tmp_path: Path) -> None:
+    render(project, tmp_path / "o", style="cutout", size=16, start=3, stop=4)
+    picture = np.asarray(Image.open(tmp_path / "o/00003.png")).astype(int)
+    assert picture.shape == (12, 16, 4)
+    assert abs(picture[picture[..., 3] > 0][:, :3] - 120).max() < 6  # the picture is of one grey
+    assert not picture[picture[..., 3] == 0].any()
+
+
 def _decoded(path: Path, decoder: str) -> list[tuple[float, np.ndarray]]:
     """Times and (H, W, 4) pictures; FFmpeg's own decoder of VP9 leaves alpha out."""
     with av.open(str(path)) as file:
