@@ -484,6 +484,20 @@ def test_json_of_lists_within_lists(tmp_path: Path, format: str) -> None:
         open_masks(tmp_path / "a.json", format)
 
 
+@pytest.mark.parametrize("format", ["coco", "ytvis"])
+def test_json_that_claims_large_pictures(tmp_path: Path, format: str) -> None:
+    """Of run lengths each says its size; polygons were drawn on whatever the file claims."""
+    about = {"id": 1, "height": 100_000, "width": 100_000, "file_names": ["a"]}
+    polygon = [[1, 1, 5, 1, 5, 5]]
+    mask = {"id": 1, "image_id": 1, "category_id": 1}
+    mask |= {"segmentation": polygon, "segmentations": [polygon]}
+    content = {"images": [about], "videos": [about], "annotations": [mask]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with little_memory(), pytest.raises(SourceError, match="claims 100000 x 100000 pixels"):
+        ((_, masks),) = open_masks(tmp_path / "a.json", format).shots()
+        masks[1]
+
+
 def test_brackets_in_names_are_no_lists(tmp_path: Path) -> None:
     names = ["[" * 200_000, "{" * 99 + '"\\']
     path = tmp_path / "a.json"

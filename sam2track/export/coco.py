@@ -18,6 +18,7 @@ from sam2track.export.images import write_jpegs
 from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool, items
+from sam2track.frames.bounds import check_size
 from sam2track.lazy import Masks
 from sam2track.masks import measure
 
@@ -87,6 +88,7 @@ def read(path: Path, kind: str) -> Reading:
     if len(sizes) != 1:
         raise SourceError(f"{file} holds pictures of several sizes: {sorted(sizes)[:5]}")
     ((height, width),) = sizes
+    check_size(str(file), height, width)
     order.sort()
     frames = {
         image_id: int(number) if numbered else place

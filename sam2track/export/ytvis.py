@@ -21,6 +21,7 @@ from sam2track.export.images import write_jpegs
 from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.export.spool import Spool, items, spread
+from sam2track.frames.bounds import check_size
 from sam2track.lazy import Masks
 from sam2track.masks import measure
 
@@ -89,6 +90,7 @@ def read(path: Path, kind: str) -> Reading:
         raise SourceError(f"{file} holds {len(videos)} videos; give a file of YouTube-VIS with one")
     (video,) = videos
     height, width, first = (int(video.get(k, 0)) for k in ("height", "width", "first_frame"))
+    check_size(str(file), height, width)
     length = len(video["file_names"])
     kinds = {c["id"]: name_of(c.get("name")) for c in items(file, "categories.item")}
     about: dict[int, dict[str, Any]] = {}
