@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sam2track.arguments import check_flag, check_path
 from sam2track.database import remove_companions
-from sam2track.errors import ProjectExistsError, SourceError, UsageError
+from sam2track.errors import ProjectExistsError, PromptError, SourceError, UsageError
 from sam2track.export.reading import Reading, open_masks
 from sam2track.export.staging import staged
 from sam2track.founding import project_meta
@@ -23,7 +23,7 @@ from sam2track.masks import bounding_box
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
 from sam2track.project import Project, WriterLock
-from sam2track.prompts import Prompt
+from sam2track.prompts import Prompt, check_object_id
 from sam2track.tracking.history import Life, Record
 from sam2track.tracking.result import FrameResult
 
@@ -174,6 +174,12 @@ def _fill(
                 if object_id not in first:
                     if not mask.any():
                         continue
+                    try:
+                        check_object_id(object_id)
+                    except PromptError as error:  # 0 is ground in label maps
+                        raise SourceError(
+                            f"{reading.path} has an {error}: number its objects anew"
+                        ) from error
                     first[object_id] = frame
                     life = Life(object_id, reading.names.get(object_id, ""))
                     if reading.lineage.get(object_id) in first:

@@ -286,6 +286,19 @@ def test_frames_below_0_are_refused(given, clip, model, tmp_path):
         import_masks(tmp_path / "a.json", tmp_path / "a.s2t", source=clip, model=model)
 
 
+@pytest.mark.parametrize("number", [0, -3, 2**31])
+def test_ids_that_are_none_are_refused(given, clip, model, tmp_path, number):
+    """Object 0 had the value of the ground in label maps, and was lost in them."""
+    content = json.loads((given / "coco").read_text())
+    for annotation in content["annotations"]:
+        if annotation["track_id"] == 2:
+            annotation["track_id"] = number
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=rf"a\.json has an object {number}; .* below 2\*\*31: "):
+        import_masks(tmp_path / "a.json", tmp_path / "a.s2t", source=clip, model=model)
+    assert not list(tmp_path.glob("*a.s2t*"))
+
+
 def test_masks_that_are_all_empty(clip, model, tmp_path):
     from sam2track.export.pngs import MaskSequence
 
