@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sam2track.export.staging import staged
 from sam2track.founding import project_meta
 from sam2track.frames.opening import open_source
 from sam2track.frames.source import FrameSource
+from sam2track.lazy import Masks
 from sam2track.masks import bounding_box
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
@@ -100,7 +102,7 @@ def import_masks(
         raise ProjectExistsError(
             f"{path} is there already; replace it (--overwrite) or name another file"
         )
-    found = open_masks(masks, format)
+    found = _from_one(open_masks(masks, format))
     opened: FrameSource = open_source(source, fps=fps, **reading)
     try:
         _check(found, opened)
@@ -133,6 +135,25 @@ def import_masks(
     finally:
         if opened is not source:
             opened.close()
+
+
+def _from_one(reading: Reading) -> Reading:
+    """Number objects from 1 where a file counts them from 0, which is ground in label maps."""
+    if 0 not in reading.names:
+        return reading
+
+    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
+        for frame, masks in reading.shots():
+            yield frame, Masks({i + 1: partial(masks.__getitem__, i) for i in masks})
+
+    said = f"{reading.path} counts objects from 0; here each has the number after its own"
+    return replace(
+        reading,
+        shots=shots,
+        names={i + 1: name for i, name in reading.names.items()},
+        lineage={i + 1: mother + 1 for i, mother in reading.lineage.items()},
+        warnings=[*reading.warnings, said],
+    )
 
 
 def _check(reading: Reading, source: FrameSource) -> None:

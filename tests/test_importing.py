@@ -286,9 +286,26 @@ def test_frames_below_0_are_refused(given, clip, model, tmp_path):
         import_masks(tmp_path / "a.json", tmp_path / "a.s2t", source=clip, model=model)
 
 
-@pytest.mark.parametrize("number", [0, -3, 2**31])
+@pytest.mark.parametrize("name", ["coco", "ytvis"])
+def test_objects_that_are_counted_from_0(given, clip, model, tmp_path, name):
+    """0 is ground in label maps, and no object's number."""
+    content = json.loads((given / name).read_text())
+    key = {"coco": "track_id", "ytvis": "id"}[name]
+    for annotation in content["annotations"]:
+        annotation[key] -= 1
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    done = import_masks(tmp_path / "a.json", tmp_path / "a.s2t", source=clip, model=model)
+    assert done.objects == (1, 2, 3, 4, 5, 7)
+    assert done.warnings == (
+        f"{tmp_path / 'a.json'} counts objects from 0; here each has the number after its own",
+    )
+    with Project.open(tmp_path / "a.s2t") as opened:
+        assert opened.names[1] == 'a "cell"' and opened.names[2] == "wörm"
+        assert np.array_equal(opened.masks(5)[7], masks()[5][7])
+
+
+@pytest.mark.parametrize("number", [-3, 2**31])
 def test_ids_that_are_none_are_refused(given, clip, model, tmp_path, number):
-    """Object 0 had the value of the ground in label maps, and was lost in them."""
     content = json.loads((given / "coco").read_text())
     for annotation in content["annotations"]:
         if annotation["track_id"] == 2:

@@ -113,8 +113,6 @@ def read(path: Path, kind: str) -> Reading:
         ids[number] = object_id = int(said["id"])
         if object_id in names:
             raise SourceError(f"{file} has two annotations {object_id}")
-        if object_id < 1:
-            raise SourceError(f"{file} has an annotation {object_id}; ids begin at 1")
         if said.get("video_id", video["id"]) != video["id"]:
             raise SourceError(
                 f"{file}: annotation {object_id} is of video {said['video_id']}, which is not there"

@@ -225,7 +225,6 @@ def test_ytvis_of_others(tmp_path):
         ),
         ({"annotations": [{"id": 3}]}, "annotation 3 has 0 masks"),
         ({"annotations": [{"segmentations": [None] * 3}]}, "an annotation without an id"),
-        ({"annotations": [{"id": 0, "segmentations": [None] * 3}]}, "annotation 0; ids begin at 1"),
         (
             {"annotations": [{"id": 1, "video_id": 5, "segmentations": [None] * 3}]},
             "annotation 1 is of video 5, which is not there",
