@@ -79,6 +79,7 @@ ALONE = {"lazy", "masks", "palette", "pictures", "samples"}
 HEAVY = {
     "av",
     "cv2",
+    "h5py",
     "huggingface_hub",
     "ijson",
     "pandas",

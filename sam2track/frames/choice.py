@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sam2track.errors import UsageError
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "listed"]
 
 _LISTED = 12  # that a message names
 
@@ -53,7 +53,7 @@ def choose(path: Path, what: str, names: Sequence[str], key: str | None) -> Choi
     """
     if key is None:
         told = (
-            f"it holds {len(names)} {what}{_told(names)}; the first is taken; key (--key) chooses"
+            f"it holds {len(names)} {what}{listed(names)}; the first is taken; key (--key) chooses"
         )
         return Choice(0, None, [told] if len(names) > 1 else [])
     found = [n for n, name in enumerate(names) if name == key]
@@ -64,7 +64,7 @@ def choose(path: Path, what: str, names: Sequence[str], key: str | None) -> Choi
         called = f"{len(found)} {what} called {key!r}" if found else f"no {key!r} among its {what}"
         numbers = f"0 to {len(names) - 1}" if len(names) > 1 else "0"
         raise UsageError(
-            f"{path} holds {called}{_told(names)}; give the name of one, or its number, "
+            f"{path} holds {called}{listed(names)}; give the name of one, or its number, "
             f"{numbers}, as key (--key)"
         )
     name = names[found[0]]
@@ -72,7 +72,7 @@ def choose(path: Path, what: str, names: Sequence[str], key: str | None) -> Choi
     return Choice(found[0], None if not found[0] else name if unique else str(found[0]), [])
 
 
-def _told(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Names in brackets, as far as there is room for them; nothing where there are none."""
     if not any(names):
         return ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["NO_VIDEOS", "is_whole", "kind_of", "kind_of_file", "stored_size", "wrong_with"]
 
@@ -16,6 +18,7 @@ _SHORT = 3  # the type of a number of 16 bits in TIFF
 # Frame headers of JPEG: all of C0 to CF but tables (C4), extensions (C8) and conditioning (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 _RIFF = {b"AVI ": "AVI", b"WAVE": "WAV", b"WEBP": "WebP"}
 # What a file begins with, from where on, and what it is then.
@@ -29,7 +32,7 @@ _KINDS = (
     (0, b"\xda\xce\xbe\n", "ND2"),
     (0, b"ZISRAWFILE", "CZI"),
     (0, b"\x93NUMPY", "npy"),
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (0, _HDF5, "HDF5"),
     (0, b"SQLite format 3\0", "SQLite"),
     (0, b"PK\x03\x04", "zip"),
     (0, b"\x1f\x8b", "gzip"),
@@ -107,9 +110,21 @@ def kind_of_file(path: Path) -> str | None:
     """As ``kind_of``, of a file; None where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return kind_of(file.read(_HEAD))
+            kind = kind_of(file.read(_HEAD))
+            return "HDF5" if kind in (None, "text") and _begins_later(file) else kind
     except (OSError, ValueError):
         return None
+
+
+def _begins_later(file: BinaryIO) -> bool:
+    """Whether a file is HDF5 behind bytes of any kind; MATLAB writes 512 of them."""
+    size, place = file.seek(0, os.SEEK_END), _HEAD
+    while place + len(_HDF5) <= size:
+        file.seek(place)
+        if file.read(len(_HDF5)) == _HDF5:
+            return True
+        place *= 2
+    return False
 
 
 def stored_size(head: bytes) -> tuple[int, int] | None:

@@ -13,7 +13,10 @@ from sam2track.frames.source import USUAL_FPS, FrameSource
 
 __all__ = ["find_source", "is_part", "open_source", "options_of", "reopen_source"]
 
-_STACKS = {".czi": "CZI", ".lif": "LIF", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"}
+_STACKS = {
+    **{".czi": "CZI", ".lif": "LIF", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"},
+    **dict.fromkeys((".h5", ".hdf", ".hdf5", ".ims"), "HDF5"),
+}
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
 _OF_VIDEOS = ("stream", "hwaccel")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -37,8 +40,8 @@ def open_source(
     ----------
     source : FrameSource, str, PathLike or array
         A source is returned as it is. A path is a video file, a folder of pictures, a zarr folder,
-        or a TIFF, npy, npz, ND2, CZI or LIF file. An array is (T, H, W) or (T, H, W, 1, 3 or 4), or
-        one with named axes; anything with ``shape`` and ``[]`` will do.
+        or a TIFF, npy, npz, HDF5, Imaris, ND2, CZI or LIF file. An array is (T, H, W) or
+        (T, H, W, 1, 3 or 4), or one with named axes; anything with ``shape`` and ``[]`` will do.
     fps : float, optional
         Frames per second of all but video files, which have times of their own; 25 unless given.
     axes : str or sequence of str, optional
@@ -47,7 +50,7 @@ def open_source(
         Of a stack or an array, as ``StackSource`` takes them; ``limits`` also of a folder of
         pictures that are not of 8 bits.
     key : str, optional
-        Of an npz file: which array; of a LIF, ND2, CZI or TIFF file: which image, position,
+        Of an npz or HDF5 file: which array; of a LIF, ND2, CZI or TIFF file: which image, position,
         scene or series, by its name or its number from 0.
     stream, hwaccel : optional
         Of a video file, as ``VideoFile`` takes them.
@@ -244,7 +247,9 @@ def _stack_kind(path: Path) -> str | None:
 
     kind = kind_of_file(path)
     return (
-        kind if kind in ("CZI", "LIF", "ND2", "TIFF", "npy") else _STACKS.get(path.suffix.lower())
+        kind
+        if kind in ("CZI", "HDF5", "LIF", "ND2", "TIFF", "npy")
+        else _STACKS.get(path.suffix.lower())
     )
 
 
@@ -258,6 +263,10 @@ def _stack(path: Path, axes: str | None, key: str | None) -> Any:
         from sam2track.frames.leica import lif_stack
 
         return lif_stack(path, axes, key)
+    if kind == "HDF5":
+        from sam2track.frames.hdf5 import hdf5_stack
+
+        return hdf5_stack(path, axes, key)
     if path.is_dir():
         from sam2track.frames.zarr_files import zarr_stack
 

@@ -19,7 +19,9 @@ from sam2track.regular import check_regular
 
 __all__ = ["list_pictures", "picture_of", "read_picture"]
 
-_STACKS = frozenset({".czi", ".lif", ".nd2", ".npy", ".npz", ".zarr"})
+_STACKS = frozenset(
+    {".czi", ".h5", ".hdf", ".hdf5", ".ims", ".lif", ".nd2", ".npy", ".npz", ".zarr"}
+)
 _HINT = "`sam2track track` follows objects through it"
 
 

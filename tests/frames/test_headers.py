@@ -78,7 +78,19 @@ def test_kinds(kind: str, tmp_path: Path) -> None:
     assert kind_of_file(tmp_path / "none") is None
 
 
-@pytest.mark.parametrize("kind", sorted({*KINDS} - {"APNG", "TIFF", "npy", "ND2", "CZI", "LIF"}))
+@pytest.mark.parametrize(
+    ("before", "kind"), [(512, "HDF5"), (1024, "HDF5"), (4096, "HDF5"), (500, None), (1536, "text")]
+)
+def test_hdf5_begins_at_some_places_alone(before: int, kind: str | None, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"MATLAB 7.3 MAT-file".ljust(before) + KINDS["HDF5"])
+    assert kind_of_file(tmp_path / "a") == kind
+    (tmp_path / "a").write_bytes(KINDS["PDF"].ljust(before, b"\0") + KINDS["HDF5"])
+    assert kind_of_file(tmp_path / "a") == "PDF"
+
+
+@pytest.mark.parametrize(
+    "kind", sorted({*KINDS} - {"APNG", "CZI", "HDF5", "LIF", "ND2", "TIFF", "npy"})
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".tif", ".npy", ".nd2", ".png"])
 def test_another_kind_under_any_name_is_told(kind: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"

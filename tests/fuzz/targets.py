@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -487,6 +488,96 @@ def _read_lif_values(data: bytes, folder: Path) -> Any:
     return _read_stack(".lif")(head + xml.encode("utf-16-le") + rest, folder)
 
 
+def _hdf5_seeds(folder: Path) -> list[bytes]:
+    from tests.frames import test_hdf5 as made
+
+    clip, path = _noise(3, 24, 32), folder / "a.h5"
+    volume = np.resize(clip, (3, 2, 2, 9, 12)).astype(np.uint16)
+    found = []
+    for write in (
+        lambda: made.write(path, {"data": clip}),
+        lambda: made.write_ilastik(path, clip[..., None], "tyxc", y=0.5, x=0.5),
+        lambda: made.write_imaris(path, volume[:, :, :1], names=("a", "b")),
+        lambda: made.write_big(path, [volume[:, 0, :1], volume[:, 1, :1]]),
+        lambda: made.write(
+            path, {"a/b": clip}, userblock_size=512, compression="lzf", shuffle=True
+        ),
+    ):
+        path.unlink(missing_ok=True)
+        write()
+        found.append(path.read_bytes())
+    path.unlink()
+    return found
+
+
+_SHAPES = ((3, 24, 32), (24, 32), (0, 9, 9), (1,) * 6, (2**40, 2, 2), (2, 2**15, 2**15), (9,), ())
+_KINDS = ("u1", ">u2", "<f8", "f2", "?", "i8", "c8", "S3", "O", "a,b")
+
+
+def _change_hdf5(file: Any, chance: random.Random, said: list[Any]) -> None:
+    import h5py
+
+    names: list[str] = []
+    file.visit(names.append)
+    name = chance.choice([*names, "data", "t00000", "DataSet/ResolutionLevel 0"])
+    change = chance.randrange(8)
+    if change < 3:
+        usual = ["axistags", "DIMENSION_LABELS", "MATLAB_class", "ImageSizeX", "Unit", "X"]
+        told = file[name].attrs
+        told[chance.choice([*told, *usual, "axis_units", "element_size_um"])] = chance.choice(said)
+        return
+    file.pop(name, None)
+    if change == 4:
+        ways = h5py.SoftLink(f"/{chance.choice(names)}"), h5py.ExternalLink("a.h5", "/")
+        file[name] = chance.choice(ways)
+    elif change == 5:
+        file[name] = file["/"]
+    elif change == 6:
+        file.require_group(name)
+    elif change == 7:
+        shape, kind = chance.choice(_SHAPES), chance.choice(_KINDS)
+        dtype = {"O": h5py.string_dtype(), "a,b": np.dtype([("a", "u1")])}.get(kind, kind)
+        chunks = tuple(min(max(n, 1), chance.choice((1, 8, 4096))) for n in shape)
+        file.create_dataset(
+            name, shape=shape, dtype=dtype, chunks=chunks or None, maxshape=(None,) * len(shape)
+        )
+
+
+def _hdf5_with(data: bytes, folder: Path) -> bytes:
+    """Bytes choose what becomes of the groups, datasets and attributes of a good file."""
+    import h5py
+
+    from tests.frames.test_hdf5 import letters, tags
+
+    path, chance, seeds = folder / "b.h5", random.Random(data), folder / "seeds"
+    if not seeds.exists():
+        seeds.mkdir()
+        for number, seed in enumerate(_hdf5_seeds(folder)):
+            (seeds / str(number)).write_bytes(seed)
+    path.write_bytes((seeds / str(chance.randrange(5))).read_bytes())
+    said = [
+        *_SAID,
+        *map(letters, _SAID),
+        b"\xff",
+        7,
+        -1.5,
+        np.nan,
+        np.zeros(3),
+        np.zeros((2, 2)),
+        ["x"] * 3,
+    ]
+    said += [tags("tyxc"), tags("xyt", x=np.nan), tags("zz"), '{"axes": [1]}', "[" * 9999]
+    with h5py.File(path, "r+", libver=chance.choice(("earliest", "latest"))) as file:
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            with suppress(Exception):  # h5py writes not all that is asked for here
+                _change_hdf5(file, chance, said)
+    return path.read_bytes()
+
+
+def _read_hdf5_values(data: bytes, folder: Path) -> Any:
+    return _read_stack(".h5")(_hdf5_with(data, folder), folder)
+
+
 def _exported(folder: Path, format: str) -> bytes:
     from sam2track.project import Project
 
@@ -616,6 +707,8 @@ TARGETS = {
     "numpy": Target(_numpy_seeds, _read_stack(".npy")),
     "lif": Target(_lif_seeds, _read_stack(".lif")),
     "lif-values": Target(_bits, _read_lif_values, st.binary(max_size=8)),
+    "hdf5": Target(_hdf5_seeds, _read_stack(".h5")),
+    "hdf5-values": Target(_bits, _read_hdf5_values, st.binary(max_size=8), 60),
     "masks-json": Target(_json_seeds, _read_masks(".json")),
     "trackmate": Target(_trackmate_seeds, _read_masks(".xml")),
     "trackmate-values": Target(_bits, _read_trackmate_values, st.binary(max_size=8)),

@@ -1,0 +1,274 @@
+"""Datasets of HDF5 as arrays, none of which leads elsewhere or becomes more than it may."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sam2track.errors import SourceError
+from sam2track.frames.hdf5_access import node_at, said, text
+
+__all__ = ["Guarded", "Series", "dataset_at", "datasets_of"]
+
+_LARGEST_CHUNK = 2**32  # bytes
+_LEAST_CHUNK = 2**16  # bytes; heads and sums of small ones
+_MOST_CHUNKS = 2**18  # of a plane: each takes memory of its own, also where there is nothing of it
+_MOST_OBJECTS = 10_000  # that are looked at for arrays
+_DEEPEST = 64  # groups within each other: the library goes down into them by calling itself
+# Shuffle, Fletcher's sums, n-bit and scale-offset: what they give is no larger than values are.
+_NO_CODERS = frozenset({2, 3, 5, 6})
+_VALUES = "buif"
+
+
+def datasets_of(file: Any, path: Path) -> list[str]:
+    """Names of arrays of numbers with 2 to 6 axes, those of its groups before each with slashes.
+
+    Raises
+    ------
+    SourceError
+        Where the file holds very many things, or one very deep within others.
+    """
+    import h5py
+
+    names: list[str] = []
+    seen = 0
+
+    def look(name: bytes, told: Any) -> bool | None:
+        nonlocal seen
+        seen += 1
+        if told.type == h5py.h5o.TYPE_DATASET:
+            with suppress(UnicodeDecodeError):
+                names.append(name.decode())
+        return True if seen > _MOST_OBJECTS or name.count(b"/") > _DEEPEST else None
+
+    # By hard links alone, and each once.
+    if h5py.h5o.visit(file.id, look, info=True):
+        raise SourceError(
+            f"{path} holds more than {_MOST_OBJECTS:,} groups and datasets, or more than "
+            f"{_DEEPEST} groups within each other; copy the dataset that is wanted to another file"
+        )
+    # Under # MATLAB keeps what its cells refer to.
+    return [name for name in names if name[0] != "#" and _is_stack(file[name])]
+
+
+def _is_stack(dataset: Any) -> bool:
+    try:
+        numbers = dataset.dtype.kind in _VALUES
+    except (TypeError, ValueError):  # of a type that numpy has not
+        return False
+    if not numbers or text(said(dataset, "MATLAB_class")) == "char":
+        return False
+    return 2 <= len(dataset.shape or ()) <= 6
+
+
+def dataset_at(group: Any, path: str, file: Path) -> Guarded:
+    """Return a dataset of numbers that lies in this very file.
+
+    Raises
+    ------
+    SourceError
+        Where there is none, or it is not to be read.
+    """
+    import h5py
+
+    found = node_at(group, path)
+    if not isinstance(found, h5py.Dataset):
+        raise SourceError(
+            f"{file} has no dataset {path} of its own; links, such as to other files, are not "
+            "followed"
+        )
+    return Guarded(found, f"{file}, {path},")
+
+
+class Guarded:
+    """A dataset as an array that is read by parts, in the byte order of this machine.
+
+    It may be read in several threads, of which h5py lets one go on at a time.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    name : str
+        For messages.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+        bool, integer or floating.
+    chunks : tuple of int, optional
+
+    Raises
+    ------
+    SourceError
+        Where its values lie in other files, are no numbers, or lie in chunks that cannot be
+        inflated, or that become too large.
+    """
+
+    def __init__(self, dataset: Any, name: str) -> None:
+        import h5py
+
+        about = dataset.id.get_create_plist()
+        if about.get_layout() == h5py.h5d.VIRTUAL or about.get_external_count():
+            raise SourceError(
+                f"{name} holds values of other files, which are not followed; write them into one "
+                "file (h5repack does)"
+            )
+        try:
+            kind = dataset.dtype
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"{name} is of a type that numpy has not: {error}") from error
+        if kind.kind not in _VALUES:
+            raise SourceError(f"{name} holds {kind}; it must be bool, integer or floating")
+        self._dataset = dataset
+        self.dtype: np.dtype[Any] = np.dtype(kind.newbyteorder("=").str)
+        self.shape: tuple[int, ...] = dataset.shape
+        self.chunks: tuple[int, ...] | None = dataset.chunks
+        self._most: int | None = None  # bytes of a chunk as it is stored
+        if self.chunks is not None:
+            claimed = math.prod(self.chunks) * kind.itemsize
+            if claimed > _LARGEST_CHUNK:
+                raise SourceError(
+                    f"{name} has chunks of {claimed:,} bytes; write it anew with smaller ones"
+                )
+            if _check_filters(about, name):
+                self._most = 2 * claimed + _LEAST_CHUNK
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        """Return a part, by numbers and slices; OSError where it cannot be read."""
+        if self.chunks is not None:
+            self._check_chunks(index if isinstance(index, tuple) else (index,))
+        return np.asarray(self._dataset[index], self.dtype)
+
+    def _check_chunks(self, index: tuple[Any, ...]) -> None:
+        """Refuse chunks that are too many, or hold so much that they would fill the memory."""
+        places = []
+        for axis, (size, chunk) in enumerate(zip(self.shape, self.chunks or (), strict=True)):
+            part = index[axis] if axis < len(index) else slice(None)
+            start, stop, _ = part.indices(size) if isinstance(part, slice) else (part, part + 1, 1)
+            places.append(range(start - start % chunk, stop, chunk))
+        if (count := math.prod(map(len, places))) > _MOST_CHUNKS:
+            raise OSError(f"it lies in {count:,} chunks; write it anew with larger ones")
+        if self._most is not None:
+            for place in itertools.product(*places):
+                if self._dataset.id.get_chunk_info_by_coord(place).size > self._most:
+                    raise OSError("a chunk is larger than what it may hold; write it anew")
+
+
+def _check_filters(about: Any, name: str) -> bool:
+    """Whether chunks are stored in other bytes than their values.
+
+    Raises
+    ------
+    SourceError
+        Where what they are stored by is not here, or is used over and over.
+    """
+    import h5py
+
+    filters = [about.get_filter(number) for number in range(about.get_nfilters())]
+    for code, _, _, name_of_it in filters:
+        if not h5py.h5z.filter_avail(code):
+            with suppress(ImportError):  # it brings many, which are known once it is imported
+                import hdf5plugin  # noqa: F401
+        if not h5py.h5z.filter_avail(code):
+            called = name_of_it.decode("utf-8", "replace").split(";")[0].strip("\0 ")
+            raise SourceError(
+                f"{name} is compressed by {called or 'a filter'} (filter {code} of HDF5), which is "
+                "not here; pip install hdf5plugin brings most, or write it anew with gzip"
+            )
+    if sum(code not in _NO_CODERS for code, *_ in filters) > 1:
+        # Each makes a thousand of one, and of that the next does.
+        raise SourceError(f"{name} is compressed several times over; write it anew with gzip")
+    return bool(filters)
+
+
+class Series:
+    """Datasets of one size, each of a time and a channel, as one array.
+
+    Parameters
+    ----------
+    find : callable
+        Takes the numbers of a time and of a channel and returns their dataset, (Z, Y, X), which
+        may have more places along each axis than are shown.
+    times, channels : int
+        How many there are.
+    size : tuple of int
+        What is shown along Z, Y and X.
+    unsigned : bool
+        Whether negative numbers stand for large ones.
+
+    Attributes
+    ----------
+    axes : str
+        Those of T, C, Z, Y and X that have several places, and Y and X.
+    shape, dtype, chunks
+        As ``Guarded`` has them.
+
+    Raises
+    ------
+    SourceError
+        Where the first dataset cannot be read, or is smaller than said.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[int, int], Guarded],
+        times: int,
+        channels: int,
+        size: tuple[int, ...],
+        *,
+        unsigned: bool = False,
+    ) -> None:
+        self._find, self._size = find, size
+        first = find(0, 0)
+        self._stored, self.dtype = first.dtype, first.dtype
+        if unsigned and first.dtype.kind == "i":
+            self.dtype = np.dtype(f"u{first.dtype.itemsize}")
+        self._check(first)
+        sizes = dict(zip("TCZYX", (times, channels, *size), strict=True))
+        chunks = dict(zip("TCZYX", (1, 1, *(first.chunks or (1, *size[1:]))), strict=True))
+        self.axes = "".join(a for a, places in sizes.items() if a in "YX" or places != 1)
+        self.shape = tuple(sizes[axis] for axis in self.axes)
+        self.chunks = tuple(chunks[axis] for axis in self.axes)
+
+    def _check(self, found: Guarded) -> Guarded:
+        large = len(found.shape) == 3 and all(
+            have >= shown > 0 for have, shown in zip(found.shape, self._size, strict=True)
+        )
+        if not large or found.dtype != self._stored:
+            raise SourceError(
+                f"a dataset of {found.shape} {found.dtype} is among those of {self._size} "
+                f"{self._stored}"
+            )
+        return found
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        """Return a part, by numbers and slices along the first axes."""
+        index = index if isinstance(index, tuple) else (index,)
+        at: dict[str, Any] = {"T": 0, "C": 0, "Z": 0, "Y": slice(None), "X": slice(None)}
+        at |= dict(zip(self.axes, index, strict=False))
+        at |= {axis: slice(None) for axis in self.axes[len(index) :]}
+        inner = tuple(
+            slice(*at[axis].indices(size)) if isinstance(at[axis], slice) else at[axis]
+            for axis, size in zip("ZYX", self._size, strict=True)
+        )
+        outer = []
+        for axis in "TC":
+            some = at[axis] if isinstance(at[axis], slice) else slice(at[axis], at[axis] + 1)
+            size = self.shape[self.axes.index(axis)] if axis in self.axes else 1
+            outer.append(range(size)[some])
+        if len(outer[0]) == len(outer[1]) == 1:
+            whole = self._check(self._find(outer[0][0], outer[1][0]))[inner][None, None]
+        else:
+            whole = np.array(
+                [[self._check(self._find(t, c))[inner] for c in outer[1]] for t in outer[0]]
+            )
+        kept = tuple(slice(None) if isinstance(at[axis], slice) else 0 for axis in "TC")
+        return whole[kept].view(self.dtype)
