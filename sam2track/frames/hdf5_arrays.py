@@ -195,12 +195,12 @@ class Series:
     Parameters
     ----------
     find : callable
-        Takes the numbers of a time and of a channel and returns their dataset, (Z, Y, X), which
-        may have more places along each axis than are shown.
+        Takes the numbers of a time and of a channel and returns their dataset, (Z, Y, X) or (Y, X),
+        which may have more places along each axis than are shown.
     times, channels : int
         How many there are.
-    size : tuple of int
-        What is shown along Z, Y and X.
+    size : tuple of int, optional
+        What is shown along Z, Y and X; all of the first dataset if unsaid.
     unsigned : bool
         Whether negative numbers stand for large ones.
 
@@ -222,25 +222,27 @@ class Series:
         find: Callable[[int, int], Guarded],
         times: int,
         channels: int,
-        size: tuple[int, ...],
         *,
+        size: tuple[int, ...] | None = None,
         unsigned: bool = False,
     ) -> None:
-        self._find, self._size = find, size
-        first = find(0, 0)
+        self._find, first = find, find(0, 0)
+        size = size or _three(first.shape)
+        self._size = size
         self._stored, self.dtype = first.dtype, first.dtype
         if unsigned and first.dtype.kind == "i":
             self.dtype = np.dtype(f"u{first.dtype.itemsize}")
         self._check(first)
         sizes = dict(zip("TCZYX", (times, channels, *size), strict=True))
-        chunks = dict(zip("TCZYX", (1, 1, *(first.chunks or (1, *size[1:]))), strict=True))
+        chunks = dict(zip("TCZYX", (1, 1, *_three(first.chunks or (1, *size[1:]))), strict=True))
         self.axes = "".join(a for a, places in sizes.items() if a in "YX" or places != 1)
         self.shape = tuple(sizes[axis] for axis in self.axes)
         self.chunks = tuple(chunks[axis] for axis in self.axes)
 
     def _check(self, found: Guarded) -> Guarded:
-        large = len(found.shape) == 3 and all(
-            have >= shown > 0 for have, shown in zip(found.shape, self._size, strict=True)
+        shape = _three(found.shape)
+        large = len(found.shape) in (2, 3) and all(
+            have >= shown for have, shown in zip(shape, self._size, strict=False)
         )
         if not large or found.dtype != self._stored:
             raise SourceError(
@@ -265,10 +267,17 @@ class Series:
             size = self.shape[self.axes.index(axis)] if axis in self.axes else 1
             outer.append(range(size)[some])
         if len(outer[0]) == len(outer[1]) == 1:
-            whole = self._check(self._find(outer[0][0], outer[1][0]))[inner][None, None]
+            whole = self._read(outer[0][0], outer[1][0], inner)[None, None]
         else:
-            whole = np.array(
-                [[self._check(self._find(t, c))[inner] for c in outer[1]] for t in outer[0]]
-            )
+            whole = np.array([[self._read(t, c, inner) for c in outer[1]] for t in outer[0]])
         kept = tuple(slice(None) if isinstance(at[axis], slice) else 0 for axis in "TC")
         return whole[kept].view(self.dtype)
+
+    def _read(self, time: int, channel: int, index: tuple[Any, ...]) -> npt.NDArray[Any]:
+        found = self._check(self._find(time, channel))
+        return found[index[-len(found.shape) :]]
+
+
+def _three(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes along Z, Y and X of what may have no Z."""
+    return (1,) * (3 - len(sizes)) + sizes

@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from sam2track.cli.main import main
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames import hdf5_arrays
+from sam2track.frames.blocks import Blocks
 from sam2track.frames.opening import open_source
 from sam2track.frames.stack import StackSource
+from sam2track.frames.still import read_picture
 from sam2track.project import Project
 
 from .test_stacks import numbers
@@ -114,7 +116,7 @@ def write_imaris(
     return path
 
 
-def write_big(path: Path, setups: list[np.ndarray]) -> Path:
+def write_big(path: Path, setups: list[np.ndarray], kind: str = "<i2") -> Path:
     """A file of BigDataViewer: each setup (T, Z, Y, X) of numbers without a sign, kept with one."""
     with h5py.File(path, "w") as file:
         for number, setup in enumerate(setups):
@@ -122,7 +124,7 @@ def write_big(path: Path, setups: list[np.ndarray]) -> Path:
             file[f"s{number:02}/subdivisions"] = np.full((2, 3), 4, np.int32)
             for t, volume in enumerate(setup):
                 for level in range(2):
-                    cells = volume[:, :: 1 + level, :: 1 + level].view(np.int16)
+                    cells = volume[:, :: 1 + level, :: 1 + level].astype(kind)
                     file.create_dataset(
                         f"t{t:05}/s{number:02}/{level}/cells",
                         data=cells,
@@ -132,7 +134,17 @@ def write_big(path: Path, setups: list[np.ndarray]) -> Path:
     return path
 
 
-# -- arrays of h5py, ilastik, Fiji and MATLAB ------------------------------------------------
+def write_fiji(path: Path, array: np.ndarray, size: tuple[float, float, float] = (1, 1, 1)) -> Path:
+    """A file of Fiji's plugin for HDF5: (T, C, Z, Y, X), one plane without its axis."""
+    with h5py.File(path, "w") as file:
+        for t, c in np.ndindex(*array.shape[:2]):
+            volume = array[t, c] if array.shape[2] > 1 else array[t, c, 0]
+            made = file.create_dataset(f"t{t}/channel{c}", data=volume, compression="gzip")
+            made.attrs["element_size_um"] = np.array(size, np.float32)
+    return path
+
+
+# -- arrays of h5py, ilastik and MATLAB ------------------------------------------------
 
 
 @given(
@@ -331,6 +343,13 @@ def test_it_is_known_by_what_is_in_it(name: str, block: int, tmp_path: Path) -> 
         assert len(source) == SIZES["T"]
 
 
+@pytest.mark.parametrize("name", ["a.h5", "a.hdf", "a.hdf5", "a.ims"])
+def test_it_is_no_single_picture(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, {"data": numbers("TYX")})
+    with pytest.raises(UsageError, match="is a stack, not a single picture"):
+        read_picture(path)
+
+
 def test_what_is_no_such_file_is_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", {"data": np.zeros((9, 40, 40))})
     whole = path.read_bytes()
@@ -432,10 +451,16 @@ def test_memory_does_not_grow_with_frames(
         assert psutil.Process().memory_info().rss - before < 60e6  # of 157 MB
 
 
+@pytest.mark.parametrize("many", [False, True])
 def test_chunks_of_several_planes_are_inflated_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    many: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path / "a.h5", {"data": np.zeros((64, 32, 32), np.uint8)}, chunks=(16, 32, 32))
+    array = np.zeros((64, 32, 32), np.uint8)
+    path = tmp_path / "a.h5"
+    if many:  # in chunks of two planes
+        write_imaris(path, array[None, None])
+    else:
+        write(path, {"data": array}, chunks=(16, 32, 32))
     reads = []
     read = hdf5_arrays.Guarded.__getitem__
 
@@ -447,21 +472,28 @@ def test_chunks_of_several_planes_are_inflated_once(
     with opened(path) as source:
         for frame in range(64):
             source.read(frame)
-    assert len(reads) <= 6
+        blocks = source._stack.read
+        assert isinstance(blocks, Blocks) and blocks._kept
+    assert len(reads) <= (64 / 2 if many else 64 / 16) + 2
+    assert not blocks._kept
 
 
-# -- Imaris and BigDataViewer ----------------------------------------------------------------
+# -- Imaris, BigDataViewer and Fiji ----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("write_it", [write_imaris, write_fiji])
 @given(
-    st.tuples(*(st.integers(1, n) for n in (3, 3, 4)), st.integers(2, 7), st.integers(2, 7)),
-    st.sampled_from([np.uint8, np.uint16, np.float32]),
+    shape=st.tuples(*(st.integers(1, n) for n in (3, 3, 4)), st.integers(2, 7), st.integers(2, 7)),
+    kind=st.sampled_from([np.uint8, np.uint16, np.float32]),
 )
-def test_planes_of_imaris(
-    tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], kind: type
+def test_planes_of_many_datasets(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_it: Callable[[Path, np.ndarray], Path],
+    shape: tuple[int, ...],
+    kind: type,
 ) -> None:
     array = np.arange(np.prod(shape)).reshape(shape).astype(kind)
-    path = write_imaris(tmp_path_factory.mktemp("ims") / "a.ims", array)
+    path = write_it(tmp_path_factory.mktemp("many") / "a.h5", array)
     times, channels, depth = shape[:3]
     for c in range(channels):
         options: dict[str, Any] = {"channel": c} if channels > 1 else {}
@@ -537,10 +569,11 @@ def test_imaris_that_is_not_whole(tmp_path: Path) -> None:
             open_source(path)
 
 
-def test_big_data_viewer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["<i2", ">i2", "<u2"])
+def test_big_data_viewer(kind: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     setups = [rng.integers(0, 2**16, (3, 2, 7, 9)).astype(np.uint16) for _ in range(2)]
-    path = write_big(tmp_path / "a.h5", setups)
+    path = write_big(tmp_path / "a.h5", setups, kind)
     with opened(path, z=1, channel=1) as source:
         assert source.about["axes"] == "TCZYX"
         for frame in range(3):
@@ -566,6 +599,35 @@ def test_setups_of_different_sizes_are_no_channels(tmp_path: Path) -> None:
         assert source.width == 10 and source.values(1).max() == 6
     with pytest.raises(UsageError, match=r"no 's02' among its setups \(s00, s01\)"):
         open_source(path, key="s02")
+
+
+def test_what_fiji_says(tmp_path: Path) -> None:
+    array = np.stack([numbers("CYX") + 99 * t for t in range(12)])[:, :, None]
+    path = write_fiji(tmp_path / "a.h5", array, (2, 0.5, 0.25))
+    with opened(path, channel=1) as source:  # t10 comes behind t9, and not behind t1
+        assert source.about == {"axes": "TCYX", "pixel_size_um": (0.5, 0.25)}
+        for frame in range(12):
+            np.testing.assert_array_equal(source.values(frame)[..., 0], array[frame, 1, 0])
+    with opened(path, key="channel0") as source:
+        assert source.about["axes"] == "TYX" and source.options["key"] == "channel0"
+        np.testing.assert_array_equal(source.values(11)[..., 0], array[11, 0, 0])
+    with opened(write_fiji(path, array), channel=0) as source:
+        assert "pixel_size_um" not in source.about
+    with h5py.File(path, "r+") as file:
+        del file["t3/channel1"]
+        file["t3/channel1"] = np.zeros(6 * 8, np.uint16)
+    with (
+        opened(path, channel=1) as source,
+        pytest.raises(SourceError, match=r"frame 3: a dataset of \(48,\) uint16 is among those"),
+    ):
+        source.values(3)
+
+
+@pytest.mark.parametrize("shape", [(48,), (1, 1, 6, 8)])
+def test_what_has_no_planes_is_no_channel(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", {f"t{n}/channel0": np.zeros(shape) for n in range(3)})
+    with pytest.raises(SourceError, match=r"a dataset of .* is among those of"):
+        open_source(path)
 
 
 # -- files of strangers ----------------------------------------------------------------------
@@ -618,7 +680,7 @@ def test_hdf5_leads_nowhere_else(
             file.require_group("more")["up"] = file["/"]  # a circle of groups
             if number:
                 file["s00/resolutions"] = np.ones((2, 3))
-        with pytest.raises(SourceError, match=r"of its own|not followed|no array of numbers"):
+        with pytest.raises(SourceError, match=r"not followed"):
             open_source(path)
     path = write_imaris(tmp_path / "a.ims", numbers("TYX", np.uint8)[:, None, None])
     place = "DataSet/ResolutionLevel 0/TimePoint 1/Channel 0/Data"
@@ -782,7 +844,7 @@ def test_what_is_no_group_is_not_read_for_names(tmp_path: Path) -> None:
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file["s00/resolutions"] = np.ones((2, 3))
             file.create_dataset(name, (2**20, 2**20), "f8", chunks=(2**10, 2**10))
-        with pytest.raises(SourceError, match=r"no setup of its own|not say how large"):
+        with pytest.raises(SourceError, match=r"none of its setups itself|not say how large"):
             open_source(tmp_path / "a.h5")
 
 

@@ -499,6 +499,7 @@ def _hdf5_seeds(folder: Path) -> list[bytes]:
         lambda: made.write_ilastik(path, clip[..., None], "tyxc", y=0.5, x=0.5),
         lambda: made.write_imaris(path, volume[:, :, :1], names=("a", "b")),
         lambda: made.write_big(path, [volume[:, 0, :1], volume[:, 1, :1]]),
+        lambda: made.write_fiji(path, volume, (2, 0.5, 0.5)),
         lambda: made.write(
             path, {"a/b": clip}, userblock_size=512, compression="lzf", shuffle=True
         ),
@@ -554,7 +555,7 @@ def _hdf5_with(data: bytes, folder: Path) -> bytes:
         seeds.mkdir()
         for number, seed in enumerate(_hdf5_seeds(folder)):
             (seeds / str(number)).write_bytes(seed)
-    path.write_bytes((seeds / str(chance.randrange(5))).read_bytes())
+    path.write_bytes((seeds / str(chance.randrange(6))).read_bytes())
     said = [
         *_SAID,
         *map(letters, _SAID),
