@@ -127,6 +127,7 @@ def spread(path: Path, prefix: str, name: str) -> Iterator[tuple[int, str, Any]]
                 value = value or ijson.ObjectBuilder()
                 value.event(event, said)
                 if where == item and event in ("end_map", "end_array"):
+                    value.containers.clear()  # it refers to itself, and would stay for a while
                     yield number, name, value.value
                     value = None
             elif where == prefix:
