@@ -91,6 +91,8 @@ def read(path: Path, kind: str) -> Reading:
     (video,) = videos
     height, width, first = (int(video.get(k, 0)) for k in ("height", "width", "first_frame"))
     check_size(str(file), height, width)
+    if "file_names" not in video:
+        raise SourceError(f"{file} does not name the pictures of its video (file_names)")
     length = len(video["file_names"])
     kinds = {c["id"]: name_of(c.get("name")) for c in items(file, "categories.item")}
     about: dict[int, dict[str, Any]] = {}
@@ -113,7 +115,7 @@ def read(path: Path, kind: str) -> Reading:
         ids[number] = object_id = int(said["id"])
         if object_id in names:
             raise SourceError(f"{file} has two annotations {object_id}")
-        if said.get("video_id", video["id"]) != video["id"]:
+        if said.get("video_id") not in (None, video.get("id")):
             raise SourceError(
                 f"{file}: annotation {object_id} is of video {said['video_id']}, which is not there"
             )

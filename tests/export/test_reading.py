@@ -218,6 +218,7 @@ def test_ytvis_of_others(tmp_path):
     [
         ({"videos": _ytvis()["videos"] * 2}, "holds 2 videos; give a file of YouTube-VIS with one"),
         ({"videos": []}, "holds 0 videos"),
+        ({"videos": [{"id": 4, "height": 6, "width": 8}]}, "does not name the pictures"),
         ({"annotations": _ytvis()["annotations"] * 2}, "has two annotations 9"),
         (
             {"annotations": [{"id": 3, "segmentations": [None, None]}]},
