@@ -135,6 +135,14 @@ def test_coco_of_several_videos(tmp_path):
     assert list(open_masks(file).frames) == [0]
 
 
+def _coco_of(said):
+    return {
+        "images": [{"id": 1, "height": 6, "width": 8}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": said}],
+        "categories": [{"id": 1, "name": "mouse"}],
+    }
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -146,12 +154,7 @@ def test_coco_of_several_videos(tmp_path):
 )
 def test_damaged_masks_of_coco(tmp_path, said):
     """Also those that are made later, where they are asked for."""
-    content = {
-        "images": [{"id": 1, "height": 6, "width": 8}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": said}],
-        "categories": [{"id": 1, "name": "mouse"}],
-    }
-    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "a.json").write_text(json.dumps(_coco_of(said)))
     ((_, masks),) = open_masks(tmp_path / "a.json").shots()
     with pytest.raises(SourceError, match=r"cannot read .*a\.json as coco|no COCO run-length code"):
         masks.get(1, EMPTY)
@@ -159,12 +162,7 @@ def test_damaged_masks_of_coco(tmp_path, said):
 
 @pytest.mark.parametrize("said", [[], [[]], [[], [2, 1, 6, 1, 6, 3, 2, 3]]])
 def test_polygons_without_points_are_nothing(tmp_path, said):
-    content = {
-        "images": [{"id": 1, "height": 6, "width": 8}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": said}],
-        "categories": [{"id": 1, "name": "mouse"}],
-    }
-    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "a.json").write_text(json.dumps(_coco_of(said)))
     assert shots(tmp_path / "a.json") == {0: {1: 15 * sum(map(bool, said))}}
 
 

@@ -312,6 +312,8 @@ def test_it_is_tracked_and_gone_on_with_by_the_image_that_was_named(tmp_path: Pa
     prompts = {"version": 1, "objects": [{"id": 1, "prompts": [box]}]}
     common = {"model": "nano", "write": [], "key": "lit", "limits": (0, 255)}
     track(path, prompts, output=tmp_path / "out", stop=2, **common)
+    with pytest.raises(UsageError, match="made with key 'lit', now it is of the first; leave"):
+        track(path, None, output=tmp_path / "out", resume=True, **common | {"key": "dark"})
     track(path, None, output=tmp_path / "out", resume=True, **common)
     with Project.open(tmp_path / "out" / "project.s2t") as project:
         assert project.frames == (0, 1, 2) and project.meta["reading"]["key"] == "lit"
