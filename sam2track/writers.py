@@ -138,7 +138,6 @@ class AlphaWriter(VideoFileWriter):
         if Path(path).suffix.lower() == ".webm":
             encoder, container, self._format = vp9.encoder, "webm", "yuva420p"
             options = vp9.options | {"crf": str(vp9.usual if crf is None else crf)}
-            options["auto-alt-ref"] = "0"  # with which the encoder refuses alpha
         elif crf is not None:
             raise UsageError(
                 "ProRes has no quality to choose, all but nothing of a picture is lost; leave it "
