@@ -126,13 +126,8 @@ def _counted(clock: Clock, warm_up: int) -> Row:
 
 
 def _boxes_in_video(plan: Plan, count: int) -> dict[int, tuple[float, float, float, float]]:
-    across, down = WIDTH / plan.size, HEIGHT / plan.size
-    every = boxes(plan.case("ours", plan.models[0], MANY))
-    return {
-        i: (x0 * across, y0 * down, x1 * across, y1 * down)
-        for i, (x0, y0, x1, y1) in every.items()
-        if i <= count
-    }
+    every = boxes(plan.case("ours", plan.models[0], MANY), (HEIGHT, WIDTH))
+    return {i: box for i, box in every.items() if i <= count}
 
 
 def _watched(clock: Clock) -> contextlib.ExitStack:

@@ -36,11 +36,11 @@ class Case:
         bf16 is autocast, as each system's users have it.
     device : str
     frames : int
-        Frames of the clip, the warm-up included.
+        Frames that are timed, the warm-up included. One more is tracked, to count its operations.
     warm_up : int
         Frames that are not counted.
     video : str or None
-        A file in place of the drawn clip.
+        A file in place of the drawn clip; reading it, and writing its masks, is measured too.
     parts : bool
         Whether encoder, tracker and the rest are timed apart.
     again : bool
@@ -68,17 +68,18 @@ def clip(case: Case) -> npt.NDArray[np.uint8]:
     """Frames of a case, (T, H, W, 3) uint8: of its video, or textured discs that wander."""
     import cv2
 
+    count = case.frames + 1
     if case.video is not None:
-        return _read(case.video, case.frames)
+        return _read(case.video, count)
     size = case.image_size
     rng = np.random.default_rng(1)
     noise = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     ground = cv2.GaussianBlur(noise, (0, 0), size / 85).astype(np.float64)
     ground = np.clip(2 * (ground - 127) + 90, 0, 255).astype(np.uint8)
-    frames = np.repeat(ground[None], case.frames, axis=0)
+    frames = np.repeat(ground[None], count, axis=0)
     for number in range(case.objects):
         colour = [int(c) for c in rng.integers(100, 256, 3)]
-        for t in range(case.frames):
+        for t in range(count):
             x, y, radius = _disc(case, number, t)
             cv2.circle(frames[t], (round(x), round(y)), round(radius), colour, -1)
     return frames
@@ -96,20 +97,32 @@ def _disc(case: Case, number: int, t: int) -> tuple[float, float, float]:
     )
 
 
-def boxes(case: Case) -> dict[int, tuple[float, float, float, float]]:
-    """Boxes of the objects on frame 0, by object id; on a video, cells of a grid."""
+def boxes(
+    case: Case, shape: tuple[int, int] | None = None
+) -> dict[int, tuple[float, float, float, float]]:
+    """Boxes of the objects on frame 0, by object id; on a video, within cells of a grid.
+
+    ``shape`` is (H, W) of the frames, where they are not the model's square.
+    """
+    height, width = shape or (case.image_size, case.image_size)
+    down, across = height / case.image_size, width / case.image_size
     found = {}
     for number in range(case.objects):
         x, y, radius = _disc(case, number, 0)
-        found[number + 1] = (x - radius, y - radius, x + radius, y + radius)
+        found[number + 1] = (
+            (x - radius) * across,
+            (y - radius) * down,
+            (x + radius) * across,
+            (y + radius) * down,
+        )
     return found
 
 
-def clicks(case: Case) -> dict[int, tuple[float, float]]:
+def clicks(case: Case, shape: tuple[int, int]) -> dict[int, tuple[float, float]]:
     """A point within each object on frame 0, off its middle, by object id."""
     return {
         number: (0.6 * x0 + 0.4 * x1, 0.6 * y0 + 0.4 * y1)
-        for number, (x0, y0, x1, y1) in boxes(case).items()
+        for number, (x0, y0, x1, y1) in boxes(case, shape).items()
     }
 
 

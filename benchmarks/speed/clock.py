@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -24,11 +25,31 @@ class Clock:
     parts : bool
         Whether parts are timed. On a GPU that makes the whole slower, since each part has to
         be waited for.
+    counted : int, optional
+        After so many frames one is not timed: its operations are counted.
+
+    Attributes
+    ----------
+    frames : list of dict
+        Seconds of each frame, ``all``, and of its parts.
+    flops : int
+        Operations in products of matrices, convolutions and attention of the counted frame, by
+        ``torch.utils.flop_counter``: two for a product and its sum.
     """
 
-    def __init__(self, synchronise: Callable[[], None] | None = None, *, parts: bool) -> None:
+    def __init__(
+        self,
+        synchronise: Callable[[], None] | None = None,
+        *,
+        parts: bool,
+        counted: int | None = None,
+    ) -> None:
         self._synchronise = synchronise
         self._timed = parts
+        self._last = counted
+        self._counter: Any = None
+        self.flops = 0
+        self._shares: dict[str, float] = defaultdict(float)
         self._inside: list[float] = []  # seconds spent in parts within each open one
         self._now: dict[str, float] = defaultdict(float)
         self.frames: list[dict[str, float]] = []
@@ -48,9 +69,21 @@ class Clock:
     def frame(self) -> None:
         """End a frame and begin the next."""
         now = self._read()
-        self.frames.append({"all": now - self._begun} | self._now)
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self.flops, self._counter = self._counter.get_total_flops(), None
+            return
+        spent = now - self._begun + sum(self._shares.values())
+        self.frames.append({"all": spent} | self._now | self._shares)
+        if len(self.frames) == self._last:
+            self._counter = _counter()
+            self._counter.__enter__()
         self._now.clear()
-        self._begun = now
+        self._begun = self._read()
+
+    def share(self, name: str, seconds: float) -> None:
+        """Count for each frame what was spent on it before the first."""
+        self._shares[name] += seconds
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -77,3 +110,17 @@ class Clock:
                 return plain(*args, **given)
 
         return mock.patch.object(thing, method, timed)
+
+
+def _counter() -> Any:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    known: dict[Any, Any] = {}
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # which the counter does not know
+        known[torch.ops.mkldnn._linear_pointwise] = _of_linear
+    return FlopCounterMode(display=False, custom_mapping=known)
+
+
+def _of_linear(given: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return 2 * int(given[-1]) * math.prod(out_shape)

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.memory import RESULTS, machine
 from benchmarks.speed.case import FULL, SYSTEMS, Case
 
-PARTS = ("encode", "attend", "decode", "remember")
+PARTS = ("read", "encode", "attend", "decode", "remember", "write")
 
 
 def run(case: Case, masks: Path) -> dict[str, Any] | None:
@@ -90,6 +90,7 @@ def compare(case: Case, systems: Sequence[tuple[str, str]], rounds: int) -> dict
                     for name in ("all", *PARTS)
                 },
                 "rounds": [each["all"] for each in parts],
+                "flops": statistics.median(each["flops"] for each in held),
                 "ram": max(each["ram"] for each in held),
                 "gpu": max(each["gpu"] for each in held),
                 "agreement": agreement.get(key),
@@ -130,22 +131,38 @@ def table(results: Mapping[str, Any]) -> str:
             f"{case['warm_up']} not counted; float32 products {held['gflops_fp32']:.0f} GFLOP/s, "
             f"bfloat16 {held['gflops_bf16']:.0f}.",
             "",
-            "| system | s a frame | encoder | memory attention | decoder | memory encoder "
-            "| RAM, GB | IoU with ours |",
-            "|---|---|---|---|---|---|---|---|",
+            "| system | s a frame | reading | encoder | memory attention | decoder "
+            "| memory encoder | writing | GFLOP | of the rate | RAM, GB | GPU, GB "
+            "| IoU with ours |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for key, value in entry["systems"].items():
             system, precision = key.split()
-            seconds = " | ".join(f"{value['seconds'][name]:.3f}" for name in ("all", *PARTS))
-            agreement = "" if value["agreement"] is None else f"{value['agreement']:.4f}"
-            lines.append(
-                f"| {SYSTEMS[system]}, {precision} | {seconds} | {value['ram'] / 1e9:.2f} "
-                f"| {agreement} |"
-            )
+            cells = [
+                f"{SYSTEMS[system]}, {precision}",
+                *(_seconds(value["seconds"].get(name)) for name in ("all", *PARTS)),
+                *_work(value, held[f"gflops_{precision}"]),
+                f"{value['ram'] / 1e9:.2f}",
+                f"{value['gpu'] / 1e9:.2f}" if value["gpu"] else "",
+                "" if value["agreement"] is None else f"{value['agreement']:.4f}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
         lines += (
             ["", f"Ours is {faster:.2f} times as fast as the best other.", ""] if faster else [""]
         )
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _seconds(spent: float | None) -> str:
+    return f"{spent:.3f}" if spent else ""
+
+
+def _work(value: Mapping[str, Any], rate: float) -> tuple[str, str]:
+    """Operations of a frame, and what part they are of those that its time is good for."""
+    if not value["flops"]:  # of a recording nothing is seen
+        return "", ""
+    giga = value["flops"] / 1e9
+    return f"{giga:.{0 if giga > 10 else 1}f}", f"{giga / value['seconds']['all'] / rate:.0%}"
 
 
 def rates(device: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -69,7 +70,7 @@ def _enliven(module: Any) -> None:
                 part.weight.mul_(3)
 
 
-def _normalised(case: Case, frames: npt.NDArray[np.uint8], model: Any) -> Any:
+def _normalised(case: Case, frames: npt.NDArray[np.uint8], model: Any, clock: Clock) -> Any:
     """All frames as the official predictor holds them, (T, 3, S, S) float32."""
     import torch
 
@@ -77,8 +78,11 @@ def _normalised(case: Case, frames: npt.NDArray[np.uint8], model: Any) -> Any:
 
     encoder = Encoder(model)
     images = torch.empty(len(frames), 3, case.image_size, case.image_size)
+    begun = time.perf_counter()
     for t, frame in enumerate(frames):
         images[t] = encoder.prepare(frame)[0].cpu()
+    if case.video is not None:
+        clock.share("read", (time.perf_counter() - begun) / len(frames))
     return images
 
 
@@ -100,27 +104,32 @@ def unrecorded() -> contextlib.AbstractContextManager[object]:
 def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
     """Track with sam2track."""
     import sam2track
+    from sam2track.frames.video import VideoFile
     from sam2track.tracking import conditioning, step
     from sam2track.tracking.encoder import Encoder
 
     model = load(case)
-    tracker = sam2track.Tracker(model, frames)
+    tracker = sam2track.Tracker(model, frames if case.video is None else case.video)
+    shape, count = frames.shape[1:3], len(frames)
     with contextlib.ExitStack() as stack:
         if case.parts:
             stack.enter_context(unrecorded())
+        if case.video is not None and case.device == "cpu":  # elsewhere a thread reads ahead
+            stack.enter_context(clock.watched(VideoFile, "read", "read"))
+            stack.enter_context(clock.watched(Encoder, "fit", "read"))
         stack.enter_context(clock.watched(Encoder, "encode", "encode"))
         stack.enter_context(clock.watched(conditioning, "attend", "attend"))
         for name in ("decode", "remember", "filled"):
             stack.enter_context(clock.watched(step, name, name))
-        for object_id, box in boxes(case).items():
+        for object_id, box in boxes(case, shape).items():
             tracker.prompt(object_id, 0, box=box)
         if case.again:
-            for _ in tracker.propagate():
+            for _ in tracker.propagate(stop=count):
                 pass
-            for object_id, point in clicks(case).items():
+            for object_id, point in clicks(case, shape).items():
                 tracker.prompt(object_id, 0, points=[point])
         clock.start()
-        for result in tracker.propagate():
+        for result in tracker.propagate(stop=count):
             clock.frame()
             yield np.asarray(result.masks)
 
@@ -154,14 +163,14 @@ def _official(
 
     model = load(case)
     module = model.module
-    images = _normalised(case, frames, model).to(case.device)  # where init_state puts them
+    images = _normalised(case, frames, model, clock).to(case.device)  # where init_state puts them
     # The predictor adds settings to SAM2Base, no weights.
     module.__class__ = predictor
     module.non_overlap_masks = False
     module.clear_non_cond_mem_around_input = False
     module.add_all_frames_to_correct_as_cond = True
     ready(module)
-    height, width = frames.shape[1:3]
+    height, width = shape = frames.shape[1:3]
     with (
         mock.patch(
             "sam2.sam2_video_predictor.load_video_frames", lambda **_: (images, height, width)
@@ -175,12 +184,12 @@ def _official(
         _autocast(case),
     ):
         state = module.init_state("")
-        for object_id, box in boxes(case).items():
+        for object_id, box in boxes(case, shape).items():
             module.add_new_points_or_box(state, 0, object_id, box=box)
         if case.again:
             for _ in module.propagate_in_video(state):
                 pass
-            for object_id, point in clicks(case).items():
+            for object_id, point in clicks(case, shape).items():
                 module.add_new_points_or_box(
                     state, 0, object_id, points=[point], labels=[1], clear_old_points=False
                 )
@@ -198,7 +207,7 @@ def transformers(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     ours = load(case)
-    images = _normalised(case, frames, ours)
+    images = _normalised(case, frames, ours, clock)
     config = Sam2VideoConfig(
         image_size=case.image_size,
         memory_attention_rope_feat_sizes=[case.image_size // 16] * 2,
@@ -207,7 +216,7 @@ def transformers(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run
     model = Sam2VideoModel(config).eval()
     _give(model, ours.module.state_dict())
     model.to(case.device)
-    height, width = frames.shape[1:3]
+    height, width = shape = frames.shape[1:3]
     session = Sam2VideoInferenceSession(
         images.to(case.device),
         video_height=height,
@@ -216,7 +225,7 @@ def transformers(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run
         inference_device=case.device,
     )
     scale = torch.tensor([case.image_size / width, case.image_size / height] * 2)
-    for object_id, box in boxes(case).items():
+    for object_id, box in boxes(case, shape).items():
         index = session.obj_id_to_idx(object_id)
         corners = (torch.tensor(box, dtype=torch.float32) * scale).view(1, 1, 2, 2)
         labels = torch.tensor([[[2, 3]]], dtype=torch.int32)
@@ -249,6 +258,8 @@ def _config(case: Case) -> dict[str, Any]:
     from sam2track.models.architecture import ARCHITECTURES
 
     held = ARCHITECTURES[case.model]
+    if held.mem_dim != 64:
+        raise SystemExit(f"Transformers has memories of 64 channels alone, {case.model} others")
     dims = [held.embed_dim * 2**i for i in range(4)]
     backbone = {
         "hidden_size": held.embed_dim,

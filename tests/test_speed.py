@@ -1,0 +1,42 @@
+"""What the benchmark of speed measures with."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.speed.case import Case, boxes
+from benchmarks.speed.clock import Clock
+from sam2track.tracking.linear import linear
+
+
+def test_operations_are_counted_in_the_frame_behind_the_timed_ones() -> None:
+    clock = Clock(parts=True, counted=2)
+    clock.start()
+    for _ in range(2):
+        clock.frame()
+    with torch.inference_mode():
+        torch.ones(8, 16) @ torch.ones(16, 4)
+        linear(torch.nn.Linear(16, 4), torch.bfloat16)(torch.ones(3, 5, 16, dtype=torch.bfloat16))
+    clock.frame()
+    torch.ones(8, 16) @ torch.ones(16, 4)
+    assert len(clock.frames) == 2
+    assert clock.flops == 2 * 8 * 16 * 4 + 2 * 15 * 16 * 4
+
+
+def test_what_was_spent_ahead_counts_for_every_frame() -> None:
+    clock = Clock(parts=True)
+    clock.share("read", 100.0)
+    clock.start()
+    for _ in range(2):
+        with clock.part("write"):
+            pass
+        clock.frame()
+    assert [frame["read"] for frame in clock.frames] == [100.0, 100.0]
+    assert all(100 < frame["all"] < 200 > frame["write"] for frame in clock.frames)
+
+
+def test_boxes_lie_within_the_frame() -> None:
+    case = Case("ours", image_size=256, objects=5)
+    found = boxes(case, (90, 160)).values()
+    assert len({*found}) == 5
+    assert all(0 < x0 < x1 < 160 and 0 < y0 < y1 < 90 for x0, y0, x1, y1 in found)
