@@ -293,7 +293,7 @@ def _check_reading(project: Project, now: dict[str, Any]) -> None:
     # Limits that nobody gave come of the rest: what was said otherwise is named, not they.
     for key in sorted({*before, *now}, key=lambda name: (name == "limits", name)):
         if before.get(key) != now.get(key):
-            unsaid = "of the first" if key == "key" else "unsaid"
+            unsaid = "of the first" if key == "key" and "axes" in project.meta else "unsaid"
             was, said = (unsaid if v is None else repr(v) for v in (before.get(key), now.get(key)))
             raise UsageError(
                 f"{project.path} was made with {key} {was}, now it is {said}; leave it as it was "

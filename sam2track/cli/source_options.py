@@ -24,7 +24,9 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--limits", metavar="LO,HI|per-frame", help="Values that become black and white."
             ),
-            click.option("--key", help="Image, position, scene or array of a file."),
+            click.option(
+                "--key", help="Image, position, scene or array of a file; names in a folder."
+            ),
             click.option("--stream", type=click.IntRange(min=0), help="Which video of a file."),
             click.option("--hwaccel", metavar="NAME", help="Decode by hardware, such as cuda."),
         )

@@ -24,6 +24,7 @@ from sam2track.frames.intensity import (
     scaled,
 )
 from sam2track.frames.pages import check_pages
+from sam2track.frames.series import matching, pattern_of_one
 from sam2track.frames.source import ByFrame, Frame
 
 __all__ = ["ImageFolder", "is_picture", "natural_key", "pictures_in"]
@@ -97,6 +98,8 @@ class ImageFolder(ByFrame):
         Frames per second.
     limits : (float, float) or "per-frame", optional
         Values that become 0 and 255; as ``StackSource``.
+    key : str, optional
+        A pattern of names, such as ``*_c1*``: only these pictures are taken.
 
     Attributes
     ----------
@@ -117,14 +120,27 @@ class ImageFolder(ByFrame):
         Where the folder holds no pictures, or pictures of several sizes, or the first cannot be
         read.
     UsageError
-        Where ``fps`` is not a positive number, or limits cannot be.
+        Where ``fps`` is not a positive number, limits cannot be, or no name is of the pattern.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], fps: float = 25.0, *, limits: object = None
+        self,
+        path: str | os.PathLike[str],
+        fps: float = 25.0,
+        *,
+        limits: object = None,
+        key: str | None = None,
     ) -> None:
         self.name = os.fspath(path)
         found, self.warnings = pictures_in(path)
+        self._key = key
+        if key is not None:
+            found = matching(self.name, found, key)
+        if one := pattern_of_one([picture.name for picture in found]):
+            self.warnings.append(
+                f"by their names ({found[0].name} to {found[-1].name}) these are several "
+                f"sequences, of which one is made; key (--key) takes some, such as {one!r}"
+            )
         # The current folder may be another when they are read, and hold such names as well.
         self.paths = [picture.absolute() for picture in found]
         self.times: npt.NDArray[np.float64] = even_times(len(self.paths), fps)
@@ -172,7 +188,8 @@ class ImageFolder(ByFrame):
     @property
     def options(self) -> dict[str, Any]:
         """What is shown, in values for JSON."""
-        return {"limits": "per-frame" if self._given == "per-frame" else self.limits}
+        limits = "per-frame" if self._given == "per-frame" else self.limits
+        return {"limits": limits, "key": self._key}
 
     def _values(self, frame: int) -> npt.NDArray[Any]:
         path = self.paths[frame]

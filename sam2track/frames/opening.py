@@ -51,7 +51,8 @@ def open_source(
         pictures that are not of 8 bits.
     key : str, optional
         Of an npz or HDF5 file: which array; of a LIF, ND2, CZI or TIFF file: which image, position,
-        scene or series, by its name or its number from 0.
+        scene or series, by its name or its number from 0; of a folder of pictures: a pattern of
+        names, such as ``*_c1*``.
     stream, hwaccel : optional
         Of a video file, as ``VideoFile`` takes them.
 
@@ -202,7 +203,7 @@ def options_of(source: object) -> Sequence[str]:
         return ("fps", "axes", "channel", "z", "limits")
     path = Path(os.fsdecode(source))
     if path.is_dir() and not is_zarr(path):
-        return ("fps", "limits")
+        return ("fps", "limits", "key")
     return ("fps", *_OF_STACKS) if path.is_dir() or _stack_kind(path) else _OF_VIDEOS
 
 
@@ -218,8 +219,8 @@ def _opened(path: Path, given: dict[str, Any]) -> FrameSource:
         if not is_zarr(path):
             from sam2track.frames.folder import ImageFolder
 
-            _refuse(given, ("axes", "channel", "z", "key", *_OF_VIDEOS), f"the folder {path}")
-            return ImageFolder(path, fps=fps, limits=given["limits"])
+            _refuse(given, ("axes", "channel", "z", *_OF_VIDEOS), f"the folder {path}")
+            return ImageFolder(path, fps=fps, limits=given["limits"], key=given["key"])
     elif not _stack_kind(path):
         from sam2track.frames.video import VideoFile
 

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sam2track
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import ArraySource
 from sam2track.frames.folder import ImageFolder, natural_key
 from sam2track.frames.headers import is_whole, stored_size
-from sam2track.frames.opening import open_source
+from sam2track.frames.opening import open_source, reopen_source
+from sam2track.frames.series import matching, pattern_of_one
 from sam2track.frames.source import Frame, FrameSource
 
 from .conftest import scene
@@ -189,14 +191,14 @@ def test_deep_pictures_have_common_limits(tmp_path: Path, suffix: str) -> None:
     array = ArraySource(values)
     np.testing.assert_allclose(source.limits, array.limits[0], atol=1)
     fixed = ImageFolder(tmp_path, limits=(1000, 2000))
-    assert fixed.options == {"limits": (1000, 2000)}
+    assert fixed.options == {"limits": (1000, 2000), "key": None}
     for number in range(5):
         near = source.read(number).astype(int) - array.read(number)
         assert np.abs(near).max() <= 1
         unit = (np.clip(values[number], 1000, 2000) - 1000) / 1000
         np.testing.assert_array_equal(fixed.read(number)[..., 1], np.rint(unit * 255))
     each = ImageFolder(tmp_path, limits="per-frame")
-    assert each.limits is None and each.options == {"limits": "per-frame"}
+    assert each.limits is None and each.options["limits"] == "per-frame"
     assert abs(each.read(0).mean() - each.read(4).mean()) < 10 < source.read(4).mean() - 100
     with pytest.raises(UsageError, match="one pair"):
         ImageFolder(tmp_path, limits=[(0, 1), (0, 1)])
@@ -255,3 +257,56 @@ def test_a_folder_that_may_not_be_looked_into_is_named(
     with pytest.raises(SourceError, match=r"^\S+/a cannot be listed \(Permission denied\)"):
         (tmp_path / "a").mkdir()
         open_source(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        ([f"img_t{t:02}_c{c}.png" for t in range(3) for c in range(2)], "img_t*_c0.png"),
+        ([f"{c}-{t}.png" for c in ("DAPI", "GFP") for t in range(8, 12)], "DAPI-*.png"),
+        ([f"[a]{w}s{s}t{t}" for w in "12" for s in "12" for t in "123"], "[[]a]1s1t*"),
+        ([f"{t}.png" for t in range(4)], None),
+        ([f"t{t}_{100 * t}ms.png" for t in range(4)], None),  # one goes with the other
+        ([f"{t:.1f}.png" for t in (0.5, 1.0, 1.5, 2.0)], None),
+        (["a1.png", "a2.png", "b1.png"], None),
+        (["a1.png", "b.png", "a2.png", "b2.png"], None),
+        (["a.png"], None),
+    ],
+)
+def test_several_sequences_are_told_by_names(names: list[str], pattern: str | None) -> None:
+    assert pattern_of_one(names) == pattern
+    if pattern is not None:
+        one = [picture.name for picture in matching("x", [Path(name) for name in names], pattern)]
+        assert pattern_of_one(one) is None
+        assert len(names) % len(one) == 0 < len(one) < len(names)
+
+
+def test_a_pattern_takes_one_of_several_sequences(tmp_path: Path) -> None:
+    for t in range(3):
+        for c in range(2):
+            write(tmp_path / f"t{t}_c{c}.png", np.full((8, 8), 100 * c + t, np.uint8))
+    (told,) = ImageFolder(tmp_path).warnings
+    assert "'t*_c0.png'" in told and "(t0_c0.png to t2_c1.png)" in told
+    source = open_source(tmp_path, key="*_c1.png")
+    assert [int(source.read(t)[0, 0, 0]) for t in range(3)] == [100, 101, 102]
+    assert len(source) == 3 and not source.warnings
+    assert source.options["key"] == "*_c1.png"
+    assert source.fingerprint() != open_source(tmp_path, key="*_c0.png").fingerprint()
+    with pytest.raises(UsageError, match=r"no picture of .* like 'c1' \(it holds t0_c0.png, "):
+        open_source(tmp_path, key="c1")
+
+
+def test_a_project_keeps_which_pictures_of_a_folder_it_is_of(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for t in range(2):
+        for c in range(2):
+            write(folder / f"t{t}_c{c}.png", np.full((32, 32), 200 * c, np.uint8))
+    said = {"version": 1, "objects": [{"id": 1, "prompts": [{"frame": 0, "points": [[9, 9]]}]}]}
+    sam2track.track(folder, said, output=tmp_path / "out", key="*_c1.png", write=["table"])
+    again = sam2track.track(folder, said, output=tmp_path / "out", resume=True, write=["table"])
+    assert again.meta["frames"] == 2
+    source = reopen_source(again.meta, fps=25)
+    assert source.read(0)[0, 0, 0] == 200
+    with pytest.raises(UsageError, match=r"key '\*_c1.png', now it is '\*_c0.png'"):
+        sam2track.track(folder, said, output=tmp_path / "out", key="*_c0.png", resume=True)
