@@ -64,24 +64,31 @@ def pictures_in(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
         Where it cannot be listed or holds none.
     """
     try:
-        entries = [e for e in Path(folder).iterdir() if e.is_file() and not e.name.startswith(".")]
+        seen = [e for e in Path(folder).iterdir() if not e.name.startswith(".")]
+        seen.sort(key=lambda e: natural_key(e.name))
+        entries = [e for e in seen if e.is_file()]
     except OSError as error:
         raise SourceError(
             f"{folder} cannot be listed ({error.strerror}); give a folder that may be read"
         ) from error
-    entries.sort(key=lambda e: natural_key(e.name))
     found = [e for e in entries if is_picture(e)]
     others = [e.name for e in entries if not is_picture(e)]
-    named = ", ".join(others[:_NAMED])
-    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     if not found:
-        held = f", only {named}{more}" if others else ""
+        held = f", only {_listed(others)}" if others else ""
+        within = [e.name for e in seen if e.is_dir()]
+        deeper = f"; name one of the folders in it ({_listed(within)})" if within else ""
         raise SourceError(
-            f"{folder} holds no pictures{held}; it takes PNG, JPEG, BMP, TIFF and WebP"
+            f"{folder} holds no pictures{held}; it takes PNG, JPEG, BMP, TIFF and WebP{deeper}"
         )
     if not others:
         return found, []
-    return found, [f"left out of {folder}, being no PNG, JPEG, BMP, TIFF or WebP: {named}{more}"]
+    left = _listed(others)
+    return found, [f"left out of {folder}, being no PNG, JPEG, BMP, TIFF or WebP: {left}"]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 class ImageFolder(ByFrame):

@@ -162,7 +162,11 @@ def test_pictures_cut_short(tmp_path: Path, suffix: str, keep: float) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="holds no pictures"):
+    with pytest.raises(SourceError, match=r"holds no pictures; it takes PNG, .* and WebP$"):
+        ImageFolder(tmp_path)
+    for name in ("480p", "1080p"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(SourceError, match=r"name one of the folders in it \(480p, 1080p\)"):
         ImageFolder(tmp_path)
     with pytest.raises(SourceError, match="cannot be listed"):
         ImageFolder(tmp_path / "missing")
