@@ -14,10 +14,10 @@ from sam2track.frames.array import array_stack
 from sam2track.frames.choice import choose, listed
 from sam2track.frames.hdf5_access import node_at, open_hdf5, said, text
 from sam2track.frames.hdf5_arrays import Guarded, Series, dataset_at, datasets_of
-from sam2track.frames.hdf5_programs import element_size, pixel_size, series_of
+from sam2track.frames.hdf5_programs import element_size, series_of
 from sam2track.frames.microscopes import unreadable
 from sam2track.frames.stack import Stack
-from sam2track.frames.units import seconds
+from sam2track.frames.units import pixel_size, seconds
 
 __all__ = ["hdf5_stack"]
 
@@ -102,10 +102,11 @@ def _vigra(node: Any) -> dict[str, Any]:
         return {}
     keys = [str(tag.get("key")) for tag in tags]
     steps = {key: tag.get("resolution") for key, tag in zip(keys, tags, strict=True)}
+    told = {axis: (steps.get(axis), units.get(axis)) for axis in "tyx"}
     return {
         "axes": keys,
-        "pixel_size_um": pixel_size(steps.get("y"), steps.get("x"), units.get("y"), units.get("x")),
-        "frame_interval_s": seconds(steps.get("t"), units.get("t")),
+        "pixel_size_um": pixel_size(told["y"], told["x"]),
+        "frame_interval_s": seconds(*told["t"]),
     }
 
 

@@ -12,9 +12,9 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.frames.choice import choose
 from sam2track.frames.hdf5_access import names_in, node_at, said, text
 from sam2track.frames.hdf5_arrays import Guarded, Series, dataset_at
-from sam2track.frames.units import micrometres, seconds
+from sam2track.frames.units import pixel_size, seconds
 
-__all__ = ["element_size", "pixel_size", "series_of"]
+__all__ = ["element_size", "series_of"]
 
 _IMARIS = "DataSet/ResolutionLevel 0"
 _NO_NAME = "(name not specified)"  # as Imaris calls a channel without one
@@ -64,15 +64,7 @@ def element_size(node: Any) -> tuple[float, float] | None:
     size = said(node, "element_size_um")  # along Z, Y and X
     if getattr(size, "shape", None) != (3,) or all(size == 1):
         return None
-    return pixel_size(size[1], size[2], "um", "um")
-
-
-def pixel_size(
-    height: object, width: object, unit: object, unit_of_width: object
-) -> tuple[float, float] | None:
-    """Return both in micrometres; None where one is not known, or can be no length."""
-    sides = micrometres(height, unit), micrometres(width, unit_of_width)
-    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+    return pixel_size((size[1], "um"), (size[2], "um"))
 
 
 def _named(names: Sequence[str], pattern: str) -> list[str]:
@@ -142,7 +134,7 @@ def _imaris(file: Any, path: Path, key: str | None) -> tuple[Series, dict[str, A
     return series, {
         "axes": series.axes,
         "channels": tuple(names) if len(named) == channels else (),
-        "pixel_size_um": pixel_size(height, width, unit, unit),
+        "pixel_size_um": pixel_size((height, unit), (width, unit)),
         "frame_interval_s": _interval(node_at(file, "DataSetInfo/TimeInfo"), times),
     }
 

@@ -20,7 +20,7 @@ from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.microscopes import unreadable
 from sam2track.frames.stack import Stack, read_axes
-from sam2track.frames.units import channel_names, micrometres, seconds
+from sam2track.frames.units import channel_names, pixel_size, seconds
 
 __all__ = ["lif_stack"]
 
@@ -167,11 +167,10 @@ def _calibration(told: Any) -> tuple[tuple[float, float] | None, float | None]:
 
     The length of an axis is from its first place to its last.
     """
-    steps = {}
+    steps: dict[str, tuple[object, object]] = {}
     for each in told.iterfind("./Dimensions/DimensionDescription"):
         said = each.attrib
         if (count := int(said["NumberOfElements"])) > 1:
             steps[said["DimID"]] = abs(float(said["Length"])) / (count - 1), said["Unit"]
-    width, height = (micrometres(*steps.get(number, (0, ""))) for number in "12")
-    pixel = None if height is None or width is None else (height, width)
-    return pixel, seconds(*steps.get("4", (0, "")))
+    width, height, time = (steps.get(number, (0, "")) for number in "124")
+    return pixel_size(height, width), seconds(*time)

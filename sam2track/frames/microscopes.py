@@ -19,7 +19,7 @@ from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.headers import kind_of_file
 from sam2track.frames.stack import Stack, read_axes
-from sam2track.frames.units import channel_names, micrometres, seconds
+from sam2track.frames.units import channel_names, pixel_size, seconds
 
 __all__ = ["czi_stack", "nd2_stack", "unreadable"]
 
@@ -213,9 +213,8 @@ def _czi_scenes(told: Mapping[str, Any], numbers: Sequence[int]) -> list[str]:
 def _czi_pixel(told: Mapping[str, Any]) -> tuple[float, float] | None:
     found = _within(told, "Scaling", "Items", "Distance") or []
     found = found if isinstance(found, list) else [found]
-    sides = {d.get("@Id"): micrometres(d.get("Value"), "m") for d in found}
-    height, width = sides.get("Y"), sides.get("X")
-    return None if height is None or width is None else (height, width)
+    sides = {d.get("@Id"): d.get("Value") for d in found}
+    return pixel_size((sides.get("Y"), "m"), (sides.get("X"), "m"))
 
 
 def _within(told: Any, *keys: str) -> Any:

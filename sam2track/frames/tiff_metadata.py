@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sam2track.frames.units import channel_names, micrometres, seconds
+from sam2track.frames.units import channel_names, micrometres, pixel_size, seconds
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -42,13 +42,12 @@ def _ome(file: TiffFile, number: int) -> dict[str, Any]:
     pixels = (image[number] if isinstance(image, list) else image)["Pixels"]
     channels = pixels.get("Channel", [])
     channels = channels if isinstance(channels, list) else [channels]
-    size = tuple(
-        micrometres(pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm"))
-        for a in "YX"
+    height, width = (
+        (pixels.get(f"PhysicalSize{a}"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "YX"
     )
     return {
         "channels": channel_names(channels, "Name"),
-        "pixel_size_um": None if None in size else size,
+        "pixel_size_um": pixel_size(height, width),
         "frame_interval_s": seconds(
             pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")
         ),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from sam2track.arguments import is_length
 
-__all__ = ["channel_names", "micrometres", "seconds"]
+__all__ = ["channel_names", "micrometres", "pixel_size", "seconds"]
 
 _MICROMETRES = {
     "nm": 1e-3,
@@ -56,6 +56,14 @@ def channel_names(told: Iterable[object], key: str) -> tuple[str, ...]:
 def micrometres(value: object, unit: object) -> float | None:
     """Return a length in micrometres; None where the unit is not known or it can be no length."""
     return _converted(value, unit, _MICROMETRES)
+
+
+def pixel_size(
+    height: tuple[object, object], width: tuple[object, object]
+) -> tuple[float, float] | None:
+    """Return both in micrometres, of a value and a unit each; None where one is no length."""
+    sides = micrometres(*height), micrometres(*width)
+    return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
 
 
 def seconds(value: object, unit: object) -> float | None:

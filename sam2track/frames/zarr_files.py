@@ -16,7 +16,7 @@ from sam2track.frames.array import array_stack
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.stack import Stack
-from sam2track.frames.units import channel_names, micrometres, seconds
+from sam2track.frames.units import channel_names, pixel_size, seconds
 from sam2track.regular import check_regular
 
 __all__ = ["is_zarr", "zarr_stack"]
@@ -117,10 +117,9 @@ def _ome(
             if change.get("type") == "scale":
                 for name, step in zip(units, change["scale"], strict=False):
                     steps[name] = steps.get(name, 1) * step
-    size = [micrometres(steps.get(a), units.get(a)) for a in "yx"]
-    if None not in size:
-        about["pixel_size_um"] = tuple(size)
-    about["frame_interval_s"] = seconds(steps.get("t"), units.get("t"))
+    said = {axis: (steps.get(axis), units.get(axis)) for axis in "tyx"}
+    about["pixel_size_um"] = pixel_size(said["y"], said["x"])
+    about["frame_interval_s"] = seconds(*said["t"])
     about["channels"] = channel_names(attributes.get("omero", {}).get("channels", []), "label")
     return array, about
 
