@@ -1,4 +1,4 @@
-"""Files on disk: what tells one from another, and arrays that lie in them."""
+"""Files on disk: what tells one from another, errors of damaged ones, arrays that lie in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Mapped", "ends_of_file"]
+from sam2track.errors import SourceError
+from sam2track.frames.headers import kind_of_file
+
+__all__ = ["Mapped", "ends_of_file", "unreadable"]
 
 _HASHED_BYTES = 64 << 10
 
@@ -25,6 +28,19 @@ def ends_of_file(path: Path) -> str:
             file.seek(offset)
             digest.update(file.read(_HASHED_BYTES))
     return digest.hexdigest()
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> SourceError:
+    """Return what is said of a file that its package cannot read."""
+    held = kind_of_file(path)
+    if held not in (kind, None):
+        return SourceError(
+            f"{path} is {held}, whatever its name says, not {kind}; name it as what it is"
+        )
+    return SourceError(
+        f"{path} is no {kind} file that can be read ({type(error).__name__}: {error}); see whether "
+        "its maker's program opens it"
+    )
 
 
 class Mapped:

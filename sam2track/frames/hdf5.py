@@ -12,10 +12,10 @@ from typing import Any
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import array_stack
 from sam2track.frames.choice import choose, listed
+from sam2track.frames.files import unreadable
 from sam2track.frames.hdf5_access import node_at, open_hdf5, said, text
 from sam2track.frames.hdf5_arrays import Guarded, Series, dataset_at, datasets_of
 from sam2track.frames.hdf5_programs import element_size, series_of
-from sam2track.frames.microscopes import unreadable
 from sam2track.frames.stack import Stack
 from sam2track.frames.units import pixel_size, seconds
 

@@ -17,8 +17,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
-from sam2track.frames.files import ends_of_file
-from sam2track.frames.microscopes import unreadable
+from sam2track.frames.files import ends_of_file, unreadable
 from sam2track.frames.stack import Stack, read_axes
 from sam2track.frames.units import channel_names, pixel_size, seconds
 

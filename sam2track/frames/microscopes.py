@@ -16,12 +16,11 @@ from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import check_size
 from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
-from sam2track.frames.files import ends_of_file
-from sam2track.frames.headers import kind_of_file
+from sam2track.frames.files import ends_of_file, unreadable
 from sam2track.frames.stack import Stack, read_axes
 from sam2track.frames.units import channel_names, pixel_size, seconds
 
-__all__ = ["czi_stack", "nd2_stack", "unreadable"]
+__all__ = ["czi_stack", "nd2_stack"]
 
 _KINDS: dict[str, np.dtype[Any]] = {  # of numbers, by the names that CZI has for kinds of pixels
     "Gray8": np.dtype(np.uint8),
@@ -221,16 +220,3 @@ def _within(told: Any, *keys: str) -> Any:
     for key in keys:
         told = told.get(key) if isinstance(told, Mapping) else None
     return told
-
-
-def unreadable(path: Path, kind: str, error: Exception) -> SourceError:
-    """Return what is said of a file that its package cannot read."""
-    held = kind_of_file(path)
-    if held not in (kind, None):
-        return SourceError(
-            f"{path} is {held}, whatever its name says, not {kind}; name it as what it is"
-        )
-    return SourceError(
-        f"{path} is no {kind} file that can be read ({type(error).__name__}: {error}); see whether "
-        "its maker's program opens it"
-    )
