@@ -13,21 +13,25 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.frames.headers import kind_of_file
 
-__all__ = ["Mapped", "ends_of_file", "unreadable"]
+__all__ = ["Mapped", "ends_of_file", "size_and_ends", "unreadable"]
 
 _HASHED_BYTES = 64 << 10
 
 
 def ends_of_file(path: Path) -> str:
     """Return 64 hexadecimal digits made of a file's size and both its ends; OSError without it."""
-    digest = hashlib.sha256()
+    size, ends = size_and_ends(path, _HASHED_BYTES)
+    return hashlib.sha256(str(size).encode() + ends).hexdigest()
+
+
+def size_and_ends(path: Path, most: int) -> tuple[int, bytes]:
+    """Return a file's size, and up to so many of its first and of its last bytes, together."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        digest.update(str(size).encode())
-        for offset in (0, max(0, size - _HASHED_BYTES)):
-            file.seek(offset)
-            digest.update(file.read(_HASHED_BYTES))
-    return digest.hexdigest()
+        file.seek(0)
+        first = file.read(most)
+        file.seek(max(0, size - most))
+        return size, first + file.read(most)
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> SourceError:

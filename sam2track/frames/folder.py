@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import check_frame, even_times
 from sam2track.frames.coded import decoded
+from sam2track.frames.files import size_and_ends
 from sam2track.frames.headers import stored_size, wrong_with
 from sam2track.frames.intensity import (
     Limits,
@@ -220,14 +221,10 @@ class ImageFolder(ByFrame):
         digest = hashlib.sha256()
         for path in self.paths:
             try:
-                with path.open("rb") as file:
-                    size = file.seek(0, os.SEEK_END)
-                    digest.update(f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape"))
-                    for offset in (0, max(0, size - _HASHED_BYTES)):
-                        file.seek(offset)
-                        digest.update(file.read(_HASHED_BYTES))
+                size, ends = size_and_ends(path, _HASHED_BYTES)
             except OSError as error:
                 raise _unreadable(path, error) from error
+            digest.update(f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape") + ends)
         return digest.hexdigest()[:16]
 
     def close(self) -> None:
