@@ -86,9 +86,10 @@ def _dataset(
     about: dict[str, Any] = {"key": name, **_vigra(node)}
     about["pixel_size_um"] = element_size(node) or about.get("pixel_size_um")
     # Not by ``dims``: what the library makes of an attribute of another kind ends the process.
-    labels = [text(label) for label in _listed(said(node, "DIMENSION_LABELS"))]
-    if "axes" not in about and labels and all(labels):
-        about["axes"] = labels
+    labels = said(node, "DIMENSION_LABELS")
+    named = [text(label) for label in labels] if getattr(labels, "ndim", 0) == 1 else []
+    if "axes" not in about and named and all(named):
+        about["axes"] = named
     if "axes" not in about and axes is None and said(node, "MATLAB_class") is not None:
         about["axes"] = _axes_of_matlab(array.shape, path)
     return array, about
@@ -108,10 +109,6 @@ def _vigra(node: Any) -> dict[str, Any]:
         "pixel_size_um": pixel_size(told["y"], told["x"]),
         "frame_interval_s": seconds(*told["t"]),
     }
-
-
-def _listed(value: Any) -> list[Any]:
-    return value.tolist() if getattr(value, "ndim", 0) == 1 else []
 
 
 def _json(value: Any) -> Mapping[str, Any]:

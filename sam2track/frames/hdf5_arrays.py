@@ -228,7 +228,7 @@ class Series:
     ) -> None:
         self._find, first = find, find(0, 0)
         size = size or _three(first.shape)
-        self._size = size
+        self._counts, self._size = (times, channels), size
         self._stored, self.dtype = first.dtype, first.dtype
         if unsigned and first.dtype.kind == "i":
             self.dtype = np.dtype(f"u{first.dtype.itemsize}")
@@ -254,22 +254,20 @@ class Series:
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         """Return a part, by numbers and slices along the first axes."""
         index = index if isinstance(index, tuple) else (index,)
-        at: dict[str, Any] = {"T": 0, "C": 0, "Z": 0, "Y": slice(None), "X": slice(None)}
+        at: dict[str, Any] = dict.fromkeys("TCZYX", 0) | dict.fromkeys(self.axes, slice(None))
         at |= dict(zip(self.axes, index, strict=False))
-        at |= {axis: slice(None) for axis in self.axes[len(index) :]}
         inner = tuple(
             slice(*at[axis].indices(size)) if isinstance(at[axis], slice) else at[axis]
             for axis, size in zip("ZYX", self._size, strict=True)
         )
-        outer = []
-        for axis in "TC":
-            some = at[axis] if isinstance(at[axis], slice) else slice(at[axis], at[axis] + 1)
-            size = self.shape[self.axes.index(axis)] if axis in self.axes else 1
-            outer.append(range(size)[some])
-        if len(outer[0]) == len(outer[1]) == 1:
-            whole = self._read(outer[0][0], outer[1][0], inner)[None, None]
+        times, channels = (
+            range(count)[at[axis]] if isinstance(at[axis], slice) else (at[axis],)
+            for axis, count in zip("TC", self._counts, strict=True)
+        )
+        if len(times) == len(channels) == 1:
+            whole = self._read(times[0], channels[0], inner)[None, None]
         else:
-            whole = np.array([[self._read(t, c, inner) for c in outer[1]] for t in outer[0]])
+            whole = np.array([[self._read(t, c, inner) for c in channels] for t in times])
         kept = tuple(slice(None) if isinstance(at[axis], slice) else 0 for axis in "TC")
         return whole[kept].view(self.dtype)
 

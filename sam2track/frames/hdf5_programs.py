@@ -48,7 +48,8 @@ def series_of(file: Any, path: Path, key: str | None) -> tuple[Series, dict[str,
     if node_at(file, _IMARIS) is not None:
         return _imaris(file, path, key)
     held = names_in(file)
-    if any(node_at(file, f"{setup}/resolutions") is not None for setup in _named(held, _BIG[1])):
+    setups = _named(held, _BIG.channels)
+    if any(node_at(file, f"{setup}/resolutions") is not None for setup in setups):
         return _laid_out(file, path, key, _BIG, _named(held, _BIG.times))
     times = _named(held, _FIJI.times)
     if times and _named(names_in(node_at(file, times[0])), _FIJI.channels):
