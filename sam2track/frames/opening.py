@@ -13,7 +13,8 @@ from sam2track.frames.source import USUAL_FPS, FrameSource
 
 __all__ = ["find_source", "is_part", "open_source", "options_of", "reopen_source"]
 
-_STACKS = {
+_STACKS = frozenset({"CZI", "HDF5", "LIF", "ND2", "TIFF", "npy"})
+_BY_NAME = {
     **{".czi": "CZI", ".lif": "LIF", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"},
     **dict.fromkeys((".h5", ".hdf", ".hdf5", ".ims"), "HDF5"),
 }
@@ -197,14 +198,10 @@ def is_part(path: Path, source: Path) -> bool:
 
 def options_of(source: object) -> Sequence[str]:
     """Which arguments of ``open_source`` are for an array, or for what lies at a path."""
-    from sam2track.frames.zarr_files import is_zarr
-
     if not isinstance(source, str | os.PathLike):
         return ("fps", "axes", "channel", "z", "limits")
-    path = Path(os.fsdecode(source))
-    if path.is_dir() and not is_zarr(path):
-        return ("fps", "limits", "key")
-    return ("fps", *_OF_STACKS) if path.is_dir() or _stack_kind(path) else _OF_VIDEOS
+    kind = _kind(Path(os.fsdecode(source)))
+    return {"folder": ("fps", "limits", "key"), "video": _OF_VIDEOS}.get(kind, ("fps", *_OF_STACKS))
 
 
 def _rate(fps: float | None) -> float:
@@ -212,16 +209,13 @@ def _rate(fps: float | None) -> float:
 
 
 def _opened(path: Path, given: dict[str, Any]) -> FrameSource:
-    fps = _rate(given["fps"])
-    if path.is_dir():
-        from sam2track.frames.zarr_files import is_zarr
+    fps, kind = _rate(given["fps"]), _kind(path)
+    if kind == "folder":
+        from sam2track.frames.folder import ImageFolder
 
-        if not is_zarr(path):
-            from sam2track.frames.folder import ImageFolder
-
-            _refuse(given, ("axes", "channel", "z", *_OF_VIDEOS), f"the folder {path}")
-            return ImageFolder(path, fps=fps, limits=given["limits"], key=given["key"])
-    elif not _stack_kind(path):
+        _refuse(given, ("axes", "channel", "z", *_OF_VIDEOS), f"the folder {path}")
+        return ImageFolder(path, fps=fps, limits=given["limits"], key=given["key"])
+    if kind == "video":
         from sam2track.frames.video import VideoFile
 
         if path.exists():  # otherwise that is what is to be said
@@ -230,7 +224,7 @@ def _opened(path: Path, given: dict[str, Any]) -> FrameSource:
     from sam2track.frames.stack import StackSource
 
     _refuse(given, _OF_VIDEOS, f"the stack {path}")
-    stack = _stack(path, given["axes"], given["key"])
+    stack = _stack(path, kind, given["axes"], given["key"])
     try:
         return StackSource(
             stack, fps=fps, channel=given["channel"], z=given["z"], limits=given["limits"]
@@ -240,22 +234,24 @@ def _opened(path: Path, given: dict[str, Any]) -> FrameSource:
         raise
 
 
-def _stack_kind(path: Path) -> str | None:
-    """Which kind of stack a file is, by what is in it, else by its name; None for others."""
+def _kind(path: Path) -> str:
+    """What lies at a path: a "folder" of pictures, "zarr", one of other stacks, else a "video".
+
+    Which stack says what is in a file, else its name.
+    """
+    if path.is_dir():
+        from sam2track.frames.zarr_files import is_zarr
+
+        return "zarr" if is_zarr(path) else "folder"
     if not path.is_file():
-        return None
+        return "video"
     from sam2track.frames.headers import kind_of_file
 
     kind = kind_of_file(path)
-    return (
-        kind
-        if kind in ("CZI", "HDF5", "LIF", "ND2", "TIFF", "npy")
-        else _STACKS.get(path.suffix.lower())
-    )
+    return kind if kind in _STACKS else _BY_NAME.get(path.suffix.lower(), "video")
 
 
-def _stack(path: Path, axes: str | None, key: str | None) -> Any:
-    kind = _stack_kind(path)
+def _stack(path: Path, kind: str, axes: str | None, key: str | None) -> Any:
     if kind == "npy":
         from sam2track.frames.numpy_files import numpy_stack
 
@@ -268,7 +264,7 @@ def _stack(path: Path, axes: str | None, key: str | None) -> Any:
         from sam2track.frames.hdf5 import hdf5_stack
 
         return hdf5_stack(path, axes, key)
-    if path.is_dir():
+    if kind == "zarr":
         from sam2track.frames.zarr_files import zarr_stack
 
         _refuse({"key": key}, ("key",), str(path))
