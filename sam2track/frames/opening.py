@@ -11,13 +11,15 @@ from typing import Any, Literal
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import USUAL_FPS, FrameSource
 
-__all__ = ["find_source", "is_part", "open_source", "options_of", "reopen_source"]
+__all__ = ["STACKS", "find_source", "is_part", "open_source", "options_of", "reopen_source"]
 
-_STACKS = frozenset({"CZI", "HDF5", "LIF", "ND2", "TIFF", "npy"})
-_BY_NAME = {
+STACKS = {
     **{".czi": "CZI", ".lif": "LIF", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"},
     **dict.fromkeys((".h5", ".hdf", ".hdf5", ".ims"), "HDF5"),
 }
+"""Kinds of stacks by how the names of their files end."""
+
+_KINDS = frozenset({*STACKS.values(), "TIFF"})  # which many a single picture is, too
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
 _OF_VIDEOS = ("stream", "hwaccel")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -248,7 +250,7 @@ def _kind(path: Path) -> str:
     from sam2track.frames.headers import kind_of_file
 
     kind = kind_of_file(path)
-    return kind if kind in _STACKS else _BY_NAME.get(path.suffix.lower(), "video")
+    return kind if kind in _KINDS else STACKS.get(path.suffix.lower(), "video")
 
 
 def _stack(path: Path, kind: str, axes: str | None, key: str | None) -> Any:

@@ -13,15 +13,14 @@ from sam2track.frames.array import ArraySource
 from sam2track.frames.coded import decoded
 from sam2track.frames.folder import pictures_in
 from sam2track.frames.headers import wrong_with
+from sam2track.frames.opening import STACKS
 from sam2track.frames.source import Frame
 from sam2track.frames.zarr_files import is_zarr
 from sam2track.regular import check_regular
 
 __all__ = ["list_pictures", "picture_of", "read_picture"]
 
-_STACKS = frozenset(
-    {".czi", ".h5", ".hdf", ".hdf5", ".ims", ".lif", ".nd2", ".npy", ".npz", ".zarr"}
-)
+_STACKS = frozenset({*STACKS, ".zarr"})
 _HINT = "`sam2track track` follows objects through it"
 
 
