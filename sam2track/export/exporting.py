@@ -82,7 +82,7 @@ FORMATS = {
     ),
 }
 
-_PICTURED = ("ytvos", "coco", "ytvis", "yolo-seg")
+_PICTURED = tuple(name for name, how in FORMATS.items() if how.images is not False)
 _SCALED = ("labels-tiff", "ome-tiff", "ome-zarr", "geff", "trackmate")
 
 TAKEN_BY = {
@@ -160,7 +160,7 @@ def export_results(
     check_formats([format])
     how = FORMATS[format]
     options = options or Options()
-    if options.images and how.images is False:
+    if options.images and format not in _PICTURED:
         raise UsageError(f"{format} has no place for pictures; leave images (--images) out")
     if format != "masks-video" and (options.codec or options.palette):
         raise UsageError(f"{format} is no video; leave codec and palette (--codec, --palette) out")
@@ -202,7 +202,7 @@ def export_results(
             raise UsageError(
                 f"{path} is what is exported from, or belongs to it; name another target"
             )
-        folder = how.folder or (format in ("coco", "ytvis") and bool(options.images))
+        folder = how.folder or bool(options.images)  # beside pictures a file lies in one
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))
