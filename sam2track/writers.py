@@ -72,7 +72,7 @@ class GifWriter(VideoFileWriter):
         def settle(stream: VideoStream) -> None:
             stream.pix_fmt = "pal8"
 
-        self._stream = self._begin("gif", "gif", {}, 1, settle)
+        self._stream = self._begin("gif", "gif", {}, settle)
         self._graph = _palettes(height, width, Fraction(1, self._TICKS))
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float) -> None:
@@ -152,7 +152,7 @@ class AlphaWriter(VideoFileWriter):
             stream.color_primaries = stream.color_trc = stream.colorspace = BT709
             stream.color_range = LIMITED
 
-        self._stream = self._begin(encoder, container, options, 2, settle)
+        self._stream = self._begin(encoder, container, options, settle)
 
     def write(self, rgba: npt.NDArray[np.uint8], time: float) -> None:
         """Append a frame, (H, W, 4) uint8, whose colour is not multiplied by alpha.

@@ -119,7 +119,7 @@ class LabelVideoWriter(VideoFileWriter):
             stream.pix_fmt = self._format
             stream.color_range = _FULL
 
-        self._stream = self._begin(coding.encoder, container, coding.options, threads, settle)
+        self._stream = self._begin(coding.encoder, container, coding.options, settle)
 
     def write(self, labels: npt.NDArray[np.integer[Any]], time: float | None = None) -> None:
         """Append a label map.

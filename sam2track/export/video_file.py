@@ -64,6 +64,7 @@ class VideoFileWriter(Staged):
         super().__init__(path)
         self.height, self.width = height, width
         self.rate = _simple(rate)
+        self._threads = threads
         self.frames = 0
         self._last = -1  # presentation time of the last frame in ticks
         self._container: OutputContainer | None = None
@@ -74,7 +75,6 @@ class VideoFileWriter(Staged):
         encoder: str,
         container: str,
         options: dict[str, str],
-        threads: int,
         settle: Callable[[VideoStream], None],
     ) -> VideoStream:
         """Open the file for an encoder; `settle` says what its pixels are."""
@@ -101,7 +101,7 @@ class VideoFileWriter(Staged):
                 )
                 stream.height, stream.width = self.height, self.width
                 stream.time_base = stream.codec_context.time_base = Fraction(1, self._TICKS)
-                stream.thread_count = threads
+                stream.thread_count = self._threads
                 settle(stream)
                 with as_scheduled():
                     self._container.start_encoding()

@@ -133,7 +133,7 @@ class VideoWriter(VideoFileWriter):
             stream.color_primaries = stream.color_trc = stream.colorspace = BT709
             stream.color_range = LIMITED
 
-        self._stream = self._begin(coding.encoder, container, options, threads, settle)
+        self._stream = self._begin(coding.encoder, container, options, settle)
 
     def write(self, rgb: npt.NDArray[np.uint8], time: float | None = None) -> None:
         """Append a frame.
