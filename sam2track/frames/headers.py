@@ -46,21 +46,9 @@ _PICTURES = frozenset({"APNG", "BMP", "JPEG", "PNG", "TIFF", "WebP"})
 
 NO_VIDEOS = frozenset(
     {
-        "AVIF",
-        "CZI",
-        "HDF5",
-        "HEIC",
-        "HTML",
-        "LIF",
-        "ND2",
-        "PDF",
-        "SQLite",
-        "TIFF",
-        "WAV",
-        "gzip",
-        "npy",
+        *("AVIF", "CZI", "HDF5", "HEIC", "HTML", "LIF", "ND2", "PDF", "SQLite", "TIFF", "WAV"),
+        *("gzip", "npy", "zip"),
     }
-    | {"zip"}
 )
 """Kinds of which FFmpeg reads no video, though it may take some for one."""
 
