@@ -13,7 +13,7 @@ from typing import Any
 from sam2track.arguments import is_number, whole_number
 from sam2track.contents import Contents
 from sam2track.errors import ProjectError, PromptError, UsageError
-from sam2track.frames.source import USUAL_FPS
+from sam2track.frames.bounds import USUAL_FPS
 from sam2track.prompts import Prompt, check_name, check_object_id, check_prompt
 from sam2track.tracking.actions import pack_prompt
 from sam2track.tracking.history import Life

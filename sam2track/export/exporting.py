@@ -19,7 +19,7 @@ from sam2track.export import output_errors, shortened
 from sam2track.export.extras import needed
 from sam2track.export.sequence import Options, Results, Sequenced
 from sam2track.export.staging import staged
-from sam2track.frames.bounds import asked_span
+from sam2track.frames.bounds import USUAL_FPS, asked_span
 from sam2track.frames.opening import find_source, is_part, reopen_source
 from sam2track.frames.source import FrameSource
 
@@ -233,7 +233,8 @@ def _pictures(
         if isinstance(options.source, FrameSource):
             source = options.source
         else:
-            source = reopen_source(meta, options.source, fps=25.0, folder=sequence.results.folder)
+            folder = sequence.results.folder
+            source = reopen_source(meta, options.source, fps=USUAL_FPS, folder=folder)
             stack.callback(source.close)
     except Sam2TrackError as error:
         if options.source is not None:

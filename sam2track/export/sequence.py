@@ -15,7 +15,8 @@ from sam2track.arguments import LENGTHS, check_flag, is_length
 from sam2track.errors import UsageError
 from sam2track.export.label_videos import LabelCodec
 from sam2track.export.reading import UNNAMED, Boxed, by_label
-from sam2track.frames.source import USUAL_FPS, FrameSource
+from sam2track.frames.bounds import USUAL_FPS
+from sam2track.frames.source import FrameSource
 
 __all__ = ["UNITS", "Options", "Results", "Sequenced", "Shot"]
 

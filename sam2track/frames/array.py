@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sam2track.arguments import LENGTHS, is_length
 from sam2track.errors import UsageError
 from sam2track.frames.blocks import Blocks, chunks_of
+from sam2track.frames.bounds import USUAL_FPS
 from sam2track.frames.stack import Read, Stack, StackSource, read_axes
 
 __all__ = ["ArraySource", "array_stack", "usual_axes"]
@@ -47,7 +48,7 @@ class ArraySource(StackSource):
     def __init__(
         self,
         array: Any,
-        fps: float = 25.0,
+        fps: float = USUAL_FPS,
         limits: object = None,
         *,
         axes: str | Sequence[str] | None = None,

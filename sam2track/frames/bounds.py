@@ -14,6 +14,7 @@ from sam2track.masks import MAX_PIXELS
 __all__ = [
     "MAX_FRAMES",
     "MAX_VIDEO_PIXELS",
+    "USUAL_FPS",
     "asked_span",
     "check_frame",
     "check_range",
@@ -29,6 +30,9 @@ MAX_FRAMES = 2**25
 
 MAX_VIDEO_PIXELS = 2**27
 """Most pixels of a frame of a video, a little more than 15,360 x 8,640: decoders hold several."""
+
+USUAL_FPS = 25.0
+"""Frames a second at which pictures are played that say nothing of time."""
 
 
 def asked_span(
@@ -150,6 +154,6 @@ def check_rate(fps: float) -> None:
 
 
 def rate_of(times: npt.NDArray[np.float64]) -> float:
-    """Return frames per second of times in seconds, on average; 25 where there are too few."""
+    """Return frames per second of times in seconds, on average; `USUAL_FPS` without two frames."""
     span = float(times[-1] - times[0]) if len(times) else 0.0
-    return (len(times) - 1) / span if span > 0 else 25.0
+    return (len(times) - 1) / span if span > 0 else USUAL_FPS

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, even_times
+from sam2track.frames.bounds import USUAL_FPS, check_frame, even_times
 from sam2track.frames.coded import decoded
 from sam2track.frames.files import size_and_ends
 from sam2track.frames.headers import stored_size, wrong_with
@@ -134,7 +134,7 @@ class ImageFolder(ByFrame):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        fps: float = 25.0,
+        fps: float = USUAL_FPS,
         *,
         limits: object = None,
         key: str | None = None,

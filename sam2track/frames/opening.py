@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.source import USUAL_FPS, FrameSource
+from sam2track.frames.bounds import USUAL_FPS
+from sam2track.frames.source import FrameSource
 
 __all__ = ["STACKS", "find_source", "is_part", "open_source", "options_of", "reopen_source"]
 

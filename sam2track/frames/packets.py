@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import numpy.typing as npt
+
+from sam2track.frames.bounds import USUAL_FPS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -23,7 +24,6 @@ Stamps = npt.NDArray[np.int64]
 NO_STAMP = int(np.iinfo(np.int64).min)
 """Stands for a time stamp that a packet does not carry."""
 
-_USUAL_RATE = Fraction(25)
 _PATIENCE = 100_000  # packets of other streams in a row
 _UNORDERED = frozenset({"asf", "avi", "mxf"})
 
@@ -175,9 +175,9 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
             "decoding from the start; to speed this up, convert it to MP4"
         )
     if untimed:
-        rate = stream.guessed_rate or _USUAL_RATE
-        times = np.arange(len(order)) / float(rate)
-        warnings.append(f"it carries no times: {float(rate):g} frames per second are assumed")
+        rate = float(stream.guessed_rate or USUAL_FPS)
+        times = np.arange(len(order)) / rate
+        warnings.append(f"it carries no times: {rate:g} frames per second are assumed")
     else:
         ticks, tied = _rising(stamps[order])
         times = ticks * float(stream.time_base or 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import av
 
 from sam2track.arguments import is_number
 from sam2track.errors import SourceError, UsageError
+from sam2track.frames.bounds import USUAL_FPS
 from sam2track.frames.packets import coded_packets
 from sam2track.frames.pixels import Upright
 from sam2track.frames.source import Frame
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 __all__ = ["PipeVideo"]
-
-_USUAL_RATE = Fraction(25)
 
 
 class PipeVideo:
@@ -107,7 +105,7 @@ class PipeVideo:
         """Yield times in seconds, the first 0 and rising, and pictures, (H, W, 3) uint8; once."""
         picture, self._first = self._first, None
         start: float | None = None
-        last, step = -1.0, 1 / float(self._stream.guessed_rate or _USUAL_RATE)
+        last, step = -1.0, 1 / float(self._stream.guessed_rate or USUAL_FPS)
         scaled = False
         while picture is not None:
             said = None if picture.time is None else float(picture.time)

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_span
 
-__all__ = ["USUAL_FPS", "ByFrame", "Frame", "FrameSource", "check_picture"]
+__all__ = ["ByFrame", "Frame", "FrameSource", "check_picture"]
 
-USUAL_FPS = 25.0  # frames a second at which pictures are played that say nothing of time
 Frame = npt.NDArray[np.uint8]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
-from sam2track.frames.bounds import check_frame, check_size, even_times
+from sam2track.frames.bounds import USUAL_FPS, check_frame, check_size, even_times
 from sam2track.frames.intensity import Limits, check_limits, found_limits, looked_at, sample, scaled
 from sam2track.frames.source import ByFrame, Frame
 
@@ -167,7 +167,7 @@ class StackSource(ByFrame):
         self,
         stack: Stack,
         *,
-        fps: float = 25.0,
+        fps: float = USUAL_FPS,
         channel: Sequence[int | str] | int | str | None = None,
         z: int | Literal["max"] | None = None,
         limits: object = None,
