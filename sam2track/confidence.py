@@ -188,13 +188,14 @@ def coverage(found: Sequence[Observation]) -> list[float]:
     """Return the share of each mask that others cover, too."""
     if len(found) < 2:
         return [0.0] * len(found)
-    depth = np.zeros(found[0].size, np.uint16)
+    depth = np.zeros(found[0].part.size, np.uint16)
     for one in found:
-        depth[one.place] += one.part
+        depth[one.part.place] += one.part.part
     shared = depth > 1
     if not shared.any():
         return [0.0] * len(found)
-    return [np.count_nonzero(shared[one.place] & one.part) / max(1, one.row.area) for one in found]
+    common = (np.count_nonzero(shared[one.part.place] & one.part.part) for one in found)
+    return [pixels / max(1, one.row.area) for pixels, one in zip(common, found, strict=True)]
 
 
 def look(one: Observation, covered: float) -> tuple[float, float]:

@@ -285,7 +285,7 @@ class Contents(Ledger):
                         predicted_iou=float(iou),
                     )
                     read = partial(self._codes, object_id, frame, codes, side)
-                    found.append(Observation(one, part.part, part.size, read))
+                    found.append(Observation(one, part, read))
             yield frame, found
 
     def rows(self, start: int = 0, stop: int | None = None) -> Iterator[TrackRow]:

@@ -203,7 +203,7 @@ def _crop(picture: Picture, found: Sequence[Observation], object_id: int, side: 
         if one.row.object_id == object_id:
             own = one.mask
             box = one.row.box or box
-        labels[one.place][one.part] = 7  # a grey of the palette
+        labels[one.part.place][one.part.part] = 7  # a grey of the palette
     shown = overlay(picture, labels, alpha=0.0, tags=False)
     if own is not None:
         labels = np.where(own, np.int32(object_id), 0)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sam2track.errors import OutputError, UsageError
 from sam2track.export.staging import Staged
-from sam2track.masks import Box, measure
+from sam2track.masks import Box, Part, measure
 from sam2track.tracking.codes import stability
 
 __all__ = [
@@ -151,31 +151,20 @@ class Observation:
     Parameters
     ----------
     row : TrackRow
-    part : (h, w) bool array
+    part : Part
         What of the mask lies in the row's box. All of many masks would be gigabytes.
-    size : (int, int)
-        Height and width of the frame.
     codes : callable
         Reads the logits as the project keeps them, on the decoder's grid.
     """
 
     row: TrackRow
-    part: npt.NDArray[np.bool_]
-    size: tuple[int, int]
+    part: Part
     codes: Callable[[], npt.NDArray[np.uint16]]
-
-    @property
-    def place(self) -> tuple[slice, slice]:
-        """Rows and columns of the frame that the part is of."""
-        x0, y0, x1, y1 = self.row.box or (0, 0, 0, 0)
-        return slice(y0, y1), slice(x0, x1)
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
         """The mask, (H, W) bool; made anew each time."""
-        found = np.zeros(self.size, np.bool_)
-        found[self.place] = self.part
-        return found
+        return self.part.whole()
 
     @property
     def stability(self) -> float:

@@ -42,9 +42,9 @@ def test_observations_hold_what_of_masks_lies_in_their_boxes(walked: Path) -> No
             for one, mask in zip(found, masks.values(), strict=True):
                 x0, y0, x1, y1 = one.row.box or (0, 0, 0, 0)
                 assert (one.row.box is None) == (not mask.any())
-                np.testing.assert_array_equal(one.part, mask[y0:y1, x0:x1])
+                np.testing.assert_array_equal(one.part.part, mask[y0:y1, x0:x1])
                 np.testing.assert_array_equal(one.mask, mask)
-                assert one.part.base is None and one.part.size < mask.size / 4
+                assert one.part.part.base is None and one.part.part.size < mask.size / 4
 
 
 RGB = [f"intensity_{what}_{c}" for c in "rgb" for what in ("mean", "std", "min", "max")]
