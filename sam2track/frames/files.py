@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import SourceError
+from sam2track.errors import Sam2TrackError, SourceError
 from sam2track.frames.headers import kind_of_file
 
-__all__ = ["Mapped", "ends_of_file", "size_and_ends", "unreadable"]
+__all__ = ["Mapped", "ends_of_file", "reading_errors", "size_and_ends"]
 
 _HASHED_BYTES = 64 << 10
 
@@ -34,17 +36,29 @@ def size_and_ends(path: Path, most: int) -> tuple[int, bytes]:
         return size, first + file.read(most)
 
 
-def unreadable(path: Path, kind: str, error: Exception) -> SourceError:
-    """Return what is said of a file that its package cannot read."""
-    held = kind_of_file(path)
-    if held not in (kind, None):
-        return SourceError(
-            f"{path} is {held}, whatever its name says, not {kind}; name it as what it is"
-        )
-    return SourceError(
-        f"{path} is no {kind} file that can be read ({type(error).__name__}: {error}); see whether "
-        "its maker's program opens it"
-    )
+@contextmanager
+def reading_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a package raises of a file that it cannot read into one line that names it.
+
+    Raises
+    ------
+    SourceError
+        From any error within that is not one of ours.
+    """
+    try:
+        yield
+    except Sam2TrackError:
+        raise
+    except Exception as error:  # readers of closed formats, and of damaged files, fail in many ways
+        held = kind_of_file(path)
+        if held not in (kind, None):
+            raise SourceError(
+                f"{path} is {held}, whatever its name says, not {kind}; name it as what it is"
+            ) from error
+        raise SourceError(
+            f"{path} is no {kind} file that can be read ({type(error).__name__}: {error}); see "
+            "whether its maker's program opens it"
+        ) from error
 
 
 class Mapped:

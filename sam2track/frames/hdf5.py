@@ -12,7 +12,7 @@ from typing import Any
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import array_stack
 from sam2track.frames.choice import choose, listed
-from sam2track.frames.files import unreadable
+from sam2track.frames.files import reading_errors
 from sam2track.frames.hdf5_access import node_at, open_hdf5, said, text
 from sam2track.frames.hdf5_arrays import Guarded, Series, dataset_at, datasets_of
 from sam2track.frames.hdf5_programs import element_size, series_of
@@ -46,19 +46,14 @@ def hdf5_stack(path: Path, axes: str | None = None, key: str | None = None) -> S
         Where h5py is not installed, it holds several datasets and none is named, or the axes do
         not fit.
     """
-    with ExitStack() as opened:
-        try:
-            file = opened.enter_context(open_hdf5(path))
-            array: Guarded | Series
-            found = series_of(file, path, key)
-            array, about = found if found is not None else _dataset(file, path, key, axes)
-            if axes is not None:
-                about["axes"] = axes
-            stack = array_stack(array, name=str(path), **about)
-        except (SourceError, UsageError):
-            raise
-        except Exception as error:  # h5py has no tree of its own, and damaged files end in anything
-            raise unreadable(path, "HDF5", error) from error
+    with ExitStack() as opened, reading_errors(path, "HDF5"):
+        file = opened.enter_context(open_hdf5(path))
+        array: Guarded | Series
+        found = series_of(file, path, key)
+        array, about = found if found is not None else _dataset(file, path, key, axes)
+        if axes is not None:
+            about["axes"] = axes
+        stack = array_stack(array, name=str(path), **about)
         opened.callback(stack.close)
         close = opened.pop_all().close
     return replace(stack, close=close)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
-from sam2track.frames.files import ends_of_file, unreadable
+from sam2track.frames.files import ends_of_file, reading_errors
 from sam2track.frames.stack import Stack, read_axes
 from sam2track.frames.units import channel_names, pixel_size, seconds
 
@@ -62,29 +62,24 @@ def lif_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
     """
     with needs("liffile", "microscopes", f"{path} is LIF"):
         import liffile
-    others: list[str] = []
-    with ExitStack() as opened:
+    with ExitStack() as opened, reading_errors(path, "LIF"):
+        data = opened.enter_context(_Bounded(path))
+        # It is not closed, which fails where it is damaged: all that it holds open is this.
+        file = liffile.LifFile(data)
+        images: list[Any] = [
+            liffile.LifImage(file, element, name) for name, element in _elements(file.xml_element)
+        ]
+        if not images:
+            raise SourceError(f"{path} holds no image")
+        choice = choose(path, "images", [image.path for image in images], key)
         try:
-            data = opened.enter_context(_Bounded(path))
-            # It is not closed, which fails where it is damaged: all that it holds open is this.
-            file = liffile.LifFile(data)
-            images: list[Any] = [
-                liffile.LifImage(file, element, name)
-                for name, element in _elements(file.xml_element)
-            ]
-            if not images:
-                raise SourceError(f"{path} holds no image")
-            choice = choose(path, "images", [image.path for image in images], key)
-            others = choice.warnings
             stack = _stack(path, images[choice.number], axes, data.size)
         except (SourceError, UsageError) as error:
-            raise type(error)("; ".join([str(error), *others])) from error
-        except Exception as error:
-            raise unreadable(path, "LIF", error) from error
+            raise type(error)("; ".join([str(error), *choice.warnings])) from error
         close = opened.pop_all().close
     return replace(
         stack,
-        warnings=(*others, *stack.warnings),
+        warnings=(*choice.warnings, *stack.warnings),
         key=choice.key,
         fingerprint=partial(ends_of_file, path.absolute()),
         close=close,

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import check_size
 from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
-from sam2track.frames.files import ends_of_file, unreadable
+from sam2track.frames.files import ends_of_file, reading_errors
 from sam2track.frames.stack import Stack, read_axes
 from sam2track.frames.units import channel_names, pixel_size, seconds
 
@@ -44,21 +43,16 @@ def nd2_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
     """
     with needs("nd2", "microscopes", f"{path} is ND2"):
         import nd2
-    with ExitStack() as opened:
-        try:
-            file = nd2.ND2File(path)
-            opened.callback(file.close)
-            sizes = dict(file.sizes)
-            choice = choose(path, "positions", _positions(file, sizes.get("P", 1)), key)
-            array = file.to_dask(wrapper=False, copy=True)
-            pixel, channels, interval = _pixel(file), _channels_of(file), _interval(file)
-            kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
-            shape, dtype = tuple(kept.values()), np.dtype(file.dtype)
-            letters = read_axes(axes or "".join(kept), shape, str(path))
-        except UsageError:
-            raise
-        except Exception as error:  # readers of closed formats fail in many ways
-            raise unreadable(path, "ND2", error) from error
+    with ExitStack() as opened, reading_errors(path, "ND2"):
+        file = nd2.ND2File(path)
+        opened.callback(file.close)
+        sizes = dict(file.sizes)
+        choice = choose(path, "positions", _positions(file, sizes.get("P", 1)), key)
+        array = file.to_dask(wrapper=False, copy=True)
+        pixel, channels, interval = _pixel(file), _channels_of(file), _interval(file)
+        kept = {axis: int(size) for axis, size in sizes.items() if axis != "P"}
+        shape, dtype = tuple(kept.values()), np.dtype(file.dtype)
+        letters = read_axes(axes or "".join(kept), shape, str(path))
         close = opened.pop_all().close
     place = list(sizes).index("P") if "P" in sizes else None
 
@@ -99,30 +93,25 @@ def czi_stack(path: Path, axes: str | None = None, key: str | None = None) -> St
     """
     with needs("pylibCZIrw", "microscopes", f"{path} is CZI"):
         from pylibCZIrw import czi
-    with ExitStack() as opened:
-        try:
-            file = czi.CziReader(str(path))
-            opened.callback(file.close)
-            box, scenes = file.total_bounding_box, file.scenes_bounding_rectangle
-            told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
-            numbers = sorted(scenes) or [0]
-            choice = choose(path, "scenes", _czi_scenes(told, numbers), key)
-            scene = {"scene": numbers[choice.number]} if scenes else {}
-            place = scenes[scene["scene"]] if scenes else file.total_bounding_rectangle
-            check_size(str(path), place.h, place.w)  # all of it is put together at once
-            outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
-            first = file.read(plane=dict.fromkeys(outer, 0), **scene)
-            kinds = {_KINDS.get(kind, first.dtype) for kind in file.pixel_types.values()}
-            colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
-            sizes = outer | {"Y": first.shape[0], "X": first.shape[1]} | colour
-            shape = tuple(int(size) for size in sizes.values())
-            letters = read_axes(axes or "".join(sizes), shape, str(path))
-            warnings = choice.warnings + _further_axes(told)
-            channels, pixel = _czi_channels(told), _czi_pixel(told)
-        except (SourceError, UsageError):
-            raise
-        except Exception as error:
-            raise unreadable(path, "CZI", error) from error
+    with ExitStack() as opened, reading_errors(path, "CZI"):
+        file = czi.CziReader(str(path))
+        opened.callback(file.close)
+        box, scenes = file.total_bounding_box, file.scenes_bounding_rectangle
+        told = file.metadata.get("ImageDocument", {}).get("Metadata", {})
+        numbers = sorted(scenes) or [0]
+        choice = choose(path, "scenes", _czi_scenes(told, numbers), key)
+        scene = {"scene": numbers[choice.number]} if scenes else {}
+        place = scenes[scene["scene"]] if scenes else file.total_bounding_rectangle
+        check_size(str(path), place.h, place.w)  # all of it is put together at once
+        outer = {a: box[a][1] - box[a][0] for a in "TZC" if a in box}
+        first = file.read(plane=dict.fromkeys(outer, 0), **scene)
+        kinds = {_KINDS.get(kind, first.dtype) for kind in file.pixel_types.values()}
+        colour = {"S": first.shape[2]} if first.shape[2] > 1 else {}
+        sizes = outer | {"Y": first.shape[0], "X": first.shape[1]} | colour
+        shape = tuple(int(size) for size in sizes.values())
+        letters = read_axes(axes or "".join(sizes), shape, str(path))
+        warnings = choice.warnings + _further_axes(told)
+        channels, pixel = _czi_channels(told), _czi_pixel(told)
         close = opened.pop_all().close
     if len(kinds) > 1:
         warnings.append("its channels hold numbers of several kinds")
