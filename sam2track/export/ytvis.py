@@ -7,6 +7,7 @@ take it: ``videos`` say their size and files, ``annotations`` have lists as long
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -95,21 +96,20 @@ def read(path: Path, kind: str) -> Reading:
         raise SourceError(f"{file} does not name the pictures of its video (file_names)")
     length = len(video["file_names"])
     kinds = {c["id"]: name_of(c.get("name")) for c in items(file, "categories.item")}
-    about: dict[int, dict[str, Any]] = {}
-    counts: dict[int, int] = {}
+    about: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    counts: Counter[int] = Counter()
     spool = Spool()  # by the number of the annotation: what it is called may come behind its masks
     for number, key, value in spread(file, "annotations.item", "segmentations"):
         if key != "segmentations":
-            about.setdefault(number, {})[key] = value
+            about[number][key] = value
             continue
-        place = counts.get(number, 0)
-        counts[number] = place + 1
         if value is not None:
-            spool.put(first + place, number, json.dumps(value))
+            spool.put(first + counts[number], number, json.dumps(value))
+        counts[number] += 1
     ids: dict[int, int] = {}
     names: dict[int, str] = {}
     for number in sorted({*about, *counts}):
-        said = about.get(number, {})
+        said = about[number]
         if "id" not in said:
             raise SourceError(f"{file} has an annotation without an id")
         ids[number] = object_id = int(said["id"])
@@ -119,10 +119,10 @@ def read(path: Path, kind: str) -> Reading:
             raise SourceError(
                 f"{file}: annotation {object_id} is of video {said['video_id']}, which is not there"
             )
-        if counts.get(number, 0) != length:
+        if counts[number] != length:
             raise SourceError(
-                f"{file}: annotation {object_id} has {counts.get(number, 0)} masks, its video "
-                f"{length} frames; each frame has one, or null"
+                f"{file}: annotation {object_id} has {counts[number]} masks, its video {length} "
+                "frames; each frame has one, or null"
             )
         names[object_id] = kinds.get(said.get("category_id"), "")
     frames = range(first, first + length)
