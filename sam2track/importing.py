@@ -146,13 +146,14 @@ def _from_one(reading: Reading) -> Reading:
         for frame, masks in reading.shots():
             yield frame, Masks({i + 1: partial(masks.__getitem__, i) for i in masks})
 
-    said = f"{reading.path} counts objects from 0; here each has the number after its own"
+    reading.warnings.append(
+        f"{reading.path} counts objects from 0; here each has the number after its own"
+    )
     return replace(
         reading,
         shots=shots,
         names={i + 1: name for i, name in reading.names.items()},
         lineage={i + 1: mother + 1 for i, mother in reading.lineage.items()},
-        warnings=[*reading.warnings, said],
     )
 
 
