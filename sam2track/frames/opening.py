@@ -54,9 +54,9 @@ def open_source(
         Of a stack or an array, as ``StackSource`` takes them; ``limits`` also of a folder of
         pictures that are not of 8 bits.
     key : str, optional
-        Of an npz or HDF5 file: which array; of a LIF, ND2, CZI or TIFF file: which image, position,
-        scene or series, by its name or its number from 0; of a folder of pictures: a pattern of
-        names, such as ``*_c1*``.
+        Of an npz, HDF5 or zarr: which array; of a LIF, ND2, CZI, TIFF or OME-Zarr: which image,
+        position, scene or series, by its name or its number from 0; of a folder of pictures: a
+        pattern of names, such as ``*_c1*``.
     stream, hwaccel : optional
         Of a video file, as ``VideoFile`` takes them.
 
@@ -270,8 +270,7 @@ def _stack(path: Path, kind: str, axes: str | None, key: str | None) -> Any:
     if kind == "zarr":
         from sam2track.frames.zarr_files import zarr_stack
 
-        _refuse({"key": key}, ("key",), str(path))
-        return zarr_stack(path, axes)
+        return zarr_stack(path, axes, key)
     if kind == "TIFF":
         from sam2track.frames.tiff import tiff_stack
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 import stat
@@ -13,6 +14,7 @@ from typing import Any
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.array import array_stack
+from sam2track.frames.choice import choose
 from sam2track.frames.extras import needs
 from sam2track.frames.files import ends_of_file
 from sam2track.frames.stack import Stack
@@ -36,15 +38,25 @@ def is_zarr(path: Path) -> bool:
         return False  # who lists it says that it may not be read, by its own name
 
 
-def zarr_stack(path: Path, axes: str | None = None) -> Stack:
-    """Open a zarr array, the largest scale of an OME-Zarr, or the only array of a group.
+def zarr_stack(path: Path, axes: str | None = None, key: str | None = None) -> Stack:
+    """Open a zarr array, the largest scale of an OME-Zarr, or an array of a group.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+        As ``open_source`` takes them.
+    key : str, optional
+        Which image of a plate, a well or what bioformats2raw made, the first otherwise; or which
+        array of a group.
 
     Raises
     ------
     SourceError
         Where it is damaged or holds no array.
     UsageError
-        Where zarr is not installed, it holds several arrays, or the axes do not fit.
+        Where zarr is not installed, it holds several arrays, the axes do not fit, or nothing is
+        called like the key.
     """
     with needs("zarr", "stacks", f"{path} is zarr"):
         import zarr
@@ -52,23 +64,23 @@ def zarr_stack(path: Path, axes: str | None = None) -> Stack:
         store = _guarded(path.absolute())
         node = zarr.open(store, mode="r")
         about: dict[str, Any] = {}
+        image = ""
+        if isinstance(node, zarr.Group) and (images := _images(node)):
+            choice = choose(path, "images", images, key)
+            about, image = {"key": choice.key, "warnings": choice.warnings}, images[choice.number]
+            node, key = node[image], None
         if isinstance(node, zarr.Group):
-            if "bioformats2raw.layout" in node.attrs and "0" in node:
-                node = node["0"]
-            attributes: Mapping[str, Any] = dict(node.attrs)
-            attributes = attributes.get("ome", attributes)
-            scales = attributes.get("multiscales") or []
-            if scales:
-                node, about = _ome(node, scales[0], attributes)
-            else:
-                node = _only(node, path)
+            node, told = _of_group(node, path, key)
+            about |= told
+        elif key is not None:
+            raise UsageError(f"{path} is one array; leave key {key!r} out")
         store.most = _check_chunks(node, path)
         names = about.pop("axes", None) or _dimensions(node)
         return array_stack(
             node,
             axes=axes if axes is not None else names,
             name=str(path),
-            fingerprint=partial(_fingerprint, path.absolute()),
+            fingerprint=partial(_fingerprint, path.absolute() / image),
             **about,
         )
     except (UsageError, SourceError):
@@ -99,6 +111,29 @@ def _guarded(path: Path) -> Any:
             return await super().get(key, *args, **options)
 
     return Guarded(path, read_only=True)
+
+
+def _of_group(group: Any, path: Path, key: str | None) -> tuple[Any, dict[str, Any]]:
+    """Return the largest scale of an image, or an array of a group, and what is said of it."""
+    attributes = _attributes(group)
+    scales = attributes.get("multiscales") or []
+    if scales and key is not None:
+        raise UsageError(f"{path} holds one image; leave key {key!r} out")
+    if scales:
+        return _ome(group, scales[0], attributes)
+    names = sorted(name for name, _ in group.arrays())
+    if not names:
+        within = ", ".join(sorted(name for name, _ in group.groups()))
+        held = f" (it holds {within})" if within else ""
+        raise SourceError(f"{path} is a zarr group without arrays{held}; give the folder of one")
+    if key is not None:
+        name = names[choose(path, "arrays", names, key).number]
+        return group[name], {"key": name}
+    if len(names) > 1:
+        raise UsageError(
+            f"{path} holds the arrays {', '.join(names)}; name one of them as key (--key)"
+        )
+    return group[names[0]], {}
 
 
 def _ome(
@@ -146,16 +181,26 @@ def _check_chunks(array: Any, path: Path) -> int:
     return int(2 * math.prod(together) * array.dtype.itemsize) + _LEAST_FILE
 
 
-def _only(group: Any, path: Path) -> Any:
-    names = sorted(name for name, _ in group.arrays())
-    if len(names) == 1:
-        return group[names[0]]
-    if not names:
-        raise SourceError(f"{path} is a zarr group without arrays; give the folder of one")
-    raise UsageError(
-        f"{path} holds the arrays {', '.join(names)}; give the folder of one, such as "
-        f"{path / names[0]}"
-    )
+def _attributes(group: Any) -> Mapping[str, Any]:
+    """What OME-Zarr says of a group, since 0.5 within an attribute of its own."""
+    attributes: Mapping[str, Any] = dict(group.attrs)
+    told: Mapping[str, Any] = attributes.get("ome", attributes)
+    return told
+
+
+def _images(group: Any) -> list[str]:
+    """Paths of the images of a plate, a well, or what bioformats2raw made; none of others."""
+    attributes = _attributes(group)
+    if "plate" in attributes:
+        wells = [well["path"].strip("/") for well in attributes["plate"]["wells"]]
+        return [f"{well}/{image}" for well in wells for image in _images(group[well])]
+    if "well" in attributes:
+        return [image["path"].strip("/") for image in attributes["well"]["images"]]
+    if "bioformats2raw.layout" not in attributes:
+        return []
+    told = _attributes(group["OME"]).get("series") if "OME" in group else None
+    numbered = map(str, itertools.takewhile(lambda n: str(n) in group, itertools.count()))
+    return list(told or numbered)
 
 
 def _dimensions(array: Any) -> list[str] | None:

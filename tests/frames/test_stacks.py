@@ -706,8 +706,7 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
     group = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
     for name in ("one", "two"):
         group.create_array(name, data=numbers("TYX"))
-    refused(tmp_path / "g.zarr", UsageError, "one, two; give the folder of one")
-    refused(tmp_path / "g.zarr", UsageError, "key 'one' is not for", key="one")
+    refused(tmp_path / "g.zarr", UsageError, "arrays one, two; name one of them as key")
     made = write_zarr(3)(tmp_path / "c", numbers("TYX"), "TYX")
     (made / "zarr.json").write_text("{")
     refused(made, SourceError, "no zarr that can be read")
@@ -1092,14 +1091,64 @@ def test_dimensions_of_zarr_that_are_not_all_named_are_those_of_arrays(tmp_path:
     assert open_source(tmp_path / "a.zarr").about == {"axes": "TYX"}
 
 
-def test_of_bioformats2raw_the_first_image_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [True, False])
+def test_of_bioformats2raw_a_key_takes_an_image(tmp_path: Path, said: bool) -> None:
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=3)
     group.attrs["bioformats2raw.layout"] = 3
     for number in range(2):
         path = write_ome_zarr(tmp_path / f"{number}.tif", numbers("TCYX") + number, "TCYX")
         path.rename(tmp_path / "a.zarr" / str(number))
+    if said:
+        group.create_group("OME").attrs["ome"] = {"series": ["1", "0"]}
+    first, second = (1, 0) if said else (0, 1)
     source = open_source(tmp_path / "a.zarr", channel="GFP")
-    np.testing.assert_array_equal(source.values(1)[..., 0], numbers("TCYX")[1, 1])
+    np.testing.assert_array_equal(source.values(1)[..., 0], numbers("TCYX")[1, 1] + first)
+    assert [line for line in source.warnings if line.startswith("it holds 2 images")]
+    assert source.options["key"] is None
+    other = open_source(tmp_path / "a.zarr", channel="GFP", key=str(second))
+    np.testing.assert_array_equal(other.values(1)[..., 0], numbers("TCYX")[1, 1] + second)
+    assert other.options["key"] == str(second)
+    assert not [line for line in other.warnings if "images" in line]
+    assert len({source.fingerprint(), other.fingerprint()}) == 2
+
+
+def test_of_a_plate_a_key_takes_an_image_of_a_well(tmp_path: Path) -> None:
+    plate = zarr.open_group(str(tmp_path / "p.zarr"), mode="w", zarr_format=3)
+    wells = ["A/1", "B/2"]
+    plate.attrs["ome"] = {"plate": {"wells": [{"path": well} for well in wells]}}
+    for number, well in enumerate(wells):
+        images = {"well": {"images": [{"path": "0"}, {"path": "1"}]}}
+        plate.create_group(well).attrs["ome"] = images
+        for image in range(2):
+            array = numbers("TYX") + 10 * number + image
+            path = write_ome_zarr(tmp_path / "image.tif", array, "TYX")
+            path.rename(tmp_path / "p.zarr" / well / str(image))
+    for opened in (
+        open_source(tmp_path / "p.zarr", key="B/2/1"),
+        open_source(tmp_path / "p.zarr", key=3),
+        open_source(tmp_path / "p.zarr" / "B" / "2", key=1),
+    ):
+        np.testing.assert_array_equal(opened.values(2)[..., 0], numbers("TYX")[2] + 11)
+    assert "(A/1/0, A/1/1, B/2/0, B/2/1)" in open_source(tmp_path / "p.zarr").warnings[0]
+    with pytest.raises(UsageError, match="no 'C/3/0' among its images"):
+        open_source(tmp_path / "p.zarr", key="C/3/0")
+    with pytest.raises(SourceError, match=r"without arrays \(it holds 2\)"):
+        open_source(tmp_path / "p.zarr" / "B")
+    with pytest.raises(UsageError, match="one image; leave key"):
+        open_source(tmp_path / "p.zarr" / "A" / "1" / "0", key=0)
+    with pytest.raises(UsageError, match="one array; leave"):
+        open_source(tmp_path / "p.zarr" / "A" / "1" / "0" / "0", key=0)
+
+
+def test_of_a_group_of_zarr_a_key_takes_an_array(tmp_path: Path) -> None:
+    group = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
+    for number, name in enumerate(("raw", "labels")):
+        group.create_array(name, data=numbers("TYX") + number)
+    source = open_source(tmp_path / "g.zarr", key="raw", axes="TYX")
+    np.testing.assert_array_equal(source.values(1)[..., 0], numbers("TYX")[1])
+    assert source.options["key"] == "raw"
+    with pytest.raises(UsageError, match="no 'x' among its arrays"):
+        open_source(tmp_path / "g.zarr", key="x")
 
 
 def test_arrays_of_torch_and_of_unknown_length() -> None:
