@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ _LARGEST_CHUNK = 2**32  # bytes
 _LEAST_CHUNK = 2**16  # bytes; heads and sums of small ones
 _MOST_CHUNKS = 2**18  # of a plane: each takes memory of its own, also where there is nothing of it
 _MOST_OBJECTS = 10_000  # that are looked at for arrays
+_HELD = 8  # datasets of a series that are kept, one for each channel and reader
 _DEEPEST = 64  # groups within each other: the library goes down into them by calling itself
 # Shuffle, Fletcher's sums, n-bit and scale-offset: what they give is no larger than values are.
 _NO_CODERS = frozenset({2, 3, 5, 6})
@@ -131,7 +132,7 @@ class Guarded:
         self.dtype: np.dtype[Any] = np.dtype(kind.newbyteorder("=").str)
         self.shape: tuple[int, ...] = dataset.shape
         self.chunks: tuple[int, ...] | None = dataset.chunks
-        self._most: int | None = None  # bytes of a chunk as it is stored
+        self._most: int | None = None  # bytes of a chunk as it is stored, until they are looked at
         if self.chunks is not None:
             claimed = math.prod(self.chunks) * kind.itemsize
             if claimed > _LARGEST_CHUNK:
@@ -156,10 +157,11 @@ class Guarded:
             places.append(range(start - start % chunk, stop, chunk))
         if (count := math.prod(map(len, places))) > _MOST_CHUNKS:
             raise OSError(f"it lies in {count:,} chunks; write it anew with larger ones")
-        if self._most is not None:
-            for place in itertools.product(*places):
-                if self._dataset.id.get_chunk_info_by_coord(place).size > self._most:
-                    raise OSError("a chunk is larger than what it may hold; write it anew")
+        if (most := self._most) is not None:
+            # All of them, once: the library goes through all to look for one.
+            if self._dataset.id.chunk_iter(lambda chunk: chunk.size > most or None):
+                raise OSError("a chunk is larger than what it may hold; write it anew")
+            self._most = None
 
 
 def _check_filters(about: Any, name: str) -> bool:
@@ -226,7 +228,9 @@ class Series:
         size: tuple[int, ...] | None = None,
         unsigned: bool = False,
     ) -> None:
-        self._find, first = find, find(0, 0)
+        # Planes of one dataset are read one behind the other, and it is looked at once.
+        self._find = lru_cache(_HELD)(find)
+        first = self._find(0, 0)
         size = size or _three(first.shape)
         self._counts, self._size = (times, channels), size
         self._stored, self.dtype = first.dtype, first.dtype

@@ -478,6 +478,41 @@ def test_chunks_of_several_planes_are_inflated_once(
     assert not blocks._kept
 
 
+class Watched:
+    """A dataset, or what h5py has below it, that tells what is asked of it."""
+
+    def __init__(self, watched: Any, asked: list[str]) -> None:
+        self._watched, self._asked = watched, asked
+
+    def __getattr__(self, name: str) -> Any:
+        self._asked.append(name)
+        found = getattr(self._watched, name)
+        return Watched(found, self._asked) if name == "id" else found
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._watched[index]
+
+
+def test_chunks_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library goes through all of them for each, so that late frames took ever longer."""
+    array = np.zeros((30, 3, 16, 16), np.uint8)
+    one = write(tmp_path / "a.h5", {"data": array[:, 0]}, chunks=(1, 8, 8), compression="gzip")
+    several = write_big(tmp_path / "b.h5", [array])
+    asked: list[str] = []
+    begin = hdf5_arrays.Guarded.__init__
+    monkeypatch.setattr(
+        hdf5_arrays.Guarded,
+        "__init__",
+        lambda self, dataset, name: begin(self, Watched(dataset, asked), name),
+    )
+    for path, datasets in ((one, 1), (several, 30)):
+        asked.clear()
+        with opened(path, limits=(0, 255), **({} if path == one else {"z": "max"})) as source:
+            for frame in range(30):
+                source.read(frame)
+        assert sum("chunk_i" in name for name in asked) == datasets
+
+
 # -- Imaris, BigDataViewer and Fiji ----------------------------------------------------------------
 
 
