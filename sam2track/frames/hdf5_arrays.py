@@ -130,6 +130,8 @@ class Guarded:
             raise SourceError(f"{name} holds {kind}; it must be bool, integer or floating")
         self._dataset = dataset
         self.dtype: np.dtype[Any] = np.dtype(kind.newbyteorder("=").str)
+        if text(said(dataset, "MATLAB_class")) == "logical":  # which it keeps as bytes of 0 and 1
+            self.dtype = np.dtype(bool)
         self.shape: tuple[int, ...] = dataset.shape
         self.chunks: tuple[int, ...] | None = dataset.chunks
         self._most: int | None = None  # bytes of a chunk as it is stored, until they are looked at

@@ -303,6 +303,19 @@ def test_axes_of_matlab(shape: tuple[int, ...], axes: str | None, tmp_path: Path
         assert source.about["axes"] == axes and (source.height, source.width) == (20, 30)
 
 
+def test_what_is_logical_in_matlab_is_black_and_white(tmp_path: Path) -> None:
+    """It lies in the file as bytes of 0 and 1, which are all but the same grey."""
+    cells = numbers("TYX") % 3 == 0
+    path = write(tmp_path / "a.mat", {"bw": cells.swapaxes(1, 2).astype(np.uint8)})
+    with h5py.File(path, "r+") as file:
+        file["bw"].attrs["MATLAB_class"] = np.bytes_("logical")
+        file["bw"].attrs["MATLAB_int_decode"] = np.int32(1)
+    with opened(path) as source:
+        for frame in range(len(source)):
+            np.testing.assert_array_equal(source.read(frame)[..., 0], cells[frame] * 255)
+            np.testing.assert_array_equal(source.values(frame)[..., 0], cells[frame])
+
+
 def test_of_several_datasets_one_is_named(tmp_path: Path) -> None:
     first, second, third = (numbers("TYX") + 10 * n for n in range(3))
     arrays = {"day/raw": first, "day/smooth": second, "raw": third, "table": np.zeros(9)}
