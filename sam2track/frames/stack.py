@@ -108,7 +108,8 @@ def read_axes(axes: str | Sequence[str], shape: tuple[int, ...], name: str) -> s
         if "T" not in letters and letters.count(unknown) == 1:
             letters = letters.replace(unknown, "T")
     given = "".join(str(w) for w in words) if all(len(str(w)) == 1 for w in words) else words
-    known = [a for a in letters if a != "?"]
+    # Of an axis without a name one place alone is read.
+    known = [a for a, size in zip(letters, shape, strict=False) if a != "?" or size > 1]
     if (
         len(words) != len(shape)
         or not {"Y", "X"} <= set(known)

@@ -241,6 +241,17 @@ def test_odd_labels_of_axes(said: Any, tmp_path: Path) -> None:
         assert source.about == {"axes": "TYX"}
 
 
+def test_an_axis_that_vigra_does_not_know_is_named(tmp_path: Path) -> None:
+    """Or is one place long; of a longer one the first frame alone was read."""
+    path = write_ilastik(tmp_path / "a.h5", numbers("TYX"), "?yx")
+    with pytest.raises(UsageError, match=r"axes '\?yx' do not fit; name each axis once"):
+        open_source(path)
+    with opened(path, axes="TYX") as source:
+        assert len(source) == SIZES["T"]
+    with opened(write_ilastik(path, numbers("TYX")[..., None], "tyx?")) as source:
+        assert len(source) == SIZES["T"]
+
+
 def test_arrays_that_are_only_called_like_those_of_big_data_viewer(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", {f"t{n:05}": numbers("TYX") + n for n in range(3)})
     with opened(path, key="t00002") as source:

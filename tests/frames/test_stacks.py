@@ -628,7 +628,7 @@ def test_more_than_three_channels_have_to_be_chosen() -> None:
     assert len(ArraySource(array, axes="TCYX", channel=[4, 0, 2])) == 2
 
 
-@pytest.mark.parametrize("axes", ["TY", "TTYX", "TZCX", "ABYX", "", "TZCYXS"])
+@pytest.mark.parametrize("axes", ["TY", "TTYX", "TZCX", "ABYX", "", "TZCYXS", "?ZYX"])
 def test_axes_that_do_not_fit(axes: str) -> None:
     with pytest.raises(UsageError, match="do not fit"):
         ArraySource(numbers("TZYX"), axes=axes)
