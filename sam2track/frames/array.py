@@ -116,7 +116,7 @@ def array_stack(
     name = name or f"array {'x'.join(map(str, shape))} {dtype}"
     dims = getattr(array, "dims", None)
     if 0 in shape:
-        raise UsageError(f"the array is {shape} {dtype}; it holds no frames")
+        raise UsageError(f"{name} has the shape {shape}; it holds no frames")
     if axes is None:
         axes = dims if isinstance(dims, tuple) else usual_axes(shape, name)
     if dims is not None and getattr(array, "chunks", None) and hasattr(array, "data"):

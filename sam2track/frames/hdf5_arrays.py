@@ -75,10 +75,12 @@ def dataset_at(group: Any, path: str, file: Path) -> Guarded:
     Raises
     ------
     SourceError
-        Where there is none, or it is not to be read.
+        Where there is none, it is not to be read, or the file is closed.
     """
     import h5py
 
+    if not group:
+        raise SourceError(f"{file} is closed")
     found = node_at(group, path)
     if not isinstance(found, h5py.Dataset):
         raise SourceError(
@@ -146,6 +148,8 @@ class Guarded:
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         """Return a part, by numbers and slices; OSError where it cannot be read."""
+        if not self._dataset:
+            raise OSError("it is closed")
         if self.chunks is not None:
             self._check_chunks(index if isinstance(index, tuple) else (index,))
         return np.asarray(self._dataset[index], self.dtype)

@@ -355,7 +355,7 @@ def test_of_several_datasets_one_is_named(tmp_path: Path) -> None:
 def test_a_file_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no array of numbers with 2 to 6 axes"):
         open_source(write(tmp_path / "a.h5", {"line": np.zeros(9), "deep": np.zeros((1,) * 7)}))
-    with pytest.raises(UsageError, match="holds no frames"):
+    with pytest.raises(UsageError, match=r"b\.h5 has the shape \(0, 9, 9\); it holds no frames"):
         open_source(write(tmp_path / "b.h5", {"data": np.zeros((0, 9, 9))}))
 
 
@@ -454,6 +454,19 @@ def test_planes_are_read_by_several_threads(tmp_path: Path) -> None:
             return bool(np.array_equal(source.values(frame)[..., 0], array[frame]))
 
         assert all(pool.map(right, [n % 40 for n in range(2000)]))
+
+
+@pytest.mark.parametrize("write_it", [write, write_fiji])
+def test_one_that_is_closed_says_so(write_it: Any, tmp_path: Path) -> None:
+    array = numbers("TYX")
+    of_it = {"data": array} if write_it is write else array[:, None, None]
+    source = open_source(write_it(tmp_path / "a.h5", of_it), limits=(0, 9))
+    source.read(0)
+    source.close()
+    source.close()
+    for frame in (0, 3):
+        with pytest.raises(SourceError, match=rf"does not give frame {frame}: .* is closed"):
+            source.read(frame)
 
 
 @pytest.mark.parametrize("chunks", [(1, 512, 512), (20, 512, 512)])
