@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,11 +87,16 @@ def _laid_out(
         )
     sizes = {dataset_at(first, channel + layout.within, path).shape for channel in channels}
     about: dict[str, Any] = {}
+    warnings = _gaps(times)
+    if key is None and (later := set(_named(names_in(file), layout.channels)) - set(channels)):
+        told = ", ".join(sorted(later))
+        warnings.append(f"its first time, {times[0]}, has no {told}; what is not there is left out")
     if key is not None or len(sizes) > 1:
         what = layout.what if key is not None else f"{layout.what} of different sizes"
         choice = choose(path, what, channels, key)
         channels = [channels[choice.number]]
-        about = {"key": channels[0], "warnings": tuple(choice.warnings)}
+        about["key"] = channels[0]
+        warnings += choice.warnings
 
     def find(time: int, channel: int) -> Guarded:
         return dataset_at(file, f"{times[time]}/{channels[channel]}{layout.within}", path)
@@ -99,7 +105,15 @@ def _laid_out(
         about["pixel_size_um"] = element_size(node_at(first, channels[0]))
     # BigDataViewer writes numbers of 16 bits without a sign as such with one.
     series = Series(find, len(times), len(channels), unsigned=layout is _BIG)
-    return series, {"axes": series.axes, **about}
+    return series, {"axes": series.axes, "warnings": tuple(warnings), **about}
+
+
+def _gaps(times: Sequence[str]) -> list[str]:
+    """What is to be said where times are missing among others."""
+    for before, after in pairwise(times):
+        if int(after[1:]) > int(before[1:]) + 1:
+            return [f"it holds nothing between {before} and {after}; frames count what is there"]
+    return []
 
 
 def _imaris(file: Any, path: Path, key: str | None) -> tuple[Series, dict[str, Any]]:

@@ -673,6 +673,40 @@ def test_setups_of_different_sizes_are_no_channels(tmp_path: Path) -> None:
         open_source(path, key="s02")
 
 
+@pytest.mark.parametrize("write_it", [write_big, write_fiji])
+def test_times_that_are_missing_are_said(write_it: Any, tmp_path: Path) -> None:
+    """Frames behind them are those of other times than their numbers say."""
+    array = np.stack([numbers("ZYX", np.uint16) + t for t in range(5)])
+    is_big = write_it is write_big
+    path = write_it(tmp_path / "a.h5", [array] if is_big else array[:, None])
+    with h5py.File(path, "r+") as file:
+        first, second, _, third, fourth = (f"t{n:05}" if is_big else f"t{n}" for n in range(5))
+        for name in (first, fourth):
+            del file[name]  # as in a part of a longer one
+    with opened(path, z=0) as source:
+        assert source.warnings == []
+    with h5py.File(path, "r+") as file:
+        del file[third.replace("3", "2")]
+    with opened(path, z=0) as source:
+        assert len(source) == 2
+        assert source.warnings == [
+            f"it holds nothing between {second} and {third}; frames count what is there"
+        ]
+        np.testing.assert_array_equal(source.values(1)[..., 0], array[3, 0])
+
+
+def test_setups_that_begin_later_are_said(tmp_path: Path) -> None:
+    array = np.stack([numbers("ZYX", np.uint16) + t for t in range(3)])
+    path = write_big(tmp_path / "a.h5", [array, array, array])
+    with h5py.File(path, "r+") as file:
+        del file["t00000/s01"]
+    with opened(path, z=0, channel=1) as source:
+        (warning,) = source.warnings
+        assert warning == "its first time, t00000, has no s01; what is not there is left out"
+    with opened(path, z=0, key="s02") as source:
+        assert source.warnings == []
+
+
 def test_what_fiji_says(tmp_path: Path) -> None:
     array = np.stack([numbers("CYX") + 99 * t for t in range(12)])[:, :, None]
     path = write_fiji(tmp_path / "a.h5", array, (2, 0.5, 0.25))
