@@ -109,9 +109,11 @@ def intensity(mask: npt.NDArray[np.bool_], picture: npt.NDArray[Any]) -> Intensi
     if not len(values):
         return None
     values = values.reshape(len(values), -1)
-    return Intensity(
-        values.mean(axis=0), values.std(axis=0), values.min(axis=0), values.max(axis=0)
-    )
+    # Values that are none, or infinite, are measured as what comes of them; numpy need not warn.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return Intensity(
+            values.mean(axis=0), values.std(axis=0), values.min(axis=0), values.max(axis=0)
+        )
 
 
 def _perimeter(inside: npt.NDArray[np.bool_]) -> float:

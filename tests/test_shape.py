@@ -93,6 +93,16 @@ def test_intensities_are_those_of_scikit_image(mask: np.ndarray, channels, dtype
     np.testing.assert_array_equal(found.maximum, np.atleast_1d(truth.intensity_max))
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e308])
+def test_values_that_are_none_are_no_reason_for_a_warning(odd: float) -> None:
+    """Of numpy, which a person was shown as one of the run."""
+    picture = np.full((4, 4), odd)
+    picture[0] = 1
+    told = intensity(np.ones((4, 4), bool), picture)
+    assert told is not None
+    assert not math.isfinite(told.std[0])
+
+
 def test_a_picture_of_another_size() -> None:
     with pytest.raises(UsageError, match="a picture of"):
         intensity(np.ones((2, 3), bool), np.ones((3, 2)))
