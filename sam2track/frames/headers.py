@@ -33,6 +33,7 @@ _KINDS = (
     (0, b"ZISRAWFILE", "CZI"),
     (0, b"\x93NUMPY", "npy"),
     (0, _HDF5, "HDF5"),
+    (0, b"MATLAB 5.0 MAT-file", "MATLAB before -v7.3"),
     (0, b"SQLite format 3\0", "SQLite"),
     (0, b"PK\x03\x04", "zip"),
     (0, b"\x1f\x8b", "gzip"),
@@ -47,7 +48,7 @@ _PICTURES = frozenset({"APNG", "BMP", "JPEG", "PNG", "TIFF", "WebP"})
 NO_VIDEOS = frozenset(
     {
         *("AVIF", "CZI", "HDF5", "HEIC", "HTML", "LIF", "ND2", "PDF", "SQLite", "TIFF", "WAV"),
-        *("gzip", "npy", "zip"),
+        *("MATLAB before -v7.3", "gzip", "npy", "zip"),
     }
 )
 """Kinds of which FFmpeg reads no video, though it may take some for one."""

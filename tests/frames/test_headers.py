@@ -63,6 +63,7 @@ KINDS = {
     "gzip": gzip.compress(b"a video, perhaps"),
     "PDF": b"%PDF-1.7\n" + bytes(600),
     "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(600),
+    "MATLAB before -v7.3": b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\1IM",
     "HTML": b"\n<!DOCTYPE html><title>404: not found</title>",
     "text": "Größe: keine\n".encode() * 60,
     "LIF": struct.pack("<IIBI", 0x70, 605, 0x2A, 300) + bytes(600),
