@@ -16,18 +16,26 @@ from sam2track.frames.extras import needs
 __all__ = ["names_in", "node_at", "open_hdf5", "said", "text"]
 
 _MOST_SAID = 2**20  # values of an attribute, and bytes of texts that lie together
+_BELOW = 64  # nodes of chunks below one
 
 
 class _Checked(io.FileIO):
     """A file as HDF5's library reads it, but for what that would follow without end.
 
     Where texts of any length lie each says how far it is to the next, in a damaged file none at
-    all. What is read from within Python is not locked either: a lock cannot be had where a writer
-    holds one, or on many file systems of networks, and here nothing is written. And the library
-    opens no other file for a virtual dataset.
+    all. Nodes of the trees by which chunks, and what is in a group, are found say where those below
+    lie, which may be themselves. What is read from within Python is not locked either: a lock
+    cannot be had where a writer holds one, or on many file systems of networks, and here nothing is
+    written. And the library opens no other file for a virtual dataset.
     """
 
     length = 8  # bytes of a number that is a size
+    address = 8  # bytes of a number that is a place
+    begin = 0  # place from which places count
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._levels: dict[int, int] = {}  # of nodes of trees, above their leaves, by place
 
     def readinto(self, buffer: Any, /) -> int:
         view, start, done = memoryview(buffer).cast("B"), self.tell(), 0
@@ -39,6 +47,8 @@ class _Checked(io.FileIO):
             end = self.tell()
             self._check_texts(start)
             self.seek(end)
+        elif bytes(view[:4]) == b"TREE":
+            self._check_tree(start - self.begin, bytes(view))
         return done
 
     def _check_texts(self, place: int) -> None:
@@ -56,6 +66,22 @@ class _Checked(io.FileIO):
             place += self._size(head) if free else step + _eights(self._size(head))
             if place > stop or (free and not self._size(head)):
                 raise OSError("its texts do not lie one behind the other")
+
+    def _check_tree(self, place: int, node: bytes) -> None:
+        """Check that a node's level is one below that of the node that leads to it.
+
+        As in "Disk Format: Level 1A1" of the HDF5 File Format Specification: between the places of
+        the nodes below stand keys. Those of a group are sizes; those of chunks are as large as the
+        node leaves room for, which has 64 nodes below it unless its writer was told otherwise.
+        """
+        head, level, count = 8 + 2 * self.address, node[5], int.from_bytes(node[6:8], "little")
+        key = (len(node) - head - _BELOW * self.address) // (_BELOW + 1) if node[4] else self.length
+        told, step = [(place, level)], key + self.address
+        if level and key > 0:
+            for at in range(head + key, min(head + key + count * step, len(node)), step):
+                told.append((int.from_bytes(node[at : at + self.address], "little"), level - 1))
+        if any(self._levels.setdefault(*each) != each[1] for each in told):
+            raise OSError("its trees lead back to themselves")
 
     def _size(self, head: bytes) -> int:
         return int.from_bytes(head[8:], "little")
@@ -79,7 +105,9 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     with needs("h5py", "stacks", f"{path} is HDF5"):
         import h5py
     with _Checked(path) as data, h5py.File(data, "r") as file:
-        data.length = file.id.get_create_plist().get_sizes()[1]
+        made = file.id.get_create_plist()
+        data.address, data.length = made.get_sizes()
+        data.begin = made.get_userblock()
         yield file
 
 

@@ -971,6 +971,31 @@ def test_texts_that_would_be_followed_without_end(tmp_path: Path) -> None:
         assert source.about == {"axes": "TYX"}
 
 
+@pytest.mark.parametrize("userblock", [0, 512])
+@pytest.mark.parametrize("kind", ["groups", "chunks"])
+def test_trees_that_lead_back_to_themselves(tmp_path: Path, kind: str, userblock: int) -> None:
+    """The library goes down into them by calling itself, until its process ends."""
+    array, path = np.arange(200 * 32 * 32, dtype=np.uint32).reshape(200, 32, 32), tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="earliest", userblock_size=userblock) as file:
+        file.create_dataset("data", data=array, chunks=(1, 16, 16), compression="gzip")
+        for number in range(300):
+            file.create_group(str(number))
+    with opened(path, axes="TYX") as source:
+        np.testing.assert_array_equal(source.values(150)[..., 0], array[150])
+    data, node = bytearray(path.read_bytes()), -1
+    of_chunks = kind == "chunks"
+    while data[node + 4 : node + 6] != bytes((of_chunks, 1)):
+        node = data.index(b"TREE", node + 1)
+    child = node + 24 + (8 * (2 + array.ndim) if of_chunks else 8)
+    data[child : child + 8] = (node - userblock).to_bytes(8, "little")
+    path.write_bytes(data)
+    refused = (
+        open_source if kind == "groups" else lambda path: open_source(path, axes="TYX").read(0)
+    )
+    with pytest.raises(SourceError, match="lead back to themselves"):
+        refused(path)
+
+
 # -- the whole way -----------------------------------------------------------------------------
 
 
