@@ -29,7 +29,9 @@ _VALUES = "buif"
 
 
 def datasets_of(file: Any, path: Path) -> list[str]:
-    """Names of arrays of numbers with 2 to 6 axes, those of its groups before each with slashes.
+    """Names of arrays of numbers that may be pictures, with slashes behind those of groups.
+
+    They have 2 to 6 axes, of which two or more are not of one place.
 
     Raises
     ------
@@ -66,7 +68,9 @@ def _is_stack(dataset: Any) -> bool:
         return False
     if not numbers or text(said(dataset, "MATLAB_class")) == "char":
         return False
-    return 2 <= len(dataset.shape or ()) <= 6
+    shape = dataset.shape or ()
+    # To MATLAB a number is a matrix, too, and a list of times a row.
+    return 2 <= len(shape) <= 6 and sum(size != 1 for size in shape) > 1
 
 
 def dataset_at(group: Any, path: str, file: Path) -> Guarded:

@@ -996,6 +996,14 @@ def test_trees_that_lead_back_to_themselves(tmp_path: Path, kind: str, userblock
         refused(path)
 
 
+def test_numbers_and_rows_are_no_pictures(tmp_path: Path) -> None:
+    movie, times = numbers("TYX"), np.arange(4.0)[None]
+    path = write(tmp_path / "a.h5", {"dt": np.array([[0.5]]), "movie": movie, "times": times})
+    with opened(path, axes="TYX") as source:
+        np.testing.assert_array_equal(source.values(1)[..., 0], movie[1])
+        assert source.options["key"] == "movie"
+
+
 # -- the whole way -----------------------------------------------------------------------------
 
 
