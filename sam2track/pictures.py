@@ -1,9 +1,11 @@
-"""Masks and label maps from picture files."""
+"""Masks and label maps from files: pictures, and arrays that numpy has saved."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,21 @@ from sam2track.regular import check_regular
 
 __all__ = ["read_labels", "read_mask"]
 
+_MOST = 2**28  # pixels
+
 
 def read_labels(path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
-    """Read a label image, (H, W): palette PNGs as indices, grey pictures as their values.
+    """Read a label image, (H, W): palette PNGs as indices, grey pictures and arrays as values.
 
     Raises
     ------
     PromptError
-        Where it cannot be read as a picture, or has colours in place of labels.
+        Where it cannot be read, or holds other than one label map.
     """
     pixels = _pixels(path)
     if pixels.ndim != 2:
         raise PromptError(f"{path} is a colour picture; give a palette or grey image of labels")
-    if pixels.dtype.kind == "f":
+    if not _is_whole(pixels):
         raise PromptError(f"{path} holds fractions; give a picture of whole numbers")
     return pixels.astype(np.int64)
 
@@ -37,10 +41,10 @@ def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
     Raises
     ------
     PromptError
-        Where it cannot be read as a picture, or holds other than whole numbers.
+        Where it cannot be read, or holds other than whole numbers.
     """
     pixels = _pixels(path)
-    if pixels.dtype.kind not in "bui":
+    if not _is_whole(pixels):
         # Of logits and probabilities hardly one is 0.
         raise PromptError(
             f"mask {path} holds {pixels.dtype}; it must hold whole numbers, nonzero where the "
@@ -52,21 +56,98 @@ def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
     return np.asarray(pixels[..., : 3 if pixels.shape[2] > 2 else 1].any(axis=2))
 
 
+def _is_whole(pixels: npt.NDArray[Any]) -> bool:
+    """Whether all are whole numbers, also where a program has saved them as others."""
+    if pixels.dtype.kind == "f":
+        return bool(np.isfinite(pixels).all() and (pixels == np.floor(pixels)).all())
+    return pixels.dtype.kind in "bui"
+
+
 def _pixels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Return (H, W) or (H, W, C) numbers."""
+    try:
+        check_regular(path)
+        with Path(path).open("rb") as file:
+            head = file.read(6)
+        if head == b"\x93NUMPY":
+            return _saved(path)
+        try:
+            return _picture(path)
+        except PromptError:
+            raise
+        except Exception:
+            if head[:2] not in (b"II", b"MM"):
+                raise
+            return _deep(path)
+    except PromptError:
+        raise
+    except Exception as error:  # Pillow raises any kind on damaged files
+        why = getattr(error, "strerror", None) or "it is no picture that can be read"
+        raise PromptError(f"mask {path} cannot be read: {why}") from error
+
+
+def _picture(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     from PIL import Image
 
     try:
-        check_regular(path)
         with warnings.catch_warnings():
             # Frames may be as large as what Pillow warns of; what it refuses is twice as large.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                if getattr(image, "is_animated", False):
+                    raise _several(path)
                 return np.asarray(image)
     except Image.DecompressionBombError as error:
         raise PromptError(
             f"mask {path} claims more than 178 million pixels, which no mask file may; give one of "
             "the frame's size"
         ) from error
-    except Exception as error:  # Pillow raises any kind on damaged files
-        why = getattr(error, "strerror", None) or "it is no picture that can be read"
-        raise PromptError(f"mask {path} cannot be read: {why}") from error
+
+
+def _deep(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Return a TIFF of numbers that Pillow does not know, such as those of 64 bits."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        with suppress(IndexError):
+            _ = file.pages[1]  # not their number: they may go on without end
+            raise _several(path)
+        _check_size(path, file.pages[0].size)
+        return _flat(path, np.asarray(file.pages[0].asarray()))
+
+
+def _saved(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Return an array that numpy has saved."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise PromptError(
+            f"mask {path} cannot be read: it holds Python objects, as Cellpose's _seg.npy does, or "
+            "is damaged; save the array of labels alone, or as a TIFF"
+        ) from error
+    return _flat(path, array)
+
+
+def _flat(path: str | os.PathLike[str], array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Leave out axes of one place in front."""
+    while array.ndim > 2 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 2:
+        raise _several(path)
+    _check_size(path, array.size)
+    return np.array(array)
+
+
+def _check_size(path: str | os.PathLike[str], pixels: int) -> None:
+    if pixels > _MOST:
+        raise PromptError(
+            f"mask {path} claims {pixels:,} pixels, which no mask file may; give one of the "
+            "frame's size"
+        )
+
+
+def _several(path: str | os.PathLike[str]) -> PromptError:
+    return PromptError(
+        f"{path} holds several pictures; give the one of the frame, or all of them to "
+        "`sam2track import`"
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -989,6 +990,38 @@ def test_mask_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_labels(tmp_path / "deep.png"), expected * 256)
     with pytest.raises(PromptError, match="colour picture"):
         read_labels(tmp_path / "rgb.png")
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64, np.uint64, np.float32])
+def test_label_files_of_any_whole_numbers(tmp_path: Path, dtype: type) -> None:
+    """As skimage, numpy, Fiji and Cellpose save them."""
+    labels = np.zeros((6, 8), dtype)
+    labels[1:3, 2:5] = 1
+    labels[4, 4:] = 1 if dtype is bool else 200
+    np.save(tmp_path / "a.npy", labels)
+    np.save(tmp_path / "b.npy", labels[None, None])
+    tifffile.imwrite(tmp_path / "c.tif", labels, photometric="minisblack")
+    for name in ("a.npy", "b.npy", "c.tif"):
+        np.testing.assert_array_equal(read_labels(tmp_path / name), labels.astype(np.int64))
+        np.testing.assert_array_equal(read_mask(tmp_path / name), labels > 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_label_files_of_several_pictures_are_refused(tmp_path: Path, dtype: type) -> None:
+    """Of a stack of labels the first was taken, for whatever frame it was given."""
+    labels = np.ones((5, 6, 8), dtype)
+    np.save(tmp_path / "a.npy", labels)
+    tifffile.imwrite(tmp_path / "b.tif", labels, photometric="minisblack")
+    for name in ("a.npy", "b.tif"):
+        for read in (read_mask, read_labels):
+            with pytest.raises(PromptError, match="several pictures; give the one of the frame"):
+                read(tmp_path / name)
+    np.save(tmp_path / "c.npy", {"masks": labels}, allow_pickle=True)
+    with pytest.raises(PromptError, match=r"Python objects, as Cellpose's _seg\.npy does"):
+        read_labels(tmp_path / "c.npy")
+    (tmp_path / "d.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:150])
+    with pytest.raises(PromptError, match="or is damaged"):
+        read_mask(tmp_path / "d.npy")
 
 
 def test_mask_files_of_probabilities_are_refused(tmp_path: Path) -> None:

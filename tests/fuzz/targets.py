@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from hypothesis import strategies as st
 
 from tests.made import disk, write_project
@@ -407,7 +408,13 @@ def _picture_seeds(_: Path) -> list[bytes]:
         found.append(file.getvalue())
     file = io.BytesIO()
     Image.fromarray(_noise(24, 32)).convert("P").save(file, "png")
-    return [*found, file.getvalue()]
+    found.append(file.getvalue())
+    # Masks may be these.
+    for save in (np.save, tifffile.imwrite):
+        file = io.BytesIO()
+        save(file, _noise(24, 32).astype(np.int64))
+        found.append(file.getvalue())
+    return found
 
 
 def _read_picture(data: bytes, folder: Path) -> Any:
