@@ -248,11 +248,13 @@ class Commands(Panel):
 
     def select_new(self) -> None:
         """Let clicks belong to an object that is not there yet."""
-        if self.view is not None and self._worker.idle:
-            self.select(self.view.next_id())
-        elif self.view is not None:
-            # A click may be on its way that begins the object that is selected now, or another.
-            self.select(max(self.view.next_id(), max(self._object, self._highest) + 1))
+        if self.view is not None:
+            self.select(self.view.next_id(self._on_its_way()))
+
+    def _on_its_way(self) -> int:
+        """The highest number that an object may be about to have, 0 where none is."""
+        # A click may be on its way that begins the object that is selected now, or another.
+        return 0 if self._worker.idle else max(self._object, self._highest)
 
     def toggle_background(self) -> None:
         """Switch between clicks on the object and on background."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from napari_sam2track.foreign import label_map, layer_of_labels
 from napari_sam2track.pasting import Pasting
 from napari_sam2track.session import Session
 from napari_sam2track.words import numbered
+from sam2track.errors import UsageError
 
 __all__ = ["Identity"]
 
@@ -71,6 +75,43 @@ class Identity(Pasting):
             lambda s: s.project.set_meta(colours=kept, hidden=sorted(hidden)),
             scores=False,
         )
+
+    def begin_from_labels(self) -> None:
+        """Begin an object from each label that another layer has on this frame.
+
+        They have the numbers of their labels, if none of these is, was or may soon be taken.
+        """
+        if self._open_session() is None or self.layers is None or self.view is None:
+            return
+        if (frame := self._here()) is None:
+            return
+        try:
+            layer = layer_of_labels(self.viewer, self.layers.own)
+            labels = label_map(layer, self.layers.image, self.viewer)
+        except UsageError as error:
+            self.tell(str(error))
+            return
+        values = np.unique(labels[labels > 0]).tolist()
+        if not values:
+            self.tell(f"{layer.name} holds no label on frame {frame}; show one that has some")
+            return
+        last, ids = self._on_its_way(), values
+        if values[0] <= last or any(self.view.next_id(v - 1) != v for v in values):
+            ids = []
+            for _ in values:
+                ids.append(last := self.view.next_id(last))
+        self._highest = max(self._highest, *ids)
+        of = dict(zip(ids, values, strict=True))
+        begin, them = ("begins", "it") if len(ids) == 1 else ("begin", "them")
+        self.change(
+            "begin objects",
+            lambda s: s.begin(frame, labels, of),
+            f"{numbered(ids)} {begin} on frame {frame} from {layer.name}, which is hidden now; "
+            f"Track runs {them}",
+        )
+        layer.visible = False  # it would lie over what is tracked
+        self.viewer.layers.selection.active = self.layers.clicks  # whose keys do the rest
+        self.select(ids[0])
 
     # -- identity -----------------------------------------------------------------------
 

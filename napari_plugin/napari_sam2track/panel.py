@@ -32,6 +32,10 @@ _ON_DARK, _ON_LIGHT = "#ffb454", "#a34700"  # of refusals, by what is behind the
 
 # What is done with whole objects: as the menu calls it, and what it does.
 _WHO = {
+    "begin_from_labels": (
+        "Begin one from each label of a layer",
+        "Of a layer of labels, as Cellpose or a person gives it, those on this frame",
+    ),
     "merge": (
         "Merge the two that are selected",
         "Both are one object, that of clicks; Ctrl+click the second in the list",
@@ -90,7 +94,7 @@ class Panel(QWidget):
         )
         self.background_button.setCheckable(True)
         self.identity_button = _button(
-            "Object", "Merge, swap, split, end, divide or delete objects"
+            "Object", "Begin from labels, merge, swap, split, end, divide or delete objects"
         )
         menu = QMenu(self.identity_button)
         menu.setToolTipsVisible(True)

@@ -332,6 +332,27 @@ class Session:
         self._strokes.one(self.tracker, edits())
         return found
 
+    def begin(self, frame: int, labels: npt.NDArray[Any], values: Mapping[int, int]) -> None:
+        """Begin objects on a frame from the values of a label map, (H, W), as one step.
+
+        Parameters
+        ----------
+        frame : int
+        labels : (H, W) array of int
+        values : mapping of int to int
+            Of each object, its label.
+
+        Raises
+        ------
+        PromptError
+            Where one of them cannot be; then none begins.
+        """
+        masks = ((object_id, labels == value) for object_id, value in values.items())
+        self._strokes.one(
+            self.tracker,
+            (self.tracker.prompt(i, frame, mask=mask, alone=True) for i, mask in masks),
+        )
+
     def _check_unlocked(self, ids: Collection[int], what: str) -> None:
         for object_id in sorted({*ids} & {*self.tracker.object_ids}):
             if self.tracker.life(object_id).locked:

@@ -221,9 +221,9 @@ class View:
             )
         return found
 
-    def next_id(self) -> int:
-        """The lowest number that no object has or had."""
-        return self._project.next_id()
+    def next_id(self, above: int = 0) -> int:
+        """The lowest number above one that no object has or had."""
+        return self._project.next_id(above)
 
     def highest_id(self) -> int:
         """The highest number of an object, 0 where there is none."""

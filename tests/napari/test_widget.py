@@ -459,6 +459,68 @@ def test_division_with_buttons(opened: Any) -> None:
     assert widget.wait()
 
 
+def test_objects_begin_from_the_labels_of_another_layer(opened: Any) -> None:
+    """As another plugin has segmented one frame, or all of them."""
+    widget = opened
+    one = np.zeros((FRAMES, HEIGHT, WIDTH), np.uint16)
+    one[4][true(0, 4)], one[4][true(1, 4)] = 7, 3
+    layer = widget.viewer.add_labels(one, name="cellpose")
+    widget.go(0)
+    widget.identity_actions["begin_from_labels"].trigger()
+    refused(widget, "cellpose holds no label on frame 0")
+    widget.go(4)
+    widget.identity_actions["begin_from_labels"].trigger()
+    assert widget.wait()
+    told = widget.message.text()
+    assert "objects 3 and 7 begin on frame 4 from cellpose, which is hidden now; Track" in told
+    assert not layer.visible and widget.viewer.layers.selection.active.name == "clicks"
+    assert widget._object == 3 and [row.object_id for row in widget.view.rows()] == [3, 7]
+    for which, object_id in ((0, 7), (1, 3)):
+        assert overlap(widget.session.project.labels(4) == object_id, true(which, 4)) > 0.98
+    widget.track()
+    assert widget.wait()
+    assert overlap(widget.session.project.labels(0) == 7, true(0, 0)) > 0.8
+    # More of them, of one flat picture, with other numbers, as one is taken.
+    widget.go(4)
+    flat = np.zeros((HEIGHT, WIDTH), np.int32)
+    flat[2:12, 100:120], flat[80:90, 5:15] = 1, 3
+    widget.viewer.add_labels(flat, name="by hand")
+    widget.viewer.layers.selection = {widget.layers.clicks}  # by hand is the one that is seen
+    widget.begin_from_labels()
+    assert widget.wait()
+    assert [row.object_id for row in widget.view.rows()] == [1, 2, 3, 7]
+    assert np.array_equal(widget.session.project.masks(4)[1], flat == 1)
+    widget.undo()
+    assert widget.wait()
+    assert [row.object_id for row in widget.view.rows()] == [3, 7]
+    widget.redo()
+    assert widget.wait()
+    assert [row.object_id for row in widget.view.rows()] == [1, 2, 3, 7]
+
+
+def test_labels_that_do_not_fit_begin_nothing(opened: Any) -> None:
+    widget, viewer = opened, opened.viewer
+    widget.begin_from_labels()
+    refused(widget, "no layer of labels but the session's own")
+    small = viewer.add_labels(np.ones((HEIGHT, WIDTH - 1), np.uint8), name="small")
+    widget.begin_from_labels()
+    refused(widget, "small has 96 x 127 pixels and the picture 96 x 128")
+    viewer.layers.remove(small)
+    moved = viewer.add_labels(np.ones((HEIGHT, WIDTH), np.uint8), name="moved", translate=(3, 0))
+    widget.begin_from_labels()
+    refused(widget, "moved does not lie on disks")
+    moved.translate = (0, 0)
+    short = viewer.add_labels(np.ones((3, HEIGHT, WIDTH), np.uint8), name="short")
+    viewer.layers.selection = {widget.layers.clicks}
+    widget.go(5)
+    widget.begin_from_labels()
+    refused(widget, r"several layers of labels (moved, short); select the one")
+    viewer.layers.selection = {short}
+    widget.begin_from_labels()
+    refused(widget, "short has nothing on the frame that is shown")
+    assert widget.wait() and not widget.view.rows()
+
+
 def test_names_and_colours_leave_masks_as_they_were_read(
     opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
