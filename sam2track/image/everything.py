@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from sam2track.masks import Box, label_dtype, measure
 if TYPE_CHECKING:
     from sam2track.image.segmenter import ImageSegmenter
 
-__all__ = ["Found", "find", "label_image"]
+__all__ = ["Found", "Settings", "find", "label_image"]
 
 _CROP_OVERLAP = 512 / 1500  # part of the shorter side, for two crops a side
 _EDGE = 20.0  # pixels; what ends so near to a crop's edge is taken to go on beyond it
@@ -71,23 +71,12 @@ class Found:
         return rle.decode(self.code)
 
 
-def find(
-    segmenter: ImageSegmenter,
-    *,
-    points_per_side: int = 32,
-    min_iou: float = 0.8,
-    min_stability: float = 0.95,
-    crop_layers: int = 0,
-    duplicate_iou: float = 0.7,
-    points_downscale: int = 1,
-    refine: bool = False,
-    min_region_area: int = 0,
-) -> list[Found]:
-    """Find all that can be told apart.
+@dataclass
+class Settings:
+    """How all is looked for.
 
     Parameters
     ----------
-    segmenter : ImageSegmenter
     points_per_side : int
         Points along each side of the grid.
     min_iou : float
@@ -108,47 +97,62 @@ def find(
         Holes and patches up to this size are filled and taken away, in cells of the decoder's
         grid, which has 256 x 256 at the usual image size (official: ``min_mask_region_area``).
 
-    Returns
-    -------
-    list of Found
-        Best predicted IoU first, within each crop.
-
     Raises
     ------
     UsageError
-        Where a setting cannot be.
+        Where one cannot be.
     """
-    points_per_side = whole_number("points_per_side", points_per_side)
-    crop_layers = whole_number("crop_layers", crop_layers)
-    points_downscale = whole_number("points_downscale", points_downscale)
-    min_region_area = whole_number("min_region_area", min_region_area)
-    refine = check_flag("refine", refine)
-    _check(points_per_side, crop_layers, points_downscale, min_region_area)
-    for setting, least in (
-        ("min_iou", min_iou),
-        ("min_stability", min_stability),
-        ("duplicate_iou", duplicate_iou),
-    ):
-        # Nothing is above or below NaN: all masks would pass.
-        if not is_number(least) or not math.isfinite(least):
-            raise UsageError(f"{setting} {least!r:.60}; give a number, usually from 0 to 1")
-    accepted = _Accepted(min_iou, min_stability, refine, min_region_area)
+
+    points_per_side: int = 32
+    min_iou: float = 0.8
+    min_stability: float = 0.95
+    crop_layers: int = 0
+    duplicate_iou: float = 0.7
+    points_downscale: int = 1
+    refine: bool = False
+    min_region_area: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("points_per_side", "crop_layers", "points_downscale", "min_region_area"):
+            setattr(self, name, whole_number(name, getattr(self, name)))
+        self.refine = check_flag("refine", self.refine)
+        if not 1 <= self.points_per_side <= 1024:
+            raise UsageError(f"points_per_side {self.points_per_side}; allowed are 1 to 1024")
+        if self.min_region_area < 0:
+            raise UsageError(f"min_region_area {self.min_region_area}; allowed are 0 and more")
+        if not 0 <= self.crop_layers <= 4:
+            raise UsageError(f"crop_layers {self.crop_layers}; allowed are 0 to 4")
+        least = self.points_downscale
+        if least < 1 or self.points_per_side // least**self.crop_layers < 1:
+            raise UsageError(
+                f"points_downscale {least} leaves no points for {self.crop_layers} layers of "
+                f"crops; give at least 1, and less than {self.points_per_side}"
+            )
+        for name in ("min_iou", "min_stability", "duplicate_iou"):
+            share = getattr(self, name)
+            # Nothing is above or below NaN: all masks would pass.
+            if not is_number(share) or not math.isfinite(share):
+                raise UsageError(f"{name} {share!r:.60}; give a number, usually from 0 to 1")
+
+
+def find(segmenter: ImageSegmenter, settings: Settings) -> list[Found]:
+    """Find all that can be told apart; best predicted IoU first, within each crop."""
     found: list[_Candidate] = []
-    crops = _crops(segmenter.height, segmenter.width, crop_layers)
+    crops = _crops(segmenter.height, segmenter.width, settings.crop_layers)
     for layer, crop in crops:
         part = segmenter if layer == 0 else segmenter.cropped(crop)
-        side = int(points_per_side / points_downscale**layer)
+        side = int(settings.points_per_side / settings.points_downscale**layer)
         grid = _grid(side) * np.array([part.width, part.height])
         new = [
             candidate
             for at in range(0, len(grid), segmenter.max_batch)
             for candidate in _batch(
-                part, grid[at : at + segmenter.max_batch], crop, segmenter, accepted
+                part, grid[at : at + segmenter.max_batch], crop, segmenter, settings
             )
         ]
-        found += _distinct(new, [c.found.predicted_iou for c in new], duplicate_iou)
+        found += _distinct(new, [c.found.predicted_iou for c in new], settings.duplicate_iou)
     if len(crops) > 1:
-        found = _distinct(found, [1 / _area(c.found.crop) for c in found], duplicate_iou)
+        found = _distinct(found, [1 / _area(c.found.crop) for c in found], settings.duplicate_iou)
     return [candidate.found for candidate in found]
 
 
@@ -164,31 +168,6 @@ def label_image(found: Sequence[Found], height: int, width: int) -> npt.NDArray[
 class _Candidate:
     found: Found
     edges: tuple[int, int, int, int]  # first and last pixels, as the official boxes
-
-
-class _Accepted(NamedTuple):
-    """Which masks of a point are taken, and as what; as the parameters of ``find``."""
-
-    min_iou: float
-    min_stability: float
-    refine: bool
-    min_region_area: int
-
-
-def _check(
-    points_per_side: int, crop_layers: int, points_downscale: int, min_region_area: int
-) -> None:
-    if not 1 <= points_per_side <= 1024:
-        raise UsageError(f"points_per_side {points_per_side}; allowed are 1 to 1024")
-    if min_region_area < 0:
-        raise UsageError(f"min_region_area {min_region_area}; allowed are 0 and more")
-    if not 0 <= crop_layers <= 4:
-        raise UsageError(f"crop_layers {crop_layers}; allowed are 0 to 4")
-    if points_downscale < 1 or points_per_side // points_downscale**crop_layers < 1:
-        raise UsageError(
-            f"points_downscale {points_downscale} leaves no points for {crop_layers} layers of "
-            f"crops; give at least 1, and less than {points_per_side}"
-        )
 
 
 def _grid(side: int) -> npt.NDArray[np.float64]:
@@ -217,7 +196,7 @@ def _batch(
     points: npt.NDArray[np.float64],
     crop: Box,
     whole: ImageSegmenter,
-    accepted: _Accepted,
+    settings: Settings,
 ) -> Iterator[_Candidate]:
     """Masks of some points of a grid that are good enough."""
     device, size = part.model.device, part.model.image_size
@@ -225,13 +204,13 @@ def _batch(
     square = given / torch.tensor([part.width, part.height]) * size
     labels = torch.ones(len(points), 1, dtype=torch.int32, device=device)
     logits, ious, _ = part.decode((square[:, None].to(device), labels), candidates=True)
-    min_iou, min_stability = accepted.min_iou, accepted.min_stability
-    if accepted.refine:
+    min_iou, min_stability = settings.min_iou, settings.min_stability
+    if settings.refine:
         count = logits.shape[1]
         given, square = (p.repeat_interleave(count, dim=0) for p in (given, square))
         logits, ious = _refined(part, square, logits.reshape(-1, 1, *logits.shape[2:]))
-    if accepted.min_region_area:
-        logits = _tidied(logits, accepted.min_region_area)
+    if settings.min_region_area:
+        logits = _tidied(logits, settings.min_region_area)
     good = np.flatnonzero((ious > min_iou).any(axis=1)) if min_iou > 0 else np.arange(len(ious))
     step = max(1, _PIXELS // (3 * part.height * part.width))
     for at in range(0, len(good), step):

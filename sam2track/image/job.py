@@ -17,6 +17,7 @@ from sam2track.detections import Detections, chosen, opened
 from sam2track.errors import OutputError, PromptError, Sam2TrackError, UsageError
 from sam2track.frames.still import list_pictures, read_picture
 from sam2track.image.cutting import read_ground
+from sam2track.image.everything import Settings
 from sam2track.image.outputs import (
     WRITTEN,
     Drawing,
@@ -96,7 +97,7 @@ def run(
     multimask : bool, optional
         As ``ImageSegmenter.segment``.
     everything : dict, optional
-        Find all that can be told apart, with these settings of ``everything.find``.
+        Find all that can be told apart, as these ``everything.Settings`` say.
     write : iterable of str
         Some of ``outputs.WRITTEN``.
     all_candidates : bool
@@ -128,6 +129,8 @@ def run(
             "everything takes each point's candidates that are good enough; leave out how many "
             "there are (multimask, all_candidates; --multimask, --single, --all-candidates)"
         )
+    if everything is not None:
+        Settings(**everything)  # refused at once: with each of many pictures it would be said again
     paths, left_out = _listed(images)
     ground = read_ground(background)
     said = prompts or Prompts()

@@ -199,10 +199,10 @@ class ImageSegmenter:
         )
 
     def everything(self, **settings: Any) -> list[Found]:
-        """Find all that can be told apart, without prompts; see ``everything.find``."""
-        from sam2track.image.everything import find
+        """Find all that can be told apart, without prompts; see ``everything.Settings``."""
+        from sam2track.image.everything import Settings, find
 
-        return find(self, **settings)
+        return find(self, Settings(**settings))
 
     def cropped(self, box: Box) -> ImageSegmenter:
         """A part of the picture, (x0, y0, x1, y1) in whole pixels, with features of its own.

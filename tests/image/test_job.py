@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import sam2track.detections.plan
-from sam2track.errors import PromptError
+from sam2track.errors import PromptError, UsageError
 from sam2track.image import job
 from sam2track.image.segmenter import segment
 from sam2track.prompts import Prompt, Prompts
@@ -91,6 +91,15 @@ def test_of_what_is_found_nothing_is_said(pictures: Path, tmp_path: Path) -> Non
     settings = {"points_per_side": 2, "min_iou": 0.0, "min_stability": 0.0}
     done = job.run([pictures / "0.png"], output=tmp_path, model=module(), everything=settings)
     assert done.images[0]["objects"] and "good enough" not in str(done.warnings)
+
+
+def test_settings_of_everything_that_cannot_be_are_one_error_at_once(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of several pictures was read, and failed by itself with the same words."""
+    monkeypatch.setattr(job, "load_model", lambda *_, **__: pytest.fail("loads a model"))
+    with pytest.raises(UsageError, match="points_per_side 0; allowed are 1 to 1024"):
+        job.run([pictures], output=tmp_path / "out", everything={"points_per_side": 0})
 
 
 def test_an_object_of_which_nothing_is_said(pictures: Path, tmp_path: Path) -> None:
