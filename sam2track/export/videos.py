@@ -34,14 +34,15 @@ class _Coding(NamedTuple):
 
 # No B-frames: MP4 counts its length in decoding times, which with these, where frames are unevenly
 # spaced, end long before the last one is shown. No macroblock tree: x264's reads memory that nobody
-# wrote, so that the same frames become other files from time to time.
+# wrote, so that the same frames become other files from time to time, and x265's (its cutree)
+# writes past its end where pictures are less than 64 pixels wide.
 CODECS: dict[str, _Coding] = {
     "h264": _Coding("libx264", 51, 19, {"preset": "veryfast", "bf": "0", "mbtree": "0"}),
     "hevc": _Coding(
         "libx265",
         51,
         22,
-        {"preset": "veryfast", "x265-params": "log-level=error:bframes=0"},
+        {"preset": "veryfast", "x265-params": "log-level=error:bframes=0:cutree=0"},
         "hvc1",
     ),
     "vp9": _Coding(

@@ -379,6 +379,29 @@ with VideoWriter(sys.argv[1], height=144, width=176, threads=1) as video:
 """
 
 
+NARROW = """
+import sys
+import numpy as np
+from sam2track.export.videos import VideoWriter
+pictures = np.random.default_rng(0).integers(0, 255, (14, 40, 48, 3), np.uint8)
+with VideoWriter(sys.argv[1], height=40, width=48, codec="hevc") as video:
+    for picture in pictures:
+        video.write(picture)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc checks memory")
+def test_a_narrow_video_writes_past_the_end_of_no_memory(tmp_path):
+    """x265's cutree did, and the process was aborted later on, or went on with damaged memory."""
+    checks = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+    subprocess.run(
+        [sys.executable, "-c", NARROW, str(tmp_path / "a.mp4")],
+        env={**os.environ, **checks, "GLIBC_TUNABLES": "glibc.malloc.check=3"},
+        check=True,
+        timeout=120,
+    )
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc fills memory")
 def test_a_video_does_not_hang_on_what_memory_held_before(tmp_path):
     """x264's macroblock tree reads bytes that nobody wrote: other files from run to run."""
