@@ -23,13 +23,17 @@ Codec = Literal["h264", "hevc", "vp9", "av1"]
 
 
 class _Coding(NamedTuple):
-    """An encoder of FFmpeg: its name, its largest and usual crf, options, and the codec's tag."""
+    """An encoder of FFmpeg: its name, its largest and usual crf, options, and the codec's tag.
+
+    ``least`` is the side of the smallest pictures that it takes.
+    """
 
     encoder: str
     most: int
     usual: int
     options: dict[str, str]
     tag: str | None = None
+    least: int = 0
 
 
 # No B-frames: MP4 counts its length in decoding times, which with these, where frames are unevenly
@@ -52,7 +56,10 @@ CODECS: dict[str, _Coding] = {
         # In real time it makes nothing of the 25 frames that it would hold: files are as large.
         {"b": "0", "deadline": "realtime", "cpu-used": "6", "lag-in-frames": "0"},
     ),
-    "av1": _Coding("libsvtav1", 63, 32, {"preset": "9", "svtav1-params": "enable-stat-report=0"}),
+    # Of 24 pixels or less SVT-AV1 never comes back, or crashes.
+    "av1": _Coding(
+        "libsvtav1", 63, 32, {"preset": "9", "svtav1-params": "enable-stat-report=0"}, least=32
+    ),
 }
 """Codecs that can be written, each with what its encoder is told."""
 
@@ -92,7 +99,7 @@ class VideoWriter(VideoFileWriter):
     Raises
     ------
     UsageError
-        Where an option is out of its range.
+        Where an option is out of its range, or the codec does not take pictures so small.
     OutputError
         Where the file cannot be made.
     """
@@ -119,6 +126,11 @@ class VideoWriter(VideoFileWriter):
         crf = coding.usual if crf is None else crf
         if not 0 <= crf <= coding.most:
             raise UsageError(f"a crf of {codec} lies from 0 to {coding.most}, not at {crf}")
+        if min(height, width) < coding.least:
+            raise UsageError(
+                f"{codec} of {width} x {height} pixels; allowed are {coding.least} a side and "
+                "more: take larger pictures, or another codec"
+            )
         super().__init__(path, height=height, width=width, rate=rate, threads=threads)
         options = coding.options | {"crf": str(crf)} | ({"preset": preset} if preset else {})
         container = "webm" if webm else "mp4"

@@ -365,6 +365,14 @@ def test_a_video_is_as_long_as_its_frames_are_shown(tmp_path, codec):
         assert [f.time for f in container.decode(stream)] == pytest.approx(times, abs=1e-4)
 
 
+@pytest.mark.parametrize(("height", "width"), [(24, 200), (200, 24)])
+def test_pictures_that_are_too_small_for_av1(tmp_path, height, width):
+    """SVT-AV1 never came back from them, in C, where no Ctrl-C is heard."""
+    with pytest.raises(UsageError, match=f"av1 of {width} x {height} pixels; allowed are 32 a"):
+        VideoWriter(tmp_path / "a.mp4", height=height, width=width, codec="av1").abort()
+    assert not list(tmp_path.iterdir())
+
+
 SAME = """
 import sys
 import numpy as np
