@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +49,19 @@ def write_ome_tiff(path: Path, sequence: Sequenced) -> None:
         unit = {"um": "µm"}.get(sequence.unit, sequence.unit)
         metadata |= {"PhysicalSizeX": size[1], "PhysicalSizeXUnit": unit}
         metadata |= {"PhysicalSizeY": size[0], "PhysicalSizeYUnit": unit}
+    # tifffile's own says on which machine a file was made, and when: no two would be equal.
+    metadata["UUID"] = str(_uuid(sequence, metadata))
     _write(path, sequence, dtype, metadata, None, {"ome": True, "bigtiff": True})
     sequence.lose("ome-tiff", lineage=True)
+
+
+def _uuid(sequence: Sequenced, metadata: Mapping[str, Any]) -> UUID:
+    """Return what identifies a file by what it holds."""
+    about = (metadata, sequence.span, sequence.meta.get("fingerprint"))
+    held = hashlib.sha256(repr(about).encode())
+    for row in sequence.rows():
+        held.update(repr(row.cells()).encode())
+    return UUID(bytes=held.digest()[:16], version=5)
 
 
 def _write(

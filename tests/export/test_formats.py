@@ -81,6 +81,32 @@ def test_a_zarr_that_is_being_written_is_not_written_by_another(path, tmp_path, 
     assert told and open_masks(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_exported_again_is_equal(path, tmp_path, name):
+    """Each OME-TIFF said in its UUID on which machine it was made, and when."""
+    found = []
+    with Project.open(path) as opened:
+        for again in ("a", "b"):
+            target = tmp_path / again / f"x{FORMATS[name].suffix}"
+            opened.export(target, format=name)
+            files = [target] if target.is_file() else [f for f in target.rglob("*") if f.is_file()]
+            found.append({f.relative_to(tmp_path / again): f.read_bytes() for f in files})
+    assert found[0] == found[1]
+
+
+def test_ome_tiffs_of_other_masks_have_another_uuid(path, tmp_path):
+    import tifffile
+
+    found = []
+    for k, made in enumerate((path, project(tmp_path / "b.s2t", masks(overlap=False)))):
+        target = tmp_path / f"{k}.ome.tif"
+        with Project.open(made) as opened:
+            opened.export(target, format="ome-tiff")
+        with tifffile.TiffFile(target) as file:
+            found.append(tifffile.xml2dict(file.ome_metadata)["OME"]["UUID"])
+    assert found[0] != found[1]
+
+
 def test_all_formats_are_tried():
     assert set(READERS) < set(FORMATS)
     assert set(FORMATS) - set(READERS) == {"mot", "tracks-csv", "csv"}
