@@ -22,7 +22,16 @@ from sam2track.frames.stack import StackSource
 from sam2track.shape import intensity, shape
 from sam2track.table import COLUMNS, Results, TrackRow
 
-__all__ = ["OBJECT_COLUMNS", "Measured", "Scale", "cells", "columns", "measured", "summarised"]
+__all__ = [
+    "OBJECT_COLUMNS",
+    "Measured",
+    "Scale",
+    "cells",
+    "columns",
+    "measured",
+    "object_columns",
+    "summarised",
+]
 
 _SHAPE = ("perimeter_px", "eccentricity", "orientation_rad", "solidity", "touches_border")
 _MOTION = ("displacement_px", "speed_px_per_s")
@@ -206,13 +215,18 @@ def summarised(
         paths.setdefault(row["object"], _Path(row["object"], row["name"])).add(row)
     side = None if scale is None else scale.pixel_size_um
     found = [paths[object_id].row() for object_id in sorted(paths)]
-    if side is None:
-        return OBJECT_COLUMNS, found
-    for row in found:
-        for name in _OBJECT_UNITS:
-            value = row.get(name.replace("_um2", "_px").replace("_um", "_px"))
-            row[name] = None if value is None else value * side ** (1 + name.endswith("2"))
-    return (*OBJECT_COLUMNS, *_OBJECT_UNITS), found
+    if side is not None:
+        for row in found:
+            for name in _OBJECT_UNITS:
+                value = row.get(name.replace("_um2", "_px").replace("_um", "_px"))
+                row[name] = None if value is None else value * side ** (1 + name.endswith("2"))
+    return object_columns(scale), found
+
+
+def object_columns(scale: Scale | None = None) -> tuple[str, ...]:
+    """Return the columns that `summarised` gives with a scale."""
+    known = scale is not None and scale.pixel_size_um is not None
+    return (*OBJECT_COLUMNS, *_OBJECT_UNITS) if known else OBJECT_COLUMNS
 
 
 @dataclass

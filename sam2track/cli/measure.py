@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def command(
     interrupt_on_sigterm()
     with results_of(project) as results:
         from sam2track.footage import Footage, open_footage
-        from sam2track.measure import Scale, cells, measured, summarised
+        from sam2track.measure import Scale, cells, measured, object_columns, summarised
         from sam2track.table import TableWriter
 
         check_each_apart((output, objects), results.path, source or str(results.meta.get("source")))
@@ -55,29 +56,36 @@ def command(
             rest = "its intensities are taken all the same" if footage.source else "no intensities"
             warn(f"{footage.problem}; {rest}")
         try:
-            with counted("measuring", 2 * len(results.frames)) as step:
+            # Both are opened first: what cannot be written is told before all is measured, and one
+            # table gets its name with the other alone.
+            with ExitStack() as files, counted("measuring", 2 * len(results.frames)) as step:
                 made = measured(
                     results, source=footage.source if wanted else None, scale=scale, progress=step
                 )
-                if output is None:
-                    names, found = summarised(made.rows, scale=scale)
-                else:
-                    with TableWriter(output, made.columns) as table:
+                names = object_columns(scale)
+                table = (
+                    None
+                    if output is None
+                    else files.enter_context(TableWriter(output, made.columns))
+                )
+                summary = (
+                    None if objects is None else files.enter_context(TableWriter(objects, names))
+                )
 
-                        def written() -> Iterator[dict[str, Any]]:
-                            for row in made.rows:
-                                table.write_cells(cells(row, made.columns))
-                                yield row
+                def rows() -> Iterator[dict[str, Any]]:
+                    for row in made.rows:
+                        if table is not None:
+                            table.write_cells(cells(row, made.columns))
+                        yield row
 
-                        names, found = summarised(written(), scale=scale)
+                _, found = summarised(rows(), scale=scale)
+                if summary is not None:
+                    for row in found:
+                        summary.write_cells(cells(row, names))
         finally:
             if footage.source is not None:
                 footage.source.close()
         warn(*made.warnings)
-        if objects is not None:
-            with TableWriter(objects, names) as table:
-                for row in found:
-                    table.write_cells(cells(row, names))
         if as_json:
             print_json({"objects": [{name: row.get(name) for name in names} for row in found]})
         else:

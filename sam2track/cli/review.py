@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -62,26 +63,29 @@ def command(
         footage = Footage(None, "")
         if sheet is not None or source is not None:  # named ones that cannot be used are refused
             footage = open_footage(results, source)
-        with counted("reviewing", len(results.frames)) as step:
-            looks = review.worst(results, count=count, gap=gap, progress=step)
-        rows = [review.cells(rank, look) for rank, look in enumerate(looks, start=1)]
-        if output is not None:
-            with TableWriter(output, review.COLUMNS) as table:
+        with ExitStack() as files:
+            # Opened first, and named last: without the sheet nothing is left of it.
+            table = (
+                None if output is None else files.enter_context(TableWriter(output, review.COLUMNS))
+            )
+            with counted("reviewing", len(results.frames)) as step:
+                looks = review.worst(results, count=count, gap=gap, progress=step)
+            rows = [review.cells(rank, look) for rank, look in enumerate(looks, start=1)]
+            if table is not None:
                 for row in rows:
                     table.write_cells(row)
-        if sheet is not None:
-            import io
+            if sheet is not None:
+                import io
 
-            from PIL import Image
+                from PIL import Image
 
-            if footage.problem:
-                warn(
-                    f"{footage.problem}; the sheet shows {'it' if footage.source else 'masks only'}"
-                )
-            pictures = review.crops(results, looks, footage.source)
-            packed = io.BytesIO()
-            Image.fromarray(review.contact_sheet(looks, pictures)).save(packed, "PNG")
-            write_bytes(sheet, packed.getvalue())
+                if footage.problem:
+                    shown = "it" if footage.source else "masks only"
+                    warn(f"{footage.problem}; the sheet shows {shown}")
+                pictures = review.crops(results, looks, footage.source)
+                packed = io.BytesIO()
+                Image.fromarray(review.contact_sheet(looks, pictures)).save(packed, "PNG")
+                write_bytes(sheet, packed.getvalue())
         if footage.source is not None:
             footage.source.close()
         if as_json:

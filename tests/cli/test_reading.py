@@ -433,6 +433,23 @@ def test_help(command: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "second"), [("measure", "--objects"), ("review", "--sheet")], ids=str
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_of_two_outputs_none_is_written_where_one_cannot_be(
+    things: Path, tmp_path: Path, command: str, second: str, there: bool
+) -> None:
+    """The first was replaced, and the second found wanting once all was measured."""
+    first = tmp_path / "a.csv"
+    if there:
+        first.write_text("mine")
+    done = invoke(command, things / "out", "-o", first, second, tmp_path / "none/b.png")
+    assert done.exit_code == 1 and "none/b.png" in done.stderr and not done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == (["a.csv"] if there else [])
+    assert not there or first.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["replay", "-o", "-"],
