@@ -280,7 +280,9 @@ def _video(line: int, row: Mapping[str, Any], base: str, outputs: str) -> Video:
         raise UsageError(f'options are an object such as {{"stop": 100}}, not {options!r}')
     options = settled(options)
     if "detections" in options:
-        options = {**options, "detections": _joined(base, options["detections"])}
+        if not (detections := _text(options, "detections")):
+            raise UsageError("detections name no file; give one of boxes, or leave them out")
+        options = {**options, "detections": _joined(base, detections)}
     elif not prompts:
         raise UsageError("there are neither prompts nor detections; say what is tracked")
     return Video(

@@ -192,6 +192,18 @@ def test_what_a_machine_may_have_is_not_refused_where_it_is_not() -> None:
         ("m.jsonl", "\n[1]\n", 2, "list in place of an object"),
         ("m.jsonl", '{"source": " ", "output": "o", "prompts": "p"}', 1, "there is no source"),
         ("m.jsonl", '{"source": "\\u0000", "output": "o"}', 1, "source holds a null character"),
+        (
+            "m.jsonl",
+            '{"source": "a", "output": "o", "options": {"detections": "\\u0000"}}',
+            1,
+            "detections holds a null character",
+        ),
+        (
+            "m.jsonl",
+            '{"source": "a", "output": "o", "options": {"detections": ""}}',
+            1,
+            "detections name no file; give one of boxes, or leave them out",
+        ),
         ("m.jsonl", '{"source": 3}\n', 1, "source is 3; it is a text"),
         ("m.jsonl", '{"source": "\\ud800", "output": "o"}\n', 1, "which no file can be named"),
         ("m.jsonl", '{"video": "a"}\n', 1, "no key 'video' is known"),
