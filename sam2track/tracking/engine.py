@@ -231,7 +231,7 @@ class Engine:
                 if launch is None:
                     continue
                 for item, memory in zip(launch.items, launch.memories, strict=True):
-                    item.recent[backward].add(frame, memory)
+                    item.remember(frame, memory, backward=backward)
                 del group[: len(batch)]
                 if last is not None:  # while the device is at work on this one
                     found |= self.room.insist(partial(self._read, last), items)

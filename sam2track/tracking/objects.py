@@ -116,6 +116,12 @@ class Tracked:
             for backward, recent in self.recent.items()
         }
 
+    def remember(self, frame: int, memory: Memory, *, backward: bool) -> None:
+        """Remember a frame that was tracked; what the other direction found there is replaced."""
+        self.recent[backward].add(frame, memory)
+        if (other := self.recent.get(not backward)) is not None:
+            other.kept.pop(frame, None)
+
     def forget_recent(self, frame: int | None = None) -> None:
         """Drop memories of recent frames; given a frame, only those made after it."""
         if frame is None:

@@ -383,6 +383,26 @@ def test_frames_that_were_run_the_other_way_are_no_memories(backward: bool) -> N
     assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
 
 
+@pytest.mark.parametrize(
+    ("past", "span", "way"),
+    [(["backward"], (0, 12), "both"), (["forward", "backward"], (6, 12), "forward")],
+)
+def test_frames_that_were_run_the_other_way_since_are_no_memories(
+    past: list[Any], span: tuple[int, int], way: Any
+) -> None:
+    """What the first run found between both prompts is in the history no more."""
+    found = []
+    for before in (past, past[1:]):
+        made = tracker(12)
+        for frame in (7, 4):
+            made.add(1, frame, BOX)
+        for direction in before:
+            list(made.propagate(0, 12, direction))
+        found.append(logits(made.propagate(*span, way)))
+    assert found[0].keys() == found[1].keys()
+    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_state_goes_on_exactly(backward: bool) -> None:
     direction = "backward" if backward else "forward"
