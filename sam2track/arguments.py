@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -19,8 +20,10 @@ __all__ = [
     "Direction",
     "check_choice",
     "check_flag",
+    "check_no_address",
     "check_path",
     "check_plane",
+    "is_address",
     "is_length",
     "is_number",
     "said_limits",
@@ -34,6 +37,7 @@ __all__ = [
 Direction = Literal["forward", "backward", "both"]
 _LEAST, _MOST = 1e-9, 1e12
 LENGTHS = f"a number above 0, between {_LEAST:g} and {_MOST:g}"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
@@ -111,14 +115,19 @@ def check_flag(what: str, value: object) -> bool:
     return bool(value)
 
 
+def is_address(name: str) -> bool:
+    """Whether a name begins as an address does, such as ``s3://…``."""
+    return bool(_ADDRESS.match(name))
+
+
 def check_path(what: str, value: object) -> Path:
     """Return a path as a Path.
 
     Raises
     ------
     UsageError
-        Where it is none that a system takes: not a text or path, empty, or with a character that
-        no name may have.
+        Where it is none that a system takes: not a text or path, empty, with a character that
+        no name may have, or an address.
     """
     if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
         raise UsageError(f"{what} is {value!r:.60}; give a path")
@@ -126,11 +135,21 @@ def check_path(what: str, value: object) -> Path:
         raise UsageError(f"{what} is empty; name a file or a folder, . for the current one")
     if "\0" in os.fspath(value):
         raise UsageError(f"{what} has a null character in its name: {os.fspath(value)!r:.100}")
+    check_no_address(what, os.fspath(value))
     try:
         os.fsencode(value)
     except UnicodeEncodeError as error:  # half of a pair, which JSON may hold
         raise UsageError(f"{what} is {value!r:.60}, which no file can be named") from error
     return Path(value)
+
+
+def check_no_address(what: str, name: str) -> None:
+    """Raise a UsageError where a name is an address: a folder ``s3:`` would be made of it."""
+    if is_address(name) and not os.path.lexists(name):
+        raise UsageError(
+            f"{what} is {name}, an address; only outputs of `sam2track batch` may be: name a file "
+            "or a folder"
+        )
 
 
 def check_plane(z: int | str) -> None:

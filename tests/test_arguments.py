@@ -78,6 +78,8 @@ def test_arrays_in_place_of_something_else_are_told_in_one_line() -> None:
 
 def test_paths_are_taken_as_they_are() -> None:
     assert check_path("output", ".") == Path()
+    with pytest.raises(UsageError, match=r"output is s3://b/c, an address; only"):
+        check_path("output", "s3://b/c")
     assert check_path("output", Path("é b")) == Path("é b")
     of_bytes = os.fsdecode(b"\xff")  # a name that is no text
     assert check_path("output", of_bytes) == Path(of_bytes)

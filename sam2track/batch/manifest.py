@@ -14,6 +14,7 @@ from sam2track.arguments import (
     DIRECTIONS,
     check_choice,
     check_plane,
+    is_address,
     said_limits,
     said_names,
     said_plane,
@@ -26,7 +27,7 @@ from sam2track.models.choices import check_device, check_image_size, check_model
 from sam2track.outputs import TABLES, wanted_outputs
 from sam2track.regular import check_regular
 
-__all__ = ["OF_DETECTIONS", "OPTIONS", "Video", "is_address", "read_manifest", "settled"]
+__all__ = ["OF_DETECTIONS", "OPTIONS", "Video", "read_manifest", "settled"]
 
 _NUMBER = (int, float)
 OPTIONS: dict[str, tuple[type, ...]] = {
@@ -168,11 +169,6 @@ def read_manifest(path: str | os.PathLike[str], output: str | None = None) -> li
 def _place(output: str) -> PurePath:
     """Where an output lies, however it is written: of two that are equal, the same."""
     return PurePosixPath(output) if is_address(output) else Path(os.path.realpath(output))
-
-
-def is_address(output: str) -> bool:
-    """Whether an output is an address for fsspec, such as ``s3://…``, and not a folder."""
-    return "://" in output
 
 
 def settled(options: Mapping[str, Any]) -> dict[str, Any]:

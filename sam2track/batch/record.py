@@ -12,7 +12,8 @@ from typing import Any
 
 import platformdirs
 
-from sam2track.batch.manifest import Video, is_address
+from sam2track.arguments import is_address
+from sam2track.batch.manifest import Video
 from sam2track.errors import OutputError, ProjectError, UsageError
 from sam2track.export.staging import write_bytes
 from sam2track.outputs import OUTPUTS, RECORD, is_output

@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sam2track.arguments import check_path, whole_number
+from sam2track.arguments import check_path, is_address, whole_number
 from sam2track.asked import check_together
 from sam2track.batch.attempts import Attempt, Result, task_of
-from sam2track.batch.manifest import Video, is_address, read_manifest, settled
+from sam2track.batch.manifest import Video, read_manifest, settled
 from sam2track.batch.record import kept, read_record, stamp, whole
 from sam2track.batch.summary import Line, Summary
 from sam2track.database import companions
@@ -208,9 +208,9 @@ def _check_summary(table: Path, manifest: Path, videos: Sequence[Video]) -> None
 
 
 def _absolute(output: str | os.PathLike[str]) -> str:
+    if isinstance(output, str) and is_address(output):
+        return output
     path = check_path("output", output)
-    if is_address(os.fspath(output)):
-        return os.fspath(output)
     if path.is_file():
         raise UsageError(f"output {path} is a file; name a folder, below which outputs lie")
     return str(path.absolute())

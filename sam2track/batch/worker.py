@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sam2track.batch.manifest import OF_DETECTIONS, is_address
+from sam2track.arguments import is_address
+from sam2track.batch.manifest import OF_DETECTIONS
 from sam2track.batch.record import folder_of, publish, read_record, write_record
 from sam2track.errors import (
     OutputError,

@@ -33,6 +33,10 @@ class _Named(click.Path):
                 f"{param.opts[0]} -: nothing is read from or written to a pipe here; name a file "
                 f"or a folder, ./- for one of that name"
             )
+        if isinstance(param, click.Option):
+            from sam2track.arguments import check_no_address
+
+            check_no_address(param.opts[-1], os.fspath(value))
         return super().convert(value, param, ctx)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from sam2track.arguments import is_address
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import USUAL_FPS
 from sam2track.frames.source import FrameSource
@@ -23,7 +23,6 @@ STACKS = {
 _KINDS = frozenset({*STACKS.values(), "TIFF"})  # which many a single picture is, too
 _OF_STACKS = ("axes", "channel", "z", "limits", "key")
 _OF_VIDEOS = ("stream", "hwaccel")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def open_source(
@@ -82,7 +81,7 @@ def open_source(
         name = os.fsdecode(source)
         if not name:  # the current folder, as a path
             raise UsageError("the source is empty; name a video, a folder of pictures or a stack")
-        if _ADDRESS.match(name) and not os.path.lexists(name):
+        if is_address(name) and not os.path.lexists(name):
             raise UsageError(
                 f"{name} is an address, and only files are read here; fetch it, or track it from a "
                 "pipe, as FFmpeg gives it (docs/batch.md)"

@@ -466,3 +466,14 @@ def test_outputs_do_not_go_to_a_pipe(
     found = invoke(command, things / "out/project.s2t", *rest)
     refused(found, 2, "-o -: nothing is read from or written to a pipe here; name a file")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["replay", "measure", "report", "import"])
+def test_outputs_do_not_go_to_an_address(
+    things: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    """A folder named s3: was made of it."""
+    monkeypatch.chdir(tmp_path)
+    found = invoke(command, things / "out/project.s2t", "-o", "s3://bucket/a.s2t")
+    refused(found, 2, "is s3://bucket/a.s2t, an address; only outputs of `sam2track batch` may be")
+    assert list(tmp_path.iterdir()) == []
