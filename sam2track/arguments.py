@@ -26,6 +26,7 @@ __all__ = [
     "is_address",
     "is_length",
     "is_number",
+    "said_crop",
     "said_limits",
     "said_names",
     "said_plane",
@@ -183,6 +184,21 @@ def said_plane(text: str) -> int | Literal["max"]:
 def said_names(text: str) -> list[str]:
     """Return the names that a text has between commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def said_crop(text: str) -> tuple[int, ...]:
+    """Return the rectangle that a text says: ``X0,Y0,X1,Y1``, whole numbers.
+
+    Raises
+    ------
+    UsageError
+        Where it says none.
+    """
+    try:
+        x0, y0, x1, y1 = map(int, text.split(","))
+    except ValueError as error:
+        raise UsageError(f"crop {text!r}; give X0,Y0,X1,Y1, whole numbers") from error
+    return x0, y0, x1, y1
 
 
 def said_limits(text: str) -> tuple[float, float] | Literal["per-frame"]:

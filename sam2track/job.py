@@ -76,7 +76,7 @@ def track(
             Where to go from the prompts; unlike ``Tracker.propagate``, both by default.
         fps : float
             Frames a second of folders, stacks and arrays, 25 by default; not for videos.
-        axes, channel, z, limits, key, stream, hwaccel
+        axes, channel, z, limits, key, stream, hwaccel, crop
             How the source is read, as ``open_source``; what is left out when a project is gone
             on with is as it was.
         write : iterable of {"masks", "mask-video", "label-video", "overlay", "table"}
@@ -124,6 +124,7 @@ def run(
     key: int | str | None = None,
     stream: int | None = None,
     hwaccel: str | None = None,
+    crop: Sequence[int] | None = None,
     write: Iterable[str] = USUAL,
     table: Literal["plain", "full"] = "plain",
     resume: bool = False,
@@ -148,7 +149,7 @@ def run(
     fps : float, optional
         Frames a second of folders, stacks and arrays, 25 by default; not for videos, which have
         times of their own.
-    axes, channel, z, limits, key, stream, hwaccel : optional
+    axes, channel, z, limits, key, stream, hwaccel, crop : optional
         How the source is read, as ``open_source``; what is left out with ``resume`` is as it was.
     write : iterable of str
         Some of ``OUTPUTS``.
@@ -212,6 +213,7 @@ def run(
         "limits": limits,
         "key": key,
         "stream": stream,
+        "crop": crop,
     }
     if is_pipe(source):
         refuse_of_pipe(

@@ -18,7 +18,6 @@ from sam2track.arguments import LENGTHS, is_length
 from sam2track.confidence import Confidence, confidences
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.source import FrameSource
-from sam2track.frames.stack import StackSource
 from sam2track.shape import intensity, shape
 from sam2track.table import COLUMNS, Results, TrackRow
 
@@ -359,8 +358,8 @@ class _Pictures:
         if self._source is None:
             return None
         try:
-            if isinstance(self._source, StackSource):
-                return self._source.values(frame)
+            if (values := getattr(self._source, "values", None)) is not None:
+                return np.asarray(values(frame))  # of a stack, as measured
             if self._frames is None:
                 self._next = frame
                 self._frames = self._source.frames(frame, len(self._source))

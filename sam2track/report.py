@@ -29,6 +29,7 @@ from sam2track.export import cannot_write, output_errors
 from sam2track.export.staging import Staged
 from sam2track.films import render
 from sam2track.footage import open_footage
+from sam2track.frames.opening import part_told
 from sam2track.frames.source import FrameSource
 from sam2track.measure import Scale, measured, summarised
 from sam2track.page import write_page
@@ -334,9 +335,8 @@ def _title(project: Project) -> str:
 
 def _summary(project: Project, low: int, high: int, objects: int) -> list[list[Any]]:
     meta = project.meta
-    key = meta.get("reading", {}).get("key")  # which image, where the file holds several
     return [
-        ["source", str(meta.get("source", "")) + ("" if key is None else f", key {key}")],
+        ["source", str(meta.get("source", "")) + part_told(meta)],
         ["size", f"{project.width} x {project.height}, {meta['frames']} frames"],
         [
             "frames with results",

@@ -29,7 +29,7 @@ Kind = Callable[[Any], bool]
 
 _NEEDED = ("height", "width", "frames")
 
-_READING = ("fps", "axes", "channel", "z", "limits", "key", "stream", "hwaccel")
+_READING = ("fps", "axes", "channel", "z", "limits", "key", "stream", "hwaccel", "crop")
 
 
 def _number(value: Any) -> bool:

@@ -15,12 +15,14 @@ from sam2track.arguments import (
     check_choice,
     check_plane,
     is_address,
+    said_crop,
     said_limits,
     said_names,
     said_plane,
 )
 from sam2track.errors import UsageError
 from sam2track.frames.bounds import check_rate
+from sam2track.frames.crop import check_crop
 from sam2track.frames.intensity import check_limits
 from sam2track.json_text import parsed
 from sam2track.models.choices import check_device, check_image_size, check_model, check_precision
@@ -38,6 +40,7 @@ OPTIONS: dict[str, tuple[type, ...]] = {
     "detections": (str,),
     "detections_every": (int,),
     "detections_frame": (int,),
+    "crop": (str, list),
     "device": (str,),
     "direction": (str,),
     "fps": _NUMBER,
@@ -65,6 +68,7 @@ OF_DETECTIONS = (
 
 # What is wrong in them whatever the video and the machine are.
 _CHECKS: dict[str, Callable[[Any], object]] = {
+    "crop": check_crop,
     "device": check_device,
     "direction": lambda value: check_choice("direction", value, DIRECTIONS),
     "fps": check_rate,
@@ -78,7 +82,11 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
 }
 
 # What a text may stand for, as on the command line.
-_SAID: dict[str, Callable[[str], object]] = {"limits": said_limits, "z": said_plane}
+_SAID: dict[str, Callable[[str], object]] = {
+    "crop": said_crop,
+    "limits": said_limits,
+    "z": said_plane,
+}
 # What may be said as a text with commas.
 _LISTS = {"channel", "class_names", "classes", "write"}
 _COLUMNS = ("source", "prompts", "output", "options")

@@ -24,6 +24,7 @@ __all__ = ["command"]
 @click.option("--check", is_flag=True, help="Read all that is stored, and say what is damaged.")
 def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
     """Say what PROJECT holds, a .s2t file or the folder that holds one; it may be in use."""
+    from sam2track.frames.opening import part_told
     from sam2track.project import Project
 
     with Project.open(project) as opened:
@@ -36,8 +37,7 @@ def command(project: Path, as_json: bool, journal: bool, check: bool) -> None:
         return
     told = {key: one_line(value) for key, value in info["source"].items()}
     source = defaultdict(lambda: "unknown", told)
-    key = info["source"].get("reading", {}).get("key")  # which image, where the file holds several
-    which = "" if key is None else f", key {one_line(key)}"
+    which = one_line(part_told(info["source"]))
     click.echo(f"{info['path']}  {_bytes(info['file_bytes'])}")
     click.echo(
         f"  source    {source['source']}{which}, {source['frames']} frames of "

@@ -27,6 +27,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--key", help="Image, position, scene or array of a file; names in a folder."
             ),
+            click.option("--crop", metavar="X0,Y0,X1,Y1", help="Only this part of each picture."),
             click.option("--stream", type=click.IntRange(min=0), help="Which video of a file."),
             click.option("--hwaccel", metavar="NAME", help="Decode by hardware, such as cuda."),
         )
@@ -41,11 +42,12 @@ def read_reading(said: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        Where ``z`` or ``limits`` are nothing that can be.
+        Where ``z``, ``limits`` or ``crop`` are nothing that can be.
     """
-    from sam2track.arguments import said_limits, said_names, said_plane
+    from sam2track.arguments import said_crop, said_limits, said_names, said_plane
 
     axes, key, stream, hwaccel = (said.pop(n) for n in ("axes", "key", "stream", "hwaccel"))
+    crop = said.pop("crop")
     channel, z, limits = (said.pop(name) for name in ("channel", "z", "limits"))
     channels = [name for text in channel for name in said_names(text)]
     if channel and not channels:
@@ -58,4 +60,5 @@ def read_reading(said: dict[str, Any]) -> dict[str, Any]:
         "key": key,
         "stream": stream,
         "hwaccel": hwaccel,
+        "crop": None if crop is None else said_crop(crop),
     }

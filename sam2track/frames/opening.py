@@ -10,9 +10,18 @@ from typing import Any, Literal
 from sam2track.arguments import is_address
 from sam2track.errors import SourceError, UsageError
 from sam2track.frames.bounds import USUAL_FPS
+from sam2track.frames.crop import Cropped
 from sam2track.frames.source import FrameSource
 
-__all__ = ["STACKS", "find_source", "is_part", "open_source", "options_of", "reopen_source"]
+__all__ = [
+    "STACKS",
+    "find_source",
+    "is_part",
+    "open_source",
+    "options_of",
+    "part_told",
+    "reopen_source",
+]
 
 STACKS = {
     **{".czi": "CZI", ".lif": "LIF", ".nd2": "ND2", ".npy": "npy", ".npz": "npy"},
@@ -36,6 +45,7 @@ def open_source(
     key: int | str | None = None,
     stream: int | None = None,
     hwaccel: str | None = None,
+    crop: Sequence[int] | None = None,
 ) -> FrameSource:
     """Open a video file, a folder of pictures, a stack or an array.
 
@@ -58,6 +68,8 @@ def open_source(
         pattern of names, such as ``*_c1*``.
     stream, hwaccel : optional
         Of a video file, as ``VideoFile`` takes them.
+    crop : (int, int, int, int), optional
+        The part x0, y0, x1, y1 of each frame, as ``Cropped`` takes it, in place of the whole.
 
     Raises
     ------
@@ -76,6 +88,19 @@ def open_source(
         "stream": stream,
         "hwaccel": hwaccel,
     }
+    if isinstance(source, FrameSource):
+        given["crop"] = crop
+        _refuse(given, tuple(given), "a source that is open already")
+        return source
+    opened = _found(source, given)
+    try:
+        return opened if crop is None else Cropped(opened, crop)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _found(source: object, given: dict[str, Any]) -> FrameSource:
     # Readers are imported here alone, so that only those needed are loaded.
     if isinstance(source, str | os.PathLike):
         name = os.fsdecode(source)
@@ -87,14 +112,12 @@ def open_source(
                 "pipe, as FFmpeg gives it (docs/batch.md)"
             )
         return _opened(Path(name), given)
-    if isinstance(source, FrameSource):
-        _refuse(given, tuple(given), "a source that is open already")
-        return source
     if hasattr(source, "shape") and hasattr(source, "__getitem__"):
         from sam2track.frames.array import ArraySource
 
         _refuse(given, ("key", *_OF_VIDEOS), "an array")
-        return ArraySource(source, fps=_rate(fps), limits=limits, axes=axes, channel=channel, z=z)
+        shown = {name: given[name] for name in ("limits", "axes", "channel", "z")}
+        return ArraySource(source, fps=_rate(given["fps"]), **shown)
     raise UsageError(
         f"cannot take frames from {type(source).__name__}; give a video file, a folder of "
         "pictures, a stack or an array of (T, H, W) or (T, H, W, 3)"
@@ -149,6 +172,14 @@ def reopen_source(
     return open_source(source, **reading)
 
 
+def part_told(meta: Mapping[str, Any]) -> str:
+    """Which image of its file, and which part of each picture, a project is of, in words."""
+    reading = meta.get("reading", {})
+    key, crop = reading.get("key"), reading.get("crop")
+    told = "" if key is None else f", key {key}"
+    return told if crop is None else f"{told}, crop {','.join(map(str, crop))}"
+
+
 def find_source(meta: Mapping[str, Any], folder: Path | None) -> Path | None:
     """Where a project's pictures are: where they were, beside it, or in the current folder.
 
@@ -201,9 +232,10 @@ def is_part(path: Path, source: Path) -> bool:
 def options_of(source: object) -> Sequence[str]:
     """Which arguments of ``open_source`` are for an array, or for what lies at a path."""
     if not isinstance(source, str | os.PathLike):
-        return ("fps", "axes", "channel", "z", "limits")
+        return ("fps", "axes", "channel", "z", "limits", "crop")
     kind = _kind(Path(os.fsdecode(source)))
-    return {"folder": ("fps", "limits", "key"), "video": _OF_VIDEOS}.get(kind, ("fps", *_OF_STACKS))
+    special = {"folder": ("fps", "limits", "key"), "video": _OF_VIDEOS}
+    return (*special.get(kind, ("fps", *_OF_STACKS)), "crop")
 
 
 def _rate(fps: float | None) -> float:
