@@ -14,7 +14,7 @@ import platformdirs
 from napari_sam2track.arrays import VideoArray
 from napari_sam2track.opening import free_or_of_image, source_of_project
 from sam2track.errors import Sam2TrackError
-from sam2track.frames.opening import open_source
+from sam2track.frames.opening import open_source, part_told
 from sam2track.samples import sample_folder
 
 __all__ = [
@@ -51,7 +51,7 @@ def get_video_reader(path: str | list[str]) -> Callable[[Any], list[Layer]] | No
 def source_layer(path: Path, **reading: Any) -> Layer:
     """A video, a folder of pictures or a stack as one layer; its project goes beside it.
 
-    Of a stack's several positions or images each has a project of its own.
+    Of a stack's several positions or images, and of each part, there is a project of its own.
 
     Parameters
     ----------
@@ -62,9 +62,13 @@ def source_layer(path: Path, **reading: Any) -> Layer:
     source = open_source(path, **reading)
     place = Path(os.path.abspath(path))  # noqa: PTH100  # of .. the folder's own name
     name = place.name if place.is_dir() else place.stem
-    if key := getattr(source, "options", {}).get("key"):
+    reading = getattr(source, "options", {})
+    if key := reading.get("key"):
         name += "-" + re.sub(r"[^\w.-]+", "-", key)
-    project = free_or_of_image(place.with_name(f"{name}.s2t"), key)
+    if crop := reading.get("crop"):
+        name += "-" + "-".join(map(str, crop))
+    told = part_told({"reading": reading})
+    project = free_or_of_image(place.with_name(f"{name}.s2t"), told)
     return _video_layer(source, project.stem, project=str(project))
 
 

@@ -23,7 +23,7 @@ from sam2track.errors import (
 )
 from sam2track.export import output_errors
 from sam2track.frames.bounds import rate_of
-from sam2track.frames.opening import find_source, reopen_source
+from sam2track.frames.opening import find_source, part_told, reopen_source
 from sam2track.project import Project, WriterLock
 
 if TYPE_CHECKING:
@@ -331,10 +331,16 @@ def free_or_of(path: Path, axes: Axes) -> Path:
     return _first(path, fits)
 
 
-def free_or_of_image(path: Path, key: str | None) -> Path:
-    """A place for the project of one of several images in a file.
+def free_or_of_image(path: Path, part: str) -> Path:
+    """A place for the project of one of several images in a file, or of a part of them.
 
     Names of images that differ in signs alone, such as +drug and -drug, make one name of a file.
+
+    Parameters
+    ----------
+    path : Path
+    part : str
+        As ``part_told`` has it.
 
     Returns
     -------
@@ -348,7 +354,7 @@ def free_or_of_image(path: Path, key: str | None) -> Path:
             meta = stored_meta(name)
         except ProjectError:
             return True
-        return not meta or meta.get("reading", {}).get("key") == key
+        return not meta or part_told(meta) == part
 
     return _first(path, fits)
 

@@ -280,6 +280,9 @@ def test_each_image_of_a_stack_has_a_project_of_its_own(tmp_path: Path) -> None:
         "plate-A-1": ("plate-A-1.s2t", 1),
         "plate-A-2": ("plate-A-2.s2t", 2),
     }
+    data, about, _ = files.source_layer(path, key="1", crop=(2, 3, 20, 20))
+    assert data.shape[1:3] == (17, 18)
+    assert Path(about["metadata"]["sam2track"]["project"]).name == "plate-A-1-2-3-20-20.s2t"
 
 
 def test_a_stack_that_is_opened_otherwise_than_before(tmp_path: Path, model: Model) -> None:
