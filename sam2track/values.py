@@ -62,7 +62,15 @@ def _name(value: Any) -> bool:
 
 
 def _reading(value: Any) -> bool:
-    return isinstance(value, dict) and all(key in _READING for key in value)
+    return (
+        isinstance(value, dict)
+        and all(key in _READING for key in value)
+        and _or_none(_crop)(value.get("crop"))
+    )
+
+
+def _crop(value: Any) -> bool:
+    return _list_of(_whole)(value) and len(value) == 4
 
 
 def _detections(value: Any) -> bool:

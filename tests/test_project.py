@@ -1164,6 +1164,8 @@ def test_what_was_dropped_or_taken_back_is_not_missed(tmp_path: Path) -> None:
         ("reading", 5),
         ("reading", None),
         ("reading", {"unknown": 1}),
+        ("reading", {"crop": 5}),
+        ("reading", {"crop": [0, 0, 1.5, 2]}),
         ("detections", 5),
         ("detections", {"frames": {"0": [1, 2]}, "by_hand": []}),
         ("detections", {"frames": {}, "by_hand": [5]}),
