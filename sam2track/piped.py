@@ -66,7 +66,8 @@ def refuse_of_pipe(asked: Mapping[str, Any]) -> None:
         if name == "direction" and value == "forward":
             continue
         why = _NOT.get(name, "it is for other sources")
-        option = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+        option = f"--{name.replace('_', '-')}" + ("" if value is True else f" {shown}")
         raise UsageError(f"{option} cannot be with a pipe: {why}; leave it out, or name a file")
 
 

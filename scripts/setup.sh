@@ -70,7 +70,11 @@ else
             die "this Python has no venv: as root, apt-get install python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
         "$python" -m venv .venv
     fi
-    usable_uv $uv || .venv/bin/python -m pip install --quiet --upgrade uv
+    if ! usable_uv $uv; then
+        # An environment that uv made has no pip.
+        .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
+        .venv/bin/python -m pip install --quiet --upgrade uv
+    fi
 fi
 
 export SAM2_BUILD_CUDA=0

@@ -1000,10 +1000,29 @@ def test_label_files_of_any_whole_numbers(tmp_path: Path, dtype: type) -> None:
     labels[4, 4:] = 1 if dtype is bool else 200
     np.save(tmp_path / "a.npy", labels)
     np.save(tmp_path / "b.npy", labels[None, None])
-    tifffile.imwrite(tmp_path / "c.tif", labels, photometric="minisblack")
-    for name in ("a.npy", "b.npy", "c.tif"):
+    names = ["a.npy", "b.npy"]
+    for kind in ("minisblack", "miniswhite"):  # as ImageJ saves masks, 255 where the object is
+        names.append(f"{kind}.tif")
+        tifffile.imwrite(tmp_path / names[-1], labels, photometric=kind)
+    if dtype in (bool, np.uint8):  # for these tifffile has no codec of its own
+        names.append("packed.tif")
+        packing = "group4" if dtype is bool else "tiff_lzw"
+        Image.fromarray(labels).save(tmp_path / names[-1], compression=packing)
+    if dtype is bool:
+        names.append("white.tif")
+        white = {262: 0}
+        Image.fromarray(~labels).save(tmp_path / names[-1], compression="group4", tiffinfo=white)
+    for name in names:
         np.testing.assert_array_equal(read_labels(tmp_path / name), labels.astype(np.int64))
         np.testing.assert_array_equal(read_mask(tmp_path / name), labels > 0)
+
+
+@pytest.mark.parametrize("value", [-1, 1e20, 0.5, float("nan")])
+def test_labels_that_cannot_be(tmp_path: Path, value: float) -> None:
+    np.save(tmp_path / "a.npy", np.full((4, 5), value))
+    for read in (read_mask, read_labels):
+        with pytest.raises(PromptError, match=r"a\.npy holds (numbers below 0|fractions|float64)"):
+            read(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
@@ -1012,7 +1031,9 @@ def test_label_files_of_several_pictures_are_refused(tmp_path: Path, dtype: type
     labels = np.ones((5, 6, 8), dtype)
     np.save(tmp_path / "a.npy", labels)
     tifffile.imwrite(tmp_path / "b.tif", labels, photometric="minisblack")
-    for name in ("a.npy", "b.tif"):
+    # Three or four of them tifffile takes for planes of colours.
+    tifffile.imwrite(tmp_path / "rgb.tif", labels[:3], photometric="rgb", planarconfig="separate")
+    for name in ("a.npy", "b.tif", "rgb.tif"):
         for read in (read_mask, read_labels):
             with pytest.raises(PromptError, match="several pictures; give the one of the frame"):
                 read(tmp_path / name)

@@ -238,6 +238,8 @@ def speed(
     path = out / "speed.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"cases": {}}
     found = compare(case, wanted, rounds) | {"machine": rates(device)}
+    if not found["systems"]:
+        raise click.ClickException("no system ran; nothing is kept")
     results["cases"][f"{title(found['case'])}, {device}"] = found
     path.write_text(json.dumps(results, indent=1) + "\n")
     (out / "speed.md").write_text(table(results))

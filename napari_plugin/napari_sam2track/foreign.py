@@ -18,7 +18,7 @@ __all__ = ["label_map", "layer_of_labels"]
 
 
 def layer_of_labels(viewer: ViewerModel, own: Collection[Any]) -> Labels:
-    """Return the layer of labels that is meant: the only one, that is selected, or that is seen.
+    """Return the layer of labels that is meant: the only one that is selected, or that is seen.
 
     Parameters
     ----------
@@ -37,10 +37,12 @@ def layer_of_labels(viewer: ViewerModel, own: Collection[Any]) -> Labels:
             "there is no layer of labels but the session's own; add one, such as Cellpose gives"
         )
     selected = [one for one in others if one in viewer.layers.selection]
-    for found in (others, selected, [one for one in others if one.visible]):
+    for found in (selected, [one for one in others if one.visible]):
         if len(found) == 1:
             return found[0]
     names = ", ".join(one.name for one in others)
+    if len(others) == 1:
+        raise UsageError(f"the layer of labels {names} is hidden; show it, or select it")
     raise UsageError(f"there are several layers of labels ({names}); select the one to begin from")
 
 
@@ -59,7 +61,7 @@ def label_map(layer: Labels, image: Image, viewer: ViewerModel) -> npt.NDArray[n
             f"{layer.name} has {data.shape[-2]} x {data.shape[-1]} pixels and the picture "
             f"{size[0]} x {size[1]}; labels of the same size are needed"
         )
-    apart = np.abs(layer.extent.world[:, -2:] - image.extent.world[:, -2:])
+    apart = np.abs(_corners(layer, size) - _corners(image, size))
     if np.any(apart > np.abs(image.scale[-2:]) / 2):
         raise UsageError(
             f"{layer.name} does not lie on {image.name}; give it the same scale and place"
@@ -68,6 +70,13 @@ def label_map(layer: Labels, image: Image, viewer: ViewerModel) -> npt.NDArray[n
     if not all(0 <= place < count for place, count in zip(at, data.shape, strict=False)):
         raise UsageError(f"{layer.name} has nothing on the frame that is shown; show another one")
     return np.asarray(data[tuple(at)]).astype(np.int64)
+
+
+def _corners(layer: Any, size: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Where three corner pixels lie in the world, (3, 2): place, scale, turns and mirrors."""
+    lead = (0,) * (layer.ndim - 2)
+    corners = ((0, 0), (0, size[1] - 1), (size[0] - 1, 0))
+    return np.array([layer.data_to_world((*lead, *corner))[-2:] for corner in corners])
 
 
 def _size(image: Image) -> tuple[int, ...]:

@@ -54,7 +54,8 @@ def numbered(ids: Collection[int]) -> str:
     """Objects, in words; of many their number, as a message is one line."""
     if len(ids) > _NAMED:
         return f"{len(ids)} objects (from {min(ids)} to {max(ids)})"
-    return f"object{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
+    *most, last = map(str, ids)
+    return f"objects {', '.join(most)} and {last}" if most else f"object {last}"
 
 
 def many(frames: Sequence[int]) -> str:

@@ -218,6 +218,12 @@ def _write_settings(xml: Xml, sequence: Sequenced) -> None:
     height, width = sequence.pixel_size or (1.0, 1.0)
     count = len(sequence.times)
     source = find_source(sequence.meta, sequence.results.folder)
+    if sequence.meta.get("reading", {}).get("crop"):
+        source = None  # its pictures are larger, and spots would lie elsewhere on them
+        sequence.warnings.append(
+            "the file names no image, since spots lie in a part of the pictures; to see both, cut "
+            "that part out and open it in TrackMate"
+        )
     sides = {"x": sequence.width, "y": sequence.height, "z": 1, "t": count}
     crop = [(f"{axis}start", 0) for axis in sides]
     crop += [(f"{axis}end", side - 1) for axis, side in sides.items()]

@@ -57,9 +57,10 @@ def choose(path: Path, what: str, names: Sequence[str], key: str | None) -> Choi
         )
         return Choice(0, None, [told] if len(names) > 1 else [])
     found = [n for n, name in enumerate(names) if name == key]
-    found = found or [n for n, name in enumerate(names) if key and name.split("/")[-1] == key]
-    if not found and key.isdecimal() and int(key) < len(names):
+    # Names of a plate end in numbers, too; 007 is none.
+    if not found and key.isdecimal() and str(int(key)) == key and int(key) < len(names):
         found = [int(key)]
+    found = found or [n for n, name in enumerate(names) if key and name.split("/")[-1] == key]
     if len(found) != 1:
         called = f"{len(found)} {what} called {key!r}" if found else f"no {key!r} among its {what}"
         numbers = f"0 to {len(names) - 1}" if len(names) > 1 else "0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -84,9 +84,10 @@ class Cropped:
 
 def check_crop(crop: object) -> list[int]:
     """Return a rectangle's x0, y0, x1, y1; UsageError where it is none."""
-    if isinstance(crop, str) or not isinstance(crop, Sequence) or len(crop) != 4:
+    given = [] if isinstance(crop, str) or not isinstance(crop, Iterable) else [*crop]
+    if len(given) != 4:
         raise UsageError(f"crop {crop!r:.60}; give four whole numbers, x0, y0, x1, y1")
-    x0, y0, x1, y1 = part = [whole_number("crop", value) for value in crop]
+    x0, y0, x1, y1 = part = [whole_number("crop", value) for value in given]
     if not (0 <= x0 < x1 and 0 <= y0 < y1):
         raise UsageError(
             f"crop {x0},{y0},{x1},{y1}; x0 and y0 are at least 0, x1 and y1 beyond them"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import math
 import os
 import stat
@@ -193,14 +192,15 @@ def _images(group: Any) -> list[str]:
     attributes = _attributes(group)
     if "plate" in attributes:
         wells = [well["path"].strip("/") for well in attributes["plate"]["wells"]]
-        return [f"{well}/{image}" for well in wells for image in _images(group[well])]
+        there = [well for well in wells if well in group]  # of a part of a plate not all are
+        return [f"{well}/{image}" for well in there for image in _images(group[well])]
     if "well" in attributes:
         return [image["path"].strip("/") for image in attributes["well"]["images"]]
     if "bioformats2raw.layout" not in attributes:
         return []
     told = _attributes(group["OME"]).get("series") if "OME" in group else None
-    numbered = map(str, itertools.takewhile(lambda n: str(n) in group, itertools.count()))
-    return list(told or numbered)
+    numbered = sorted((name for name, _ in group.groups() if name.isdecimal()), key=int)
+    return [str(name) for name in told or numbered]
 
 
 def _dimensions(array: Any) -> list[str] | None:

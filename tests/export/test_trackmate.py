@@ -99,6 +99,11 @@ def test_it_says_where_the_image_is(known):
     _, root = written(known, overwrite=True)
     image = root.find("Settings/ImageData")
     assert (image.get("folder"), image.get("filename")) == (str(known.parent), "clip.mp4")
+    with Project.open(known, writable=True) as opened:
+        opened.set_meta(reading={"crop": [0, 0, WIDTH, HEIGHT]})
+    done, root = written(known, overwrite=True)
+    assert root.find("Settings/ImageData").get("filename") == ""
+    assert any("names no image, since spots lie in a part" in line for line in done.warnings)
 
 
 def test_frames_without_objects_are_left_out(tmp_path):

@@ -1099,7 +1099,7 @@ def test_of_bioformats2raw_a_key_takes_an_image(tmp_path: Path, said: bool) -> N
         path = write_ome_zarr(tmp_path / f"{number}.tif", numbers("TCYX") + number, "TCYX")
         path.rename(tmp_path / "a.zarr" / str(number))
     if said:
-        group.create_group("OME").attrs["ome"] = {"series": ["1", "0"]}
+        group.create_group("OME").attrs["ome"] = {"series": [1, 0]}  # texts, by the book
     first, second = (1, 0) if said else (0, 1)
     source = open_source(tmp_path / "a.zarr", channel="GFP")
     np.testing.assert_array_equal(source.values(1)[..., 0], numbers("TCYX")[1, 1] + first)
@@ -1115,7 +1115,8 @@ def test_of_bioformats2raw_a_key_takes_an_image(tmp_path: Path, said: bool) -> N
 def test_of_a_plate_a_key_takes_an_image_of_a_well(tmp_path: Path) -> None:
     plate = zarr.open_group(str(tmp_path / "p.zarr"), mode="w", zarr_format=3)
     wells = ["A/1", "B/2"]
-    plate.attrs["ome"] = {"plate": {"wells": [{"path": well} for well in wells]}}
+    said = [*wells, "B/3"]  # of which a part was fetched
+    plate.attrs["ome"] = {"plate": {"wells": [{"path": well} for well in said]}}
     for number, well in enumerate(wells):
         images = {"well": {"images": [{"path": "0"}, {"path": "1"}]}}
         plate.create_group(well).attrs["ome"] = images
@@ -1125,10 +1126,12 @@ def test_of_a_plate_a_key_takes_an_image_of_a_well(tmp_path: Path) -> None:
             path.rename(tmp_path / "p.zarr" / well / str(image))
     for opened in (
         open_source(tmp_path / "p.zarr", key="B/2/1"),
-        open_source(tmp_path / "p.zarr", key=3),
+        open_source(tmp_path / "p.zarr", key=3),  # which is no name's end
         open_source(tmp_path / "p.zarr" / "B" / "2", key=1),
     ):
         np.testing.assert_array_equal(opened.values(2)[..., 0], numbers("TYX")[2] + 11)
+    second = open_source(tmp_path / "p.zarr", key=1)  # and this one is, of two
+    np.testing.assert_array_equal(second.values(2)[..., 0], numbers("TYX")[2] + 1)
     assert "(A/1/0, A/1/1, B/2/0, B/2/1)" in open_source(tmp_path / "p.zarr").warnings[0]
     with pytest.raises(UsageError, match="no 'C/3/0' among its images"):
         open_source(tmp_path / "p.zarr", key="C/3/0")

@@ -509,7 +509,14 @@ def test_labels_that_do_not_fit_begin_nothing(opened: Any) -> None:
     moved = viewer.add_labels(np.ones((HEIGHT, WIDTH), np.uint8), name="moved", translate=(3, 0))
     widget.begin_from_labels()
     refused(widget, "moved does not lie on disks")
-    moved.translate = (0, 0)
+    moved.translate, moved.scale = (0, WIDTH - 1), (1, -1)  # a mirror image
+    widget.begin_from_labels()
+    refused(widget, "moved does not lie on disks")
+    moved.translate, moved.scale, moved.visible = (0, 0), (1, 1), False
+    viewer.layers.selection = {widget.layers.clicks}
+    widget.begin_from_labels()
+    refused(widget, "the layer of labels moved is hidden; show it")
+    moved.visible = True
     short = viewer.add_labels(np.ones((3, HEIGHT, WIDTH), np.uint8), name="short")
     viewer.layers.selection = {widget.layers.clicks}
     widget.go(5)
