@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sam2track.errors import PromptError
 from sam2track.regular import check_regular
+from sam2track.terminal import hush
 
 __all__ = ["read_labels", "read_mask"]
 
@@ -100,6 +101,7 @@ def _tiff(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """Return the only page of a TIFF; of one that tifffile has no codec for, Pillow may."""
     import tifffile
 
+    hush("tifffile")
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         with suppress(IndexError):
@@ -155,8 +157,8 @@ def _flat(path: str | os.PathLike[str], array: npt.NDArray[Any]) -> npt.NDArray[
 def _check_size(path: str | os.PathLike[str], pixels: int) -> None:
     if pixels > _MOST:
         raise PromptError(
-            f"mask {path} claims {pixels:,} pixels, which no mask file may; give one of the "
-            "frame's size"
+            f"mask {path} claims more than {_MOST / 1e6:.0f} million pixels, which no mask file "
+            "may; give one of the frame's size"
         )
 
 

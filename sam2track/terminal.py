@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["one_line", "printable"]
+import logging
+
+__all__ = ["hush", "one_line", "printable"]
 
 
 def printable(what: object) -> str:
@@ -17,3 +19,10 @@ def one_line(what: object) -> str:
     """
     text = " ".join(str(what).split())
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else "?" for c in text)
+
+
+def hush(name: str) -> None:
+    """Let what a library logs not be written beside what is told, unless somebody listens."""
+    logger = logging.getLogger(name)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())

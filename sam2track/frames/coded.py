@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_size
 from sam2track.frames.headers import is_whole, kind_of, stored_size
+from sam2track.terminal import hush
 
 __all__ = ["decoded"]
 
@@ -47,10 +48,14 @@ def decoded(path: Path, data: bytes) -> npt.NDArray[Any] | None:
         return picture
     # Bytes rather than the path, as OpenCV cannot open every name on every system.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    log = cv2.utils.logging  # what is odd would be written beside what is told of it
+    level = log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise SourceError(f"{path} cannot be decoded: {error.err}; replace it") from error
+    finally:
+        log.setLogLevel(level)
     # OpenCV has blue first; its cvtColor takes no int16.
     return None if picture is None else np.ascontiguousarray(picture[..., ::-1])
 
@@ -61,6 +66,7 @@ def _deep_tiff(data: bytes) -> npt.NDArray[Any] | None:
         return None
     import tifffile
 
+    hush("tifffile")
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import string
+import struct
 from pathlib import Path
 from random import Random
 
@@ -159,6 +160,21 @@ def test_pictures_cut_short(tmp_path: Path, suffix: str, keep: float) -> None:
     (tmp_path / f"0{suffix}").unlink()
     with pytest.raises(SourceError, match=f"1{suffix} is no picture"):
         ImageFolder(tmp_path)
+
+
+def test_of_a_damaged_picture_nothing_is_told_but_the_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """OpenCV's TIFF reader writes lines of its own to standard error."""
+    path = write(tmp_path / "a.tif", scene(1)[0])
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HHI", 257, 3, 1), b"\1\1\4\0\1\0\0\0"))
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHI", 257, 4, 1))
+    data[at + 8 : at + 12] = struct.pack("<I", 6000)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"a\.tif is no picture that can be read"):
+        ImageFolder(tmp_path)
+    assert capfd.readouterr().err == ""
 
 
 def test_refusals(tmp_path: Path) -> None:
