@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import numpy as np
@@ -139,18 +138,7 @@ def _watched(clock: Clock) -> contextlib.ExitStack:
 
     stack = contextlib.ExitStack()
     stack.enter_context(systems.unrecorded())
-    plain = VideoFile.frames
-
-    def read(self: Any, *args: Any, **given: Any) -> Iterator[Any]:
-        pictures = plain(self, *args, **given)
-        while True:
-            with clock.part("decode video"):
-                picture = next(pictures, None)
-            if picture is None:
-                return
-            yield picture
-
-    stack.enter_context(mock.patch.object(VideoFile, "frames", read))
+    stack.enter_context(clock.iterated(VideoFile, "frames", "decode video"))
     stack.enter_context(clock.watched(Encoder, "_placed", "resize"))
     stack.enter_context(clock.watched(Encoder, "encode", "encoder"))
     stack.enter_context(clock.watched(Ledger, "put", "history"))

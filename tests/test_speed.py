@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import torch
 
 from benchmarks.speed.case import Case, boxes
@@ -33,6 +36,23 @@ def test_what_was_spent_ahead_counts_for_every_frame() -> None:
         clock.frame()
     assert [frame["read"] for frame in clock.frames] == [100.0, 100.0]
     assert all(100 < frame["all"] < 200 > frame["write"] for frame in clock.frames)
+
+
+def test_what_an_iterator_is_waited_for_counts_for_its_part() -> None:
+    class Source:
+        def frames(self, stop: int) -> Iterator[int]:
+            for number in range(stop):
+                time.sleep(0.01)
+                yield number
+
+    clock, source, seen = Clock(parts=True), Source(), []
+    with clock.iterated(source, "frames", "read"):
+        clock.start()
+        for number in source.frames(3):
+            seen.append(number)
+            clock.frame()
+    assert seen == [0, 1, 2]
+    assert all(0.01 <= frame["read"] <= frame["all"] for frame in clock.frames)
 
 
 def test_boxes_lie_within_the_frame() -> None:

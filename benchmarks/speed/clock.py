@@ -111,6 +111,23 @@ class Clock:
 
         return mock.patch.object(thing, method, timed)
 
+    def iterated(
+        self, thing: Any, method: str, name: str
+    ) -> contextlib.AbstractContextManager[Any]:
+        """Let what is waited for in the iterators that a method gives count for a part."""
+        plain, end = getattr(thing, method), object()
+
+        def timed(*args: Any, **given: Any) -> Iterator[Any]:
+            items = iter(plain(*args, **given))
+            while True:
+                with self.part(name):
+                    item = next(items, end)
+                if item is end:
+                    return
+                yield item
+
+        return mock.patch.object(thing, method, timed)
+
 
 def _counter() -> Any:
     import torch

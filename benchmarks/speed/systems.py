@@ -101,21 +101,25 @@ def unrecorded() -> contextlib.AbstractContextManager[object]:
     return mock.patch.object(Graphs, "run", lambda self, name, work, *given: work(*given))
 
 
-def ours(case: Case, frames: npt.NDArray[np.uint8], clock: Clock) -> Run:
-    """Track with sam2track."""
+def ours(case: Case, frames: npt.NDArray[np.uint8] | None, clock: Clock) -> Run:
+    """Track with sam2track; without frames the video of the case, as it is read."""
     import sam2track
+    from sam2track.frames.opening import open_source
     from sam2track.frames.video import VideoFile
     from sam2track.tracking import conditioning, step
     from sam2track.tracking.encoder import Encoder
 
     model = load(case)
-    tracker = sam2track.Tracker(model, frames if case.video is None else case.video)
-    shape, count = frames.shape[1:3], len(frames)
+    source = open_source(case.video if frames is None else frames)
+    shape, count = (source.height, source.width), case.frames + 1
+    if len(source) < count:
+        raise SystemExit(f"{source.name} has {len(source)} frames, not {count}")
+    tracker = sam2track.Tracker(model, source)
     with contextlib.ExitStack() as stack:
         if case.parts:
             stack.enter_context(unrecorded())
         if case.video is not None and case.device == "cpu":  # elsewhere a thread reads ahead
-            stack.enter_context(clock.watched(VideoFile, "read", "read"))
+            stack.enter_context(clock.iterated(VideoFile, "frames", "read"))
             stack.enter_context(clock.watched(Encoder, "fit", "read"))
         stack.enter_context(clock.watched(Encoder, "encode", "encode"))
         stack.enter_context(clock.watched(conditioning, "attend", "attend"))
@@ -303,7 +307,7 @@ def _give(model: Any, state: dict[str, Any]) -> None:
     model.load_state_dict(held)
 
 
-RUNS: dict[str, Callable[[Case, npt.NDArray[np.uint8], Clock], Run]] = {
+RUNS: dict[str, Callable[[Case, Any, Clock], Run]] = {
     "ours": ours,
     "official": official,
     "official-compiled": compiled,

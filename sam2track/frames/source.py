@@ -32,8 +32,10 @@ class FrameSource(Protocol):
     warnings : list of str
         What was odd about the source and how it was dealt with, one line each.
 
-    One may also have ``frames_apart``, True where what ``frames`` gives may be read in a thread of
-    its own, whatever else is read meanwhile; a GPU need not wait for the next frame then.
+    One may also have ``values``, a method that gives the (H, W, C) numbers of a frame as they were
+    measured, for intensities in place of those of ``read``, and ``channel_names``, a name for each
+    C; and ``frames_apart``, True where what ``frames`` gives may be read in a thread of its own,
+    whatever else is read meanwhile; a GPU need not wait for the next frame then.
     """
 
     name: str
