@@ -72,12 +72,16 @@ def command(
     if options["unit"] and options["pixel_size"] is None:
         raise UsageError(f"unit {options['unit']} is that of a pixel's side; give --pixel-size")
     given = _shared_out(formats, {k: v for k, v in options.items() if v is not None})
+    from sam2track.export.exporting import check_target
     from sam2track.project import Project
 
     done = []
     with Project.open(project) as opened:
         warn(opened.warning)
-        for name, output, own in zip(formats, outputs, given, strict=True):
+        asked = list(zip(formats, outputs, given, strict=True))
+        for name, output, own in asked[1:]:  # before the first is written, which may take long
+            check_target(name, output, images=own.get("images"), overwrite=own["overwrite"])
+        for name, output, own in asked:
             one = opened.export(output, format=name, **own)
             done.append(one)
             warn(*one.warnings)

@@ -18,12 +18,20 @@ from sam2track.errors import ProjectError, Sam2TrackError, SourceError, UsageErr
 from sam2track.export import output_errors, shortened
 from sam2track.export.extras import needed
 from sam2track.export.sequence import Options, Results, Sequenced
-from sam2track.export.staging import staged
+from sam2track.export.staging import check_free, staged
 from sam2track.frames.bounds import USUAL_FPS, asked_span
 from sam2track.frames.opening import find_source, is_part, reopen_source
 from sam2track.frames.source import FrameSource
 
-__all__ = ["FORMATS", "TAKEN_BY", "Exported", "Format", "check_formats", "export_results"]
+__all__ = [
+    "FORMATS",
+    "TAKEN_BY",
+    "Exported",
+    "Format",
+    "check_formats",
+    "check_target",
+    "export_results",
+]
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,22 @@ def check_formats(names: Sequence[str]) -> None:
             needed(FORMATS[name].wants, name)
 
 
+def check_target(
+    format: str,
+    output: str | os.PathLike[str],
+    *,
+    images: bool | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Raise a ``UsageError`` where there is something already that is not to be replaced."""
+    path = check_path("output", output)
+    check_free(path, folder=_is_folder(format, images), overwrite=overwrite)
+
+
+def _is_folder(format: str, images: bool | None) -> bool:
+    return FORMATS[format].folder or bool(images)  # beside pictures a file lies in one
+
+
 def export_results(
     results: Results,
     format: str,
@@ -202,7 +226,7 @@ def export_results(
             raise UsageError(
                 f"{path} is what is exported from, or belongs to it; name another target"
             )
-        folder = how.folder or bool(options.images)  # beside pictures a file lies in one
+        folder = _is_folder(format, options.images)
         with staged(path, folder=folder, overwrite=options.overwrite) as partial:
             write(partial, sequence)
     return Exported(format, path, tuple(sequence.warnings))

@@ -15,7 +15,7 @@ from typing import Self
 from sam2track.errors import OutputError, Sam2TrackError, UsageError
 from sam2track.export import cannot_write, output_errors, partial_path
 
-__all__ = ["Staged", "staged", "write_bytes"]
+__all__ = ["Staged", "check_free", "staged", "write_bytes"]
 
 
 def check_no_device(path: Path) -> None:
@@ -27,6 +27,22 @@ def check_no_device(path: Path) -> None:
     # In /dev/shm there are files as elsewhere; it is memory that is used as a disk.
     if odd or (Path("/dev") in above and Path("/dev/shm") not in above):
         raise UsageError(f"{path} is a device or a pipe; give the name of a file")
+
+
+def check_free(path: Path, *, folder: bool, overwrite: bool = False) -> None:
+    """Refuse a place where something is already, as ``staged`` does."""
+    with output_errors(path):
+        check_no_device(path)
+        if path.is_dir() and not folder:
+            raise UsageError(f"{path} is a folder; name a file")
+        if folder and path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; name a folder")
+        if folder and path.is_dir() and any(path.iterdir()):
+            raise UsageError(f"{path} holds something already; name another folder, or remove it")
+        if not folder and path.exists() and not overwrite:
+            raise UsageError(
+                f"{path} is there already; replace it (--overwrite) or name another file"
+            )
 
 
 class Staged:
@@ -177,16 +193,7 @@ def staged(path: Path, *, folder: bool, overwrite: bool = False) -> Iterator[Pat
     OutputError
         Where it cannot be written.
     """
-    with output_errors(path):
-        check_no_device(path)
-    if path.is_dir() and not folder:
-        raise UsageError(f"{path} is a folder; name a file")
-    if folder and path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; name a folder")
-    if folder and path.is_dir() and any(path.iterdir()):
-        raise UsageError(f"{path} holds something already; name another folder, or remove it")
-    if not folder and path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; replace it (--overwrite) or name another file")
+    check_free(path, folder=folder, overwrite=overwrite)
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with Staged(path, folder=folder) as whole:

@@ -106,6 +106,14 @@ def test_nothing_is_written_where_a_later_format_cannot_be(path, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_written_where_there_is_something_at_a_later_target(path, tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/mine").touch()
+    args = ("-f", "csv", "-o", tmp_path / "a.csv", "-f", "ctc", "-o", tmp_path / "b")
+    assert "holds something already" in run("export", path, *args, code=2).stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
 @pytest.mark.parametrize("data", [None, b"", b"no project" * 1000])
 def test_what_is_no_project(tmp_path, data):
     if data is not None:
