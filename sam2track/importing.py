@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sam2track.arguments import check_flag, check_path
 from sam2track.database import remove_companions
 from sam2track.errors import ProjectExistsError, PromptError, SourceError, UsageError
-from sam2track.export.reading import Reading, open_masks
+from sam2track.export.reading import Reading, check_fits, open_masks
 from sam2track.export.staging import staged
 from sam2track.founding import project_meta
 from sam2track.frames.opening import open_source
@@ -102,10 +102,10 @@ def import_masks(
         raise ProjectExistsError(
             f"{path} is there already; replace it (--overwrite) or name another file"
         )
-    found = _from_one(open_masks(masks, format))
     opened: FrameSource = open_source(source, fps=fps, **reading)
     try:
-        _check(found, opened)
+        found = _from_one(open_masks(masks, format, source=opened))
+        check_fits(found, opened)
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
         for taken in (Path(found.path), Path(opened.name)):
             if taken.exists() and path.exists() and path.samefile(taken):
@@ -155,21 +155,6 @@ def _from_one(reading: Reading) -> Reading:
         names={i + 1: name for i, name in reading.names.items()},
         lineage={i + 1: mother + 1 for i, mother in reading.lineage.items()},
     )
-
-
-def _check(reading: Reading, source: FrameSource) -> None:
-    if (reading.height, reading.width) != (source.height, source.width):
-        raise UsageError(
-            f"{reading.path} has masks of {reading.width} x {reading.height} pixels, "
-            f"{source.name} frames of {source.width} x {source.height}; give the video they are of"
-        )
-    frames = reading.frames or ()
-    for frame in (*frames[:1], *frames[-1:]):
-        if not 0 <= frame < len(source):
-            raise UsageError(
-                f"{reading.path} has a mask of frame {frame}, "
-                f"{source.name} frames 0 to {len(source) - 1}; give the video they are of"
-            )
 
 
 def _fill(

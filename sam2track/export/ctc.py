@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError, UsageError
 from sam2track.export.graphs import lost_mothers
-from sam2track.export.images import numbered
+from sam2track.export.numbering import numbered
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
 from sam2track.export.staging import write_bytes
@@ -125,7 +125,9 @@ def read(path: Path, kind: str) -> Reading:
     Labels whose parent has no other child are the same object as that.
     """
     folder = path / "TRA" if (path / "TRA").is_dir() else path
-    files = numbered(folder, "*.tif")
+    files = numbered(folder.glob("*.tif"))
+    if not files:
+        raise SourceError(f"{folder} holds no .tif files, as the challenge's are")
     lines = _lines(folder)
     children = Counter(line.parent for line in lines.values() if line.parent)
     names: dict[int, int] = {}

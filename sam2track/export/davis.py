@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
-from sam2track.export.images import numbered, write_jpegs
+from sam2track.export.images import write_jpegs
+from sam2track.export.numbering import by_frame, label_files
 from sam2track.export.pngs import MaskSequence, read_label_png
 from sam2track.export.reading import Reading, by_label, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.export.staging import write_bytes
+from sam2track.frames.source import FrameSource
 from sam2track.json_text import parsed
 
 __all__ = ["read", "write_davis", "write_ytvos"]
@@ -54,7 +56,7 @@ def _label_maps(folder: Path, sequence: Sequenced, kind: str) -> dict[int, list[
     return seen
 
 
-def read(path: Path, kind: str) -> Reading:
+def read(path: Path, kind: str, source: FrameSource | None = None) -> Reading:
     """Read a folder of label PNGs, or one that holds a single such folder."""
     names: dict[int, str] = {}
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
@@ -69,7 +71,8 @@ def read(path: Path, kind: str) -> Reading:
         meta = parsed((path / "meta.json").read_text(encoding="utf-8"))
         objects = meta["videos"].get(folder.name, {}).get("objects", {})
         names = {int(i): name_of(said.get("category")) for i, said in objects.items()}
-    files = numbered(folder, "*.png")
+    warnings: list[str] = []
+    files = by_frame(label_files(folder, {".png"}), source, warnings)
     height, width = read_label_png(next(iter(files.values()))).shape
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
@@ -79,4 +82,4 @@ def read(path: Path, kind: str) -> Reading:
                 raise SourceError(f"{file} is {labels.shape}; the first is {(height, width)}")
             yield frame, by_label(labels)
 
-    return Reading(path, kind, height, width, list(files), shots, names)
+    return Reading(path, kind, height, width, list(files), shots, names, warnings=warnings)

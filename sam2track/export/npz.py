@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.errors import SourceError
+from sam2track.export.label_files import of_array
 from sam2track.export.reading import Reading
 from sam2track.export.sequence import Sequenced
 from sam2track.lazy import Masks
 from sam2track.masks import MAX_PIXELS
 
 __all__ = ["read", "write"]
+
+_LABELS = ("labels", "label", "masks", "mask", "segmentation")
 
 
 def write(path: Path, sequence: Sequenced) -> None:
@@ -49,9 +52,11 @@ def write(path: Path, sequence: Sequenced) -> None:
 
 
 def read(path: Path, kind: str) -> Reading:
-    """Read such an archive."""
+    """Read such an archive, or the label maps, (T, Y, X), of one that holds an array of them."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if "shape" not in archive and (name := _label_maps(archive.files)):
+                return of_array(path, kind, archive[name])
             height, width = (int(side) for side in archive["shape"])
             frames = [int(frame) for frame in archive["frames"]]
             objects = [int(i) for i in archive["objects"]]
@@ -76,6 +81,11 @@ def read(path: Path, kind: str) -> Reading:
 
     lineage = {i: mother for i, mother in mothers.items() if mother}
     return Reading(path, kind, height, width, frames, shots, names, lineage)
+
+
+def _label_maps(names: Sequence[str]) -> str:
+    """Which array of an archive holds label maps, by its name; the only one is."""
+    return names[0] if len(names) == 1 else next((n for n in _LABELS if n in names), "")
 
 
 def _unpacked(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.bool_]:

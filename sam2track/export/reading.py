@@ -21,16 +21,20 @@ import numpy.typing as npt
 
 from sam2track.arguments import check_path
 from sam2track.errors import Sam2TrackError, SourceError, UsageError
+from sam2track.export.numbering import LABEL_ENDINGS, tells_labels
+from sam2track.frames.source import FrameSource
 from sam2track.lazy import Masks
 from sam2track.masks import Part
 from sam2track.regular import check_regular
 
 __all__ = [
+    "BY_SUFFIX",
     "READERS",
     "UNNAMED",
     "Boxed",
     "Reading",
     "by_label",
+    "check_fits",
     "detect",
     "name_of",
     "open_masks",
@@ -94,7 +98,24 @@ READERS = {
     "npz": "npz",
     "parquet": "tables",
     "masks-video": "mask_video",
+    "label-files": "label_files",
 }
+_BY_NAME = ("davis", "ytvos", "label-files")  # whose files may bear the names of pictures
+
+BY_SUFFIX = {
+    ".txt": "mots",
+    ".tif": "labels-tiff",
+    ".tiff": "labels-tiff",
+    ".npz": "npz",
+    ".npy": "label-files",
+    ".parquet": "parquet",
+    ".mkv": "masks-video",
+    ".mp4": "masks-video",
+    ".avi": "masks-video",
+    ".zarr": "ome-zarr",
+    ".xml": "trackmate",
+}
+"""Formats of files, by the ending of their names."""
 
 
 def name_of(category: object) -> str:
@@ -109,7 +130,18 @@ def by_label(
 
     Labels below 0, by which some tools say that a pixel is nobody's, are ground; that there are
     some is added to the warnings once.
+
+    Raises
+    ------
+    SourceError
+        Where they are no whole numbers.
     """
+    if labels.dtype.kind == "f":  # as some programs save whole numbers
+        with np.errstate(invalid="ignore"):
+            whole = labels.astype(np.int64)
+        if not (whole == labels).all():
+            raise SourceError("labels hold fractions; give label maps of whole numbers")
+        labels = whole
     ids = np.unique(labels).tolist()
     told = "labels below 0 are taken for ground"
     if warnings is not None and ids and ids[0] < 0 and told not in warnings:
@@ -139,7 +171,11 @@ class Boxed(Masks):
 
 
 def open_masks(
-    path: str | os.PathLike[str], format: str | None = None, *, option: str = "--format"
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    option: str = "--format",
+    source: FrameSource | None = None,
 ) -> Reading:
     """Open masks in any of the formats that hold some.
 
@@ -151,6 +187,8 @@ def open_masks(
         One of ``READERS``; found from what lies there where not given.
     option : str
         By which the command line says the format, for messages.
+    source : FrameSource, optional
+        What they are of: files that bear names of its pictures are of these.
 
     Raises
     ------
@@ -169,7 +207,8 @@ def open_masks(
     with _errors(path, found):
         for held in (path, *path.rglob("*")):  # each format says for itself what it reads
             check_regular(held)
-        reading: Reading = module.read(path, found)
+        pictures = {"source": source} if found in _BY_NAME else {}
+        reading: Reading = module.read(path, found, **pictures)
 
     told = partial(_errors, path, found)
 
@@ -210,18 +249,20 @@ def _errors(path: Path, found: str) -> Iterator[None]:
         raise SourceError(f"cannot read {path} as {found}: {why:.200}") from error
 
 
-_BY_SUFFIX = {
-    ".txt": "mots",
-    ".tif": "labels-tiff",
-    ".tiff": "labels-tiff",
-    ".npz": "npz",
-    ".parquet": "parquet",
-    ".mkv": "masks-video",
-    ".mp4": "masks-video",
-    ".avi": "masks-video",
-    ".zarr": "ome-zarr",
-    ".xml": "trackmate",
-}
+def check_fits(reading: Reading, source: FrameSource) -> None:
+    """Raise a ``UsageError`` where masks are not of the frames of a source, as far as is known."""
+    if (reading.height, reading.width) != (source.height, source.width):
+        raise UsageError(
+            f"{reading.path} has masks of {reading.width} x {reading.height} pixels, "
+            f"{source.name} frames of {source.width} x {source.height}; give the video they are of"
+        )
+    frames = reading.frames or ()
+    for frame in (*frames[:1], *frames[-1:]):
+        if not 0 <= frame < len(source):
+            raise UsageError(
+                f"{reading.path} has a mask of frame {frame}, "
+                f"{source.name} frames 0 to {len(source) - 1}; give the video they are of"
+            )
 
 
 def _kind_of_json(path: Path) -> str:
@@ -261,8 +302,8 @@ def detect(path: Path, option: str = "--format") -> str:
         return _kind_of_json(path)
     if _holds_graph(path):
         return "geff"
-    if path.suffix.lower() in _BY_SUFFIX:
-        return _BY_SUFFIX[path.suffix.lower()]
+    if path.suffix.lower() in BY_SUFFIX:
+        return BY_SUFFIX[path.suffix.lower()]
     if path.is_dir():
         names = [p.name for p in path.iterdir()]
         if "zarr.json" in names:
@@ -278,6 +319,10 @@ def detect(path: Path, option: str = "--format") -> str:
         folders = [p for p in path.iterdir() if p.is_dir() and p.name.isdecimal()]
         if folders and any(folders[0].glob("*.png")):
             return "sav"
+        files = [path / name for name in names if Path(name).suffix.lower() in LABEL_ENDINGS]
+        # Cellpose's own file is named as if it were one.
+        if any(map(tells_labels, files)) or {file.suffix.lower() for file in files} - {".png"}:
+            return "label-files"
         if any(name.lower().endswith(".png") for name in names) or any(
             any(p.glob("*.png")) for p in path.iterdir() if p.is_dir()
         ):

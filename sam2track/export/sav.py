@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sam2track.errors import SourceError
 from sam2track.export.coco_rle import decode, encode
-from sam2track.export.images import numbered
+from sam2track.export.numbering import numbered
 from sam2track.export.pngs import read_label_png, write_label_png
 from sam2track.export.reading import Boxed, Reading
 from sam2track.export.sequence import Sequenced
@@ -60,6 +60,13 @@ def write(folder: Path, sequence: Sequenced) -> None:
     sequence.lose("sav", lineage=True)
 
 
+def _pngs(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.png"))
+    if not found:
+        raise SourceError(f"{folder} holds no PNGs")
+    return found
+
+
 def read(path: Path, kind: str) -> Reading:
     """Read the folders of binary PNGs; an SA-V JSON file where a file is named."""
     if path.is_file():
@@ -67,7 +74,7 @@ def read(path: Path, kind: str) -> Reading:
     folders = {int(p.name): p for p in sorted(path.iterdir()) if p.is_dir() and p.name.isdecimal()}
     if not folders:
         raise SourceError(f"{path} holds no folders 000, 001 and so on")
-    files = {i: numbered(folder, "*.png") for i, folder in sorted(folders.items())}
+    files = {i: numbered(_pngs(folder)) for i, folder in sorted(folders.items())}
     # Ids are positive here; SA-V counts objects from 0.
     shift = 1 if 0 in files else 0
     frames = sorted(set().union(*files.values()))

@@ -114,9 +114,9 @@ def read(path: Path, kind: str) -> Reading:
         raise
     except Exception as error:  # damaged headers end in anything, assertions for one
         raise SourceError(f"cannot read {path} as TIFF: {error}") from error
-    if len(shape) not in (2, 3) or dtype is None or dtype.kind not in "bui":
+    if len(shape) not in (2, 3) or dtype is None or dtype.kind not in "buif":
         raise SourceError(
-            f"{path} holds {dtype} of shape {shape}; label stacks are (T, Y, X) integers"
+            f"{path} holds {dtype} of shape {shape}; label stacks are (T, Y, X) whole numbers"
         )
     count = shape[0] if len(shape) == 3 else 1
     warnings: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from sam2track.errors import SourceError
 from sam2track.frames.bounds import check_span
 
-__all__ = ["ByFrame", "Frame", "FrameSource", "check_picture"]
+__all__ = ["ByFrame", "Frame", "FrameSource", "check_picture", "stems_of"]
 
 Frame = npt.NDArray[np.uint8]
 
@@ -99,6 +100,12 @@ class ByFrame(ABC):
         first, end = check_span(self.name, start, stop, len(self))
         numbers = range(end - 1, first - 1, -1) if backward else range(first, end)
         return (self.read(number) for number in numbers)
+
+
+def stems_of(source: FrameSource) -> list[str] | None:
+    """Names of a source's pictures, where it consists of files."""
+    paths = getattr(source, "paths", None)
+    return None if paths is None else [Path(path).stem for path in paths]
 
 
 class _Promised(Protocol):

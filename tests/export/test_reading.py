@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from sam2track.export import yolo
 from sam2track.export.coco_rle import encode
 from sam2track.export.reading import READERS, detect, open_masks
 from sam2track.export.spool import Spool
+from sam2track.frames.array import ArraySource
+from sam2track.frames.folder import ImageFolder
 
 EMPTY = np.zeros((6, 8), np.uint8)
 
@@ -408,3 +411,120 @@ def test_no_room_for_a_temporary_file_is_no_fault_of_what_is_read():
     with pytest.raises(OutputError, match=r"a temporary file: .* full; free space or name another"):
         for object_id in range(9):
             spool.put(0, object_id, "0" * 4096)
+
+
+def label(path, value, dtype=np.uint16):
+    labels = np.zeros((6, 8), dtype)
+    labels[2:4, 3:6] = value
+    if path.suffix == ".npy":
+        np.save(path, labels)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, labels, photometric="minisblack")
+    else:
+        Image.fromarray(labels).save(path)
+
+
+def pictures(folder, names):
+    folder.mkdir()
+    for name in names:
+        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("ending", [".tif", ".png", ".npy"])
+def test_label_files_beside_the_pictures_that_they_are_of(tmp_path, ending):
+    names = ["a_010.png", "a_011.png", "a_100.png"]
+    folder = pictures(tmp_path / "clip", names)
+    for value, name in enumerate(names, start=1):
+        label(folder / name.replace(".png", f"_cp_masks{ending}"), value)
+        (folder / name.replace(".png", "_seg.npy")).write_bytes(b"pickled")
+    assert detect(folder) == "label-files"
+    assert shots(folder) == {10: {1: 6}, 11: {2: 6}, 100: {3: 6}}
+    reading = open_masks(folder, source=ImageFolder(folder, key="a_???.png"))
+    assert {f: [*masks] for f, masks in reading.shots()} == {0: [1], 1: [2], 2: [3]}
+
+
+def test_names_are_those_of_pictures_unless_they_are_numbers_of_frames(tmp_path):
+    source = ImageFolder(pictures(tmp_path / "clip", [f"{n:05d}.png" for n in (1, 2, 3)]))
+    masks = tmp_path / "masks"
+
+    def frames(*names):
+        masks.mkdir()
+        for name in names:
+            label(masks / name, 1)
+        try:
+            return [*open_masks(masks, source=source).frames]
+        finally:
+            shutil.rmtree(masks)
+
+    assert frames("00000.png", "00001.png") == [0, 1]  # as our own
+    assert frames("00001.png", "00002.png", "00003.png") == [0, 1, 2]
+    assert frames("00003_mask.png") == [2]
+    assert frames("x1.tif", "x2.tif") == [1, 2]
+    with pytest.raises(SourceError, match=r"x9\.tif bears the name of no picture"):
+        frames("00001.tif", "x9.tif")
+
+
+def test_files_that_count_from_1_are_taken_from_0(tmp_path):
+    source = ArraySource(np.zeros((3, 6, 8), np.uint8))
+    masks = pictures(tmp_path / "masks", [])
+    for number in (1, 2, 3):
+        label(masks / f"labels{number}.tif", number)
+    reading = open_masks(masks, source=source)
+    assert {f: [*m] for f, m in reading.shots()} == {0: [1], 1: [2], 2: [3]}
+    assert "counts frames from 1" in reading.warnings[0]
+    (masks / "labels1.tif").unlink()
+    assert [*open_masks(masks, source=source).frames] == [2, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.bool_])
+@pytest.mark.parametrize("name", ["a.npy", "a.tif"])
+def test_stacks_of_whole_numbers(tmp_path, name, dtype):
+    stack = np.zeros((3, 6, 8), dtype)
+    stack[1, 2:4, 3:6] = 1
+    path = tmp_path / name
+    if name == "a.tif":
+        stack = stack.astype(np.uint8) if dtype in (np.bool_, np.int64) else stack
+        tifffile.imwrite(path, stack, photometric="minisblack")
+    else:
+        np.save(path, stack)
+    assert shots(path) == {0: {}, 1: {1: 6}, 2: {}}
+    if name == "a.npy":
+        np.save(path, stack[1])
+        assert shots(path) == {0: {1: 6}}
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.full((2, 6, 8), 0.5), "hold fractions"),
+        (np.full((2, 6, 8), np.nan), "hold fractions"),
+        (np.zeros((2, 2, 6, 8), np.uint8), r"shape \(2, 2, 6, 8\)"),
+        (np.zeros((0, 6, 8), np.uint8), r"shape \(0, 6, 8\)"),
+        (np.zeros((2, 6, 8), np.complex64), "holds complex64"),
+        (np.array([{"masks": 1}], object), "Cellpose"),
+    ],
+)
+def test_arrays_that_are_no_label_stack(tmp_path, array, says):
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(SourceError, match=says):
+        shots(tmp_path / "a.npy")
+
+
+def test_files_of_cellpose_alone(tmp_path):
+    folder = pictures(tmp_path / "clip", ["a_1.png"])
+    np.save(folder / "a_1_seg.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(SourceError, match=r"Cellpose's _seg\.npy"):
+        shots(folder)
+
+
+def test_arrays_of_label_maps_in_an_archive(tmp_path):
+    stack = np.zeros((2, 6, 8), np.int32)
+    stack[1, 2:4, 3:6] = 5
+    np.savez(tmp_path / "a.npz", images=stack * 0.5, labels=stack)
+    assert shots(tmp_path / "a.npz") == {0: {}, 1: {5: 6}}
+    np.savez(tmp_path / "a.npz", stack)
+    assert shots(tmp_path / "a.npz") == {0: {}, 1: {5: 6}}
+    np.savez(tmp_path / "a.npz", one=stack, other=stack)
+    with pytest.raises(SourceError, match="no archive of masks"):
+        shots(tmp_path / "a.npz")

@@ -1,0 +1,105 @@
+"""Which frame each file of a folder is of, by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from sam2track.errors import SourceError
+from sam2track.frames.source import FrameSource, stems_of
+
+__all__ = ["LABEL_ENDINGS", "by_frame", "label_files", "numbered", "tells_labels"]
+
+LABEL_ENDINGS = frozenset({".npy", ".png", ".tif", ".tiff"})
+_CELLPOSE = "_seg.npy"
+# What segmenters add to the name of a picture; "_cp_masks" is Cellpose's.
+_ADDED = re.compile(r"[ _.-](cp_masks|masks?|labels?|segmentation|seg)$", re.IGNORECASE)
+
+
+def tells_labels(path: Path) -> bool:
+    """Whether a name says that of its picture the file holds labels: ``cell_003_cp_masks.png``."""
+    return _ADDED.search(path.stem) is not None
+
+
+def label_files(folder: Path, endings: Collection[str]) -> list[Path]:
+    """Files of labels in a folder: with such endings, and without the pictures beside them.
+
+    Raises
+    ------
+    SourceError
+        Where there are none.
+    """
+    there = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
+    found = [p for p in there if not p.name.startswith(".") and not p.name.endswith(_CELLPOSE)]
+    told = [path for path in found if tells_labels(path)]
+    if not told and any(path.name.endswith(_CELLPOSE) for path in there):
+        raise SourceError(
+            f"{folder} holds no label maps but Cellpose's {_CELLPOSE}, which hold Python objects; "
+            "let it save masks as PNG or TIFF, too"
+        )
+    if not found:
+        raise SourceError(f"{folder} holds no label maps; they end in {', '.join(sorted(endings))}")
+    return told or found
+
+
+def by_frame(files: Iterable[Path], source: FrameSource | None, told: list[str]) -> dict[int, Path]:
+    """Files by their frame, ascending.
+
+    That is the frame of the picture that bears the same name; names that are numbers of frames, and
+    all others, are taken for those, from 0 on.
+
+    Parameters
+    ----------
+    files : iterable of Path
+    source : FrameSource, optional
+        What they are of.
+    told : list of str
+        Takes a line where they count from 1.
+
+    Raises
+    ------
+    SourceError
+        As ``numbered``, or where some bear names of pictures and one does not.
+    """
+    files = list(files)
+    names = (None if source is None else stems_of(source)) or []
+    places = {name: frame for frame, name in enumerate(names)}
+    if not all(path.stem.isdecimal() and int(path.stem) < len(names) for path in files):
+        found: dict[int, Path] = {}
+        for path in files:
+            for stem in (path.stem, _ADDED.sub("", path.stem)):
+                if stem in places:
+                    found[places[stem]] = path
+                    break
+        if found and (alien := next((p for p in files if p not in found.values()), None)):
+            raise SourceError(
+                f"{alien} bears the name of no picture of its own, as others there do; take it out"
+            )
+        if found:
+            return dict(sorted(found.items()))
+    by_number = numbered(files)
+    if source is not None and [*by_number] == [*range(1, len(source) + 1)]:
+        told.append(f"{files[0].parent} counts frames from 1; here they count from 0")
+        return {number - 1: path for number, path in by_number.items()}
+    return by_number
+
+
+def numbered(files: Iterable[Path]) -> dict[int, Path]:
+    """Files by the last number in their names, ascending.
+
+    Raises
+    ------
+    SourceError
+        Where one has no number, or two have the same.
+    """
+    found: dict[int, Path] = {}
+    for path in sorted(files):
+        digits = re.findall(r"\d+", path.stem)
+        if not digits:
+            raise SourceError(f"{path} has no number in its name; frames are named by number")
+        frame = int(digits[-1])
+        if frame in found:
+            raise SourceError(f"{found[frame].name} and {path.name} in {path.parent} are one frame")
+        found[frame] = path
+    return dict(sorted(found.items()))
