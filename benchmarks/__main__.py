@@ -7,6 +7,7 @@ import click
 from benchmarks.corrections import corrections
 from benchmarks.decoding import decoding
 from benchmarks.gpu import gpu
+from benchmarks.linking import linking
 from benchmarks.load import load
 from benchmarks.memory import memory
 from benchmarks.nano import nano
@@ -25,6 +26,7 @@ def main() -> None:
 main.add_command(corrections)
 main.add_command(decoding)
 main.add_command(gpu)
+main.add_command(linking)
 main.add_command(load)
 main.add_command(memory)
 main.add_command(nano)

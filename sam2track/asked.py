@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from sam2track.arguments import whole_number
@@ -20,7 +19,6 @@ __all__ = [
     "check_prompts",
     "check_together",
     "detection_frames",
-    "stems_of",
     "with_boxes",
 ]
 
@@ -84,12 +82,6 @@ def detection_frames(
     if every is not None:
         return range(*span, every)
     return [span[0] if frame is None else frame]
-
-
-def stems_of(source: FrameSource) -> list[str] | None:
-    """Names of a source's pictures, where it consists of files."""
-    paths = getattr(source, "paths", None)
-    return None if paths is None else [Path(path).stem for path in paths]
 
 
 def with_boxes(said: Prompts | None, boxes: Mapping[int, Detections]) -> Prompts:

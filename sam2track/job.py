@@ -13,7 +13,6 @@ from sam2track.asked import (
     check_prompts,
     check_together,
     detection_frames,
-    stems_of,
     with_boxes,
 )
 from sam2track.detections import Detections, chosen
@@ -21,6 +20,7 @@ from sam2track.errors import ProjectExistsError, PromptError, UsageError
 from sam2track.founding import other_names, project_for, resumed_precision, resumed_reading
 from sam2track.frames.bounds import asked_span
 from sam2track.frames.opening import open_source
+from sam2track.frames.source import stems_of
 from sam2track.models.loading import load_model
 from sam2track.models.model import Model
 from sam2track.outcome import Outcome
@@ -36,6 +36,7 @@ from sam2track.piped import is_pipe, refuse_of_pipe, run_pipe
 from sam2track.project import Project, WriterLock
 from sam2track.prompt_files import load_prompts
 from sam2track.prompts import Prompts
+from sam2track.segmented import holds_masks, segmented
 from sam2track.work import Work
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def track(
         progress : callable
             Called with a Progress (stage, done, total, seconds) now and then.
         detections, detections_frame, detections_every, min_score, classes, class_names
-            Boxes of a detector, as ``run``.
+            What a detector or a segmenter found, as ``run``.
 
     Returns
     -------
@@ -162,13 +163,13 @@ def run(
     progress : callable, optional
         Called with a Progress now and then.
     detections : path, dict, Detections, supervision.Detections or (N, 4) array, optional
-        Boxes of a detector: a file, by frame, or those of one frame. Each is an object named by
-        its class.
+        What a detector or segmenter found: a file of boxes, or label maps in any format that
+        ``import`` reads; by frame; or of one frame. Each is an object named by its class.
     detections_frame : int, optional
-        The frame whose boxes are taken; the first by default.
+        The frame whose detections are taken; the first by default.
     detections_every : int, optional
-        Take the boxes of every so many frames, from the first on: one that lies on a tracked
-        object refreshes it, any other begins a new one.
+        Take those of every so many frames, from the first on: one that lies on a tracked object
+        refreshes it, any other begins a new one, as ``Tracker.detect``.
     min_score, classes, class_names
         Which boxes are taken, and the names of class numbers.
     timeout : float, optional
@@ -251,8 +252,11 @@ def run(
         low, high, past = asked_span(opened.name, start, stop, len(opened))
         said = None if prompts is None else load_prompts(prompts, read_mask=read_mask)
         boxes: dict[int, Detections] | None = None
+        odd: list[str] = []
         if detections is not None:
             frames = detection_frames(opened, (low, high), detections_frame, detections_every)
+            if holds_masks(detections):
+                detections, odd = segmented(detections, frames, opened)
             boxes = chosen(
                 detections,
                 frames,
@@ -298,7 +302,11 @@ def run(
                 progress,
                 began,
                 full_table=table == "full",
-                warnings=[*past, *filter(None, [project.warning]), *other_names(project, said)],
+                warnings=[
+                    *(*past, *odd),
+                    *filter(None, [project.warning]),
+                    *other_names(project, said),
+                ],
             )
             return job.run(low, high, direction, folder, wanted)
     finally:

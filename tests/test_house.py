@@ -24,7 +24,7 @@ LAYERS = (
     {"importing"},
     {"job", "replaying", "image", "batch", "doctor", "evaluation"},
     {"work", "piped"},
-    {"asked", "founding", "sparing"},
+    {"asked", "founding", "segmented", "sparing"},
     {"outcome", "outputs", "writing"},
     {
         "confidence",

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
@@ -266,3 +268,99 @@ def test_boxes_by_what_is_no_frame_are_refused(tmp_path: Path, frame: Any) -> No
 def test_boxes_beyond_the_range_are_left_out(tmp_path: Path) -> None:
     go(tmp_path, detections={np.int64(0): [ONE], 7: [TWO]}, detections_every=1, stop=4)
     assert list(prompts_of(tmp_path)) == [1]
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """A stack of label maps: two things on frame 0, others with other numbers on frame 4."""
+    stack = np.zeros((FRAMES, 128, 128), np.uint16)
+    stack[0, 10:50, 10:60], stack[0, 60:120, 70:120] = 9, 4
+    stack[4, 2:6, 2:6] = 300
+    path = tmp_path / "labels.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack")
+    return path
+
+
+def masks_of(folder: Path, frame: int) -> dict[int, Any]:
+    with Project.open(folder / "project.s2t") as project:
+        said = project.prompts.by_object.items()
+        return {i: frames[frame].mask for i, frames in said if frame in frames}
+
+
+def test_label_maps_of_one_frame(labels: Path, tmp_path: Path) -> None:
+    done = go(tmp_path / "a", detections=labels)
+    assert [(o["id"], o["name"], o["first"]) for o in done.objects] == [(1, "", 0), (2, "", 0)]
+    stack = tifffile.imread(labels)
+    found = masks_of(tmp_path / "a", 0)
+    assert np.array_equal(found[1], stack[0] == 4) and np.array_equal(found[2], stack[0] == 9)
+    go(tmp_path / "b", detections=labels, detections_frame=4)
+    assert np.array_equal(masks_of(tmp_path / "b", 4)[1], stack[4] == 300)
+
+
+def test_label_maps_of_every_fourth_frame(labels: Path, tmp_path: Path) -> None:
+    every = {"detections": labels, "detections_every": 4}
+    go(tmp_path / "a", **every)
+    found = masks_of(tmp_path / "a", 4)
+    assert len(found) == 1 and next(iter(found.values())).sum() == 16
+
+    def stop(progress: Any) -> None:
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        go(tmp_path / "b", progress=stop, **every)
+    go(tmp_path / "b", resume=True, **every)
+    assert prompts_of(tmp_path / "b") == prompts_of(tmp_path / "a")
+    assert codes_of(tmp_path / "b") == codes_of(tmp_path / "a")
+    stack = tifffile.imread(labels)
+    stack[4, 3, 3] = 0
+    tifffile.imwrite(labels, stack, photometric="minisblack")
+    with pytest.raises(UsageError, match="made with other detections"):
+        go(tmp_path / "a", resume=True, **every)
+    replay(tmp_path / "a", output=tmp_path / "c", source=clip(FRAMES), model=module(), write=[])
+    assert codes_of(tmp_path / "c") == codes_of(tmp_path / "a")
+
+
+def test_label_maps_by_the_names_of_pictures(tmp_path: Path) -> None:
+    """As Cellpose leaves them, beside the pictures."""
+    for number, picture in enumerate(clip(3), start=7):
+        labels = np.zeros((128, 128), np.uint16)
+        labels[10:30, 10 : 30 + number] = number
+        Image.fromarray(picture).save(tmp_path / f"cell_{number:03d}.png")
+        Image.fromarray(labels).save(tmp_path / f"cell_{number:03d}_cp_masks.png")
+    done = run(
+        tmp_path,
+        output=tmp_path / "out",
+        model=module(),
+        write=[],
+        detections=tmp_path,
+        detections_every=2,
+    )
+    assert done.frames == 3
+    assert [w for w in done.warnings if "cell_007_cp_masks.png, cell_008" in w]
+    with Project.open(tmp_path / "out" / "project.s2t") as project:
+        assert [*project.prompts.by_object] == [1]
+        assert {f: p.mask.sum() for f, p in project.prompts.by_object[1].items()}[0] == 20 * 27
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((FRAMES, 64, 128), "masks of 128 x 64 pixels"), ((FRAMES + 1, 128, 128), "frame 8, ")],
+)
+def test_label_maps_of_something_else(tmp_path: Path, shape: Any, says: str) -> None:
+    np.save(tmp_path / "a.npy", np.ones(shape, np.uint8))
+    with pytest.raises(UsageError, match=says):
+        go(tmp_path / "out", detections=tmp_path / "a.npy")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_holds_neither_boxes_nor_label_maps(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.md").touch()
+    with pytest.raises(PromptError, match="neither boxes"):
+        go(tmp_path / "out", detections=tmp_path / "a")
+    with pytest.raises(PromptError, match="of a video label maps, too"):
+        go(tmp_path / "out", detections=tmp_path / "a" / "notes.md")
+    np.save(tmp_path / "b.npy", np.zeros((FRAMES, 128, 128), np.uint8))
+    with pytest.raises(PromptError, match="no detections on frame 0"):
+        go(tmp_path / "out", detections=tmp_path / "b.npy")

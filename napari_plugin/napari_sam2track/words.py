@@ -29,7 +29,7 @@ def _named(action: Action) -> str:
         return "not here"
     alone = said.get("mask") and not (said.get("points") or said.get("box"))
     if kind == "prompt" and alone and action["begins"]:  # else its clicks were taken from a mask
-        return "paint"
+        return "mask"  # that was painted, or is another layer's
     return str(_NAMES.get(kind, kind))
 
 

@@ -40,7 +40,8 @@ _DETECTIONS = (
     click.option(
         "--detections",
         type=PATH,
-        help="Boxes of a detector: YOLO or MOT .txt, COCO .json, .csv, or a YOLO folder.",
+        help="Boxes of a detector: YOLO or MOT .txt, COCO .json, .csv, or a YOLO folder; of a "
+        "video also label maps of a segmenter: a folder, .tif, .npy, .zarr.",
     ),
     click.option("--min-score", type=float, help="Least score of a detection."),
     click.option("--classes", metavar="NAME,…", help="Only detections of these classes."),

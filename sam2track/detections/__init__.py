@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sam2track.detections.boxes import Detections, as_detections, match
+from sam2track.detections.boxes import Detections, as_detections, match, match_masks
 from sam2track.detections.files import load_detections
 from sam2track.detections.plan import chosen, opened, packed, unpacked
 from sam2track.detections.rows import DetectionFile
@@ -14,6 +14,7 @@ __all__ = [
     "chosen",
     "load_detections",
     "match",
+    "match_masks",
     "opened",
     "packed",
     "unpacked",

@@ -1,4 +1,4 @@
-"""Boxes that a detector found on one picture."""
+"""Boxes that a detector, or masks that a segmenter found on one picture."""
 
 from __future__ import annotations
 
@@ -12,47 +12,69 @@ import numpy.typing as npt
 
 from sam2track.arguments import is_number, said_names
 from sam2track.errors import PromptError
+from sam2track.masks import Part
+from sam2track.prompt_values import part_of
 from sam2track.prompts import Prompt, Prompts, check_name
 
-__all__ = ["Detections", "as_detections", "by_number", "least_score", "match", "named_classes"]
+__all__ = [
+    "Detections",
+    "as_detections",
+    "by_number",
+    "least_score",
+    "match",
+    "match_masks",
+    "named_classes",
+]
 
 Boxes = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """N boxes with scores and class names.
+    """N boxes or masks with scores and class names.
 
     Parameters
     ----------
-    boxes : (N, 4) array
-        (x0, y0, x1, y1) in pixels of the upright frame, half-open, with x0 < x1 and y0 < y1.
+    boxes : (N, 4) array, optional
+        (x0, y0, x1, y1) in pixels of the upright frame, half-open, with x0 < x1 and y0 < y1. Those
+        of the masks where there are masks.
     scores : (N,) array, optional
         1 where left out.
     names : sequence of N str, optional
         Class names; empty where left out.
+    masks : (N, H, W) bool array, or N of (H, W), optional
+        Nonzero is the object; of each what lies in its box is held.
 
     Raises
     ------
     PromptError
-        Where boxes, scores and names do not fit each other, a box has no area, or a name is no
-        text of one line.
+        Where boxes, scores and names do not fit each other, a box has no area, a mask is empty or
+        of another size than the first, or a name is no text of one line.
     """
 
-    boxes: Boxes
+    boxes: Boxes = None  # type: ignore[assignment]
     scores: npt.NDArray[np.float64] = None  # type: ignore[assignment]
     names: Sequence[str] = None  # type: ignore[assignment]
+    masks: Sequence[Part] | None = None
 
     if TYPE_CHECKING:  # more is taken than what is held then
 
         def __init__(
             self,
-            boxes: npt.ArrayLike,
+            boxes: npt.ArrayLike | None = ...,
             scores: npt.ArrayLike | None = ...,
             names: Iterable[str | None] | None = ...,
+            masks: Iterable[npt.ArrayLike | Part] | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        if self.masks is not None:
+            if self.boxes is not None:
+                raise PromptError("both boxes and masks; give the masks, whose boxes are theirs")
+            object.__setattr__(self, "masks", _parts(self.masks))
+            object.__setattr__(self, "boxes", [_box_of(part) for part in self.masks])
+        elif self.boxes is None:
+            raise PromptError("neither boxes nor masks; give one of the two")
         boxes = _floats(self.boxes, "boxes")
         if boxes.size == 0:
             boxes = boxes.reshape(0, 4)
@@ -90,8 +112,14 @@ class Detections:
             raise PromptError(
                 f"{keep.dtype} {keep.shape} chooses among {len(self)} boxes; give a bool for each"
             )
+        return self._kept(keep, self.boxes)
+
+    def _kept(self, keep: npt.NDArray[np.bool_], boxes: Boxes) -> Detections:
         names = tuple(name for name, kept in zip(self.names, keep, strict=True) if kept)
-        return Detections(self.boxes[keep], self.scores[keep], names)
+        if self.masks is None:
+            return Detections(boxes[keep], self.scores[keep], names)
+        masks = [mask for mask, kept in zip(self.masks, keep, strict=True) if kept]
+        return Detections(None, self.scores[keep], names, masks)
 
     def selected(
         self, *, min_score: float | None = None, classes: Collection[str] | str | None = None
@@ -106,22 +134,49 @@ class Detections:
         return self.only(keep)
 
     def clipped(self, height: int, width: int) -> Detections:
-        """Boxes as far as they lie within the frame; those outside are left out."""
+        """Boxes as far as they lie within the frame; those outside are left out.
+
+        Masks are of the frame's size, else it is a PromptError.
+        """
+        for mask in (self.masks or ())[:1]:
+            if mask.size != (height, width):
+                raise PromptError(
+                    f"masks of {mask.size[1]} x {mask.size[0]} pixels; the frame has {width} x "
+                    f"{height}"
+                )
         boxes = self.boxes.clip(0, [width, height, width, height])
-        keep = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
-        names = tuple(name for name, kept in zip(self.names, keep, strict=True) if kept)
-        return Detections(boxes[keep], self.scores[keep], names)
+        return self._kept((boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3]), boxes)
+
+    def prompt(self, index: int) -> Prompt:
+        """What one of them says: its mask, or its box."""
+        if self.masks is not None:
+            return Prompt(mask=self.masks[index])
+        return Prompt(box=self.boxes[index].tolist())
 
     def prompts(self, *, frame: int = 0, first_id: int = 1) -> Prompts:
-        """Each box as an object of its own, named by its class."""
+        """Each as an object of its own, named by its class."""
         said = Prompts()
-        for object_id, (box, name) in enumerate(
-            zip(self.boxes, self.names, strict=True), start=first_id
-        ):
-            said.add(object_id, frame, Prompt(box=tuple(box.tolist())))
+        for index, name in enumerate(self.names):
+            object_id = first_id + index
+            said.add(object_id, frame, self.prompt(index))
             if name:
                 said.names[object_id] = name
         return said
+
+
+def _parts(masks: Any) -> tuple[Part, ...]:
+    if isinstance(masks, str) or not isinstance(masks, Iterable):
+        raise PromptError(f"masks {masks!r:.60}; give (N, H, W) bool, or a list of (H, W)")
+    parts = tuple(map(part_of, masks))
+    for part in parts[1:]:
+        if part.size != parts[0].size:
+            raise PromptError(f"masks of {parts[0].size} and {part.size}; give all of one size")
+    return parts
+
+
+def _box_of(part: Part) -> tuple[int, int, int, int]:
+    rows, columns = part.place
+    return columns.start, rows.start, columns.stop, rows.stop
 
 
 def least_score(min_score: float) -> float:
@@ -228,17 +283,57 @@ def match(
         For each box the object, None where there is none.
     """
     ids = sorted(tracked)
-    found: list[int | None] = [None] * len(detections)
-    if not ids or not len(detections):
-        return found
-    overlap = _overlaps(detections.boxes, np.array([tracked[i] for i in ids], np.float64))
-    alike = np.array([[name == names.get(i, "") for i in ids] for name in detections.names])
+    boxes = np.array([tracked[i] for i in ids], np.float64).reshape(-1, 4)
+    overlap = _overlaps(detections.boxes, boxes)
+    return _one_to_one(detections.names, [names.get(i, "") for i in ids], ids, overlap, min_iou)
+
+
+def match_masks(
+    detections: Detections,
+    tracked: Sequence[Mapping[int, Part]],
+    names: Mapping[int, str],
+    *,
+    min_share: float,
+) -> list[int | None]:
+    """Say which object each mask lies on, as ``match``.
+
+    A mask lies on an object where they share a part of the smaller of the two. What a model tracks
+    of small things is often a part of them, or more than them, and masks that a segmenter found do
+    not lie on each other, so that less is asked for than of boxes.
+
+    Parameters
+    ----------
+    tracked : sequence of mappings of int to Part
+        Masks of objects, several of one where it may be at several places; the closest counts.
+    min_share : float
+        Least part of the smaller one.
+    """
+    ids = sorted(set().union(*tracked))
+    overlap = np.zeros((len(detections), len(ids)))
+    for places in tracked:
+        for index, object_id in enumerate(ids):
+            if object_id in places:
+                lie = _overlaps_of(detections.masks or (), places[object_id], min_share)
+                overlap[:, index] = np.maximum(overlap[:, index], lie)
+    return _one_to_one(detections.names, [names.get(i, "") for i in ids], ids, overlap, 0)
+
+
+def _one_to_one(
+    classes: Sequence[str],
+    known: Sequence[str],
+    ids: Sequence[int],
+    overlap: npt.NDArray[np.float64],
+    least: float,
+) -> list[int | None]:
+    """Objects by what lies on them, the largest overlap first, none that is less, or 0."""
+    found: list[int | None] = [None] * len(classes)
+    alike = np.array([[name == other for other in known] for name in classes], np.bool_)
     for allowed in (alike, ~alike):
-        pairs = np.argwhere(allowed & (overlap >= min_iou))
+        pairs = np.argwhere(allowed.reshape(overlap.shape) & (overlap >= least) & (overlap > 0))
         order = np.argsort(-overlap[tuple(pairs.T)], kind="stable")
-        for box, index in pairs[order].tolist():
-            if found[box] is None and ids[index] not in found:
-                found[box] = ids[index]
+        for at, index in pairs[order].tolist():
+            if found[at] is None and ids[index] not in found:
+                found[at] = ids[index]
     return found
 
 
@@ -250,3 +345,33 @@ def _overlaps(some: Boxes, others: Boxes) -> npt.NDArray[np.float64]:
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (some, others)]
     together: npt.NDArray[np.float64] = areas[0][:, None] + areas[1][None] - common
     return np.asarray(common / together)
+
+
+def _overlaps_of(masks: Sequence[Part], other: Part, share: float) -> npt.NDArray[np.float64]:
+    """Intersection over union of masks with one, (N,); 0 where less of the smaller is shared."""
+    found = np.zeros(len(masks))
+    area = np.count_nonzero(other.part)
+    for index, mask in enumerate(masks):
+        if common := _common(mask, other):
+            mine = np.count_nonzero(mask.part)
+            if common >= share * min(mine, area):
+                found[index] = common / (mine + area - common)
+    return found
+
+
+def _common(one: Part, other: Part) -> int:
+    """How many pixels two masks share."""
+    pairs = list(zip(one.place, other.place, strict=True))
+    low = [max(a.start, b.start) for a, b in pairs]
+    high = [min(a.stop, b.stop) for a, b in pairs]
+    if low[0] >= high[0] or low[1] >= high[1]:
+        return 0
+
+    def cut(part: Part) -> npt.NDArray[np.bool_]:
+        rows, columns = (
+            slice(start - at.start, stop - at.start)
+            for start, stop, at in zip(low, high, part.place, strict=True)
+        )
+        return part.part[rows, columns]
+
+    return int(np.count_nonzero(cut(one) & cut(other)))

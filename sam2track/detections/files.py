@@ -78,7 +78,7 @@ def load_detections(
     if suffix != ".txt":
         raise PromptError(
             f"{path} is no file of boxes by its name; give .txt (YOLO, MOTChallenge), .json "
-            f"(COCO) or .csv with a header"
+            f"(COCO) or .csv with a header; of a video label maps, too (.tif, .npy, or a folder)"
         )
     if any("," in line for _, line in lines):
         return _mot(path, lines, named)
@@ -93,7 +93,10 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise PromptError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # not UTF-8; a null character in the name
-        raise PromptError(f"{path} is not UTF-8 text; expected a file of boxes") from error
+        raise PromptError(
+            f"{path} is not UTF-8 text; expected a file of boxes, or of a video label maps (.tif, "
+            ".npy, or a folder)"
+        ) from error
 
 
 def _is_header(line: str) -> bool:

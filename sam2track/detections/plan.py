@@ -1,7 +1,8 @@
-"""Which boxes a job takes: of one frame, or of every so many."""
+"""Which boxes or masks a job takes: of one frame, or of every so many."""
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from sam2track.detections.boxes import Detections, as_detections, least_score, named_classes
 from sam2track.detections.files import load_detections
 from sam2track.detections.rows import DetectionFile
-from sam2track.errors import PromptError
+from sam2track.errors import ProjectError, PromptError
+from sam2track.masks import Part, decode_part, encode
 
 __all__ = ["chosen", "opened", "packed", "unpacked"]
 
@@ -123,16 +125,33 @@ def _check_frames(given: Mapping[Any, Any], total: int) -> None:
 
 
 def packed(detections: Mapping[int, Detections]) -> dict[str, Any]:
-    """Boxes by frame as JSON values."""
+    """Boxes by frame as JSON values; of masks their codes in place of boxes."""
     return {
-        str(frame): [item.boxes.tolist(), item.scores.tolist(), list(item.names)]
+        str(frame): [
+            item.boxes.tolist()
+            if item.masks is None
+            else [base64.b64encode(encode(part.whole())).decode() for part in item.masks],
+            item.scores.tolist(),
+            list(item.names),
+        ]
         for frame, item in detections.items()
     }
 
 
 def unpacked(content: Mapping[str, Any]) -> dict[int, Detections]:
-    """Boxes by frame from JSON values."""
+    """Boxes or masks by frame from JSON values; a ProjectError where a mask's code is damaged."""
     return {
-        int(frame): Detections(boxes, scores, tuple(names))
-        for frame, (boxes, scores, names) in content.items()
+        int(frame): Detections(None, scores, names, map(_mask, places))
+        if places and isinstance(places[0], str)
+        else Detections(places, scores, names)
+        for frame, (places, scores, names) in content.items()
     }
+
+
+def _mask(code: str) -> Part:
+    try:
+        return decode_part(base64.b64decode(code, validate=True))
+    except (TypeError, ValueError) as error:
+        raise ProjectError(
+            f"the code of a mask among the detections is damaged: {error}"
+        ) from error

@@ -7,19 +7,18 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from sam2track.errors import SourceError
+from sam2track.frames.series import picture_of
 from sam2track.frames.source import FrameSource, stems_of
 
 __all__ = ["LABEL_ENDINGS", "by_frame", "label_files", "numbered", "tells_labels"]
 
 LABEL_ENDINGS = frozenset({".npy", ".png", ".tif", ".tiff"})
 _CELLPOSE = "_seg.npy"
-# What segmenters add to the name of a picture; "_cp_masks" is Cellpose's.
-_ADDED = re.compile(r"[ _.-](cp_masks|masks?|labels?|segmentation|seg)$", re.IGNORECASE)
 
 
 def tells_labels(path: Path) -> bool:
     """Whether a name says that of its picture the file holds labels: ``cell_003_cp_masks.png``."""
-    return _ADDED.search(path.stem) is not None
+    return picture_of(path.stem) != path.stem
 
 
 def label_files(folder: Path, endings: Collection[str]) -> list[Path]:
@@ -68,7 +67,7 @@ def by_frame(files: Iterable[Path], source: FrameSource | None, told: list[str])
     if not all(path.stem.isdecimal() and int(path.stem) < len(names) for path in files):
         found: dict[int, Path] = {}
         for path in files:
-            for stem in (path.stem, _ADDED.sub("", path.stem)):
+            for stem in (path.stem, picture_of(path.stem)):
                 if stem in places:
                     found[places[stem]] = path
                     break

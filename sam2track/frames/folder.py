@@ -25,7 +25,7 @@ from sam2track.frames.intensity import (
     scaled,
 )
 from sam2track.frames.pages import check_pages
-from sam2track.frames.series import matching, pattern_of_one
+from sam2track.frames.series import matching, pattern_of_one, picture_of
 from sam2track.frames.source import ByFrame, Frame
 
 __all__ = ["ImageFolder", "is_picture", "natural_key", "pictures_in"]
@@ -92,9 +92,17 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
+def _labels_among(pictures: list[Path]) -> list[str]:
+    """Names of label maps that a segmenter has left beside the pictures."""
+    there = {picture.stem for picture in pictures}
+    stems = [(picture, picture_of(picture.stem)) for picture in pictures]
+    return [path.name for path, stem in stems if stem != path.stem and stem in there]
+
+
 class ImageFolder(ByFrame):
     """The PNG, JPEG, BMP, TIFF and WebP pictures of a folder, in the natural order of their names.
 
+    What a segmenter has left beside its pictures, such as ``a_cp_masks.png``, is left out.
     Grey and palette pictures become RGB, EXIF rotation is applied, transparency is dropped.
     Pictures of more than 8 bits are scaled by the same limits, as those of stacks are.
 
@@ -144,6 +152,12 @@ class ImageFolder(ByFrame):
         self._key = key
         if key is not None:
             found = matching(self.name, found, key)
+        elif labels := _labels_among(found):
+            self.warnings.append(
+                f"left out of {self.name}, being labels of the pictures beside them by their "
+                f"names: {_listed(labels)}"
+            )
+            found = [picture for picture in found if picture.name not in labels]
         if one := pattern_of_one([picture.name for picture in found]):
             self.warnings.append(
                 f"by their names ({found[0].name} to {found[-1].name}) these are several "

@@ -16,10 +16,20 @@ from pathlib import Path
 
 from sam2track.errors import UsageError
 
-__all__ = ["matching", "pattern_of_one"]
+__all__ = ["matching", "pattern_of_one", "picture_of"]
 
 _PARTS = re.compile(r"[0-9]+(?:\.[0-9]+)?|[^\W\d_]+|[\W_]+")
 _NAMED = 3
+# What segmenters add to the name of a picture; "_cp_masks" is Cellpose's.
+_ADDED = re.compile(r"[ _.-](cp_masks|masks?|labels?|segmentation|seg)$", re.IGNORECASE)
+
+
+def picture_of(stem: str) -> str:
+    """Return the name of the picture that a file is of labels of, by its own; else its own.
+
+    Both without ending: ``cell_003`` of ``cell_003_cp_masks``.
+    """
+    return _ADDED.sub("", stem)
 
 
 def matching(folder: str, pictures: Sequence[Path], pattern: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Boxes from a detector become prompts: of the objects that they lie on, or of new ones."""
+"""What a detector found becomes prompts: of the objects that it lies on, or of new ones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sam2track.detections import Detections, as_detections, match
+from sam2track.detections import Detections, as_detections, match, match_masks
 from sam2track.errors import UsageError
-from sam2track.masks import Box
-from sam2track.prompts import Prompt
+from sam2track.masks import Box, Part
 from sam2track.tracking.actions import said_of
 from sam2track.tracking.book import Book
 from sam2track.tracking.result import FrameResult
@@ -20,9 +19,9 @@ __all__ = ["checked", "place_of", "take"]
 
 
 def take(book: Book, frame: int, detections: Any, min_iou: float) -> FrameResult:
-    """Prompt objects on a frame with the boxes that lie on them, and begin others.
+    """Prompt objects on a frame with the boxes or masks that lie on them, and begin others.
 
-    The same boxes twice change nothing: what was said of an object on the frame stays.
+    The same twice change nothing: what was said of an object on the frame stays.
     """
     given = checked(detections, min_iou)
     frame = book.check_frame(frame)
@@ -30,28 +29,50 @@ def take(book: Book, frame: int, detections: Any, min_iou: float) -> FrameResult
     result = book.result(frame)
     if not len(given):
         return result
-    places: dict[int, tuple[float, ...]] = {}
-    for object_id in result.object_ids:
-        # What is prompted by a box is where that is, whatever mask came of it.
-        answer = book.history.said(object_id, frame)
-        box = None if answer is None else answer.prompt.box
-        box = box or place_of(result.mask(object_id))
-        if box is not None:
-            places[object_id] = box
     names = {i: item.name for i, item in book.objects.items()}
-    found = match(given, places, names, min_iou=min_iou)
+    if given.masks is None:
+        found = match(given, _boxes(book, result), names, min_iou=min_iou)
+    else:
+        found = match_masks(given, _masks(book, result), names, min_share=min_iou)
     last = max(book.objects, default=0)
-    for known, box, name in zip(found, given.boxes, given.names, strict=True):
+    for index, (known, name) in enumerate(zip(found, given.names, strict=True)):
         if known is None:
             object_id = last = book.history.next_id(last)
         elif frame in book.objects[known].prompted or book.objects[known].locked:
             continue
         else:
             object_id = known
-        prompt = Prompt(box=tuple(box.tolist()))
+        prompt = given.prompt(index)
         said = said_of(object_id, frame, prompt, name if known is None else "")
         say(book, "prompt", said, object_id, frame, prompt)
     return book.result(frame)
+
+
+def _boxes(book: Book, result: FrameResult) -> dict[int, tuple[float, ...]]:
+    """Where objects are on a frame."""
+    places: dict[int, tuple[float, ...]] = {}
+    for object_id in result.object_ids:
+        # What is prompted by a box is where that is, whatever mask came of it.
+        answer = book.history.said(object_id, result.frame)
+        box = None if answer is None else answer.prompt.box
+        box = box or place_of(result.mask(object_id))
+        if box is not None:
+            places[object_id] = box
+    return places
+
+
+def _masks(book: Book, result: FrameResult) -> list[dict[int, Part]]:
+    """Masks of objects on a frame, and on the one before: small things are easily lost."""
+    here = {i: Part.of(result.mask(i)) for i in result.object_ids}
+    if not result.frame:
+        return [here]
+    before = book.result(result.frame - 1)
+    moved = {
+        i: Part.of(before.mask(i))
+        for i in before.object_ids
+        if (item := book.objects[i]).end != result.frame and result.frame not in item.prompted
+    }
+    return [here, moved]
 
 
 def checked(detections: Any, min_iou: float) -> Detections:

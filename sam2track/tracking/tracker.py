@@ -524,11 +524,11 @@ class Tracker:
             self._check_here()
 
     def detect(self, frame: int, detections: Any, *, min_iou: float = 0.5) -> FrameResult:
-        """Take a detector's boxes on a frame.
+        """Take a detector's boxes, or a segmenter's masks, on a frame.
 
-        A box that lies on an object, as it was tracked or prompted there, refreshes it: it is a
-        prompt like another. Any other begins an object, named by its class. What was said of an
-        object on the frame before stays, and locked objects do.
+        What lies on an object, as it was tracked or prompted there, refreshes it: it is a prompt
+        like another. Any other begins an object, named by its class. What was said of an object
+        on the frame before stays, and locked objects do.
 
         Parameters
         ----------
@@ -536,7 +536,8 @@ class Tracker:
         detections : Detections, supervision.Detections, or (N, 4) array
             As ``as_detections``; what lies outside the frame is cut off.
         min_iou : float
-            Least intersection over union of a box and an object's.
+            Least intersection over union of a box and an object's. Of masks, how much of the
+            smaller one they share, on that frame or with where the object was on the one before.
 
         Returns
         -------

@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
-from sam2track.detections import Detections, as_detections, chosen, match
-from sam2track.errors import PromptError
+from sam2track.detections import (
+    Detections,
+    as_detections,
+    chosen,
+    match,
+    match_masks,
+    packed,
+    unpacked,
+)
+from sam2track.errors import ProjectError, PromptError
+from sam2track.masks import Part
 
 CAR = (10.0, 20.0, 60.0, 50.0)
 
@@ -129,3 +140,88 @@ def test_boxes_are_chosen_by_truths(keep: Any) -> None:
     with pytest.raises(PromptError, match="chooses among 2 boxes; give a bool for each"):
         two.only(keep)
     assert len(two.only([True, False])) == 1  # type: ignore[arg-type]
+
+
+def square(y: int, x: int, side: int = 4) -> np.ndarray:
+    mask = np.zeros((20, 30), np.bool_)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def test_masks_have_boxes_and_are_chosen_with_what_belongs_to_them() -> None:
+    found = Detections(masks=np.stack([square(1, 2), square(9, 20)]), names=["a", "b"])
+    assert found.boxes.tolist() == [[2, 1, 6, 5], [20, 9, 24, 13]]
+    second = found.selected(classes="b").clipped(20, 30)
+    assert second.masks is not None and len(second.masks) == 1
+    said = second.prompts(first_id=7, frame=3)
+    assert said.names == {7: "b"} and said.by_object[7][3].is_mask_alone
+    assert np.array_equal(said.by_object[7][3].mask, square(9, 20))
+    assert len(Detections(masks=[])) == 0
+    with pytest.raises(PromptError, match="masks of 30 x 20 pixels; the frame has 20 x 30"):
+        found.clipped(30, 20)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({}, "neither boxes nor masks"),
+        ({"boxes": [CAR], "masks": [square(0, 0)]}, "both boxes and masks"),
+        ({"masks": [np.zeros((4, 4), bool)]}, "the mask is empty"),
+        ({"masks": [square(0, 0), np.ones((4, 4), bool)]}, "all of one size"),
+        ({"masks": [square(0, 0) * 0.5]}, "float64"),
+        ({"masks": "masks"}, "masks 'masks'; give"),
+        ({"masks": [square(0, 0)], "names": ["a", "b"]}, "2 names"),
+    ],
+)
+def test_masks_that_cannot_be(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        Detections(**wrong)
+
+
+def test_masks_lie_where_they_share_pixels() -> None:
+    """Rings around things have their boxes, and nothing else of them."""
+    ring = square(4, 4, 10) & ~square(5, 5, 8)
+    found = Detections(masks=[square(6, 6, 6), ring])
+    tracked = {2: Part.of(ring), 5: Part.of(square(4, 7, 5))}  # 3 of its 5 rows, and 5 columns
+
+    def lies(*places: dict[int, Part], least: float = 0.5) -> list[int | None]:
+        return match_masks(found, places, {}, min_share=least)
+
+    assert lies(tracked) == [5, 2]
+    assert lies(tracked, least=0.6) == [5, 2]
+    assert lies(tracked, least=0.61) == [None, 2]
+    nothing = {3: Part.of(np.zeros((20, 30), np.bool_))}
+    assert lies(nothing) == lies() == lies({}) == [None, None]
+    # The closest of several places counts, and each object is found once.
+    assert lies({1: Part.of(square(0, 20))}, {1: Part.of(square(6, 6, 6)), 3: Part.of(ring)}) == [
+        1,
+        3,
+    ]
+    assert lies({4: Part.of(square(3, 3, 12))}) == [4, None]
+
+
+@drawn(
+    st.dictionaries(
+        st.integers(0, 10**6),
+        st.lists(st.tuples(st.integers(0, 15), st.integers(0, 25), st.integers(1, 9)), min_size=1),
+        max_size=3,
+    )
+)
+def test_stored_masks_come_back(where: dict[int, list[tuple[int, int, int]]]) -> None:
+    given = {
+        frame: Detections(masks=[square(*place) for place in places], names=["x"] * len(places))
+        for frame, places in where.items()
+    }
+    back = unpacked(packed(given))
+    assert back.keys() == given.keys()
+    for frame, one in given.items():
+        assert one.masks is not None and back[frame].masks is not None
+        assert back[frame].names == one.names and len(back[frame].masks) == len(one.masks)
+        for mask, same in zip(one.masks, back[frame].masks, strict=True):
+            assert np.array_equal(mask.whole(), same.whole())
+
+
+@pytest.mark.parametrize("code", ["", "?", "AAAA", "AQAAAAAUAAAAHg=="])
+def test_stored_masks_that_are_damaged(code: str) -> None:
+    with pytest.raises(ProjectError, match="the code of a mask"):
+        unpacked({"0": [[code], [1.0], [""]]})

@@ -793,9 +793,9 @@ def test_a_click_says_its_score_and_undo_what_it_took_back(opened: Any) -> None:
     widget.select(2)
     paint(widget, 1, 3, 2)
     press(widget, "Control-z")
-    assert widget.message.text() == "took back: paint of object 2 on frame 3"
+    assert widget.message.text() == "took back: mask of object 2 on frame 3"
     press(widget, "Control-Shift-z")
-    assert widget.message.text() == "put back: paint of object 2 on frame 3"
+    assert widget.message.text() == "put back: mask of object 2 on frame 3"
     click(widget, 1, 3)
     widget.layers.clicks.selected_data = {1}
     widget.layers.clicks.remove_selected()

@@ -1,4 +1,4 @@
-"""Boxes of a detector in a tracker: on a video, and on a stream."""
+"""What a detector or segmenter found, in a tracker: on a video, and on a stream."""
 
 from __future__ import annotations
 
@@ -189,3 +189,79 @@ def test_a_frame_whose_boxes_cannot_be_is_not_taken() -> None:
             made.detect(0, [ONE], min_iou=wrong)  # type: ignore[arg-type]
     assert len(made.source) == 1
     assert made.update(frames[1], [ONE]).frame == 1
+
+
+def masks(*which: np.ndarray) -> Detections:
+    return Detections(masks=which)
+
+
+def round_at(x: int, y: int, radius: int = 16) -> np.ndarray:
+    rows, columns = np.mgrid[0:96, 0:128]
+    return (columns - x) ** 2 + (rows - y) ** 2 < radius**2
+
+
+@pytest.fixture
+def followed() -> Tracker:
+    """Two bright disks, which the embedded model follows to frame 4; a third is new there."""
+    clip = np.full((6, 96, 128, 3), 40, np.uint8)
+    for frame, picture in enumerate(clip):
+        picture[round_at(30 + 2 * frame, 30)] = 220
+        picture[round_at(90, 60)] = 200, 60, 60
+    clip[4:][:, round_at(30, 76, 12)] = 60, 200, 60
+    made = Tracker("nano", clip)
+    made.prompt(1, 0, mask=round_at(30, 30))
+    made.prompt(2, 0, mask=round_at(90, 60))
+    list(made.propagate())
+    return made
+
+
+def test_masks_refresh_objects_and_begin_others(followed: Tracker) -> None:
+    first, third = round_at(38, 31), round_at(30, 76, 12)
+    result = followed.detect(4, masks(third, first))
+    assert result.object_ids == (1, 2, 3)
+    assert np.array_equal(result.mask(1), first) and np.array_equal(result.mask(3), third)
+    assert followed.prompted(1) == (0, 4) and followed.prompted(2) == (0,)
+    position = followed.history.position
+    followed.detect(4, masks(first, third))
+    assert followed.history.position == position
+
+
+def test_each_label_is_one_object(followed: Tracker) -> None:
+    """As of a cell that divides: the larger part is the mother, and the other one begins."""
+    whole = followed.result(4).mask(2)
+    most, rest = whole & (np.arange(128) < 95), whole & (np.arange(128) >= 95)
+    result = followed.detect(4, masks(rest, most))
+    assert result.object_ids == (1, 2, 3)
+    assert np.array_equal(result.mask(2), most) and np.array_equal(result.mask(3), rest)
+
+
+def test_small_parts_and_what_is_larger_are_the_object(followed: Tracker) -> None:
+    whole = followed.result(4).mask(2)
+    assert followed.detect(4, masks(whole & (np.arange(128) < 80))).object_ids == (1, 2)
+    followed.undo()
+    assert followed.detect(4, masks(whole | round_at(90, 60, 34))).object_ids == (1, 2)
+
+
+def test_where_an_object_was_a_frame_before_counts(followed: Tracker) -> None:
+    followed.edit(2, 3, round_at(20, 70, 6))  # where nothing is
+    lies = round_at(23, 72, 6)
+    assert not (lies & followed.result(4).mask(2)).any()
+    assert followed.detect(4, masks(lies)).object_ids == (1, 2)
+    assert followed.prompted(2) == (0, 3, 4)
+    followed.undo()
+    followed.end_at(2, 4)
+    assert followed.detect(4, masks(lies)).object_ids == (1, 3)
+    for _ in range(2):
+        followed.undo()
+    followed.prompt(2, 4, absent=True)
+    assert followed.detect(4, masks(lies)).object_ids == (1, 2, 3)
+
+
+def test_a_locked_object_keeps_what_it_covers(followed: Tracker) -> None:
+    whole = followed.result(4).mask(2)
+    followed.lock(2)
+    assert followed.detect(4, masks(whole & (np.arange(128) < 95))).object_ids == (1, 2)
+    assert followed.detect(4, masks(whole & (np.arange(128) >= 95))).object_ids == (1, 2)
+    assert followed.prompted(2) == (0,)
+    with pytest.raises(PromptError, match="masks of 9 x 9 pixels"):
+        followed.detect(4, masks(np.ones((9, 9), np.bool_)))
