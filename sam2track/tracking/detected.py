@@ -62,17 +62,33 @@ def _boxes(book: Book, result: FrameResult) -> dict[int, tuple[float, ...]]:
 
 
 def _masks(book: Book, result: FrameResult) -> list[dict[int, Part]]:
-    """Masks of objects on a frame, and on the one before: small things are easily lost."""
+    """Masks of objects on a frame, on the one before, and where what is lost was said to be last.
+
+    Small things are easily lost; where a person, or these masks, said something on the frame itself
+    that alone counts.
+    """
+    frame = result.frame
     here = {i: Part.of(result.mask(i)) for i in result.object_ids}
-    if not result.frame:
-        return [here]
-    before = book.result(result.frame - 1)
-    moved = {
-        i: Part.of(before.mask(i))
-        for i in before.object_ids
-        if (item := book.objects[i]).end != result.frame and result.frame not in item.prompted
-    }
-    return [here, moved]
+    moved: dict[int, Part] = {}
+    if frame:
+        before = book.result(frame - 1)
+        moved = {i: Part.of(before.mask(i)) for i in before.object_ids if _is_open(book, i, frame)}
+    lost = [i for i, part in here.items() if not part.part.size and _is_open(book, i, frame)]
+    said: dict[int, list[int]] = {}
+    for i in lost:
+        if earlier := [f for f in book.objects[i].prompted if f < frame]:
+            said.setdefault(max(earlier), []).append(i)
+    last: dict[int, Part] = {}
+    for at, ids in said.items():
+        then = book.result(at)
+        last |= {i: Part.of(then.mask(i)) for i in ids if i in then.object_ids}
+    return [here, moved, last]
+
+
+def _is_open(book: Book, object_id: int, frame: int) -> bool:
+    """Whether an object is there, and nothing is said of it on the frame yet."""
+    item = book.objects[object_id]
+    return (item.end is None or frame < item.end) and frame not in item.prompted
 
 
 def checked(detections: Any, min_iou: float) -> Detections:

@@ -537,7 +537,8 @@ class Tracker:
             As ``as_detections``; what lies outside the frame is cut off.
         min_iou : float
             Least intersection over union of a box and an object's. Of masks, how much of the
-            smaller one they share, on that frame or with where the object was on the one before.
+            smaller one they share: with the object on that frame, on the one before, or where it
+            is lost, on the last on which it was prompted.
 
         Returns
         -------

@@ -197,6 +197,10 @@ def test_masks_lie_where_they_share_pixels() -> None:
         1,
         3,
     ]
+    assert lies({1: Part.of(square(6, 6, 6)), 3: Part.of(ring)}, {1: Part.of(square(0, 20))}) == [
+        1,
+        3,
+    ]
     assert lies({4: Part.of(square(3, 3, 12))}) == [4, None]
 
 

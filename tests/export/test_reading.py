@@ -459,7 +459,7 @@ def test_names_are_those_of_pictures_unless_they_are_numbers_of_frames(tmp_path)
 
     assert frames("00000.png", "00001.png") == [0, 1]  # as our own
     assert frames("00001.png", "00002.png", "00003.png") == [0, 1, 2]
-    assert frames("00003_mask.png") == [2]
+    assert frames("00003.png") == frames("00003_mask.png") == [2]
     assert frames("x1.tif", "x2.tif") == [1, 2]
     with pytest.raises(SourceError, match=r"x9\.tif bears the name of no picture"):
         frames("00001.tif", "x9.tif")

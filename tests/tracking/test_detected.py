@@ -257,6 +257,19 @@ def test_where_an_object_was_a_frame_before_counts(followed: Tracker) -> None:
     assert followed.detect(4, masks(lies)).object_ids == (1, 2, 3)
 
 
+def test_what_is_lost_is_looked_for_where_it_was_said_to_be_last() -> None:
+    clip = np.full((5, 96, 128, 3), 40, np.uint8)
+    for picture in clip[:2]:
+        picture[round_at(90, 60)] = 200, 60, 60
+    made = Tracker("nano", clip)
+    made.prompt(1, 0, mask=round_at(90, 60))
+    list(made.propagate())
+    assert not made.result(3).masks.any() and not made.result(4).masks.any()
+    result = made.detect(4, masks(round_at(30, 30), round_at(93, 62)))
+    assert result.object_ids == (1, 2) and np.array_equal(result.mask(1), round_at(93, 62))
+    assert made.prompted(2) == (4,)
+
+
 def test_a_locked_object_keeps_what_it_covers(followed: Tracker) -> None:
     whole = followed.result(4).mask(2)
     followed.lock(2)
