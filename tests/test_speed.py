@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
 
+from benchmarks.speed import child
 from benchmarks.speed.case import Case, boxes
 from benchmarks.speed.clock import Clock
 from sam2track.tracking.linear import linear
@@ -60,3 +65,22 @@ def test_boxes_lie_within_the_frame() -> None:
     found = boxes(case, (90, 160)).values()
     assert len({*found}) == 5
     assert all(0 < x0 < x1 < 160 and 0 < y0 < y1 < 90 for x0, y0, x1, y1 in found)
+
+
+def test_what_is_compiled_is_timed_though_it_cannot_be_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    work = torch.compile(torch.square, backend="eager", fullgraph=True)
+
+    def run(case: Case, frames: Any, clock: Clock) -> Iterator[Any]:
+        clock.start()
+        for number in range(len(frames)):
+            work(torch.ones(number + 2))
+            clock.frame()
+            yield np.ones((1, 4, 4), bool)
+
+    monkeypatch.setitem(child.RUNS, "official-compiled", run)
+    case = Case("official-compiled", image_size=64, frames=3, warm_up=1)
+    found = child.measure(case, tmp_path / "masks.npz")
+    assert len(found["frames"]) == 3
+    assert found["flops"] == 0
