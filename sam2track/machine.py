@@ -7,11 +7,12 @@ from pathlib import Path
 
 __all__ = ["free_memory"]
 
-# Limit, use, and the entry of memory.stat that tells how much of that is files that were read,
-# which the system gives up where there is need: of control groups of version 2, and of version 1.
+# Folder, controller in /proc/self/cgroup, limit, use, and the entry of memory.stat that tells how
+# much of that is files that were read, which the system gives up where there is need: of control
+# groups of version 2, and of version 1.
 _GROUPS = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ("", "", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -30,11 +31,23 @@ def free_memory(root: Path = Path("/")) -> int | None:
         for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 free.append(int(line.split()[1]) * 1024)
-    for limit, use, files in _GROUPS:
-        # There is no container, none with a limit, or one of the other version.
-        with suppress(OSError, ValueError):
-            free.append(_left(root / "sys/fs/cgroup", limit, use, files))
+    for folder, controller, *names in _GROUPS:
+        for group in _own(root, controller):
+            # There is no container, none with a limit, or one of the other version.
+            with suppress(OSError, ValueError):
+                free.append(_left(root / "sys/fs/cgroup" / folder / group, *names))
     return max(0, min(free)) if free else None
+
+
+def _own(root: Path, controller: str) -> list[Path]:
+    """Control groups that this process is in, from its own to that of all."""
+    with suppress(OSError, ValueError):  # seen from within a container it is that of all
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                group = Path(path.lstrip("/"))
+                return [group, *group.parents]
+    return [Path()]
 
 
 def _left(group: Path, limit: str, use: str, files: str) -> int:

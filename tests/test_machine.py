@@ -51,6 +51,27 @@ def write(root: Path, files: dict[str, str]) -> Path:
             },
             0,
         ),
+        (
+            {  # a job or a service without a container: the limit is that of its own group
+                "proc/meminfo": MEMINFO,
+                "proc/self/cgroup": "0::/jobs/one\n",
+                "sys/fs/cgroup/jobs/one/memory.max": "max\n",
+                "sys/fs/cgroup/jobs/memory.max": "2000000000\n",
+                "sys/fs/cgroup/jobs/memory.current": "500000000\n",
+                "sys/fs/cgroup/jobs/memory.stat": "inactive_file 0\n",
+            },
+            1_500_000_000,
+        ),
+        (
+            {
+                "proc/meminfo": MEMINFO,
+                "proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/jobs\n0::/\n",
+                "sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "3000\n",
+                "sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "1900\n",
+                "sys/fs/cgroup/memory/jobs/memory.stat": "total_inactive_file 100\n",
+            },
+            1200,
+        ),
     ],
 )
 def test_free_memory(files: dict[str, str], free: int | None, tmp_path: Path) -> None:
