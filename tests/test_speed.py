@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
-from benchmarks.speed import child
+from benchmarks.memory import RESULTS
+from benchmarks.speed import child, systems
 from benchmarks.speed.case import Case, boxes
 from benchmarks.speed.clock import Clock
+from benchmarks.speed.command import speed, table, title
 from sam2track.tracking.linear import linear
 
 
@@ -79,8 +83,25 @@ def test_what_is_compiled_is_timed_though_it_cannot_be_counted(
             clock.frame()
             yield np.ones((1, 4, 4), bool)
 
-    monkeypatch.setitem(child.RUNS, "official-compiled", run)
+    monkeypatch.setitem(systems.RUNS, "official-compiled", run)
     case = Case("official-compiled", image_size=64, frames=3, warm_up=1)
     found = child.measure(case, tmp_path / "masks.npz")
     assert len(found["frames"]) == 3
     assert found["flops"] == 0
+
+
+def test_what_was_measured_on_a_video_does_not_take_the_place_of_the_drawn_clip() -> None:
+    drawn, filmed = Case("ours"), Case("ours", video="clips/dog.mp4")
+    assert title(vars(drawn)) == "sam2.1-tiny, 1024, 1 object"
+    assert title(vars(filmed)) == "sam2.1-tiny, 1024, 1 object, dog.mp4"
+
+
+@pytest.mark.parametrize("given", [("--frames", "0"), ("--warm-up", "-1")])
+def test_no_frames_are_not_measured(given: tuple[str, str]) -> None:
+    assert CliRunner().invoke(speed, given).exit_code == 2
+
+
+def test_what_was_kept_before_operations_were_counted_is_still_told() -> None:
+    kept = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
+    told = table(kept)
+    assert all(f"## {title(entry['case'])}\n" in told for entry in kept["cases"].values())

@@ -114,7 +114,8 @@ def title(case: Mapping[str, Any]) -> str:
     """Name a case as the tables do."""
     objects = "1 object" if case["objects"] == 1 else f"{case['objects']} objects"
     again = ", again after a click" if case["again"] else ""
-    return f"{case['model']}, {case['image_size']}, {objects}{again}"
+    video = f", {Path(case['video']).name}" if case["video"] else ""
+    return f"{case['model']}, {case['image_size']}, {objects}{again}{video}"
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -159,7 +160,7 @@ def _seconds(spent: float | None) -> str:
 
 def _work(value: Mapping[str, Any], rate: float) -> tuple[str, str]:
     """Operations of a frame, and what part they are of those that its time is good for."""
-    if not value["flops"]:  # of a recording nothing is seen
+    if not value.get("flops"):  # of a recording nothing is seen, nor were they always counted
         return "", ""
     giga = value["flops"] / 1e9
     return f"{giga:.{0 if giga > 10 else 1}f}", f"{giga / value['seconds']['all'] / rate:.0%}"
@@ -192,8 +193,8 @@ def rates(device: str) -> dict[str, Any]:
     show_default=True,
     help="SYSTEM:PRECISION, by comma; systems are " + ", ".join(SYSTEMS) + ".",
 )
-@click.option("--frames", type=int, default=12, show_default=True)
-@click.option("--warm-up", type=int, default=FULL + 1, show_default=True)
+@click.option("--frames", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option("--warm-up", type=click.IntRange(min=0), default=FULL + 1, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--again", is_flag=True, help="Measure a second pass, after a click on frame 0.")
 @click.option("--video", type=click.Path(exists=True, dir_okay=False), help="A file, not drawn.")
