@@ -27,6 +27,7 @@ import numpy.typing as npt
 from benchmarks.speed import systems
 from benchmarks.speed.case import SYSTEMS, Case, boxes, clip
 from benchmarks.speed.clock import Clock
+from benchmarks.told import check
 
 HEIGHT, WIDTH = 1080, 1920
 MANY = 16  # objects
@@ -353,7 +354,6 @@ def measure(plan: Plan, seconds: float, out: Path) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "discs.mp4"
         write_video(plan.case("ours", plan.models[0], MANY), video)
-        keep({"what": "the video was written", "frames": plan.frames, "left": left()})
         work: list[tuple[float, Callable[[], Iterator[Row]]]] = []
         for name in plan.models:
             work.append((1, partial(over_file, plan, name, 1, video)))
@@ -365,9 +365,9 @@ def measure(plan: Plan, seconds: float, out: Path) -> list[Row]:
             work.append((1, partial(without_cudnn, plan, plan.models[0])))
             work.append((0, partial(compiled, plan, plan.models[0], left)))
         for needed, thing in work:
+            asked = [str(arg) for arg in thing.args[1:] if isinstance(arg, (str, int))]  # type: ignore[attr-defined]
+            what = f"{thing.func.__name__} {' '.join(asked)}"  # type: ignore[attr-defined]
             if left() < needed * 2 * plan.row:
-                asked = [str(arg) for arg in thing.args[1:] if isinstance(arg, (str, int))]  # type: ignore[attr-defined]
-                what = f"{thing.func.__name__} {' '.join(asked)}"  # type: ignore[attr-defined]
                 keep({"what": what, "left_out": f"{left():.0f} s were left"})
                 continue
             try:
@@ -375,20 +375,26 @@ def measure(plan: Plan, seconds: float, out: Path) -> list[Row]:
                     keep(row)
             except Exception as error:  # one row that fails does not take the others along
                 said = f"{type(error).__name__}: {error}"[:600]
-                keep({"what": thing.func.__name__, "error": said})  # type: ignore[attr-defined]
+                keep({"what": what, "error": said})
     return rows
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results")
 @click.option(
-    "--seconds", default=150.0, show_default=True, help="No row begins that may end later."
+    "--seconds", default=150.0, show_default=True, help="A row begins while two --row are left."
 )
 @click.option("--device", default="cuda", show_default=True)
 @click.option("--models", default="sam2.1-tiny,sam2.1-large", show_default=True)
 @click.option("--size", default=1024, show_default=True, help="Side of the models' square.")
-@click.option("--frames", default=150, show_default=True)
-@click.option("--warm-up", default=20, show_default=True, help="Frames that are not counted.")
+@click.option("--frames", default=150, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--warm-up",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Frames that are not counted.",
+)
 @click.option("--row", default=8.0, show_default=True, help="Seconds of tracking of one row.")
 def gpu(
     out: Path,
@@ -401,7 +407,12 @@ def gpu(
     row: float,
 ) -> None:
     """Measure speed and memory on a GPU, beside the official predictor."""
-    measure(Plan(device, models.split(","), size, frames, warm_up, row), seconds, out)
+    if frames <= warm_up:
+        raise click.BadParameter(f"{frames} frames leave none after a warm-up of {warm_up}")
+    check(device, models.split(","), size)
+    rows = measure(Plan(device, models.split(","), size, frames, warm_up, row), seconds, out)
+    if not any("fps" in one for one in rows):
+        raise click.ClickException(f"nothing was measured; {out / 'gpu.md'} says why")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ import click
 import numpy as np
 
 from benchmarks.memory import RESULTS, machine
+from benchmarks.told import in_one_line
 
 HEIGHT, WIDTH = 720, 1280
-BOX = (500, 260, 700, 460)
+BOX = (500, 260, 700, 460)  # of the drawn clip; of a video the same part of its frame
 WRITTEN = {
     "project alone": (),
     "project and table": ("table",),
@@ -73,17 +76,20 @@ def draw(path: Path, frames: int) -> None:
             video.write(np.clip(picture + grain, 0, 255).astype(np.uint8))
 
 
-def once(video: str, written: tuple[str, ...]) -> dict[str, float]:
+def once(video: str, box: Sequence[float], written: tuple[str, ...]) -> dict[str, float]:
     """Run a job; return seconds until its first frame and its end."""
     with tempfile.TemporaryDirectory() as folder:
-        told = [video, f"{folder}/out", json.dumps(BOX), json.dumps(written)]
+        told = [video, f"{folder}/out", json.dumps(box), json.dumps(written)]
         done = subprocess.run(
             [sys.executable, "-c", CHILD, repr(time.time()), *told],
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["killed"])[-1]
+        raise click.ClickException(f"the job failed: {last}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -94,7 +100,8 @@ def _told(results: dict[str, Any]) -> str:
     lines = [
         "# The whole command",
         "",
-        f"One object through {results['frames']} frames of 1280 x 720 with `nano`, medians of "
+        f"One object through {results['frames']} frames of {results['size']} "
+        f"({results['video']}) with `nano`, medians of "
         f"{results['rounds']} rounds, from the start of the process. Load before: "
         f"{results['load']:.1f}.",
         "",
@@ -120,24 +127,38 @@ def _told(results: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--video", type=click.Path(exists=True, dir_okay=False), help="A file, not drawn.")
-@click.option("--frames", default=300, show_default=True, type=click.IntRange(2))
+@click.option("--frames", type=click.IntRange(2), show_default="300", help="Of the drawn clip.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="(results)")
-def whole(video: str | None, frames: int, rounds: int, out: Path) -> None:
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=RESULTS,
+    show_default="(results)",
+)
+def whole(video: str | None, frames: int | None, rounds: int, out: Path) -> None:
     """Measure the whole command with all outputs beside tracking alone."""
+    if video is not None and frames is not None:
+        raise click.UsageError("--frames is of the drawn clip; a --video has its own")
+    from sam2track.frames.opening import open_source
+
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / "clip.mp4"
         if video is None:
-            draw(drawn, frames)
+            draw(drawn, frames or 300)
+        with in_one_line(), closing(open_source(video or str(drawn))) as source:
+            count, high, wide = len(source), source.height, source.width
+        scale = (wide / WIDTH, high / HEIGHT) * 2
+        box = [round(side * by, 1) for side, by in zip(BOX, scale, strict=True)]
         load = os.getloadavg()[0]
         found: dict[str, list[dict[str, float]]] = {name: [] for name in WRITTEN}
         for _ in range(rounds):
             for name, written in WRITTEN.items():
-                found[name].append(once(video or str(drawn), written))
+                found[name].append(once(video or str(drawn), box, written))
                 click.echo(f"{name}: {found[name][-1]}", err=True)
     results = {
         "machine": machine(),
-        "frames": frames,
+        "frames": count,
+        "size": f"{wide} x {high}",
         "rounds": rounds,
         "load": load,
         "video": "drawn" if video is None else Path(video).name,

@@ -13,11 +13,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from benchmarks.gpu import gpu
 from benchmarks.memory import RESULTS
 from benchmarks.speed import child, systems
 from benchmarks.speed.case import Case, boxes
 from benchmarks.speed.clock import Clock
-from benchmarks.speed.command import speed, table, title
+from benchmarks.speed.command import between, compare, speed, table, title
+from benchmarks.whole import whole
 from sam2track.tracking.linear import linear
 
 
@@ -102,6 +104,47 @@ def test_no_frames_are_not_measured(given: tuple[str, str]) -> None:
 
 
 def test_what_was_kept_before_operations_were_counted_is_still_told() -> None:
-    kept = json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))
+    kept = json.loads((RESULTS / "full_rate/speed.json").read_text(encoding="utf-8"))
     told = table(kept)
     assert all(f"## {title(entry['case'])}\n" in told for entry in kept["cases"].values())
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "says"),
+    [
+        (speed, ["--device", "cuda"], "torch finds no CUDA device"),
+        (speed, ["--device", "foo"], "device 'foo'; allowed"),
+        (speed, ["--model", "nope"], "nope"),
+        (speed, ["--image-size", "100"], "multiples of 64"),
+        (speed, ["--systems", "ours:fp32,ours:fp32"], "is there twice"),
+        (speed, ["--out", "a file"], "is a file"),
+        (speed, ["--out", "damaged"], "no results of this benchmark"),
+        (whole, ["--video", "a file", "--frames", "9"], "has its own"),
+        (whole, ["--video", "a file"], "a file"),
+        (gpu, ["--device", "cuda"], "torch finds no CUDA device"),
+        (gpu, ["--device", "cpu", "--models", "nope"], "nope"),
+        (gpu, ["--device", "cpu", "--frames", "20"], "leave none after a warm-up of 20"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_one_line(tmp_path, monkeypatch, command, given, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    Path("a file").write_text("no video")
+    Path("damaged").mkdir()
+    Path("damaged/speed.json").write_text("{")
+    done = CliRunner().invoke(command, given)
+    assert done.exit_code in (1, 2) and isinstance(done.exception, SystemExit), done.output
+    last = done.output.strip().splitlines()[-1]
+    assert last.startswith("Error: ") and says in last
+
+
+def test_a_system_that_cannot_run_is_tried_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr("benchmarks.speed.command.run", lambda case, masks: tried.append(case))
+    assert compare(Case("ours"), [("ours", "fp32"), ("official", "fp32")], 3)["systems"] == {}
+    assert len(tried) == 2
+
+
+def test_rates_are_those_before_and_after():
+    one, two = ({"cpu": "a", "gflops_fp32": rate} for rate in (100.0, 300.0))
+    assert between(one, two) == {"cpu": "a", "gflops_fp32": 200.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -17,6 +18,7 @@ from sam2track.tracking.overflow import Overflow, disk_budget
 __all__ = ["FeatureStore", "default_budget", "new_store"]
 
 _MOST = 512 * 2**20
+_LITTLE = 32 * 2**20  # some four frames of a square of 1024 in bfloat16
 _SHARE = 8  # of the memory that is free, at most one part in so many
 
 
@@ -44,7 +46,15 @@ def new_store(
     folder : Path, optional
         Where on the disk; nowhere without one.
     """
-    budget = default_budget(device) if budget is None else budget
+    if budget is None:
+        budget = default_budget(device)
+        if budget < _LITTLE:
+            warnings.warn(
+                f"{device} has little memory that is free: {budget / 2**20:.0f} MiB of it hold "
+                "features of frames, so that more of them are encoded again",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     if folder is None or budget == 0 or device.type != "cpu":
         return FeatureStore(budget)
     most = disk_budget(folder) if on_disk is None else on_disk
@@ -92,6 +102,7 @@ class FeatureStore:
         """Hold all features on another device."""
         for frame, held in self._kept.items():
             self._kept[frame] = _held(_features(held).to(device))
+        self.held = sum(map(_bytes, self._kept.values()))
 
     def clear(self) -> None:
         """Hold none."""

@@ -330,3 +330,13 @@ def test_a_project_keeps_which_pictures_of_a_folder_it_is_of(tmp_path: Path) -> 
     assert source.read(0)[0, 0, 0] == 200
     with pytest.raises(UsageError, match=r"key '\*_c1.png', now it is '\*_c0.png'"):
         sam2track.track(folder, said, output=tmp_path / "out", key="*_c0.png", resume=True)
+
+
+def test_label_maps_beside_their_pictures_are_left_out(tmp_path: Path) -> None:
+    for name in ("a_1.png", "a_1_cp_masks.tif", "a_2.png", "a_2_cp_masks.tif", "x_mask.png"):
+        write(tmp_path / name, scene(1)[0])
+    source = ImageFolder(tmp_path)
+    assert [path.name for path in source.paths] == ["a_1.png", "a_2.png", "x_mask.png"]
+    (told,) = source.warnings
+    assert told.endswith("by their names: a_1_cp_masks.tif, a_2_cp_masks.tif")
+    assert len(ImageFolder(tmp_path, key="a_*")) == 4

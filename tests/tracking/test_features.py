@@ -19,7 +19,7 @@ from sam2track import Tracker
 from sam2track.errors import PromptError
 from sam2track.prompts import Prompt
 from sam2track.tracking.encoder import Features
-from sam2track.tracking.features import FeatureStore, default_budget
+from sam2track.tracking.features import FeatureStore, default_budget, new_store
 from sam2track.tracking.overflow import Overflow, disk_budget
 from tests.parity.oracle import clip, predictor
 
@@ -328,3 +328,20 @@ def test_a_second_pass_reads_from_the_disk_and_gives_the_same() -> None:
         assert (tracker._engine.encoder.encoded == 12) == (most is None)
     for one, other in zip(*logits, strict=True):
         assert (one == other).all()
+
+
+def test_little_memory_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam2track.tracking.features.free_memory", lambda: 160 * 2**20)
+    with pytest.warns(RuntimeWarning, match="little memory that is free: 20 MiB of it") as told:
+        store = new_store(torch.device("cpu"), None, on_disk=0, folder=None)
+    assert store.budget == 20 * 2**20 and len(told) == 1
+
+
+def test_what_is_moved_counts_as_it_is_held_there() -> None:
+    store = FeatureStore(10**6)
+    for frame in range(3):
+        store.put(frame, features(frame + 1))
+    held = store.held
+    store.held = 7  # as of another device, on which parts take other room
+    store.move(torch.device("cpu"))
+    assert store.held == held
