@@ -310,11 +310,14 @@ def match_masks(
     """
     ids = sorted(set().union(*tracked))
     overlap = np.zeros((len(detections), len(ids)))
+    masks = detections.masks or ()
     for places in tracked:
-        for index, object_id in enumerate(ids):
-            if object_id in places:
-                lie = _overlaps_of(detections.masks or (), places[object_id], min_share)
-                overlap[:, index] = np.maximum(overlap[:, index], lie)
+        columns = [index for index, object_id in enumerate(ids) if object_id in places]
+        parts = [places[ids[index]] for index in columns]
+        boxes = np.array([_box_of(part) for part in parts], np.float64).reshape(-1, 4)
+        for row, at in np.argwhere(_overlaps(detections.boxes, boxes) > 0).tolist():
+            found = _overlap(masks[row], parts[at], min_share)
+            overlap[row, columns[at]] = max(overlap[row, columns[at]], found)
     return _one_to_one(detections.names, [names.get(i, "") for i in ids], ids, overlap, 0)
 
 
@@ -347,25 +350,18 @@ def _overlaps(some: Boxes, others: Boxes) -> npt.NDArray[np.float64]:
     return np.asarray(common / together)
 
 
-def _overlaps_of(masks: Sequence[Part], other: Part, share: float) -> npt.NDArray[np.float64]:
-    """Intersection over union of masks with one, (N,); 0 where less of the smaller is shared."""
-    found = np.zeros(len(masks))
-    area = np.count_nonzero(other.part)
-    for index, mask in enumerate(masks):
-        if common := _common(mask, other):
-            mine = np.count_nonzero(mask.part)
-            if common >= share * min(mine, area):
-                found[index] = common / (mine + area - common)
-    return found
+def _overlap(one: Part, other: Part, share: float) -> float:
+    """Intersection over union of two masks; 0 where they share less of the smaller one."""
+    common = _common(one, other)
+    areas = [int(np.count_nonzero(part.part)) for part in (one, other)]
+    return common / (sum(areas) - common) if common >= share * min(areas) else 0.0
 
 
 def _common(one: Part, other: Part) -> int:
-    """How many pixels two masks share."""
+    """How many pixels two masks share whose boxes overlap."""
     pairs = list(zip(one.place, other.place, strict=True))
     low = [max(a.start, b.start) for a, b in pairs]
     high = [min(a.stop, b.stop) for a, b in pairs]
-    if low[0] >= high[0] or low[1] >= high[1]:
-        return 0
 
     def cut(part: Part) -> npt.NDArray[np.bool_]:
         rows, columns = (
