@@ -52,6 +52,8 @@ def segmented(
     PromptError, UsageError, SourceError
         Where they cannot be read, or are of other frames than those of the source.
     """
+    if (place := Path(source.name)).is_file() and place.samefile(path):
+        raise PromptError(f"{path} is the source itself; give the label maps of it")
     try:
         reading = open_masks(path, detect(Path(path)), source=source)
     except UsageError as error:

@@ -354,6 +354,13 @@ def test_label_maps_of_something_else(tmp_path: Path, shape: Any, says: str) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_stack_is_no_label_maps_of_itself(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, 64, 64), np.uint8))
+    said: Any = {"model": module(), "write": [], "detections": tmp_path / "a.npy"}
+    with pytest.raises(PromptError, match="the source itself"):
+        run(tmp_path / "a.npy", output=tmp_path / "out", **said)
+
+
 def test_what_holds_neither_boxes_nor_label_maps(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.md").touch()

@@ -14,6 +14,7 @@ __all__ = ["LABEL_ENDINGS", "by_frame", "label_files", "numbered", "tells_labels
 
 LABEL_ENDINGS = frozenset({".npy", ".png", ".tif", ".tiff"})
 _CELLPOSE = "_seg.npy"
+_OURS = 5  # digits in the names of our own files, and of those of DAVIS, which count frames from 0
 
 
 def tells_labels(path: Path) -> bool:
@@ -45,8 +46,9 @@ def label_files(folder: Path, endings: Collection[str]) -> list[Path]:
 def by_frame(files: Iterable[Path], source: FrameSource | None, told: list[str]) -> dict[int, Path]:
     """Files by their frame, ascending.
 
-    That is the frame of the picture that bears the same name; names that are numbers of frames, and
-    all others, are taken for those, from 0 on.
+    That is the frame of the picture that bears the same name. All other names are taken for
+    numbers of frames, from 0 on, and so are those of PNGs that are all such numbers of five digits,
+    as ours.
 
     Parameters
     ----------
@@ -54,21 +56,36 @@ def by_frame(files: Iterable[Path], source: FrameSource | None, told: list[str])
     source : FrameSource, optional
         What they are of.
     told : list of str
-        Takes a line where they count from 1.
+        Takes a line where they count from 1, or where pictures bear the same numbers otherwise.
 
     Raises
     ------
     SourceError
-        As ``numbered``, or where some bear names of pictures and one does not.
+        As ``numbered``; where some bear names of pictures and one does not, two are of one picture,
+        or one is itself a picture of the source.
     """
     files = list(files)
+    _check_others(files, source)
     names = (None if source is None else stems_of(source)) or []
     places = {name: frame for frame, name in enumerate(names)}
-    if not all(path.stem.isdecimal() and int(path.stem) < len(names) for path in files):
+    exact = all(path.stem in places for path in files)
+    counted = all(path.stem.isdecimal() and int(path.stem) < len(names) for path in files)
+    ours = all(len(path.stem) == _OURS and path.suffix.lower() == ".png" for path in files)
+    if counted and exact and ours and any(places[p.stem] != int(p.stem) for p in files):
+        told.append(
+            f"{files[0].name} and others in {files[0].parent} are taken for numbers of frames, "
+            "from 0 on, though pictures that are other frames bear the same names"
+        )
+    if not counted or (exact and not ours):
         found: dict[int, Path] = {}
         for path in files:
             for stem in (path.stem, picture_of(path.stem)):
                 if stem in places:
+                    if other := found.get(places[stem]):
+                        raise SourceError(
+                            f"{other.name} and {path.name} in {path.parent} are both of the "
+                            f"picture {stem}; take one of them out"
+                        )
                     found[places[stem]] = path
                     break
         if found and (alien := next((p for p in files if p not in found.values()), None)):
@@ -82,6 +99,17 @@ def by_frame(files: Iterable[Path], source: FrameSource | None, told: list[str])
         told.append(f"{files[0].parent} counts frames from 1; here they count from 0")
         return {number - 1: path for number, path in by_number.items()}
     return by_number
+
+
+def _check_others(files: Iterable[Path], source: FrameSource | None) -> None:
+    """Refuse pictures of the source, which nobody means to be labels of themselves."""
+    pictures = {Path(path).resolve() for path in getattr(source, "paths", ())}
+    for path in files:
+        if path.resolve() in pictures:
+            raise SourceError(
+                f"{path} is a picture of the source itself; give the folder of the label maps, or "
+                "name them after their pictures, as a_masks.tif of a.tif"
+            )
 
 
 def numbered(files: Iterable[Path]) -> dict[int, Path]:

@@ -461,8 +461,37 @@ def test_names_are_those_of_pictures_unless_they_are_numbers_of_frames(tmp_path)
     assert frames("00001.png", "00002.png", "00003.png") == [0, 1, 2]
     assert frames("00003.png") == frames("00003_mask.png") == [2]
     assert frames("x1.tif", "x2.tif") == [1, 2]
+    assert frames("00001.tif", "00002.tif") == [0, 1]
+    with pytest.raises(
+        SourceError, match=r"2_mask\.png and 00002_mask\.tif .* are both of the pict"
+    ):
+        frames("00002_mask.png", "00002_mask.tif")
     with pytest.raises(SourceError, match=r"x9\.tif bears the name of no picture"):
         frames("00001.tif", "x9.tif")
+
+
+def test_names_of_pictures_that_are_smaller_numbers_than_there_are_frames(tmp_path):
+    """Where labels of the last are lacking, the others are of the pictures of their names."""
+    source = ImageFolder(pictures(tmp_path / "clip", [f"{n:03d}.png" for n in (1, 2, 3)]))
+    masks = pictures(tmp_path / "masks", [])
+    label(masks / "001.png", 1)
+    label(masks / "002.png", 2)
+    reading = open_masks(masks, source=source)
+    assert {f: [*m] for f, m in reading.shots()} == {0: [1], 1: [2]} and not reading.warnings
+    source = ImageFolder(pictures(tmp_path / "other", [f"{n:05d}.png" for n in (1, 2, 3)]))
+    for name in ("001.png", "002.png"):
+        (masks / name).rename(masks / f"00{name}")
+    reading = open_masks(masks, source=source)
+    assert {f: [*m] for f, m in reading.shots()} == {1: [1], 2: [2]}
+    assert "00001.png and others" in reading.warnings[0]
+
+
+def test_pictures_of_the_source_are_no_labels_of_it(tmp_path):
+    folder = pictures(tmp_path / "clip", [])
+    for name in ("a1.tif", "a2.tif", "a1_pred.tif"):
+        label(folder / name, 1)
+    with pytest.raises(SourceError, match=r"a1\.tif is a picture of the source itself"):
+        open_masks(folder, source=ImageFolder(folder))
 
 
 def test_files_that_count_from_1_are_taken_from_0(tmp_path):
