@@ -8,7 +8,9 @@ from pathlib import Path
 
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
+from sam2track.export.numbering import LABEL_ENDINGS, tells_labels
 from sam2track.export.reading import BY_SUFFIX, check_fits, detect, open_masks
+from sam2track.frames.series import picture_of
 from sam2track.frames.source import FrameSource
 from sam2track.masks import Part
 
@@ -23,7 +25,12 @@ def holds_masks(path: object) -> bool:
         return False
     place = Path(path)
     if place.is_dir():
-        return not any(file.suffix.lower() == ".txt" for file in place.iterdir())
+        files = [*place.iterdir()]
+        texts = {file.stem for file in files if file.suffix.lower() == ".txt"}
+        labels = [p for p in files if p.suffix.lower() in LABEL_ENDINGS and tells_labels(p)]
+        # Cellpose saves outlines as text, microscopes what they have to say.
+        boxes = texts if not labels else texts & {picture_of(path.stem) for path in labels}
+        return not boxes
     return place.suffix.lower() in BY_SUFFIX.keys() - _BOXES
 
 

@@ -19,6 +19,7 @@ from sam2track.outcome import Interrupted, Outcome
 from sam2track.project import Project
 from sam2track.prompts import Prompt, Prompts
 from sam2track.replaying import replay
+from sam2track.segmented import holds_masks
 from sam2track.tracking.detected import place_of
 from sam2track.tracking.tracker import Tracker
 from tests.parity.oracle import clip
@@ -359,6 +360,16 @@ def test_a_stack_is_no_label_maps_of_itself(tmp_path: Path) -> None:
     said: Any = {"model": module(), "write": [], "detections": tmp_path / "a.npy"}
     with pytest.raises(PromptError, match="the source itself"):
         run(tmp_path / "a.npy", output=tmp_path / "out", **said)
+
+
+def test_texts_beside_label_maps_are_no_boxes_unless_they_are_named_as_such(tmp_path: Path) -> None:
+    for name in ("a.tif", "a_cp_masks.tif", "a_cp_outlines.txt", "metadata.txt"):
+        (tmp_path / name).touch()
+    assert holds_masks(tmp_path)
+    (tmp_path / "a.txt").touch()
+    assert not holds_masks(tmp_path)
+    (tmp_path / "a_cp_masks.tif").unlink()
+    assert not holds_masks(tmp_path)
 
 
 def test_what_holds_neither_boxes_nor_label_maps(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from sam2track.frames.intensity import (
     scaled,
 )
 from sam2track.frames.pages import check_pages
-from sam2track.frames.series import matching, pattern_of_one, picture_of
+from sam2track.frames.series import beside, matching, pattern_of_one
 from sam2track.frames.source import ByFrame, Frame
 
 __all__ = ["ImageFolder", "is_picture", "natural_key", "pictures_in"]
@@ -93,9 +93,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _labels_among(pictures: list[Path]) -> list[str]:
-    """Names of label maps that a segmenter has left beside the pictures."""
+    """Names of what a segmenter has left beside the pictures: label maps, and drawings of them."""
     there = {picture.stem for picture in pictures}
-    stems = [(picture, picture_of(picture.stem)) for picture in pictures]
+    stems = [(picture, beside(picture.stem)) for picture in pictures]
     return [path.name for path, stem in stems if stem != path.stem and stem in there]
 
 
@@ -152,10 +152,10 @@ class ImageFolder(ByFrame):
         self._key = key
         if key is not None:
             found = matching(self.name, found, key)
-        elif labels := _labels_among(found):
+        if labels := _labels_among(found):
             self.warnings.append(
                 f"left out of {self.name}, being labels of the pictures beside them by their "
-                f"names: {_listed(labels)}"
+                f"names, or drawings of these: {_listed(labels)}"
             )
             found = [picture for picture in found if picture.name not in labels]
         if one := pattern_of_one([picture.name for picture in found]):

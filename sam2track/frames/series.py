@@ -16,12 +16,14 @@ from pathlib import Path
 
 from sam2track.errors import UsageError
 
-__all__ = ["matching", "pattern_of_one", "picture_of"]
+__all__ = ["beside", "matching", "pattern_of_one", "picture_of"]
 
 _PARTS = re.compile(r"[0-9]+(?:\.[0-9]+)?|[^\W\d_]+|[\W_]+")
 _NAMED = 3
 # What segmenters add to the name of a picture; "_cp_masks" is Cellpose's.
 _ADDED = re.compile(r"[ _.-](cp_masks|masks?|labels?|segmentation|seg)$", re.IGNORECASE)
+# What Cellpose saves as well where it is asked to: no label maps.
+_MORE = re.compile(r"_(cp_outlines|outlines|flows|cp_output|cp_ncolor_masks)$", re.IGNORECASE)
 
 
 def picture_of(stem: str) -> str:
@@ -29,7 +31,12 @@ def picture_of(stem: str) -> str:
 
     Both without ending: ``cell_003`` of ``cell_003_cp_masks``.
     """
-    return _ADDED.sub("", stem)
+    return _ADDED.sub("", stem) if _MORE.search(stem) is None else stem
+
+
+def beside(stem: str) -> str:
+    """Return the name of the picture that a file comes of: as ``picture_of``, or drawings of it."""
+    return _MORE.sub("", picture_of(stem))
 
 
 def matching(folder: str, pictures: Sequence[Path], pattern: str) -> list[Path]:

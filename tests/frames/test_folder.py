@@ -316,6 +316,20 @@ def test_a_pattern_takes_one_of_several_sequences(tmp_path: Path) -> None:
         open_source(tmp_path, key="c1")
 
 
+def test_what_a_segmenter_has_left_beside_the_pictures(tmp_path: Path) -> None:
+    left = ["_cp_masks.tif", "_cp_outlines.png", "_outlines.png", "_flows.tif", "_cp_output.png"]
+    for name in (f"t{t}_c{c}{end}" for t in range(2) for c in (0, 1) for end in (".png", *left)):
+        write(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    write(tmp_path / "some_flows.png", np.zeros((8, 8, 3), np.uint8))
+    names = [path.name for path in ImageFolder(tmp_path).paths]
+    assert names == ["some_flows.png", "t0_c0.png", "t0_c1.png", "t1_c0.png", "t1_c1.png"]
+    source = ImageFolder(tmp_path, key="t*_c1*")
+    assert [path.name for path in source.paths] == ["t0_c1.png", "t1_c1.png"]
+    assert "left out" in source.warnings[0]
+    masks = ImageFolder(tmp_path, key="t*_c1_cp_masks*").paths
+    assert [path.name for path in masks] == ["t0_c1_cp_masks.tif", "t1_c1_cp_masks.tif"]
+
+
 def test_a_project_keeps_which_pictures_of_a_folder_it_is_of(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
