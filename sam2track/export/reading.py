@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -237,11 +238,13 @@ def _errors(path: Path, found: str) -> Iterator[None]:
         AttributeError,
         EOFError,
         LookupError,
-        RecursionError,
+        RuntimeError,
+        SyntaxError,
         TypeError,
         ValueError,
         sqlite3.Error,
         struct.error,
+        tokenize.TokenError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -15,6 +15,7 @@ from sam2track.errors import SourceError
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
 from sam2track.frames.pages import check_pages
+from sam2track.terminal import hush
 
 __all__ = ["read", "write_labels_tiff", "write_ome_tiff"]
 
@@ -94,6 +95,7 @@ def read(path: Path, kind: str) -> Reading:
     """Read a stack (T, Y, X), or (Y, X) as one frame; page by page."""
     import tifffile
 
+    hush("tifffile")
     try:
         with tifffile.TiffFile(path) as file:
             check_pages(path, file)

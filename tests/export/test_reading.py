@@ -540,6 +540,27 @@ def test_arrays_that_are_no_label_stack(tmp_path, array, says):
         shots(tmp_path / "a.npy")
 
 
+def test_damaged_label_maps_are_told_of_in_one_line(tmp_path, caplog):
+    """Decoders and numpy raise what is neither of Python's usual kinds."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((2, 6, 8), np.uint8))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"}") + 2 : data.index(b"}") + 4] = b'"('
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"cannot read .*a\.npy as label-files: Token"):
+        shots(path)
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 9, (2, 60, 80), np.uint8)
+    tifffile.imwrite(path, noise, compression="zlib", photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[1].dataoffsets[0]
+    data = bytearray(path.read_bytes())
+    data[start + 20 : start + 60] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"cannot read .*a\.tif as labels-tiff: "):
+        shots(path)
+
+
 def test_files_of_cellpose_alone(tmp_path):
     folder = pictures(tmp_path / "clip", ["a_1.png"])
     np.save(folder / "a_1_seg.npy", np.array([{}], object), allow_pickle=True)
