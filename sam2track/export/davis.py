@@ -56,12 +56,16 @@ def _label_maps(folder: Path, sequence: Sequenced, kind: str) -> dict[int, list[
     return seen
 
 
+def _holds_pngs(folder: Path) -> bool:
+    return any(path.suffix.lower() == ".png" for path in folder.iterdir())
+
+
 def read(path: Path, kind: str, source: FrameSource | None = None) -> Reading:
     """Read a folder of label PNGs, or one that holds a single such folder."""
     names: dict[int, str] = {}
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
-    if not any(folder.glob("*.png")):
-        inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(p.glob("*.png"))]
+    if not _holds_pngs(folder):
+        inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and _holds_pngs(p)]
         if len(inner) != 1:
             raise SourceError(
                 f"{path} holds {len(inner)} folders of PNGs; name one sequence's folder"

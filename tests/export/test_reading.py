@@ -462,6 +462,7 @@ def test_names_are_those_of_pictures_unless_they_are_numbers_of_frames(tmp_path)
     assert frames("00003.png") == frames("00003_mask.png") == [2]
     assert frames("x1.tif", "x2.tif") == [1, 2]
     assert frames("00001.tif", "00002.tif") == [0, 1]
+    assert frames("00003.PNG") == [2]
     with pytest.raises(
         SourceError, match=r"2_mask\.png and 00002_mask\.tif .* are both of the pict"
     ):
