@@ -16,9 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sam2track.arguments import check_path
-from sam2track.errors import SourceError, UsageError
+from sam2track.errors import Sam2TrackError, SourceError, UsageError
 from sam2track.export.extras import needed
 from sam2track.export.reading import Reading, open_masks
+from sam2track.frames.bounds import USUAL_FPS
+from sam2track.frames.opening import reopen_source
+from sam2track.frames.source import FrameSource
 from sam2track.lazy import Masks
 from sam2track.metrics import boundary_f, jaccard, statistics
 from sam2track.project import Project
@@ -107,8 +110,9 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     for name, mine, true in pairs:
         with ExitStack() as stack:
-            left = _opened(mine, pred_format, "--pred-format", stack, found.warnings)
-            right = _opened(true, truth_format, "--truth-format", stack, found.warnings)
+            source = _pictures(mine) or _pictures(true)
+            left = _opened(mine, pred_format, "--pred-format", stack, found.warnings, source)
+            right = _opened(true, truth_format, "--truth-format", stack, found.warnings, source)
             _check(left, right)
             values: dict[int, tuple[array[float], array[float]]] = {}
             true_ids: set[int] = set()
@@ -195,13 +199,40 @@ def _sequences(path: Path) -> list[str]:
     return [] if all(name.isdecimal() for name in inner) else inner
 
 
+def _project_at(path: Path) -> Path:
+    """The project in a folder of outputs; else the path as it is."""
+    return path / "project.s2t" if (path / "project.s2t").is_file() else path
+
+
+def _pictures(path: Path) -> FrameSource | None:
+    """The folder of pictures that a project is of, whose names label maps may bear."""
+    file = _project_at(path)
+    if file.suffix != ".s2t":
+        return None
+    with Project.open(file) as project:
+        if not Path(project.meta.get("source_path") or file).is_dir():
+            return None
+        with contextlib.suppress(Sam2TrackError):  # moved, or changed since
+            source = reopen_source(project.meta, fps=USUAL_FPS, folder=file.parent)
+            if len(source) == len(project.times):
+                return source
+    return None
+
+
 def _opened(
-    path: Path, format: str | None, option: str, stack: ExitStack, warnings: list[str]
+    path: Path,
+    format: str | None,
+    option: str,
+    stack: ExitStack,
+    warnings: list[str],
+    source: FrameSource | None,
 ) -> Reading:
     """Open masks or a project."""
-    file = path / "project.s2t" if (path / "project.s2t").is_file() else path
+    file = _project_at(path)
     if format is not None or file.suffix != ".s2t":
-        return open_masks(path, format, option=option)
+        reading = open_masks(path, format, option=option, source=source)
+        warnings += reading.warnings
+        return reading
     project = stack.enter_context(Project.open(file))
     frames = range(len(project.times))
     if lacking := len(frames) - len(project.frames):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tracemalloc
 
@@ -13,6 +14,7 @@ import tifffile
 from sam2track.errors import SourceError, UsageError
 from sam2track.evaluation import evaluate
 from sam2track.export.pngs import MaskSequence
+from sam2track.importing import import_masks
 from sam2track.metrics import statistics
 from sam2track.project import Project
 from sam2track.tracking_scores import TrackScores
@@ -34,6 +36,22 @@ def band(*ids, height=4):
     for place, i in enumerate(ids):
         labels[:, 10 * place : 10 * place + 10] = i
     return labels
+
+
+def test_label_maps_bear_the_names_of_the_pictures_of_a_project(tmp_path):
+    pictures, labels = tmp_path / "clip", tmp_path / "labels"
+    pictures.mkdir()
+    labels.mkdir()
+    for number in (1, 2, 3):
+        tifffile.imwrite(pictures / f"a{number}.tif", np.zeros((8, 40), np.uint8))
+    for number in (1, 3):
+        tifffile.imwrite(labels / f"a{number}_mask.tif", band(number, height=8))
+    import_masks(labels, tmp_path / "a.s2t", source=pictures)
+    e = evaluate(tmp_path / "a.s2t", labels, metrics="jf")
+    assert e.mean["j"] == 1 and e.sequences[0]["frames"] == 2
+    shutil.rmtree(pictures)  # the numbers in the names are those of frames then
+    with pytest.raises(UsageError, match="the first is 3"):
+        evaluate(tmp_path / "a.s2t", labels, metrics="jf")
 
 
 # -- J and F ----------------------------------------------------------------------------
