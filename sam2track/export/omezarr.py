@@ -93,14 +93,20 @@ def finest(group: Any) -> Any:
 
 
 def read(path: Path, kind: str) -> Reading:
-    """Read the finest level of a label image, 0.4 or 0.5; also the first of ``labels/``."""
+    """Read the finest level of a label image, 0.4 or 0.5; also the first of ``labels/``.
+
+    An array alone, or one named ``labels``, is taken as it is.
+    """
     zarr = needed("zarr", "ome-zarr")
-    group = zarr.open_group(str(path), mode="r")
-    if "labels" in group:
+    group = zarr.open(str(path), mode="r")
+    if isinstance(group, zarr.Group) and isinstance(group.get("labels"), zarr.Array):
+        group = group["labels"]
+    alone = isinstance(group, zarr.Array)
+    if not alone and "labels" in group:
         listed = _said(zarr.open_group(str(path / "labels"), mode="r")).get("labels", [])
         if listed:
             group = zarr.open_group(str(path / "labels" / listed[0]), mode="r")
-    array = finest(group)
+    array = group if alone else finest(group)
     shape: tuple[int, ...] = array.shape
     if len(shape) < 2 or any(side != 1 for side in shape[1:-2]) or array.dtype.kind not in "bui":
         raise SourceError(

@@ -541,6 +541,20 @@ def test_arrays_that_are_no_label_stack(tmp_path, array, says):
         shots(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("name", ["", "labels"])
+def test_arrays_of_zarr(tmp_path, name, version):
+    zarr = pytest.importorskip("zarr")
+    stack = np.zeros((2, 6, 8), np.int32)
+    stack[1, 2:4, 3:6] = 5
+    place = tmp_path / "a.zarr" / name
+    if name:
+        zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
+    array = zarr.open(place, mode="w", shape=stack.shape, dtype="i4", zarr_format=version)
+    array[:] = stack
+    assert shots(tmp_path / "a.zarr") == {0: {}, 1: {5: 6}}
+
+
 def test_damaged_label_maps_are_told_of_in_one_line(tmp_path, caplog):
     """Decoders and numpy raise what is neither of Python's usual kinds."""
     path = tmp_path / "a.npy"
