@@ -28,6 +28,8 @@ __all__ = [
 
 Boxes = npt.NDArray[np.float64]
 
+_COLUMNS = 7  # of what detectors give as rows: boxes, scores, classes, tracks
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -79,7 +81,9 @@ class Detections:
         if boxes.size == 0:
             boxes = boxes.reshape(0, 4)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise PromptError(f"boxes have shape {boxes.shape}; give (N, 4): x0, y0, x1, y1")
+            pictures = boxes.ndim == 3 or (boxes.ndim == 2 and boxes.shape[1] > _COLUMNS)
+            masks = "; of masks Detections(masks=masks)" if pictures else ""
+            raise PromptError(f"boxes have shape {boxes.shape}; give (N, 4): x0, y0, x1, y1{masks}")
         count = len(boxes)
         scores = np.ones(count) if self.scores is None else _floats(self.scores, "scores")
         given = ("",) * count if self.names is None else self.names

@@ -25,6 +25,14 @@ from sam2track.masks import Part
 CAR = (10.0, 20.0, 60.0, 50.0)
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 8), (6, 8), (2, 6, 4)])
+def test_masks_that_are_given_as_boxes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(PromptError, match=r"give \(N, 4\): .*; of masks Detections\(masks=masks"):
+        as_detections(np.zeros(shape, np.bool_))
+    with pytest.raises(PromptError, match=r"x0, y0, x1, y1$"):
+        as_detections(np.zeros((9, 6)))
+
+
 def test_an_array_has_boxes_alone() -> None:
     found = as_detections(np.array([CAR, (0, 0, 5, 5)]))
     assert found.boxes.tolist() == [list(CAR), [0, 0, 5, 5]]
