@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sam2track.arguments import check_flag, check_path
 from sam2track.database import remove_companions
 from sam2track.errors import ProjectExistsError, PromptError, SourceError, UsageError
-from sam2track.export.reading import Reading, check_fits, open_masks
+from sam2track.export.reading import Reading, fitted, open_masks
 from sam2track.export.staging import staged
 from sam2track.founding import project_meta
 from sam2track.frames.opening import open_source
@@ -104,8 +104,7 @@ def import_masks(
         )
     opened: FrameSource = open_source(source, fps=fps, **reading)
     try:
-        found = _from_one(open_masks(masks, format, source=opened))
-        check_fits(found, opened)
+        found = fitted(_from_one(open_masks(masks, format, source=opened)), opened)
         loaded = load_model(model, device=device, precision=precision, image_size=image_size)
         for taken in (Path(found.path), Path(opened.name)):
             if taken.exists() and path.exists() and path.samefile(taken):

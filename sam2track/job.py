@@ -256,6 +256,11 @@ def run(
         if detections is not None:
             frames = detection_frames(opened, (low, high), detections_frame, detections_every)
             if holds_masks(detections):
+                if min_score is not None or class_names is not None:
+                    raise UsageError(
+                        "label maps have no scores and no numbers of classes; leave min_score "
+                        "(--min-score) and class_names (--class-names) out"
+                    )
                 detections, odd = segmented(detections, frames, opened)
             boxes = chosen(
                 detections,

@@ -9,7 +9,7 @@ from pathlib import Path
 from sam2track.detections import Detections
 from sam2track.errors import PromptError, UsageError
 from sam2track.export.numbering import LABEL_ENDINGS, tells_labels
-from sam2track.export.reading import BY_SUFFIX, check_fits, detect, open_masks
+from sam2track.export.reading import BY_SUFFIX, detect, fitted, open_masks
 from sam2track.frames.series import picture_of
 from sam2track.frames.source import FrameSource
 from sam2track.masks import Part
@@ -59,7 +59,7 @@ def segmented(
     PromptError, UsageError, SourceError
         Where they cannot be read, or are of other frames than those of the source.
     """
-    if (place := Path(source.name)).is_file() and place.samefile(path):
+    if Path(path).exists() and (place := Path(source.name)).is_file() and place.samefile(path):
         raise PromptError(f"{path} is the source itself; give the label maps of it")
     try:
         reading = open_masks(path, detect(Path(path)), source=source)
@@ -67,7 +67,7 @@ def segmented(
         raise PromptError(
             f"{path} holds neither boxes (YOLO's .txt) nor label maps (PNG, TIFF, .npy)"
         ) from error
-    check_fits(reading, source)
+    reading = fitted(reading, source)
     wanted = frozenset(frames)
     last = max(wanted, default=-1)
     found: dict[int, Detections] = {}

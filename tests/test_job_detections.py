@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from sam2track.detections import Detections
-from sam2track.errors import PromptError, UsageError
+from sam2track.errors import PromptError, SourceError, UsageError
 from sam2track.job import run
 from sam2track.outcome import Interrupted, Outcome
 from sam2track.project import Project
@@ -382,3 +382,25 @@ def test_what_holds_neither_boxes_nor_label_maps(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", np.zeros((FRAMES, 128, 128), np.uint8))
     with pytest.raises(PromptError, match="no detections on frame 0"):
         go(tmp_path / "out", detections=tmp_path / "b.npy")
+
+
+def test_label_maps_of_whole_pictures_are_cut_where_these_are(labels: Path, tmp_path: Path) -> None:
+    go(tmp_path / "a", detections=labels, crop=(0, 40, 64, 104))
+    whole = tifffile.imread(labels)[0, 40:104, :64]
+    found = masks_of(tmp_path / "a", 0)
+    assert np.array_equal(found[1], whole == 9) and list(found) == [1]
+    stack = np.zeros((FRAMES, 64, 64), np.uint8)
+    stack[0, 3:30, 4:40] = 1
+    np.save(tmp_path / "cut.npy", stack)
+    go(tmp_path / "b", detections=tmp_path / "cut.npy", crop=(0, 40, 64, 104))
+    assert np.array_equal(masks_of(tmp_path / "b", 0)[1], stack[0] == 1)
+
+
+@pytest.mark.parametrize("option", [{"min_score": 0.5}, {"class_names": ["cell"]}])
+def test_label_maps_have_no_scores_and_no_classes(
+    labels: Path, tmp_path: Path, option: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="have no scores and no numbers of classes"):
+        go(tmp_path, detections=labels, **option)
+    with pytest.raises(SourceError, match="nothing at"):
+        go(tmp_path, detections=tmp_path / "gone.tif")

@@ -59,7 +59,9 @@ def _saved(path: Path) -> npt.NDArray[Any]:
 
 def of_array(path: Path, kind: str, stack: npt.NDArray[Any]) -> Reading:
     """Read the label maps of an array, (T, Y, X) or (Y, X)."""
-    if stack.ndim == 2:
+    if stack.ndim > 2 and all(side == 1 for side in stack.shape[1:-2]):
+        stack = stack.reshape(len(stack), *stack.shape[-2:])
+    elif stack.ndim == 2:
         stack = stack[None]
     if stack.ndim != 3 or stack.dtype.kind not in "buif" or not stack.size:
         raise SourceError(

@@ -35,8 +35,8 @@ __all__ = [
     "Boxed",
     "Reading",
     "by_label",
-    "check_fits",
     "detect",
+    "fitted",
     "name_of",
     "open_masks",
 ]
@@ -252,8 +252,16 @@ def _errors(path: Path, found: str) -> Iterator[None]:
         raise SourceError(f"cannot read {path} as {found}: {why:.200}") from error
 
 
-def check_fits(reading: Reading, source: FrameSource) -> None:
-    """Raise a ``UsageError`` where masks are not of the frames of a source, as far as is known."""
+def fitted(reading: Reading, source: FrameSource) -> Reading:
+    """Return masks of the frames of a source; of whole pictures those of the part that is shown.
+
+    Raises
+    ------
+    UsageError
+        Where they are of other frames, as far as is known.
+    """
+    if (reading.height, reading.width) == getattr(source, "whole", None):
+        reading = _cut(reading, *source.crop)  # type: ignore[attr-defined]
     if (reading.height, reading.width) != (source.height, source.width):
         raise UsageError(
             f"{reading.path} has masks of {reading.width} x {reading.height} pixels, "
@@ -266,6 +274,18 @@ def check_fits(reading: Reading, source: FrameSource) -> None:
                 f"{reading.path} has a mask of frame {frame}, "
                 f"{source.name} frames 0 to {len(source) - 1}; give the video they are of"
             )
+    return reading
+
+
+def _cut(reading: Reading, x0: int, y0: int, x1: int, y1: int) -> Reading:
+    def part(masks: Mapping[int, Mask], object_id: int) -> Mask:
+        return masks[object_id][y0:y1, x0:x1]
+
+    def shots() -> Iterator[tuple[int, Mapping[int, Mask]]]:
+        for frame, masks in reading.shots():
+            yield frame, Masks({i: partial(part, masks, i) for i in masks})
+
+    return replace(reading, height=y1 - y0, width=x1 - x0, shots=shots)
 
 
 def _kind_of_json(path: Path) -> str:

@@ -41,6 +41,7 @@ class Cropped:
                 f"{source.width} x {source.height}"
             )
         self._source = source
+        self.whole = source.height, source.width
         self._part = slice(y0, y1), slice(x0, x1)
         self.crop = x0, y0, x1, y1
         self.name, self.times, self.warnings = source.name, source.times, source.warnings

@@ -21,7 +21,8 @@ __all__ = ["beside", "matching", "pattern_of_one", "picture_of"]
 _PARTS = re.compile(r"[0-9]+(?:\.[0-9]+)?|[^\W\d_]+|[\W_]+")
 _NAMED = 3
 # What segmenters add to the name of a picture; "_cp_masks" is Cellpose's.
-_ADDED = re.compile(r"[ _.-](cp_masks|masks?|labels?|segmentation|seg)$", re.IGNORECASE)
+_WORDS = "cp_masks|masks?|labels?|segmentation|seg"
+_ADDED = re.compile(rf"^({_WORDS})[ _.-](?=.)|(?<=.)[ _.-]({_WORDS})$", re.IGNORECASE)
 # What Cellpose saves as well where it is asked to: no label maps.
 _MORE = re.compile(r"_(cp_outlines|outlines|flows|cp_output|cp_ncolor_masks)$", re.IGNORECASE)
 
@@ -29,9 +30,9 @@ _MORE = re.compile(r"_(cp_outlines|outlines|flows|cp_output|cp_ncolor_masks)$", 
 def picture_of(stem: str) -> str:
     """Return the name of the picture that a file is of labels of, by its own; else its own.
 
-    Both without ending: ``cell_003`` of ``cell_003_cp_masks``.
+    Both without ending: ``cell_003`` of ``cell_003_cp_masks``, and of ``mask_cell_003``.
     """
-    return _ADDED.sub("", stem) if _MORE.search(stem) is None else stem
+    return _ADDED.sub("", stem, count=1) if _MORE.search(stem) is None else stem
 
 
 def beside(stem: str) -> str:

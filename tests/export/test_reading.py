@@ -459,7 +459,7 @@ def test_names_are_those_of_pictures_unless_they_are_numbers_of_frames(tmp_path)
 
     assert frames("00000.png", "00001.png") == [0, 1]  # as our own
     assert frames("00001.png", "00002.png", "00003.png") == [0, 1, 2]
-    assert frames("00003.png") == frames("00003_mask.png") == [2]
+    assert frames("00003.png") == frames("00003_mask.png") == frames("mask_00003.png") == [2]
     assert frames("x1.tif", "x2.tif") == [1, 2]
     assert frames("00001.tif", "00002.tif") == [0, 1]
     assert frames("00003.PNG") == [2]
@@ -522,6 +522,8 @@ def test_stacks_of_whole_numbers(tmp_path, name, dtype):
     if name == "a.npy":
         np.save(path, stack[1])
         assert shots(path) == {0: {1: 6}}
+        np.save(path, stack[:, None])
+        assert shots(path) == {0: {}, 1: {1: 6}, 2: {}}
 
 
 @pytest.mark.parametrize(

@@ -352,5 +352,7 @@ def test_label_maps_beside_their_pictures_are_left_out(tmp_path: Path) -> None:
     source = ImageFolder(tmp_path)
     assert [path.name for path in source.paths] == ["a_1.png", "a_2.png", "x_mask.png"]
     (told,) = source.warnings
-    assert told.endswith("by their names: a_1_cp_masks.tif, a_2_cp_masks.tif")
-    assert len(ImageFolder(tmp_path, key="a_*")) == 4
+    assert told.endswith("drawings of these: a_1_cp_masks.tif, a_2_cp_masks.tif")
+    assert len(ImageFolder(tmp_path, key="a_*")) == 2
+    shown = ImageFolder(tmp_path, key="*_masks.tif")  # who asks for these alone sees them
+    assert [path.name for path in shown.paths] == ["a_1_cp_masks.tif", "a_2_cp_masks.tif"]
