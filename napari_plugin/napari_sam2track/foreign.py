@@ -72,6 +72,23 @@ def label_map(layer: Labels, image: Image, viewer: ViewerModel) -> npt.NDArray[n
     return np.asarray(data[tuple(at)]).astype(np.int64)
 
 
+def on_objects(labels: npt.NDArray[np.int64], shown: npt.NDArray[np.int32]) -> set[int]:
+    """Return the labels that lie on an object: of one of the two half is shared, or more.
+
+    Parameters
+    ----------
+    labels, shown : (H, W) arrays of int
+        Labels, and the objects that are shown; 0 where there is none.
+    """
+    names, ranks, mine = np.unique(labels, return_inverse=True, return_counts=True)
+    ids, places, theirs = np.unique(shown, return_inverse=True, return_counts=True)
+    both = (labels > 0) & (shown > 0)
+    pairs = ranks.reshape(labels.shape)[both] * len(ids) + places.reshape(shown.shape)[both]
+    found, common = np.unique(pairs, return_counts=True)
+    one, on = np.divmod(found, len(ids))
+    return {*names[one[2 * common >= np.minimum(mine[one], theirs[on])]].tolist()}
+
+
 def _corners(layer: Any, size: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Where three corner pixels lie in the world, (3, 2): place, scale, turns and mirrors."""
     lead = (0,) * (layer.ndim - 2)

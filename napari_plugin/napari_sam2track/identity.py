@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam2track.foreign import label_map, layer_of_labels
+from napari_sam2track.foreign import label_map, layer_of_labels, on_objects
 from napari_sam2track.pasting import Pasting
 from napari_sam2track.session import Session
 from napari_sam2track.words import numbered
@@ -79,7 +79,8 @@ class Identity(Pasting):
     def begin_from_labels(self) -> None:
         """Begin an object from each label that another layer has on this frame.
 
-        They have the numbers of their labels, if none of these is, was or may soon be taken.
+        Those that lie on an object begin none. The others have the numbers of their labels, if none
+        of these is, was or may soon be taken.
         """
         if self._open_session() is None or self.layers is None or self.view is None:
             return
@@ -95,6 +96,12 @@ class Identity(Pasting):
         if not values:
             self.tell(f"{layer.name} holds no label on frame {frame}; show one that has some")
             return
+        there = on_objects(labels, self.view.labels(frame))
+        left = f"; {_lying(len(there))}" if there else ""
+        values = [value for value in values if value not in there]
+        if not values:
+            self.tell(f"all labels of {layer.name} on frame {frame} lie on objects; none begins")
+            return
         last, ids = self._on_its_way(), values
         if values[0] <= last or any(self.view.next_id(v - 1) != v for v in values):
             ids = []
@@ -106,8 +113,8 @@ class Identity(Pasting):
         self.change(
             "begin objects",
             lambda s: s.begin(frame, labels, of),
-            f"{numbered(ids)} {begin} on frame {frame} from {layer.name}, which is hidden now; "
-            f"Track runs {them}",
+            f"{numbered(ids)} {begin} on frame {frame} from {layer.name}, which is hidden now"
+            f"{left}; Track runs {them}",
         )
         layer.visible = False  # it would lie over what is tracked
         self.viewer.layers.selection.active = self.layers.clicks  # whose keys do the rest
@@ -194,3 +201,9 @@ class Identity(Pasting):
         rows = [] if self.view is None else self.view.rows()
         if not any(row.locked and row.object_id in ids for row in rows):
             self.select_new()  # else a click before the answer would begin it again
+
+
+def _lying(count: int) -> str:
+    if count == 1:
+        return "1 label of it lies on an object that is there, and begins none"
+    return f"{count} labels of it lie on objects that are there, and begin none"

@@ -498,6 +498,28 @@ def test_objects_begin_from_the_labels_of_another_layer(opened: Any) -> None:
     assert [row.object_id for row in widget.view.rows()] == [1, 2, 3, 7]
 
 
+def test_labels_that_lie_on_objects_begin_none(opened: Any) -> None:
+    """What is tracked already is not begun again where more is segmented later."""
+    widget = opened
+    click(widget, 0, 0)
+    widget.track()
+    assert widget.wait()
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[true(0, 5)], labels[true(1, 5)] = 4, 9
+    widget.go(5)
+    layer = widget.viewer.add_labels(labels, name="cellpose")
+    widget.begin_from_labels()
+    assert widget.wait()
+    assert [row.object_id for row in widget.view.rows()] == [1, 9]
+    told = widget.message.text()
+    assert "object 9 begins on frame 5 from cellpose" in told
+    assert "1 label of it lies on an object that is there, and begins none" in told
+    layer.visible, widget.viewer.layers.selection = True, {layer}
+    widget.begin_from_labels()
+    refused(widget, "all labels of cellpose on frame 5 lie on objects; none begins")
+    assert widget.wait() and len(widget.view.rows()) == 2
+
+
 def test_labels_that_do_not_fit_begin_nothing(opened: Any) -> None:
     widget, viewer = opened, opened.viewer
     widget.begin_from_labels()
