@@ -15,10 +15,12 @@ from sam2track.errors import SourceError
 from sam2track.export.reading import Reading, by_label
 from sam2track.export.sequence import Sequenced
 from sam2track.frames.pages import check_pages
+from sam2track.masks import MAX_PIXELS
 from sam2track.terminal import hush
 
 __all__ = ["read", "write_labels_tiff", "write_ome_tiff"]
 
+_AT_ONCE = 2**31  # labels of a stack that is not read page by page
 _IMAGEJ_MOST = 2**32 - 2**25  # bytes of pixels; its files have 32-bit offsets
 
 
@@ -101,6 +103,7 @@ def read(path: Path, kind: str) -> Reading:
             check_pages(path, file)
             series = file.series[0]
             shape, dtype = series.shape, series.dtype
+            lies_open = series.dataoffset is not None
             paged = len(series.pages) == (shape[0] if len(shape) == 3 else 1)
             ends = (
                 offset + size
@@ -120,7 +123,9 @@ def read(path: Path, kind: str) -> Reading:
         raise SourceError(
             f"{path} holds {dtype} of shape {shape}; label stacks are (T, Y, X) whole numbers"
         )
-    count = shape[0] if len(shape) == 3 else 1
+    count, (height, width) = shape[0] if len(shape) == 3 else 1, shape[-2:]
+    if height * width > MAX_PIXELS or not (paged or lies_open or np.prod(shape) <= _AT_ONCE):
+        raise SourceError(f"{path} claims {dtype} of shape {shape}, which is more than is read")
     warnings: list[str] = []
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
@@ -128,13 +133,14 @@ def read(path: Path, kind: str) -> Reading:
             if paged:
                 for frame, page in enumerate(file.series[0].pages):
                     if page is not None:
+                        if page.shape != (height, width):  # it is said that all are alike
+                            raise SourceError(f"{path} is damaged: frame {frame} is {page.shape}")
                         yield frame, by_label(page.asarray(), warnings)
             else:  # a series in one piece, or several frames to a page, as samples of it
                 whole = file.series[0]
-                lies_open = whole.dataoffset is not None
                 held = tifffile.memmap(path, mode="r") if lies_open else whole.asarray()
-                stack = held.reshape(count, *shape[-2:])
+                stack = held.reshape(count, height, width)
                 for frame in range(count):
                     yield frame, by_label(np.asarray(stack[frame]), warnings)
 
-    return Reading(path, kind, shape[-2], shape[-1], range(count), shots, warnings=warnings)
+    return Reading(path, kind, height, width, range(count), shots, warnings=warnings)

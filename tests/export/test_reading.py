@@ -595,3 +595,17 @@ def test_arrays_of_label_maps_in_an_archive(tmp_path):
     np.savez(tmp_path / "a.npz", one=stack, other=stack)
     with pytest.raises(SourceError, match="no archive of masks"):
         shots(tmp_path / "a.npz")
+
+
+def test_stacks_that_claim_more_than_there_may_be(tmp_path):
+    """Of a damaged one all memory was asked for."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((2, 6, 8), np.uint8), photometric="minisblack", compression=8)
+    with tifffile.TiffFile(path) as file:
+        places = [page.tags["ImageLength"].valueoffset for page in file.pages]
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[place : place + 4] = (2**27).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="which is more than is read"):
+        shots(path)

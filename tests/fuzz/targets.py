@@ -605,6 +605,43 @@ def _json_seeds(folder: Path) -> list[bytes]:
     return [_exported(folder, format) for format in ("coco", "ytvis")]
 
 
+def _label_maps() -> np.ndarray:
+    return np.kron(_noise(3, 6, 8) % 4, np.ones((1, 4, 4), np.uint8))
+
+
+def _label_tiff_seeds(_: Path) -> list[bytes]:
+    found = []
+    for values, how in (
+        (_label_maps(), {"imagej": True}),
+        (_label_maps().astype(np.uint16), {"ome": True, "metadata": {"axes": "TYX"}}),
+        (_label_maps().astype(np.int32), {"compression": "zlib"}),
+        (_label_maps().astype(np.float32), {"bigtiff": True, "compression": "lzw"}),
+        (_label_maps()[0], {}),
+    ):
+        file = io.BytesIO()
+        tifffile.imwrite(file, values, photometric="minisblack", **how)
+        found.append(file.getvalue())
+    return found
+
+
+def _label_npy_seeds(_: Path) -> list[bytes]:
+    found = []
+    for dtype in (np.uint8, np.int32, np.float64, np.bool_):
+        file = io.BytesIO()
+        np.save(file, _label_maps().astype(dtype))
+        found.append(file.getvalue())
+    return found
+
+
+def _label_npz_seeds(folder: Path) -> list[bytes]:
+    found = [_exported(folder, "npz")]
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, labels=_label_maps(), images=_noise(3, 24, 32))
+        found.append(file.getvalue())
+    return found
+
+
 def _read_masks(suffix: str) -> Callable[[bytes, Path], Any]:
     def read(data: bytes, folder: Path) -> Any:
         from sam2track.export.reading import open_masks
@@ -717,6 +754,9 @@ TARGETS = {
     "lif-values": Target(_bits, _read_lif_values, st.binary(max_size=8)),
     "hdf5": Target(_hdf5_seeds, _read_stack(".h5")),
     "hdf5-values": Target(_bits, _read_hdf5_values, st.binary(max_size=8), 60),
+    "labels-tiff": Target(_label_tiff_seeds, _read_masks(".tif")),
+    "labels-npy": Target(_label_npy_seeds, _read_masks(".npy")),
+    "labels-npz": Target(_label_npz_seeds, _read_masks(".npz")),
     "masks-json": Target(_json_seeds, _read_masks(".json")),
     "trackmate": Target(_trackmate_seeds, _read_masks(".xml")),
     "trackmate-values": Target(_bits, _read_trackmate_values, st.binary(max_size=8)),
