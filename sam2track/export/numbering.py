@@ -88,7 +88,8 @@ def by_frame(files: Iterable[Path], source: FrameSource | None, told: list[str])
                         )
                     found[places[stem]] = path
                     break
-        if found and (alien := next((p for p in files if p not in found.values()), None)):
+        taken = {*found.values()}
+        if found and (alien := next((p for p in files if p not in taken), None)):
             raise SourceError(
                 f"{alien} bears the name of no picture of its own, as others there do; take it out"
             )
