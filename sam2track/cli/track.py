@@ -91,8 +91,8 @@ def command(
     """Follow objects through SOURCE: a video file, a folder of pictures, a stack, or - for a pipe.
 
     Mark each object on a frame (T, the first by default) by points, a box or a mask; OBJ is a
-    whole number that you choose; or take the boxes of a detector. The folder will hold the
-    project, label maps, a mask video, an overlay video and a table.
+    whole number that you choose; or take the boxes of a detector, or a segmenter's label maps. The
+    folder will hold the project, label maps, a mask video, an overlay video and a table.
     """
     if not source:
         raise UsageError("SOURCE is empty; name a video, a folder of pictures or a stack")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from sam2track.errors import SourceError
 from sam2track.export.images import write_jpegs
+from sam2track.export.label_files import of_files
 from sam2track.export.numbering import by_frame, label_files
-from sam2track.export.pngs import MaskSequence, read_label_png
-from sam2track.export.reading import Reading, by_label, name_of
+from sam2track.export.pngs import MaskSequence
+from sam2track.export.reading import Reading, name_of
 from sam2track.export.sequence import Sequenced
 from sam2track.export.staging import write_bytes
 from sam2track.frames.source import FrameSource
@@ -77,13 +76,4 @@ def read(path: Path, kind: str, source: FrameSource | None = None) -> Reading:
         names = {int(i): name_of(said.get("category")) for i, said in objects.items()}
     warnings: list[str] = []
     files = by_frame(label_files(folder, {".png"}), source, warnings)
-    height, width = read_label_png(next(iter(files.values()))).shape
-
-    def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
-        for frame, file in files.items():
-            labels = read_label_png(file)
-            if labels.shape != (height, width):
-                raise SourceError(f"{file} is {labels.shape}; the first is {(height, width)}")
-            yield frame, by_label(labels)
-
-    return Reading(path, kind, height, width, list(files), shots, names, warnings=warnings)
+    return of_files(path, kind, files, names, warnings)

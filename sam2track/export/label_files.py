@@ -17,7 +17,7 @@ from sam2track.frames.source import FrameSource
 from sam2track.masks import MAX_PIXELS
 from sam2track.pictures import read_labels
 
-__all__ = ["of_array", "read"]
+__all__ = ["of_array", "of_files", "read"]
 
 
 def read(path: Path, kind: str, source: FrameSource | None = None) -> Reading:
@@ -26,6 +26,13 @@ def read(path: Path, kind: str, source: FrameSource | None = None) -> Reading:
         return of_array(path, kind, _saved(path))
     warnings: list[str] = []
     files = by_frame(label_files(path, LABEL_ENDINGS), source, warnings)
+    return of_files(path, kind, files, {}, warnings)
+
+
+def of_files(
+    path: Path, kind: str, files: Mapping[int, Path], names: Mapping[int, str], warnings: list[str]
+) -> Reading:
+    """Read the label maps of files, by frame; names are those of objects."""
     height, width = _labels(next(iter(files.values()))).shape
 
     def shots() -> Iterator[tuple[int, Mapping[int, npt.NDArray[np.bool_]]]]:
@@ -35,7 +42,7 @@ def read(path: Path, kind: str, source: FrameSource | None = None) -> Reading:
                 raise SourceError(f"{file} is {labels.shape}; the first is {(height, width)}")
             yield frame, by_label(labels, warnings)
 
-    return Reading(path, kind, height, width, list(files), shots, warnings=warnings)
+    return Reading(path, kind, height, width, list(files), shots, names, warnings=warnings)
 
 
 def _labels(file: Path) -> npt.NDArray[Any]:

@@ -69,6 +69,11 @@ def _old_is_not_searched() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Let what was frozen be freed, of which libraries would say that it leaks."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def model() -> Model:
     return load_model("nano", device="cpu")
